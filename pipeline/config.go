@@ -1,0 +1,120 @@
+// Package pipeline is the contract of a run: the Config a person writes, each
+// stage's input and output, and the types of errors. It imports nothing of
+// ours, so workflows, activities and commands can all depend on it. Start
+// reading at Config.
+package pipeline
+
+// Config is everything that determines a run. People write it as YAML, and the
+// same keys as JSON are the workflow's input. See Default for the values an
+// absent key takes and Decode for how mistakes are reported.
+type Config struct {
+	Name     string         `json:"name"`     // model's name under models/ in the object store; default: the run's id
+	Seed     uint64         `json:"seed"`     // seed of initial weights, dropout, order of examples and augmentation
+	Dataset  []SourceConfig `json:"dataset"`  // where captioned pictures come from; at least one
+	Model    ModelConfig    `json:"model"`    // the network and its tokenizer
+	Prepare  PrepareConfig  `json:"prepare"`  // pictures and captions to training rows
+	Train    TrainConfig    `json:"train"`    // optimisation
+	Evaluate EvaluateConfig `json:"evaluate"` // validation after each epoch, test at the end
+	Export   ExportConfig   `json:"export"`   // ONNX files and their checks
+	Backend  string         `json:"backend"`  // auto, cuda, xla (CPU) or go
+}
+
+// SourceConfig is one source of captioned pictures. Paths are read by the
+// worker; an http(s) URL works wherever a path does.
+type SourceConfig struct {
+	Kind  string `json:"kind"`  // shapes, coco or folder
+	Split string `json:"split"` // train, validation or test; empty: held out by the hash of the picture's id (shapes draws all three)
+	Limit int    `json:"limit"` // use at most this many pictures; 0: all
+
+	Captions string            `json:"captions"` // coco: annotation JSON; folder: .csv (image,caption) or .jsonl ({"image","caption"|"captions"})
+	Images   string            `json:"images"`   // coco, folder: image folder or .zip
+	SHA256   map[string]string `json:"sha256"`   // expected digests, by "captions" and "images"; checked while downloading
+
+	Shapes ShapesConfig `json:"shapes"` // kind shapes only
+}
+
+// ShapesConfig sizes the generated dataset of kind shapes.
+type ShapesConfig struct {
+	Train      int `json:"train"`       // training pictures
+	Validation int `json:"validation"`  // validation pictures
+	Test       int `json:"test"`        // test pictures of scenes that do not occur in training
+	TestUnseen int `json:"test_unseen"` // test pictures with a colour and shape never combined in training, reported apart as group "unseen"
+	MaxObjects int `json:"max_objects"` // objects a scene, 1 to 3
+	ImageSize  int `json:"image_size"`  // side of the square pictures, pixels
+}
+
+// ModelConfig chooses the network. A preset fills every size that is 0.
+type ModelConfig struct {
+	Preset    string `json:"preset"`    // tiny, small or base (base: ViT-base/16-224 + DistilGPT2)
+	Weights   string `json:"weights"`   // directory in Hugging Face form to start from; empty: random init. Its config.json then gives all sizes
+	Tokenizer string `json:"tokenizer"` // directory with tokenizer.json, or vocab.json and merges.txt; empty: that of weights, else one trained on the training captions
+
+	ImageSize    int `json:"image_size"`    // side of the square input, pixels
+	PatchSize    int `json:"patch_size"`    // side of a patch, pixels; divides image_size
+	HiddenSize   int `json:"hidden_size"`   // width of encoder and decoder
+	EncoderLayer int `json:"encoder_layer"` // ViT layers
+	DecoderLayer int `json:"decoder_layer"` // GPT-2 layers
+	Heads        int `json:"heads"`         // attention heads of both; divides hidden_size
+	MLPSize      int `json:"mlp_size"`      // inner width of both MLPs; default 4 × hidden_size
+	VocabSize    int `json:"vocab_size"`    // size of a trained tokenizer, at most; at least 257
+	Positions    int `json:"positions"`     // GPT-2 n_positions
+}
+
+// PrepareConfig turns sources into rows of the model's picture size.
+type PrepareConfig struct {
+	ExifOrientation    bool    `json:"exif_orientation"`    // turn pictures as their EXIF tag says; Hugging Face's processor does not
+	ValidationFraction float64 `json:"validation_fraction"` // share held out of sources without a split
+	TestFraction       float64 `json:"test_fraction"`       // share held out of sources without a split
+	MaxBadFraction     float64 `json:"max_bad_fraction"`    // more unreadable pictures or empty captions than this fail the stage
+	ShardRows          int     `json:"shard_rows"`          // pictures a shard, at most; shards also stay below 64 MiB
+}
+
+// TrainConfig is the optimisation: AdamW, linear decay with warm-up, clip by
+// global norm, early stopping on eval_rougeL.
+type TrainConfig struct {
+	Epochs             int     `json:"epochs"`               // passes over the training pictures
+	BatchSize          int     `json:"batch_size"`           // pictures a step
+	MicroBatchSize     int     `json:"micro_batch_size"`     // pictures a forward and backward pass; 0: batch_size. Divides batch_size
+	CaptionsPerPicture int     `json:"captions_per_picture"` // captions trained a picture and step; surplus captions rotate by epoch
+	MaxLength          int     `json:"max_length"`           // label tokens a caption at most, end token included
+	LearningRate       float64 `json:"learning_rate"`        // peak learning rate
+	WarmupFraction     float64 `json:"warmup_fraction"`      // share of all steps in linear warm-up
+	WeightDecay        float64 `json:"weight_decay"`         // AdamW decay of matrices; biases, norms and embeddings have none
+	Beta1              float64 `json:"beta1"`                // AdamW
+	Beta2              float64 `json:"beta2"`                // AdamW
+	Epsilon            float64 `json:"epsilon"`              // AdamW
+	MaxGradNorm        float64 `json:"max_grad_norm"`        // clip by global norm; 0: no clipping
+	Dropout            float64 `json:"dropout"`              // decoder's embedding, attention and residual dropout
+	Patience           int     `json:"patience"`             // stop after this many epochs without a better eval_rougeL; 0: never
+	CheckpointSteps    int     `json:"checkpoint_steps"`     // checkpoint every so many steps, beside each epoch's end; 0: by checkpoint_seconds only
+	CheckpointSeconds  int     `json:"checkpoint_seconds"`   // checkpoint after so many seconds; 0: by steps only
+	KeepCheckpoints    int     `json:"keep_checkpoints"`     // newest checkpoints kept, beside the best
+
+	AllowNumericsChange bool `json:"allow_numerics_change"` // go on with a worker whose backend or hardware differs from the first step's
+
+	Augment AugmentConfig `json:"augment"` // random changes of training pictures
+}
+
+// AugmentConfig bounds the random change of each training picture; all zero is none.
+type AugmentConfig struct {
+	Shift    float64 `json:"shift"`    // share of the side, each direction
+	Scale    float64 `json:"scale"`    // 0.1: between 0.9 and 1.1
+	Rotation float64 `json:"rotation"` // degrees, each direction
+	Color    float64 `json:"color"`    // 0.1: brightness, contrast and each channel's gain between 0.9 and 1.1
+}
+
+// EvaluateConfig is how validation and test sets are captioned and scored.
+type EvaluateConfig struct {
+	BatchSize int `json:"batch_size"` // pictures captioned at once
+	MaxLength int `json:"max_length"` // tokens generated at most, start token included
+	Limit     int `json:"limit"`      // validation pictures used after an epoch; 0: all. The test set is always whole
+	Samples   int `json:"samples"`    // captions shown in the report
+}
+
+// ExportConfig is what is published and what its checks demand.
+type ExportConfig struct {
+	Dtypes        []string `json:"dtypes"`           // fp32 and q8
+	Pictures      int      `json:"pictures"`         // validation pictures each export is checked on; 0: all
+	MaxLogitsDiff float64  `json:"max_logits_diff"`  // fp32: largest difference of a logit from the Go model's
+	MaxRougeDrop  float64  `json:"max_rouge_l_drop"` // q8: points of rougeL it may lose
+}

@@ -1,0 +1,15 @@
+package pipeline
+
+// Types of application errors, as DESIGN's table has them; the policy for each
+// stands with the workflow. They are the strings Temporal shows and matches.
+const (
+	InvalidInput       = "InvalidInput"
+	DeviceLost         = "DeviceLost"
+	Stalled            = "Stalled"
+	OutOfMemory        = "OutOfMemory"
+	Diverged           = "Diverged"
+	Nondeterministic   = "Nondeterministic"
+	Corrupt            = "Corrupt"
+	StorageUnavailable = "StorageUnavailable"
+	StorageFull        = "StorageFull"
+)

@@ -1,0 +1,338 @@
+package pipeline
+
+// Names that people and other programs type.
+const (
+	WorkflowType = "Pipeline"      // workflow type; its only argument is a Config
+	TaskQueue    = "distilvit"     // workflows and every activity that needs no device
+	DeviceQueue  = "distilvit-gpu" // sessions: epochs and evaluations
+
+	StatusQuery = "status" // query and argument-less: answers a Status
+	StopSignal  = "stop"   // end the epoch, then evaluate, export and publish the best
+)
+
+// Stage names, in order, as the status, the search attribute and the UI show them.
+const (
+	StagePreflight = "preflight"
+	StageDownload  = "download"
+	StagePrepare   = "prepare"
+	StageTrain     = "train"
+	StageEvaluate  = "evaluate"
+	StageExport    = "export"
+	StagePublish   = "publish"
+	StageDone      = "done"
+)
+
+// Search attributes (keywords) every run sets.
+const (
+	SearchModel = "DistilvitModel"
+	SearchStage = "DistilvitStage"
+)
+
+// Object names stored bytes in the bucket.
+type Object struct {
+	Key    string `json:"key"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"` // lower-case hex of the bytes
+}
+
+// Status is what the status query answers and the current details show.
+type Status struct {
+	Run       string        `json:"run"`
+	Model     string        `json:"model"`
+	Stage     string        `json:"stage"`
+	Detail    string        `json:"detail"`          // one line: what is going on now
+	Done      int64         `json:"done,omitempty"`  // units of the stage done ...
+	Total     int64         `json:"total,omitempty"` // ... of so many; 0: not known
+	Epoch     int           `json:"epoch"`           // epochs finished
+	Epochs    int           `json:"epochs"`
+	Step      int64         `json:"step"` // steps in the newest checkpoint
+	TrainLoss float64       `json:"train_loss"`
+	Best      *Best         `json:"best,omitempty"`
+	History   []EpochRecord `json:"history,omitempty"`
+	Warnings  []string      `json:"warnings,omitempty"`
+	Result    *Result       `json:"result,omitempty"`
+	Branch    int           `json:"branch"`
+	Stopping  bool          `json:"stopping,omitempty"`
+}
+
+// EpochRecord is one finished epoch and its evaluation.
+type EpochRecord struct {
+	Epoch     int     `json:"epoch"` // 1-based
+	Step      int64   `json:"step"`
+	TrainLoss float64 `json:"train_loss"` // mean over the epoch's label tokens
+	Seconds   float64 `json:"seconds"`
+	Eval      Metrics `json:"eval"`
+}
+
+// Best is the checkpoint with the highest eval_rougeL so far; ties to the earliest.
+type Best struct {
+	Epoch      int           `json:"epoch"`
+	Checkpoint CheckpointRef `json:"checkpoint"`
+	Eval       Metrics       `json:"eval"`
+}
+
+// Metrics of an evaluation. Rouge values are × 100: with several references
+// the best per example, then the mean over examples.
+type Metrics struct {
+	Loss             float64            `json:"eval_loss"` // mean over label tokens of all captions, end token included
+	Rouge1           float64            `json:"eval_rouge1"`
+	Rouge2           float64            `json:"eval_rouge2"`
+	RougeL           float64            `json:"eval_rougeL"`
+	RougeLsum        float64            `json:"eval_rougeLsum"`
+	GenLen           float64            `json:"eval_gen_len"`     // mean tokens of generated captions, start and padding not counted, end token counted
+	ExactMatch       float64            `json:"eval_exact_match"` // share × 100 of captions equal to one of their references
+	Runtime          float64            `json:"eval_runtime"`     // seconds
+	SamplesPerSecond float64            `json:"eval_samples_per_second"`
+	Samples          int                `json:"eval_samples"`
+	Groups           map[string]Metrics `json:"groups,omitempty"` // by Example.Group, where a dataset has groups
+}
+
+// Sample is one captioned picture of a report.
+type Sample struct {
+	ImageID    string   `json:"image_id"`
+	Caption    string   `json:"caption"`
+	References []string `json:"references"`
+}
+
+// CheckpointRef names a complete checkpoint.
+type CheckpointRef struct {
+	Manifest string `json:"manifest"` // key of its manifest.json
+	Branch   int    `json:"branch"`
+	Epoch    int    `json:"epoch"` // epochs finished
+	Step     int64  `json:"step"`
+}
+
+// Every stage's input names the run and the parts of the config it needs.
+// Results hold names of stored objects and small numbers only.
+
+type PreflightInput struct {
+	Run    string `json:"run"`
+	Config Config `json:"config"`
+}
+type PreflightResult struct {
+	Config   Config   `json:"config"` // resolved and frozen: every default filled in
+	Object   string   `json:"object"` // runs/<run>/config.json
+	Backend  string   `json:"backend"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+type DownloadInput struct {
+	Run    string       `json:"run"`
+	Index  int          `json:"index"`
+	Source SourceConfig `json:"source"`
+}
+type DownloadResult struct {
+	Source SourceConfig `json:"source"`
+	Digest string       `json:"digest"` // of the files' digests, or of the generator's parameters
+	Files  []SourceFile `json:"files,omitempty"`
+}
+type SourceFile struct {
+	Role   string `json:"role"` // captions or images
+	Name   string `json:"name"`
+	Object Object `json:"object"`
+}
+
+// PretrainedInput stores a local Hugging Face directory under weights/<digest>/.
+type PretrainedInput struct {
+	Run       string `json:"run"`
+	Weights   string `json:"weights"`
+	Tokenizer string `json:"tokenizer"`
+}
+
+// ModelRef names a directory in Hugging Face form under weights/<digest>/:
+// config.json, tokenizer files, preprocessor_config.json, generation_config.json
+// and, unless the weights are drawn by seed, model.safetensors.
+type ModelRef struct {
+	Digest string            `json:"digest"`
+	Files  map[string]Object `json:"files"`
+}
+
+type PlanInput struct {
+	Run     string           `json:"run"`
+	Sources []DownloadResult `json:"sources"`
+	Model   ModelRef         `json:"model"` // preprocessor_config.json decides the pixels
+	Image   int              `json:"image"` // side of the pictures, for models built from scratch
+	Prepare PrepareConfig    `json:"prepare"`
+	Seed    uint64           `json:"seed"`
+}
+type Plan struct {
+	Dataset  string      `json:"dataset"` // datasets/<key>
+	Reused   bool        `json:"reused"`  // manifest.json exists already: nothing to do
+	Shards   []ShardTask `json:"shards,omitempty"`
+	Examples int         `json:"examples"`
+}
+type ShardTask struct {
+	Index int    `json:"index"`
+	Split string `json:"split"`
+	Work  Object `json:"work"` // the shard's list of examples
+	Rows  int    `json:"rows"`
+}
+type PrepareShardInput struct {
+	Run     string           `json:"run"`
+	Dataset string           `json:"dataset"`
+	Task    ShardTask        `json:"task"`
+	Sources []DownloadResult `json:"sources"`
+	Model   ModelRef         `json:"model"`
+	Image   int              `json:"image"`
+	Prepare PrepareConfig    `json:"prepare"`
+}
+type Shard struct {
+	Index  int    `json:"index"`
+	Split  string `json:"split"`
+	Rows   int    `json:"rows"`
+	Object Object `json:"object"`
+}
+type PrepareShardResult struct {
+	Shard   Shard  `json:"shard"`
+	Bad     int    `json:"bad"`     // examples left out
+	BadList Object `json:"badList"` // their ids and reasons; zero where Bad is 0
+	Turned  int    `json:"turned"`  // pictures that carry an EXIF orientation
+}
+type FinishPrepareInput struct {
+	Run     string               `json:"run"`
+	Dataset string               `json:"dataset"`
+	Shards  []PrepareShardResult `json:"shards"`
+	Prepare PrepareConfig        `json:"prepare"`
+}
+type Dataset struct {
+	Manifest string         `json:"manifest"` // datasets/<key>/manifest.json
+	Rows     map[string]int `json:"rows"`     // by split
+	Shards   int            `json:"shards"`
+	Bytes    int64          `json:"bytes"`
+	Bad      int            `json:"bad"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+// BuildModelInput makes the run's model directory: sizes resolved, tokenizer
+// trained on the training captions where none is given.
+type BuildModelInput struct {
+	Run        string      `json:"run"`
+	Model      ModelConfig `json:"model"`
+	Pretrained *ModelRef   `json:"pretrained,omitempty"`
+	Dataset    Dataset     `json:"dataset"`
+	Train      TrainConfig `json:"train"`
+	MaxLength  int         `json:"maxLength"` // of generation
+}
+
+type TokenizeInput struct {
+	Run       string   `json:"run"`
+	Dataset   Dataset  `json:"dataset"`
+	Model     ModelRef `json:"model"`
+	MaxLength int      `json:"maxLength"`
+	First     int      `json:"first"` // shards first to last-1 of the dataset's manifest
+	Last      int      `json:"last"`
+}
+type TokenizePlan struct {
+	Tokens string `json:"tokens"` // tokens/<key>
+	Reused bool   `json:"reused"`
+}
+type TokenizeResult struct {
+	Shards []Shard `json:"shards"`
+	Cut    int     `json:"cut"` // captions cut at max_length
+}
+type FinishTokensInput struct {
+	Run    string  `json:"run"`
+	Tokens string  `json:"tokens"`
+	Shards []Shard `json:"shards"`
+}
+type Tokens struct {
+	Manifest string `json:"manifest"` // tokens/<key>/manifest.json
+}
+
+// Work is what every device activity of a run needs to open its trainer.
+type Work struct {
+	Run     string      `json:"run"`
+	Branch  int         `json:"branch"`
+	Seed    uint64      `json:"seed"`
+	Backend string      `json:"backend"`
+	Model   ModelRef    `json:"model"`
+	Dataset Dataset     `json:"dataset"`
+	Tokens  Tokens      `json:"tokens"`
+	Train   TrainConfig `json:"train"` // micro_batch_size is the run's present one
+}
+
+type EpochInput struct {
+	Work  Work           `json:"work"`
+	Epoch int            `json:"epoch"`          // 0-based
+	From  *CheckpointRef `json:"from,omitempty"` // start of the branch; nil: the initial weights
+}
+type EpochResult struct {
+	Checkpoint CheckpointRef `json:"checkpoint"`
+	Loss       float64       `json:"loss"`
+	Seconds    float64       `json:"seconds"`
+}
+
+type EvaluateInput struct {
+	Work       Work           `json:"work"`
+	Split      string         `json:"split"`
+	Checkpoint CheckpointRef  `json:"checkpoint"`
+	Evaluate   EvaluateConfig `json:"evaluate"`
+}
+type EvaluateResult struct {
+	Metrics     Metrics  `json:"metrics"`
+	Predictions Object   `json:"predictions"` // JSON lines: image_id, caption, token_ids, references, group
+	Samples     []Sample `json:"samples,omitempty"`
+}
+
+type ExportInput struct {
+	Work       Work          `json:"work"`
+	Checkpoint CheckpointRef `json:"checkpoint"`
+	Export     ExportConfig  `json:"export"`
+	MaxLength  int           `json:"maxLength"`
+}
+type ExportResult struct {
+	Files  map[string]Object `json:"files"` // by path in the model directory: onnx/…, model.safetensors, config.json …
+	Checks []ExportCheck     `json:"checks"`
+}
+
+// ExportCheck is one export run in ONNX Runtime beside the Go model.
+type ExportCheck struct {
+	Dtype         string  `json:"dtype"`
+	Pictures      int     `json:"pictures"`
+	MaxLogitsDiff float64 `json:"max_logits_diff"` // fp32 only: teacher-forced on the model's own greedy ids
+	EqualIDs      int     `json:"equal_ids"`       // pictures whose greedy ids all equal the model's
+	RougeL        float64 `json:"rougeL"`
+	ModelRougeL   float64 `json:"model_rougeL"`
+	Bytes         int64   `json:"bytes"`
+}
+
+type PublishInput struct {
+	Run      string           `json:"run"`
+	Name     string           `json:"name"`
+	Branch   int              `json:"branch"`
+	Config   Config           `json:"config"`
+	Best     Best             `json:"best"`
+	Test     EvaluateResult   `json:"test"`
+	TestedOn string           `json:"testedOn"` // test, or validation where there is no test set
+	History  []EpochRecord    `json:"history"`
+	Export   ExportResult     `json:"export"`
+	Dataset  Dataset          `json:"dataset"`
+	Sources  []DownloadResult `json:"sources"`
+	Warnings []string         `json:"warnings,omitempty"`
+}
+
+// Result is what a finished run leaves; the workflow's result.
+type Result struct {
+	Run     string        `json:"run"`
+	Model   string        `json:"model"`   // models/<name>/<version>
+	Version string        `json:"version"` // <run>-b<branch>
+	Epoch   int           `json:"epoch"`   // of the best checkpoint, 1-based
+	Step    int64         `json:"step"`
+	Eval    Metrics       `json:"eval"` // validation, best checkpoint
+	Test    Metrics       `json:"test"`
+	Checks  []ExportCheck `json:"checks"`
+	Bytes   int64         `json:"bytes"`
+}
+
+// Heartbeat is the detail device activities report every 2 s.
+type Heartbeat struct {
+	Phase   string  `json:"phase"` // fetch, compile, train, evaluate, upload
+	Epoch   int     `json:"epoch"`
+	Step    int64   `json:"step"`
+	Steps   int64   `json:"steps"` // of the whole training
+	Loss    float64 `json:"loss"`
+	Rate    float64 `json:"rate"` // pictures a second
+	Done    int64   `json:"done"`
+	Total   int64   `json:"total"`
+	Message string  `json:"message,omitempty"`
+}
