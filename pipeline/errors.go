@@ -12,4 +12,9 @@ const (
 	Corrupt            = "Corrupt"
 	StorageUnavailable = "StorageUnavailable"
 	StorageFull        = "StorageFull"
+
+	// NumericsChanged: the worker's backend or hardware is not that of the
+	// branch's first step. Refused, or with train.allow_numerics_change a new
+	// branch from the newest checkpoint.
+	NumericsChanged = "NumericsChanged"
 )

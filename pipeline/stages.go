@@ -7,7 +7,8 @@ const (
 	DeviceQueue  = "distilvit-gpu" // sessions: epochs and evaluations
 
 	StatusQuery = "status" // query and argument-less: answers a Status
-	StopSignal  = "stop"   // end the epoch, then evaluate, export and publish the best
+	StopSignal  = "stop"   // signal: end the epoch, then evaluate, export and publish the best
+	StopUpdate  = "stop"   // update: the same, answered with the Status; refused once training is over
 )
 
 // Stage names, in order, as the status, the search attribute and the UI show them.
@@ -105,9 +106,13 @@ type CheckpointRef struct {
 // Every stage's input names the run and the parts of the config it needs.
 // Results hold names of stored objects and small numbers only.
 
+// PreflightInput is asked twice: of a worker of TaskQueue for everything but
+// the backend, and of one of DeviceQueue (Device) for the backend alone, since
+// the two may be different machines.
 type PreflightInput struct {
 	Run    string `json:"run"`
 	Config Config `json:"config"`
+	Device bool   `json:"device,omitempty"`
 }
 type PreflightResult struct {
 	Config   Config   `json:"config"` // resolved and frozen: every default filled in
@@ -251,15 +256,46 @@ type Work struct {
 	Train   TrainConfig `json:"train"` // micro_batch_size is the run's present one
 }
 
+// EpochInput asks for one epoch. The activity goes on from the newest complete
+// checkpoint of the branch, or from From where the branch has none yet.
 type EpochInput struct {
 	Work  Work           `json:"work"`
 	Epoch int            `json:"epoch"`          // 0-based
 	From  *CheckpointRef `json:"from,omitempty"` // start of the branch; nil: the initial weights
+	Best  *CheckpointRef `json:"best,omitempty"` // never pruned, and neither is From
 }
 type EpochResult struct {
 	Checkpoint CheckpointRef `json:"checkpoint"`
 	Loss       float64       `json:"loss"`
 	Seconds    float64       `json:"seconds"`
+}
+
+// FindProgressInput asks how far a run is: its newest recorded Progress, and
+// the newest complete checkpoint of the branch.
+type FindProgressInput struct {
+	Run    string `json:"run"`
+	Branch int    `json:"branch"` // 0: that of the newest recorded progress, else 1
+}
+
+// RecordProgressInput stores Progress as runs/<run>/progress/<branch>-<epochs>.json,
+// both numbers with leading zeros so that the last key is the newest.
+type RecordProgressInput struct {
+	Run      string   `json:"run"`
+	Progress Progress `json:"progress"`
+}
+
+// Progress is what a new execution of a run needs to go on with training: it is
+// recorded after each evaluated epoch and whenever the branch is raised.
+type Progress struct {
+	Branch         int            `json:"branch"`           // 0: nothing is recorded
+	Reseeds        int            `json:"reseeds"`          // rollbacks so far; each changes the order of examples and the dropout
+	MicroBatchSize int            `json:"micro_batch_size"` // as lowered after OutOfMemory
+	Epochs         []EpochRecord  `json:"epochs"`           // finished and evaluated
+	Best           *Best          `json:"best,omitempty"`
+	Last           *CheckpointRef `json:"last,omitempty"` // end of the last epoch in Epochs
+	From           *CheckpointRef `json:"from,omitempty"` // start of the branch; nil: the initial weights
+
+	Newest *CheckpointRef `json:"newest,omitempty"` // FindProgress only: newest complete checkpoint of the branch
 }
 
 type EvaluateInput struct {
