@@ -1,0 +1,218 @@
+package trainer
+
+import (
+	"context"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"distilvit/internal/backend"
+)
+
+// Options of a Pool.
+type Options struct {
+	Exe     string        // program to start; it must call Main or Serve
+	Args    []string      // default: trainer
+	Environ []string      // of the children, before what the backend adds
+	LogDir  string        // a log file per run
+	Devices int           // runs that may hold a trainer at once; default 1
+	Idle    time.Duration // an unused warm trainer ends after this; default 15 min
+	Limits  Limits
+}
+
+// Pool keeps one warm child a run and hands each to one caller at a time.
+type Pool struct {
+	o    Options
+	mu   sync.Mutex
+	runs map[string]*slot
+}
+
+// slot is a run's child, in use or warm.
+type slot struct {
+	args   OpenArgs
+	device int
+	child  *Process
+	lease  *Lease // nil: warm and unused
+	since  time.Time
+	idle   *time.Timer
+}
+
+// Lease is a child in the hands of one caller, who must Release it.
+type Lease struct {
+	*Process
+	pool *Pool
+	run  string
+}
+
+// NewPool makes a pool; no child starts before the first Open.
+func NewPool(o Options) *Pool {
+	if o.Args == nil {
+		o.Args = []string{"trainer"}
+	}
+	if o.Devices == 0 {
+		o.Devices = 1
+	}
+	if o.Idle == 0 {
+		o.Idle = 15 * time.Minute
+	}
+	return &Pool{o: o, runs: map[string]*slot{}}
+}
+
+// Open hands out the run's warm child if it was opened with equal args, else a
+// fresh one. A caller who still holds the run's child is an older attempt that
+// Temporal gave up: that child is killed. Without a free device the longest
+// unused child of another run makes room.
+func (p *Pool) Open(ctx context.Context, run string, a OpenArgs, on func(Event)) (*Lease, error) {
+	l, warm, err := p.take(run, &a)
+	if err != nil || warm {
+		return l, err
+	}
+	if _, err := l.Do(ctx, Command{Do: DoOpen, Open: &a}, on); err != nil {
+		l.Kill()
+		l.Release()
+		return nil, err
+	}
+	return l, nil
+}
+
+// take answers the run's child and whether it is open already; it sets a.Device.
+func (p *Pool) take(run string, a *OpenArgs) (l *Lease, warm bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l = &Lease{pool: p, run: run}
+	if s := p.runs[run]; s != nil {
+		a.Device = s.device
+		if s.lease == nil && s.child.Alive() && reflect.DeepEqual(s.args, *a) {
+			s.idle.Stop()
+			s.lease, l.Process = l, s.child
+			return l, true, nil
+		}
+		p.end(run)
+	}
+	if a.Device, err = p.freeDevice(); err != nil {
+		return nil, false, err
+	}
+	l.Process, err = p.start("trainer-"+run, a.Backend, a.Device)
+	if err != nil {
+		return nil, false, err
+	}
+	p.runs[run] = &slot{args: *a, device: a.Device, child: l.Process, lease: l}
+	return l, false, nil
+}
+
+// Release gives the child back: warm if it lives, forgotten if not.
+func (l *Lease) Release() {
+	p := l.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.runs[l.run]
+	if s == nil || s.lease != l {
+		return // it was taken from us
+	}
+	s.lease, s.since = nil, time.Now()
+	if !s.child.Alive() {
+		p.end(l.run)
+		return
+	}
+	s.idle = time.AfterFunc(p.o.Idle, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.runs[l.run] == s && s.lease == nil {
+			p.end(l.run)
+		}
+	})
+}
+
+// Once runs one command in a child of its own, which ends with it. It takes no
+// device.
+func (p *Pool) Once(ctx context.Context, name string, b backend.Choice, c Command, on func(Event)) (Event, error) {
+	child, err := p.start(name, b, 0)
+	if err != nil {
+		return Event{}, err
+	}
+	defer child.Kill()
+	return child.Do(ctx, c, on)
+}
+
+// CloseRun ends the run's child, if there is one.
+func (p *Pool) CloseRun(run string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end(run)
+}
+
+// Close ends every child.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for run := range p.runs {
+		p.end(run)
+	}
+}
+
+// end kills and forgets the run's child. The caller holds p.mu.
+func (p *Pool) end(run string) {
+	s := p.runs[run]
+	if s == nil {
+		return
+	}
+	delete(p.runs, run)
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+	s.child.Kill()
+}
+
+// freeDevice is the lowest device without a child. The caller holds p.mu.
+func (p *Pool) freeDevice() (int, error) {
+	if len(p.runs) >= p.o.Devices {
+		oldest := ""
+		for run, s := range p.runs {
+			if s.lease == nil && (oldest == "" || s.since.Before(p.runs[oldest].since)) {
+				oldest = run
+			}
+		}
+		if oldest == "" {
+			return 0, errorf(DeviceLost, "all %d devices of this worker are in use", p.o.Devices)
+		}
+		p.end(oldest)
+	}
+	used := map[int]bool{}
+	for _, s := range p.runs {
+		used[s.device] = true
+	}
+	n := 0
+	for used[n] {
+		n++
+	}
+	return n, nil
+}
+
+func (p *Pool) start(name string, b backend.Choice, device int) (*Process, error) {
+	environ := slices.Concat(p.o.Environ, backend.Env(b))
+	if b.Kind == "cuda" {
+		environ = append(environ, "CUDA_VISIBLE_DEVICES="+visible(p.o.Environ, device))
+	}
+	child, err := start(p.o.Exe, p.o.Args, environ, filepath.Join(p.o.LogDir, name+".log"), p.o.Limits)
+	if err != nil {
+		return nil, &Error{Kind: DeviceLost, Message: err.Error()}
+	}
+	return child, nil
+}
+
+// visible is the name of the nth GPU this worker may use.
+func visible(environ []string, n int) string {
+	for _, kv := range slices.Backward(environ) {
+		if list, ok := strings.CutPrefix(kv, "CUDA_VISIBLE_DEVICES="); ok {
+			if names := strings.Split(list, ","); n < len(names) {
+				return strings.TrimSpace(names[n])
+			}
+			break
+		}
+	}
+	return strconv.Itoa(n)
+}

@@ -1,0 +1,207 @@
+// Package trainer keeps the work that can abort its process, training and
+// captioning with XLA, in a child process. Serve is the child's side, Pool and
+// Process the parent's: start, watch, ask for a checkpoint, kill, and tell what
+// a death was. Commands go to the child's descriptor 3 and events come from its
+// descriptor 4, one JSON object a line; stdout and stderr stay logs. It knows
+// local files only. Start reading here, then serve.go, then process.go.
+package trainer
+
+import (
+	"encoding/json"
+	"time"
+
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/model/onnx"
+	"distilvit/model/train"
+)
+
+// Descriptors the child finds its pipes on.
+const (
+	CommandFD = 3
+	EventFD   = 4
+)
+
+// Commands a child understands. Checkpoint and Stop may come while Train runs;
+// every other one waits for the done or error event of the one before.
+const (
+	DoOpen       = "open"
+	DoTrain      = "train"
+	DoEvaluate   = "evaluate"
+	DoExport     = "export"
+	DoCheckpoint = "checkpoint" // save one after this step, go on
+	DoStop       = "stop"       // save one after this step, end the epoch early
+)
+
+// Command is one line to the child: Do names it, the field of the same name
+// holds its arguments.
+type Command struct {
+	Do       string        `json:"do"`
+	Open     *OpenArgs     `json:"open,omitempty"`
+	Train    *TrainArgs    `json:"train,omitempty"`
+	Evaluate *EvaluateArgs `json:"evaluate,omitempty"`
+	Export   *ExportArgs   `json:"export,omitempty"`
+}
+
+// OpenArgs is everything a child keeps over its life. Two equal OpenArgs can
+// share a warm process.
+type OpenArgs struct {
+	ModelDir string          `json:"model_dir"` // config.json, preprocessor_config.json, tokenizer files, perhaps model.safetensors
+	Backend  backend.Choice  `json:"backend"`
+	Device   int             `json:"device"`
+	Seed     uint64          `json:"seed"` // of the initial weights where model_dir has none
+	Train    train.Config    `json:"train"`
+	Augment  dataset.Augment `json:"augment"`
+}
+
+// State names a complete state of weights and optimizer: Step updates done in
+// Branch. A child that already holds the state loads nothing.
+type State struct {
+	Branch int    `json:"branch"`
+	Step   int64  `json:"step"`
+	Dir    string `json:"dir"` // local checkpoint directory; empty: the initial weights (step 0)
+}
+
+// TrainArgs is one epoch, or what is left of it after From.
+type TrainArgs struct {
+	Epoch             int                 `json:"epoch"` // 0-based
+	Branch            int                 `json:"branch"`
+	From              State               `json:"from"`
+	Shards            []dataset.ShardPair `json:"shards"`
+	OutDir            string              `json:"out_dir"` // checkpoints become OutDir/<step>; belongs to one attempt
+	CheckpointSteps   int                 `json:"checkpoint_steps"`
+	CheckpointSeconds int                 `json:"checkpoint_seconds"`
+}
+
+// EvaluateArgs captions and scores stored pictures with the weights of From.
+type EvaluateArgs struct {
+	From      State               `json:"from"`
+	Shards    []dataset.ShardPair `json:"shards"`
+	BatchSize int                 `json:"batch_size"`
+	MaxLength int                 `json:"max_length"` // start token included
+	Limit     int                 `json:"limit"`      // pictures; 0: all
+	Out       string              `json:"out"`        // JSON lines of metrics.Prediction
+}
+
+// ExportArgs writes and checks the published files. It needs no open: the
+// network comes from ModelDir and the weights from Checkpoint.
+type ExportArgs struct {
+	ModelDir      string              `json:"model_dir"`
+	Backend       backend.Choice      `json:"backend"`
+	Device        int                 `json:"device"`
+	Checkpoint    string              `json:"checkpoint"` // local checkpoint directory
+	OutDir        string              `json:"out_dir"`
+	Dtypes        []string            `json:"dtypes"`
+	Shards        []dataset.ShardPair `json:"shards"`   // pictures to check on
+	Pictures      int                 `json:"pictures"` // 0: all
+	MaxLength     int                 `json:"max_length"`
+	MaxLogitsDiff float64             `json:"max_logits_diff"`
+	MaxRougeDrop  float64             `json:"max_rouge_drop"`
+	ONNXRuntime   string              `json:"onnx_runtime"` // path of libonnxruntime.so
+}
+
+// Kinds of events.
+const (
+	EventReady      = "ready"      // open is done
+	EventPhase      = "phase"      // what the child is about to do, for people and for the watchdog
+	EventStep       = "step"       // training went on; at most a few a second
+	EventProgress   = "progress"   // evaluation or export went on
+	EventCheckpoint = "checkpoint" // a complete checkpoint directory stands in Checkpoint.Dir
+	EventDone       = "done"       // the command's end
+	EventError      = "error"      // the command's failure; the child exits after it
+)
+
+// Phases. Those that may take minutes without a sign of life have the long
+// limit of the watchdog.
+const (
+	PhaseOpen       = "open"
+	PhaseLoad       = "load"
+	PhaseCompile    = "compile"
+	PhaseTrain      = "train"
+	PhaseCheckpoint = "checkpoint"
+	PhaseEvaluate   = "evaluate"
+	PhaseExport     = "export"
+)
+
+// Event is one line from the child.
+type Event struct {
+	Event string `json:"event"`
+
+	Phase       string            `json:"phase,omitempty"`
+	Fingerprint map[string]string `json:"fingerprint,omitempty"` // ready
+
+	Step      *StepEvent  `json:"step,omitempty"`
+	Done      int64       `json:"done,omitempty"` // progress: pictures of Total
+	Total     int64       `json:"total,omitempty"`
+	Message   string      `json:"message,omitempty"`
+	Saved     *Checkpoint `json:"checkpoint,omitempty"`
+	Trained   *Trained    `json:"trained,omitempty"`   // done of train
+	Evaluated *Evaluated  `json:"evaluated,omitempty"` // done of evaluate
+	Exported  *Exported   `json:"exported,omitempty"`  // done of export
+	Error     *Failure    `json:"error,omitempty"`
+}
+
+// StepEvent is the newest finished step.
+type StepEvent struct {
+	Epoch      int     `json:"epoch"`
+	Step       int64   `json:"step"`        // of the whole training
+	EpochStep  int64   `json:"epoch_step"`  // of the epoch, 1-based
+	EpochSteps int64   `json:"epoch_steps"` // in the epoch
+	Loss       float64 `json:"loss"`        // of this step, mean over its label tokens
+	MeanLoss   float64 `json:"mean_loss"`   // of the epoch so far
+	Seconds    float64 `json:"seconds"`     // this step took
+	Rate       float64 `json:"rate"`        // pictures a second, a running mean
+}
+
+// Checkpoint is a directory as train.Trainer.Save leaves it, with metrics.jsonl
+// (StepRecord lines of the epoch) beside.
+type Checkpoint struct {
+	Dir   string      `json:"dir"`
+	State train.State `json:"state"`
+}
+
+// StepRecord is a line of metrics.jsonl.
+type StepRecord struct {
+	Step         int64   `json:"step"`
+	Loss         float64 `json:"loss"`
+	Tokens       int64   `json:"tokens"`
+	GradNorm     float64 `json:"grad_norm"`
+	LearningRate float64 `json:"learning_rate"`
+}
+
+// Trained is the end of an epoch, or of a stop within it.
+type Trained struct {
+	Stopped bool    `json:"stopped"` // by DoStop, before the epoch's end
+	Epoch   int     `json:"epoch"`   // epochs finished
+	Step    int64   `json:"step"`
+	Loss    float64 `json:"loss"` // mean over the epoch's label tokens so far
+	Seconds float64 `json:"seconds"`
+}
+
+// Evaluated sums an evaluation up; the captions stand in EvaluateArgs.Out.
+type Evaluated struct {
+	Pictures int     `json:"pictures"`
+	LossSum  float64 `json:"loss_sum"`
+	Tokens   int64   `json:"tokens"`
+	Seconds  float64 `json:"seconds"`
+}
+
+// Exported lists what stands in ExportArgs.OutDir, slash-separated.
+type Exported struct {
+	Files  []string     `json:"files"`
+	Checks []onnx.Check `json:"checks"`
+}
+
+// Failure is an error on the wire. Type is one of the Err… kinds' names.
+type Failure struct {
+	Type    string `json:"type"`
+	Message string `json:"message"`
+}
+
+// eventInterval bounds how often steps are reported.
+const eventInterval = 300 * time.Millisecond
+
+func (e Event) String() string {
+	b, _ := json.Marshal(e)
+	return string(b)
+}
