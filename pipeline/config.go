@@ -6,11 +6,12 @@ package pipeline
 
 // Config is everything that determines a run. People write it as YAML, and the
 // same keys as JSON are the workflow's input. See Default for the values an
-// absent key takes and Decode for how mistakes are reported.
+// absent key takes and Decode for how mistakes are reported. The comments beside
+// the fields are the reference people read: see Reference.
 type Config struct {
 	Name     string         `json:"name"`     // model's name under models/ in the object store; default: the run's id
 	Seed     uint64         `json:"seed"`     // seed of initial weights, dropout, order of examples and augmentation
-	Dataset  []SourceConfig `json:"dataset"`  // where captioned pictures come from; at least one
+	Dataset  []SourceConfig `json:"dataset"`  // sources of captioned pictures; at least one
 	Model    ModelConfig    `json:"model"`    // the network and its tokenizer
 	Prepare  PrepareConfig  `json:"prepare"`  // pictures and captions to training rows
 	Train    TrainConfig    `json:"train"`    // optimisation
@@ -40,12 +41,12 @@ type ShapesConfig struct {
 	Test       int `json:"test"`        // test pictures of scenes that do not occur in training
 	TestUnseen int `json:"test_unseen"` // test pictures with a colour and shape never combined in training, reported apart as group "unseen"
 	MaxObjects int `json:"max_objects"` // objects a scene, 1 to 3
-	ImageSize  int `json:"image_size"`  // side of the square pictures, pixels
+	ImageSize  int `json:"image_size"`  // side of the square pictures, pixels; 0: model.image_size
 }
 
 // ModelConfig chooses the network. A preset fills every size that is 0.
 type ModelConfig struct {
-	Preset    string `json:"preset"`    // tiny, small or base (base: ViT-base/16-224 + DistilGPT2)
+	Preset    string `json:"preset"`    // tiny, small or base (base: ViT-base/16-224 + DistilGPT2); empty: small, unless every size is given
 	Weights   string `json:"weights"`   // directory in Hugging Face form to start from; empty: random init. Its config.json then gives all sizes
 	Tokenizer string `json:"tokenizer"` // directory with tokenizer.json, or vocab.json and merges.txt; empty: that of weights, else one trained on the training captions
 
@@ -55,7 +56,7 @@ type ModelConfig struct {
 	EncoderLayer int `json:"encoder_layer"` // ViT layers
 	DecoderLayer int `json:"decoder_layer"` // GPT-2 layers
 	Heads        int `json:"heads"`         // attention heads of both; divides hidden_size
-	MLPSize      int `json:"mlp_size"`      // inner width of both MLPs; default 4 × hidden_size
+	MLPSize      int `json:"mlp_size"`      // inner width of both MLPs; 0: 4 × hidden_size
 	VocabSize    int `json:"vocab_size"`    // size of a trained tokenizer, at most; at least 257
 	Positions    int `json:"positions"`     // GPT-2 n_positions
 }
@@ -77,7 +78,7 @@ type TrainConfig struct {
 	MicroBatchSize     int     `json:"micro_batch_size"`     // pictures a forward and backward pass; 0: batch_size. Divides batch_size
 	CaptionsPerPicture int     `json:"captions_per_picture"` // captions trained a picture and step; surplus captions rotate by epoch
 	MaxLength          int     `json:"max_length"`           // label tokens a caption at most, end token included
-	LearningRate       float64 `json:"learning_rate"`        // peak learning rate
+	LearningRate       float64 `json:"learning_rate"`        // peak learning rate; 0: 5e-5 with model.weights, else by hidden_size 1e-3 (to 128), 5e-4 (to 256) or 1e-4
 	WarmupFraction     float64 `json:"warmup_fraction"`      // share of all steps in linear warm-up
 	WeightDecay        float64 `json:"weight_decay"`         // AdamW decay of matrices; biases, norms and embeddings have none
 	Beta1              float64 `json:"beta1"`                // AdamW
@@ -106,7 +107,7 @@ type AugmentConfig struct {
 // EvaluateConfig is how validation and test sets are captioned and scored.
 type EvaluateConfig struct {
 	BatchSize int `json:"batch_size"` // pictures captioned at once
-	MaxLength int `json:"max_length"` // tokens generated at most, start token included
+	MaxLength int `json:"max_length"` // tokens generated at most, start token included; 0: train.max_length + 1
 	Limit     int `json:"limit"`      // validation pictures used after an epoch; 0: all. The test set is always whole
 	Samples   int `json:"samples"`    // captions shown in the report
 }

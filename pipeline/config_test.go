@@ -1,0 +1,282 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write generated files")
+
+const minimal = "dataset: [{kind: shapes}]\n"
+
+func mustDecode(t *testing.T, text string, set ...string) Config {
+	t.Helper()
+	c, err := Decode([]byte(text), set...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// problems are "path: message" without lines.
+func problems(t *testing.T, err error) []string {
+	t.Helper()
+	var e *ConfigError
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v, want a ConfigError", err)
+	}
+	var all []string
+	for _, p := range e.Problems {
+		all = append(all, p.Path+": "+p.Message)
+	}
+	return all
+}
+
+func TestAbsentKeysTakeDefaultsAndZeroStaysZero(t *testing.T) {
+	c := mustDecode(t, minimal+"train: {dropout: 0, patience: 0}\nprepare: {max_bad_fraction: 0}\n")
+	if c.Train.Dropout != 0 || c.Train.Patience != 0 || c.Prepare.MaxBadFraction != 0 {
+		t.Errorf("a written 0 was replaced: %+v", c.Train)
+	}
+	want := Default()
+	if c.Train.Beta2 != want.Train.Beta2 || c.Train.Epochs != want.Train.Epochs || c.Backend != "auto" {
+		t.Errorf("an absent key has no default: %+v", c)
+	}
+	if got := c.Dataset[0].Shapes; got != defaultShapes() {
+		t.Errorf("shapes without sizes: %+v", got)
+	}
+	c = mustDecode(t, "dataset: [{kind: shapes, shapes: {test_unseen: 0, train: 10}}]")
+	if got := c.Dataset[0].Shapes; got.TestUnseen != 0 || got.Train != 10 || got.Validation != 300 {
+		t.Errorf("shapes with some sizes: %+v", got)
+	}
+}
+
+func TestAllMistakesAreReportedAtOnceWithPathLineAndWhatIsAllowed(t *testing.T) {
+	_, err := Decode([]byte(`name: Über
+dataset:
+  - kind: coca
+  - kind: folder
+    images: https://example.org/pictures
+    sha256: {captions: abc, picture: x}
+train:
+  epoch: 3
+  batch_size: many
+  dropout: 1
+  augment: [1]
+model:
+  preset: tiny
+  patch_size: 7
+  epochs: 3
+evaluate: {batch_size: 2.5, limit: -1}
+`))
+	want := []string{
+		`line 1: name: is "Über"; must be 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit`,
+		`line 3: dataset[0].kind: is "coca"; must be one of shapes, coco, folder; did you mean coco?`,
+		`line 5: dataset[1].images: is a URL; it must name a .zip`,
+		`line 6: dataset[1].sha256.captions: is "abc"; must be 64 lower-case hex digits`,
+		`line 6: dataset[1].sha256: knows only the keys captions and images`,
+		`line 8: train.epoch: unknown key; did you mean train.epochs?`,
+		`line 9: train.batch_size: wants a whole number, not the text "many"`,
+		`line 10: train.dropout: is 1; must be at least 0 and below 1`,
+		`line 11: train.augment: wants keys and values, not a list`,
+		`line 14: model.patch_size: is 7; must divide model.image_size 64`,
+		`line 15: model.epochs: unknown key here; did you mean train.epochs?`,
+		`line 16: evaluate.batch_size: wants a whole number, not 2.5`,
+		`line 16: evaluate.limit: is -1; must be at least 0`,
+	}
+	got := map[string]bool{}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		got[line] = true
+	}
+	for _, line := range want {
+		if !got[line] {
+			t.Errorf("missing: %s", line)
+		}
+		delete(got, line)
+	}
+	delete(got, "dataset[1].captions: is missing; kind folder needs it")
+	for line := range got {
+		t.Errorf("unexpected: %s", line)
+	}
+}
+
+func TestImpossibleValuesAreRejected(t *testing.T) {
+	for _, c := range []struct{ set, path string }{
+		{"model.heads=3", "model.heads"},
+		{"model.image_size=60", "model.patch_size"},
+		{"model.vocab_size=256", "model.vocab_size"},
+		{"train.micro_batch_size=5", "train.micro_batch_size"},
+		{"train.max_length=65", "train.max_length"},
+		{"evaluate.max_length=65", "evaluate.max_length"},
+		{"train.learning_rate=2", "train.learning_rate"},
+		{"train.epochs=0", "train.epochs"},
+		{"train.epochs=-1", "train.epochs"},
+		{"train.keep_checkpoints=0", "train.keep_checkpoints"},
+		{"prepare.test_fraction=0.97", "prepare.test_fraction"},
+		{"export.dtypes=[]", "export.dtypes"},
+		{"export.dtypes=[q8, q8]", "export.dtypes[1]"},
+		{"export.dtypes=[q4]", "export.dtypes[0]"},
+		{"backend=gpu", "backend"},
+		{"dataset=[]", "dataset"},
+		{"dataset[0].split=train", "dataset"},
+		{"dataset[0].split=test", "dataset"},
+		{"dataset[0].shapes.validation=0", "dataset"},
+		{"dataset[0].shapes.max_objects=4", "dataset[0].shapes.max_objects"},
+		{"dataset[0].captions=c.json", "dataset[0].captions"},
+		{"seed=-1", "seed"},
+		{"model.weights=gpt", "model.preset"},
+		{"train.augment.scale=.nan", "train.augment.scale"},
+		{"train=3", "train"},
+		{"train.epochs", "train.epochs"},
+		{"train.epochs=", "train.epochs"},
+		{"train.epochs=[", "train.epochs"},
+		{"dataset[3].limit=1", "dataset[3].limit"},
+		{"epochs=3", "epochs"},
+	} {
+		_, err := Decode([]byte(minimal+"model: {preset: tiny}\n"), c.set)
+		if err == nil {
+			t.Errorf("%s is accepted", c.set)
+			continue
+		}
+		if found := problems(t, err); !strings.HasPrefix(found[0], c.path+": ") {
+			t.Errorf("%s: %q does not begin with %s", c.set, found, c.path)
+		}
+	}
+}
+
+func TestAssignmentsOverrideWithTheKeysType(t *testing.T) {
+	c := mustDecode(t, minimal, "train.epochs=7", "name=123", "export.dtypes=[\"fp32\"]", "dataset.0.limit=5", "dataset[1]={\"kind\":\"coco\",\"captions\":\"a.json\",\"images\":\"i\"}",
+		"dataset[1].sha256.images="+strings.Repeat("0", 64), "train.learning_rate=1e-4", "train.augment.rotation=5", "prepare.exif_orientation=true")
+	if c.Train.Epochs != 7 || c.Name != "123" || !reflect.DeepEqual(c.Export.Dtypes, []string{"fp32"}) || c.Dataset[0].Limit != 5 || c.Dataset[1].Kind != "coco" ||
+		c.Dataset[1].SHA256["images"] == "" || c.Train.LearningRate != 1e-4 || c.Train.Augment.Rotation != 5 || !c.Prepare.ExifOrientation {
+		t.Errorf("%+v", c)
+	}
+	if c := mustDecode(t, "", "dataset.0.kind=shapes"); len(c.Dataset) != 1 {
+		t.Errorf("%+v", c.Dataset)
+	}
+}
+
+func TestDocumentsThatCannotBeReadGiveOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"dataset": [`:              "line 1: not valid JSON: unexpected end of JSON input",
+		"{\"name\": \"a\",\n}":       "line 2: not valid JSON: invalid character '}' looking for beginning of object key string",
+		"dataset: [":                 "line 1: not valid YAML: did not find expected node content",
+		"a: b: c":                    "not valid YAML",
+		"[1, 2]":                     "wants keys and values, not a list",
+		minimal + "---\nname: b":     "holds more than one YAML document",
+		minimal + "name: a\nname: b": "line 3: name: given twice",
+		"":                           "dataset: is missing",
+	} {
+		_, err := Decode([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestJSONPayloadIsAsStrictAndRoundTrips(t *testing.T) {
+	c := mustDecode(t, minimal+"seed: 18446744073709551615\ntrain: {dropout: 0}\nname: \"\\U0001F600\"\n", "name=x")
+	data, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Config
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, back) {
+		t.Errorf("%+v\n%+v", c, back)
+	}
+	again, err := json.Marshal(back)
+	if err != nil || string(again) != string(data) {
+		t.Errorf("%s\n%s", data, again)
+	}
+	if fromFile := mustDecode(t, string(data)); !reflect.DeepEqual(c, fromFile) {
+		t.Errorf("%+v\n%+v", c, fromFile)
+	}
+
+	err = json.Unmarshal([]byte("{\n\t\"dataset\": [{\"kind\": \"shapes\"}],\n\t\"train\": {\"epoch\": 3, \"dropout\": 2},\n\t\"seed\": \"one\"}"), new(Config))
+	if err == nil || err.Error() != "line 3: train.epoch: unknown key; did you mean train.epochs?\nline 3: train.dropout: is 2; must be at least 0 and below 1\nline 4: seed: wants a whole number from 0, not the text \"one\"" {
+		t.Errorf("%v", err)
+	}
+	if err := json.Unmarshal([]byte(`{"train": {"epochs": 3.0}}`), &back); err != nil || back.Train.Epochs != 3 || back.Train.Beta1 != 0.9 {
+		t.Errorf("%v %+v", err, back.Train)
+	}
+	if err := back.Validate(); err == nil || !strings.Contains(err.Error(), "dataset: is missing") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestResolveFillsSizesOnceAndForAll(t *testing.T) {
+	for text, want := range map[string]ModelConfig{
+		"preset: tiny":                  {Preset: "tiny", ImageSize: 64, PatchSize: 8, HiddenSize: 128, EncoderLayer: 3, DecoderLayer: 3, Heads: 4, MLPSize: 512, VocabSize: 2000, Positions: 64},
+		"preset: base, image_size: 384": {Preset: "base", ImageSize: 384, PatchSize: 16, HiddenSize: 768, EncoderLayer: 12, DecoderLayer: 6, Heads: 12, MLPSize: 3072, VocabSize: 50257, Positions: 1024},
+		"heads: 4":                      {Preset: "small", ImageSize: 128, PatchSize: 16, HiddenSize: 256, EncoderLayer: 6, DecoderLayer: 4, Heads: 4, MLPSize: 1024, VocabSize: 8000, Positions: 128},
+		"weights: some/dir":             {Weights: "some/dir"},
+	} {
+		c := mustDecode(t, minimal+"model: {"+text+"}\n").Resolve()
+		if c.Model != want {
+			t.Errorf("%s: %+v", text, c.Model)
+		}
+		if !reflect.DeepEqual(c, c.Resolve()) {
+			t.Errorf("%s: resolving twice changes something", text)
+		}
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: resolved config is not valid: %v", text, err)
+		}
+		if c.Train.MicroBatchSize != 32 || c.Train.LearningRate == 0 || c.Evaluate.MaxLength != 33 || c.Dataset[0].Shapes.ImageSize == 0 {
+			t.Errorf("%s: %+v", text, c)
+		}
+	}
+}
+
+func TestRunIDsThatCannotBeKeysAreRefused(t *testing.T) {
+	for id, ok := range map[string]bool{"a": true, "emoji-1.2_b": true, "": false, "A": false, "-a": false, "a/b": false, "a b": false, strings.Repeat("a", 64): false} {
+		if (CheckRunID(id) == nil) != ok {
+			t.Errorf("%q: %v", id, CheckRunID(id))
+		}
+	}
+}
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	docs := structDocs()
+	var visit func(reflect.Type)
+	visit = func(s reflect.Type) {
+		if docs[s.Name()].text == "" {
+			t.Errorf("%s has no comment", s.Name())
+		}
+		for i := range s.NumField() {
+			if docs[s.Name()].fields[s.Field(i).Name] == "" {
+				t.Errorf("%s.%s has no comment", s.Name(), s.Field(i).Name)
+			}
+			inner := s.Field(i).Type
+			if inner.Kind() == reflect.Slice {
+				inner = inner.Elem()
+			}
+			if inner.Kind() == reflect.Struct {
+				visit(inner)
+			}
+		}
+	}
+	visit(reflect.TypeFor[Config]())
+}
+
+func TestReferenceIsUpToDate(t *testing.T) {
+	const path = "../docs/config.md"
+	if *update {
+		if err := os.MkdirAll("../docs", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(Reference()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(path)
+	if err != nil || string(have) != Reference() {
+		t.Errorf("%s is not what the comments of config.go say: run go generate ./pipeline (%v)", path, err)
+	}
+}
