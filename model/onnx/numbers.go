@@ -1,0 +1,119 @@
+package onnx
+
+import (
+	"fmt"
+	"io"
+	"math"
+)
+
+// dtypes are the forms a graph is written in; suffix is Transformers.js's, between the file's stem and ".onnx".
+var dtypes = map[string]struct {
+	suffix  string
+	numbers numbers
+}{
+	"fp32": {"", float32Numbers{}},
+	"q8":   {"_quantized", uint8Numbers{}},
+}
+
+// float32Numbers stores matrices as they are.
+type float32Numbers struct{}
+
+func (float32Numbers) store(b *builder, w matrix) string {
+	return b.tensor(w.name, elemFloat32, []int64{int64(w.in), int64(w.out)}, func(out io.Writer) error {
+		return w.eachBlock(func(_ int, rows []float32) error { return writeFloats(out, rows) })
+	})
+}
+
+func (n float32Numbers) matmul(b *builder, x string, w matrix) string {
+	return b.op("MatMul", []string{x, n.store(b, w)})
+}
+
+func (n float32Numbers) gather(b *builder, table matrix, ids string) string {
+	return b.gatherColumns(n.store(b, table), ids)
+}
+
+// gatherColumns takes columns of a table [width, rows]: ids [B, T] give [B, T, width].
+func (b *builder) gatherColumns(table, ids string) string {
+	x := b.op("Gather", []string{table, ids}, axisAttr(1)) // [width, B, T]
+	return b.op("Transpose", []string{x}, intsAttr("perm", 1, 2, 0))
+}
+
+// uint8Numbers stores a matrix as round(w/scale) + 128 with one scale per column, and multiplies it as integers with activations
+// that are quantized as they come (ONNX Runtime's dynamic quantization).
+//
+// Why uint8 around a zero point of 128 and not int8: it is the same number at the same size, and x86 processors that have AVX2
+// but no VNNI multiply uint8 activations by int8 weights with vpmaddubsw, whose 16-bit pair sums saturate (255·127·2 > 32767).
+// Their kernel for two unsigned operands widens first and is exact, so every machine computes the same integers.
+type uint8Numbers struct{}
+
+const uint8Zero = 128
+
+// store adds the matrix [in, out] and its scales [out].
+func (uint8Numbers) store(b *builder, w matrix) (quantized, scales string) {
+	quantized, scales = w.name+"_quantized", w.name+"_scale"
+	if b.constants[quantized] != "" {
+		return quantized, scales
+	}
+	scale := w.columnMax()
+	for i := range scale {
+		if scale[i] /= 127; scale[i] == 0 {
+			scale[i] = 1
+		}
+	}
+	b.tensor(quantized, elemUint8, []int64{int64(w.in), int64(w.out)}, func(out io.Writer) error {
+		var codes []byte
+		return w.eachBlock(func(_ int, rows []float32) error {
+			codes = codes[:0]
+			for start := 0; start < len(rows); start += w.out {
+				for i, v := range rows[start : start+w.out] {
+					codes = append(codes, quantize(v, scale[i]))
+				}
+			}
+			_, err := out.Write(codes)
+			return err
+		})
+	})
+	return quantized, b.floats(scales, scale)
+}
+
+// quantize is the code of v: 1 to 255, 128 for zero.
+func quantize(v, scale float32) byte {
+	code := math.RoundToEven(float64(v / scale))
+	return byte(max(-127, min(127, code)) + uint8Zero)
+}
+
+func (n uint8Numbers) matmul(b *builder, x string, w matrix) string {
+	quantized, scales := n.store(b, w)
+	codes, xScale, xZero := b.quantized(x)
+	zero := b.constant("zero point", elemUint8, nil, []byte{uint8Zero})
+	y := b.cast(b.op("MatMulInteger", []string{codes, quantized, xZero, zero}), elemFloat32)
+	return b.mul(y, b.mul(xScale, scales))
+}
+
+// quantized is x as uint8 with its scale and zero point, computed once for all the matrices that x is multiplied with.
+func (b *builder) quantized(x string) (codes, scale, zero string) {
+	for _, n := range b.graph.nodes {
+		if n.op == "DynamicQuantizeLinear" && n.in[0] == x {
+			return n.out[0], n.out[1], n.out[2]
+		}
+	}
+	out := b.ops("DynamicQuantizeLinear", 3, []string{x})
+	return out[0], out[1], out[2]
+}
+
+// Cast and Mul, not DequantizeLinear: Transformers.js 3 computes that one wrongly on WebGPU.
+func (n uint8Numbers) gather(b *builder, table matrix, ids string) string {
+	quantized, scales := n.store(b, table)
+	x := b.cast(b.gatherColumns(quantized, ids), elemFloat32)
+	x = b.op("Sub", []string{x, b.float(uint8Zero)})
+	scale := b.op("Unsqueeze", []string{b.op("Gather", []string{scales, ids}, axisAttr(0)), b.ints(-1)})
+	return b.mul(x, scale)
+}
+
+// checkDtype names what is known when a dtype is not.
+func checkDtype(dtype string) error {
+	if _, ok := dtypes[dtype]; !ok {
+		return fmt.Errorf("unknown dtype %q: fp32 and q8 are written", dtype)
+	}
+	return nil
+}

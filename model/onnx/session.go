@@ -1,0 +1,238 @@
+//go:build cgo
+
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"distilvit/model"
+)
+
+// Threads is how many threads a session computes with: fixed, so that results do not depend on the machine's processors.
+const Threads = 4
+
+// Session runs a model directory's two files as Transformers.js does: the encoder once, then the decoder token by token, the
+// caches of a step fed into the next. Not for several goroutines at once.
+type Session struct {
+	config           *model.Config
+	encoder, decoder *ort.DynamicAdvancedSession
+}
+
+var library struct {
+	sync.Mutex
+	path string
+}
+
+// loadLibrary loads ONNX Runtime, once per process.
+func loadLibrary(path string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("load ONNX Runtime: %w", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return fmt.Errorf("load ONNX Runtime: %w", err)
+	}
+	library.Lock()
+	defer library.Unlock()
+	if library.path != "" {
+		if library.path != path {
+			return fmt.Errorf("load ONNX Runtime %s: this process has loaded %s already", path, library.path)
+		}
+		return nil
+	}
+	ort.SetSharedLibraryPath(path)
+	if err := ort.InitializeEnvironment(ort.WithLogLevelError()); err != nil {
+		return fmt.Errorf("load ONNX Runtime %s: %w (version 1.24 or newer is needed)", path, err)
+	}
+	library.path = path
+	return nil
+}
+
+// Open loads a dtype's files of a model directory. libraryPath is a libonnxruntime.so, 1.24 or newer; a process has one.
+func Open(libraryPath, dir, dtype string) (*Session, error) {
+	if err := checkDtype(dtype); err != nil {
+		return nil, err
+	}
+	config, err := model.ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := loadLibrary(libraryPath); err != nil {
+		return nil, err
+	}
+	options, err := sessionOptions()
+	if err != nil {
+		return nil, fmt.Errorf("set up ONNX Runtime: %w", err)
+	}
+	defer options.Destroy()
+
+	s := &Session{config: config}
+	path := filepath.Join(dir, EncoderFile(dtype))
+	s.encoder, err = ort.NewDynamicAdvancedSession(path, []string{"pixel_values"}, []string{"last_hidden_state"}, options)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", path, err)
+	}
+	in, out := []string{"input_ids", "encoder_hidden_states"}, []string{"logits"}
+	for i := range config.Decoder.NLayer {
+		for _, kind := range []string{"key", "value"} {
+			in = append(in, cacheName("past_key_values", i, kind))
+			out = append(out, cacheName("present", i, kind))
+		}
+	}
+	path = filepath.Join(dir, DecoderFile(dtype))
+	s.decoder, err = ort.NewDynamicAdvancedSession(path, in, out, options)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("load %s: %w", path, err), s.encoder.Destroy())
+	}
+	return s, nil
+}
+
+// sessionOptions are those of a repeatable run on the processor. Threads wait asleep: there may be fewer processors.
+func sessionOptions() (*ort.SessionOptions, error) {
+	o, err := ort.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		o.SetIntraOpNumThreads(Threads),
+		o.SetInterOpNumThreads(1),
+		o.SetExecutionMode(ort.ExecutionModeSequential),
+		o.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll),
+		o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"),
+	)
+	if err != nil {
+		return nil, errors.Join(err, o.Destroy())
+	}
+	return o, nil
+}
+
+// Close frees both files' memory; the library stays loaded.
+func (s *Session) Close() error { return errors.Join(s.encoder.Destroy(), s.decoder.Destroy()) }
+
+// Generate captions one picture greedily, of equal logits the lowest token: the ids after the start token, with the end token if
+// it came. pixelValues are normalised float32 [C, H, W]; maxLength counts the start token.
+func (s *Session) Generate(pixelValues []float32, maxLength int) ([]int32, error) {
+	d, err := s.begin(pixelValues)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	var ids []int32
+	next := int32(s.config.DecoderStartTokenID)
+	for len(ids) < maxLength-1 {
+		logits, err := d.step(next)
+		if err != nil {
+			return nil, err
+		}
+		next = argmax(logits)
+		ids = append(ids, next)
+		if next == int32(s.config.EOSTokenID) {
+			break
+		}
+	}
+	return ids, nil
+}
+
+// Logits is what the decoder gives for each of ids (without start token) when those before it are fed, through the caches as in
+// Generate: float32 [len(ids), vocabulary].
+func (s *Session) Logits(pixelValues []float32, ids []int32) ([]float32, error) {
+	d, err := s.begin(pixelValues)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	all := make([]float32, 0, len(ids)*s.config.Decoder.VocabSize)
+	next := int32(s.config.DecoderStartTokenID)
+	for _, id := range ids {
+		logits, err := d.step(next)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, logits...)
+		next = id
+	}
+	return all, nil
+}
+
+// argmax is the index of the first of the largest.
+func argmax(logits []float32) int32 {
+	best := 0
+	for i, v := range logits {
+		if v > logits[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+// decoding is one picture's state between two tokens.
+type decoding struct {
+	session *Session
+	picture ort.Value
+	caches  []ort.Value
+}
+
+// begin encodes the picture and makes caches of length zero.
+func (s *Session) begin(pixelValues []float32) (*decoding, error) {
+	e, d := s.config.Encoder, s.config.Decoder
+	channels, side := int64(e.NumChannels), int64(e.ImageSize)
+	if int64(len(pixelValues)) != channels*side*side {
+		return nil, fmt.Errorf("%d pixel values, the model takes %d×%d×%d", len(pixelValues), channels, side, side)
+	}
+	pixels, err := ort.NewTensor(ort.NewShape(1, channels, side, side), pixelValues)
+	if err != nil {
+		return nil, err
+	}
+	defer pixels.Destroy()
+	out := []ort.Value{nil}
+	if err := s.encoder.Run([]ort.Value{pixels}, out); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	state := &decoding{session: s, picture: out[0]}
+	for range 2 * d.NLayer {
+		empty, err := ort.NewEmptyTensor[float32](ort.NewShape(1, int64(d.NHead), 0, int64(d.NEmbd/d.NHead)))
+		if err != nil {
+			state.close()
+			return nil, err
+		}
+		state.caches = append(state.caches, empty)
+	}
+	return state, nil
+}
+
+// step feeds one token and returns the next one's logits [vocabulary].
+func (d *decoding) step(id int32) ([]float32, error) {
+	token, err := ort.NewTensor(ort.NewShape(1, 1), []int64{int64(id)})
+	if err != nil {
+		return nil, err
+	}
+	defer token.Destroy()
+	out := make([]ort.Value, 1+len(d.caches))
+	if err := d.session.decoder.Run(append([]ort.Value{token, d.picture}, d.caches...), out); err != nil {
+		return nil, fmt.Errorf("decode: %w", err)
+	}
+	destroy(d.caches)
+	d.caches = out[1:]
+	defer out[0].Destroy()
+	logits, ok := out[0].(*ort.Tensor[float32])
+	if !ok {
+		return nil, fmt.Errorf("decode: logits are %T, not float32", out[0])
+	}
+	return logits.GetData(), nil
+}
+
+func (d *decoding) close() {
+	d.picture.Destroy()
+	destroy(d.caches)
+}
+
+func destroy(values []ort.Value) {
+	for _, v := range values {
+		v.Destroy()
+	}
+}
