@@ -1,0 +1,240 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Cache keeps verified copies of objects as local files, named by digest, and
+// may be shared by processes. A file that Path handed out stays until Release
+// or the end of the process, whatever the limit; of the others the least
+// recently used go first when the limit is passed.
+type Cache struct {
+	dir      string
+	maxBytes int64
+
+	mu   sync.Mutex
+	held map[string]*hold // by digest
+}
+
+// hold is a file in use by this process: a shared lock on its lock file.
+type hold struct {
+	lock  *os.File
+	count int
+}
+
+// NewCache keeps at most about maxBytes in dir, which is created when needed.
+func NewCache(dir string, maxBytes int64) *Cache {
+	return &Cache{dir: dir, maxBytes: maxBytes, held: map[string]*hold{}}
+}
+
+// Path is a local file with the object's bytes, fetched and verified when it
+// is not there yet. Every Path is undone by one Release.
+func (c *Cache) Path(ctx context.Context, s *Store, o Object) (string, error) {
+	if len(o.SHA256) != 64 || strings.Trim(o.SHA256, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("cache %s: %q is not a sha256 digest", o.Key, o.SHA256)
+	}
+	path := filepath.Join(c.dir, o.SHA256)
+	if c.again(o.SHA256) {
+		return path, nil
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return "", localError("cache", o.Key, err)
+	}
+	lock, err := lockFile(ctx, path+lockSuffix, syscall.LOCK_SH)
+	if err != nil {
+		return "", localError("cache", o.Key, err)
+	}
+	fetched, err := c.ensure(ctx, s, o, path)
+	if err != nil {
+		lock.Close()
+		return "", localError("cache", o.Key, err)
+	}
+	c.hold(o.SHA256, lock)
+	if fetched {
+		if err := c.trim(); err != nil {
+			c.Release(o)
+			return "", fmt.Errorf("trim cache %s: %w", c.dir, err)
+		}
+	}
+	return path, nil
+}
+
+// Release undoes one Path per object.
+func (c *Cache) Release(objects ...Object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range objects {
+		h, ok := c.held[o.SHA256]
+		if !ok {
+			continue
+		}
+		if h.count--; h.count == 0 {
+			delete(c.held, o.SHA256)
+			h.lock.Close()
+		}
+	}
+}
+
+// again counts one more use of a file that this process holds already.
+func (c *Cache) again(digest string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, ok := c.held[digest]
+	if ok {
+		h.count++
+	}
+	return ok
+}
+
+func (c *Cache) hold(digest string, lock *os.File) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h, ok := c.held[digest]; ok { // two of our goroutines came one after the other
+		h.count++
+		lock.Close()
+		return
+	}
+	c.held[digest] = &hold{lock: lock, count: 1}
+}
+
+// ensure makes path hold the object, which nobody removes meanwhile. Of several
+// processes that miss it, one fetches.
+func (c *Cache) ensure(ctx context.Context, s *Store, o Object, path string) (fetched bool, err error) {
+	if used(path, o.Size) {
+		return false, nil
+	}
+	lock, err := lockFile(ctx, path+fetchSuffix, syscall.LOCK_EX)
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	defer os.Remove(lock.Name())
+	if used(path, o.Size) { // another process was faster
+		return false, nil
+	}
+	return true, s.Fetch(ctx, o, path)
+}
+
+// used reports whether path is there in full length, and marks it as used last.
+func used(path string, size int64) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() != size {
+		return false
+	}
+	now := time.Now()
+	return os.Chtimes(path, now, now) == nil
+}
+
+// trim removes files nobody holds, the least recently used first, until the
+// limit is kept, and what fetches of dead processes left.
+func (c *Cache) trim() error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return err
+	}
+	var files []fs.FileInfo
+	var total int64
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) || strings.HasSuffix(entry.Name(), lockSuffix) || strings.HasSuffix(entry.Name(), fetchSuffix) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		files = append(files, info)
+		total += info.Size()
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return cmp.Compare(a.ModTime().UnixNano(), b.ModTime().UnixNano()) })
+	for _, info := range files {
+		lock := info.Name() + lockSuffix
+		digest, _, partial := strings.Cut(info.Name(), ".part")
+		if partial {
+			lock = digest + fetchSuffix
+		} else if total <= c.maxBytes {
+			continue
+		}
+		removed, err := c.removeUnused(info.Name(), lock)
+		if err != nil {
+			return err
+		}
+		if removed {
+			total -= info.Size()
+		}
+	}
+	return nil
+}
+
+// removeUnused removes a file unless somebody has its lock.
+func (c *Cache) removeUnused(name, lockName string) (bool, error) {
+	lock, err := tryLock(filepath.Join(c.dir, lockName), syscall.LOCK_EX)
+	if lock == nil {
+		return false, err
+	}
+	defer lock.Close()
+	defer os.Remove(lock.Name())
+	if err := os.Remove(filepath.Join(c.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, nil
+}
+
+// A file is locked shared by those who use it and exclusively by who removes
+// it; a second lock is held by who fetches it. Lock files are removed only
+// under an exclusive lock.
+const (
+	lockSuffix  = ".lock"
+	fetchSuffix = ".fetch"
+)
+
+// lockFile locks a file, waiting for others. flock cannot be interrupted, so
+// the wait polls.
+func lockFile(ctx context.Context, path string, how int) (*os.File, error) {
+	for {
+		f, err := tryLock(path, how)
+		if f != nil || err != nil {
+			return f, err
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// tryLock locks a file, created when needed; nil where somebody else has it.
+func tryLock(path string, how int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+	if err == nil && sameFile(f, path) {
+		return f, nil
+	}
+	f.Close()
+	if err == nil || errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// sameFile: the lock that was removed between opening and locking locks nothing.
+func sameFile(f *os.File, path string) bool {
+	ours, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	present, err := os.Stat(path)
+	return err == nil && os.SameFile(ours, present)
+}
