@@ -1,0 +1,198 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxFileBytes bounds every file read; GPT-2's tokenizer.json has 1.3 MB.
+const maxFileBytes = 64 << 20
+
+// Load reads a tokenizer in Hugging Face form: tokenizer.json, or else
+// vocab.json and merges.txt. tokenizer_config.json and special_tokens_map.json,
+// where they exist, name the end token; without them it is <|endoftext|>.
+func Load(dir string) (*Tokenizer, error) {
+	special, err := readSpecialNames(dir)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "tokenizer.json")
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return loadVocabMerges(dir, special)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := parseTokenizerJSON(data)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer %s: %w", path, err)
+	}
+	p.eos = special.eos()
+	t, err := build(p)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer %s: %w", path, err)
+	}
+	return t, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read tokenizer: %w", err)
+	}
+	if info.Size() > maxFileBytes {
+		return nil, fmt.Errorf("tokenizer %s: %d bytes, more than the %d allowed", path, info.Size(), maxFileBytes)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read tokenizer: %w", err)
+	}
+	return data, nil
+}
+
+// component is a normalizer, pre_tokenizer or decoder of tokenizer.json: the
+// keys that matter of any kind.
+type component struct {
+	Type           string       `json:"type"`
+	AddPrefixSpace *bool        `json:"add_prefix_space"`
+	UseRegex       *bool        `json:"use_regex"`
+	Normalizers    []*component `json:"normalizers"`
+	PreTokenizers  []*component `json:"pretokenizers"`
+	Decoders       []*component `json:"decoders"`
+}
+
+// byteLevel accepts a ByteLevel component, also alone in a sequence.
+func (c *component) byteLevel() *component {
+	if c == nil {
+		return nil
+	}
+	for _, list := range [][]*component{c.PreTokenizers, c.Decoders} {
+		if c.Type == "Sequence" && len(list) == 1 {
+			return list[0].byteLevel()
+		}
+	}
+	if c.Type != "ByteLevel" {
+		return nil
+	}
+	return c
+}
+
+func (c *component) kind() string {
+	if c == nil {
+		return "none"
+	}
+	return c.Type
+}
+
+type tokenizerJSON struct {
+	AddedTokens  []addedToken `json:"added_tokens"`
+	Normalizer   *component   `json:"normalizer"`
+	PreTokenizer *component   `json:"pre_tokenizer"`
+	Decoder      *component   `json:"decoder"`
+	Model        *struct {
+		Type                    *string           `json:"type"`
+		Dropout                 *float64          `json:"dropout"`
+		UnkToken                string            `json:"unk_token"`
+		ContinuingSubwordPrefix string            `json:"continuing_subword_prefix"`
+		EndOfWordSuffix         string            `json:"end_of_word_suffix"`
+		FuseUnk                 bool              `json:"fuse_unk"`
+		ByteFallback            bool              `json:"byte_fallback"`
+		IgnoreMerges            bool              `json:"ignore_merges"`
+		Vocab                   map[string]int32  `json:"vocab"`
+		Merges                  []json.RawMessage `json:"merges"`
+	} `json:"model"`
+}
+
+// parseTokenizerJSON reads tokenizer.json. Files of old versions lack
+// model.type and write merges as "a b"; new ones write ["a", "b"].
+func parseTokenizerJSON(data []byte) (parts, error) {
+	var file tokenizerJSON
+	if err := json.Unmarshal(data, &file); err != nil {
+		return parts{}, err
+	}
+	m := file.Model
+	if m == nil {
+		return parts{}, errors.New("no model")
+	}
+	if m.Type != nil && *m.Type != "BPE" {
+		return parts{}, fmt.Errorf("model is %q; only byte-level BPE is supported", *m.Type)
+	}
+	if len(m.Vocab) == 0 {
+		return parts{}, errors.New("no model.vocab")
+	}
+	pre := file.PreTokenizer.byteLevel()
+	if pre == nil {
+		return parts{}, fmt.Errorf("pre_tokenizer is %s; only ByteLevel is supported", file.PreTokenizer.kind())
+	}
+	if pre.UseRegex != nil && !*pre.UseRegex {
+		return parts{}, errors.New("pre_tokenizer has use_regex false; only GPT-2's own splitting is supported")
+	}
+	if n := file.Normalizer; n != nil && !(n.Type == "Sequence" && len(n.Normalizers) == 0) {
+		return parts{}, fmt.Errorf("normalizer is %s; GPT-2 has none", n.kind())
+	}
+	if file.Decoder != nil && file.Decoder.byteLevel() == nil {
+		return parts{}, fmt.Errorf("decoder is %s; only ByteLevel is supported", file.Decoder.kind())
+	}
+	for _, unsupported := range []struct {
+		key string
+		set bool
+	}{
+		{"dropout", m.Dropout != nil && *m.Dropout != 0},
+		{"continuing_subword_prefix", m.ContinuingSubwordPrefix != ""},
+		{"end_of_word_suffix", m.EndOfWordSuffix != ""},
+		{"byte_fallback", m.ByteFallback},
+	} {
+		if unsupported.set {
+			return parts{}, fmt.Errorf("model.%s is set, which byte-level BPE does not use", unsupported.key)
+		}
+	}
+	p := parts{
+		vocab:       m.Vocab,
+		added:       file.AddedTokens,
+		unknown:     m.UnkToken,
+		fuseUnknown: m.FuseUnk,
+		wholeWords:  m.IgnoreMerges,
+		prefixSpace: pre.AddPrefixSpace == nil || *pre.AddPrefixSpace,
+		merges:      make([][2]string, 0, len(m.Merges)),
+	}
+	for i, raw := range m.Merges {
+		pair, skip, err := parseMerge(raw)
+		if err != nil {
+			return parts{}, fmt.Errorf("merge %d: %w", i+1, err)
+		}
+		if !skip {
+			p.merges = append(p.merges, pair)
+		}
+	}
+	return p, nil
+}
+
+func parseMerge(raw json.RawMessage) (pair [2]string, skip bool, err error) {
+	var line string
+	if json.Unmarshal(raw, &line) == nil {
+		if strings.HasPrefix(line, "#version") {
+			return pair, true, nil
+		}
+		pair, err = splitMerge(line)
+		return pair, false, err
+	}
+	var list []string
+	if err := json.Unmarshal(raw, &list); err != nil || len(list) != 2 {
+		return pair, false, fmt.Errorf("%.60s is not a pair of tokens", raw)
+	}
+	return [2]string(list), false, nil
+}
+
+func splitMerge(line string) (pair [2]string, err error) {
+	left, right, ok := strings.Cut(line, " ")
+	if !ok || left == "" || right == "" || strings.Contains(right, " ") {
+		return pair, fmt.Errorf("%.60q is not two tokens with a space between them", line)
+	}
+	return [2]string{left, right}, nil
+}
