@@ -1,0 +1,213 @@
+package dataset
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Example is one picture with its captions, as listed by List. A shard's work
+// list is a JSON array of them.
+type Example struct {
+	ID       string   `json:"id"`              // unique within the source
+	Captions []string `json:"captions"`        // white space collapsed; no empty strings
+	Group    string   `json:"group,omitempty"` // reported apart where not empty
+	Split    string   `json:"split"`           // train, validation or test
+	Image    ImageRef `json:"image"`
+}
+
+// ImageRef says where a picture's bytes are.
+type ImageRef struct {
+	File    int    `json:"file"`              // index into the source's files
+	Name    string `json:"name,omitempty"`    // entry of that archive
+	Scene   *Scene `json:"scene,omitempty"`   // kind shapes: what to draw
+	Missing string `json:"missing,omitempty"` // why the example cannot be used: Opener.Open answers it as an error
+}
+
+// Roles of a source's files.
+const (
+	RoleCaptions = "captions"
+	RoleImages   = "images"
+)
+
+// Splits.
+const (
+	Train      = "train"
+	Validation = "validation"
+	Test       = "test"
+)
+
+// File is one stored file of a source.
+type File struct {
+	Role string // RoleCaptions or RoleImages
+	Name string // for messages and, by its extension, the format
+	Open func(ctx context.Context) (r io.ReaderAt, size int64, c io.Closer, err error)
+}
+
+// Spec says how to read a source.
+type Spec struct {
+	Kind  string `json:"kind"`  // shapes, coco or folder
+	Split string `json:"split"` // train, validation, test; empty: by the hash of the id (shapes draws all three)
+	Limit int    `json:"limit"` // examples at most; 0: all
+
+	ValidationFraction float64 `json:"validation_fraction"` // share held out where Split is empty
+	TestFraction       float64 `json:"test_fraction"`       // share held out where Split is empty
+
+	Shapes ShapesSpec `json:"shapes"` // kind shapes only
+}
+
+// List answers every example of a source, in a fixed order, and what a person
+// should know about it. A malformed file is an error; an example without a
+// usable picture or caption stays in the list with ImageRef.Missing set, so that
+// whoever prepares the pictures counts it. The seed draws the scenes of kind
+// shapes and changes nothing else: what is held out by hash is the same for all seeds.
+func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples []Example, warnings []string, err error) {
+	switch spec.Split {
+	case "", Train, Validation, Test:
+	default:
+		return nil, nil, fmt.Errorf("split %q: must be train, validation, test or empty", spec.Split)
+	}
+	switch spec.Kind {
+	case "shapes":
+		examples, warnings, err = listShapes(spec, seed)
+	case "coco":
+		examples, warnings, err = listArchived(ctx, spec, files, readCOCO)
+	case "folder":
+		examples, warnings, err = listArchived(ctx, spec, files, readFolder)
+	default:
+		err = fmt.Errorf("dataset kind %q: must be shapes, coco or folder", spec.Kind)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return limit(examples, spec.Limit), warnings, nil
+}
+
+// listed is what a captions file says of one picture.
+type listed struct {
+	id, name, group string
+	captions        []string
+}
+
+// listArchived joins the captions file, read by read, with the image archives.
+func listArchived(ctx context.Context, spec Spec, files []File, read func(io.Reader, string) ([]listed, error)) ([]Example, []string, error) {
+	captions := slices.IndexFunc(files, func(f File) bool { return f.Role == RoleCaptions })
+	if captions < 0 {
+		return nil, nil, fmt.Errorf("dataset kind %s: no captions file given", spec.Kind)
+	}
+	f := files[captions]
+	r, size, closer, err := f.Open(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("captions file %s: %w", f.Name, err)
+	}
+	defer closer.Close()
+	pictures, err := read(io.NewSectionReader(r, 0, size), f.Name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("captions file %s: %w", f.Name, err)
+	}
+	if len(pictures) == 0 {
+		return nil, nil, fmt.Errorf("captions file %s: lists no pictures", f.Name)
+	}
+	archives, err := openArchives(ctx, files)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer archives.close()
+
+	var examples []Example
+	var missing, uncaptioned, empty int
+	for _, p := range pictures {
+		e := Example{ID: p.id, Group: p.group, Split: spec.Split, Image: ImageRef{Name: p.name}}
+		for _, c := range p.captions {
+			if c = cleanCaption(c); c != "" {
+				e.Captions = append(e.Captions, c)
+			} else {
+				empty++
+			}
+		}
+		if e.Split == "" {
+			e.Split = splitOf(e.ID, spec.ValidationFraction, spec.TestFraction)
+		}
+		if e.Image.File, e.Image.Name, err = archives.find(p.name); err != nil {
+			e.Image = ImageRef{File: -1, Name: p.name, Missing: err.Error()}
+			missing++
+		} else if len(e.Captions) == 0 {
+			e.Image.Missing = fmt.Sprintf("picture %s: has no caption", p.name)
+			uncaptioned++
+		}
+		examples = append(examples, e)
+	}
+	if missing == len(examples) {
+		return nil, nil, fmt.Errorf("captions file %s: none of its %d pictures (the first is %s) is in the image archives", f.Name, missing, pictures[0].name)
+	}
+	var warnings []string
+	warn := func(n int, what string) {
+		if n > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s: %d %s", f.Name, n, what))
+		}
+	}
+	warn(missing, "pictures are not in the image archives")
+	warn(uncaptioned, "pictures have no caption")
+	warn(empty, "empty captions left out")
+	return examples, warnings, nil
+}
+
+// cleanCaption collapses white space and replaces bytes that are not UTF-8.
+func cleanCaption(s string) string {
+	return strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " ")
+}
+
+// splitOf holds out by the hash of the id, so that a picture's split depends on
+// nothing but its name and the two fractions.
+func splitOf(id string, validation, test float64) string {
+	u := float64(hash(id)>>11) / (1 << 53)
+	switch {
+	case u < test:
+		return Test
+	case u < test+validation:
+		return Validation
+	}
+	return Train
+}
+
+// limit keeps n examples, chosen by the hash of their ids, in their order.
+func limit(examples []Example, n int) []Example {
+	if n <= 0 || n >= len(examples) {
+		return examples
+	}
+	kept := make([]int, len(examples))
+	for i := range kept {
+		kept[i] = i
+	}
+	slices.SortStableFunc(kept, func(a, b int) int {
+		return strings.Compare(hashKey(examples[a].ID), hashKey(examples[b].ID))
+	})
+	kept = kept[:n]
+	slices.Sort(kept)
+	out := make([]Example, n)
+	for i, k := range kept {
+		out[i] = examples[k]
+	}
+	return out
+}
+
+func hashKey(id string) string { return fmt.Sprintf("%016x", hash("limit "+id)) }
+
+// hash is FNV-1a with a finaliser that spreads it over all 64 bits.
+func hash(s string) uint64 {
+	h := fnv.New64a()
+	io.WriteString(h, s)
+	return mix(h.Sum64())
+}
+
+// mix is SplitMix64's finaliser.
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}

@@ -1,0 +1,80 @@
+package dataset
+
+import (
+	"slices"
+	"strings"
+)
+
+// templates make a scene's five captions. Each begins with words no other begins
+// with, so that a caption once begun has one continuation; the last two name the
+// groups in reverse order. "%" stands for the groups, "is" agrees with the first.
+var templates = []struct {
+	text    string
+	reverse bool
+}{
+	{"%", false},
+	{"there is %", false},
+	{"on a plain background there is %", false},
+	{"a picture of %", true},
+	{"you can see %", true},
+}
+
+// countWords are the articles and numbers of a group.
+var countWords = []string{"", "a", "two", "three"}
+
+// group is equal objects and their number.
+type group struct {
+	Object
+	count int
+}
+
+// captionsOf names every object's count, colour and shape in each caption. Groups
+// stand in the order of the colours, then the shapes, so a scene has one wording
+// per template and no wording fits two scenes.
+func captionsOf(objects []Object) []string {
+	groups := groupsOf(objects)
+	captions := make([]string, len(templates))
+	for i, t := range templates {
+		ordered := slices.Clone(groups)
+		if t.reverse {
+			slices.Reverse(ordered)
+		}
+		phrases := make([]string, len(ordered))
+		for j, g := range ordered {
+			phrases[j] = g.String()
+		}
+		text := t.text
+		if ordered[0].count > 1 {
+			text = strings.Replace(text, "there is", "there are", 1)
+		}
+		captions[i] = strings.Replace(text, "%", strings.Join(phrases, " and "), 1)
+	}
+	return captions
+}
+
+func (g group) String() string {
+	noun := g.Shape
+	if g.count > 1 {
+		noun = pluralOf(g.Shape)
+	}
+	return countWords[g.count] + " " + g.Colour + " " + noun
+}
+
+// groupsOf counts equal objects, in the order of the colours, then the shapes.
+func groupsOf(objects []Object) []group {
+	var groups []group
+	for _, c := range colours {
+		for _, s := range shapes {
+			g := group{Object: Object{c.name, s.name}}
+			for _, o := range objects {
+				if o == g.Object {
+					g.count++
+				}
+			}
+			if g.count > 0 {
+				groups = append(groups, g)
+			}
+		}
+	}
+	return groups
+}

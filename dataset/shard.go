@@ -1,0 +1,230 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+)
+
+// Row is one example of a shard.
+type Row struct {
+	ID       string   `parquet:"id"`
+	Group    string   `parquet:"group"`
+	Captions []string `parquet:"captions,list"`
+	Pixels   []byte   `parquet:"pixels"` // H*W*3 RGB
+}
+
+// captionRow is a row without its pixels: Parquet then reads no pixels.
+type captionRow struct {
+	ID       string   `parquet:"id"`
+	Group    string   `parquet:"group"`
+	Captions []string `parquet:"captions,list"`
+}
+
+const (
+	rowGroupRows = 64       // rows buffered while writing
+	pageBytes    = 64 << 10 // a page ends after so many bytes, so one row is cheap to read alone
+	bufferBytes  = 64 << 10 // of reading
+)
+
+// writerOptions make files whose bytes are a function of their rows.
+func writerOptions() []parquet.WriterOption {
+	return []parquet.WriterOption{
+		parquet.CreatedBy("distilvit", "1", ""),
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.MaxRowsPerRowGroup(rowGroupRows),
+		parquet.PageBufferSize(pageBytes),
+		parquet.DataPageStatistics(false),
+		// Bounds of pixels would hold whole pictures, in every page and the footer.
+		parquet.SkipPageBounds("pixels"),
+		parquet.SkipPageStatistics("pixels"),
+	}
+}
+
+// WriteShard writes the rows as one Parquet file; the same rows make the same
+// bytes. All pictures must have the same size. Rows may reuse memory once the next is asked for.
+func WriteShard(w io.Writer, rows iter.Seq2[Row, error]) (n int, err error) {
+	size := -1
+	return writeRows(w, rows, func(r Row) error {
+		if size < 0 {
+			size = len(r.Pixels)
+		}
+		switch {
+		case r.ID == "":
+			return errors.New("has no id")
+		case len(r.Pixels) == 0 || len(r.Pixels) != size:
+			return fmt.Errorf("%s has %d bytes of pixels, the first row %d", r.ID, len(r.Pixels), size)
+		}
+		return nil
+	})
+}
+
+// writeRows writes one row a time: pages then end where they are full.
+func writeRows[T any](w io.Writer, rows iter.Seq2[T, error], check func(T) error) (n int, err error) {
+	pw := parquet.NewGenericWriter[T](w, writerOptions()...)
+	one := make([]T, 1)
+	for row, err := range rows {
+		if err != nil {
+			return n, err
+		}
+		if err := check(row); err != nil {
+			return n, fmt.Errorf("write shard: row %d: %w", n, err)
+		}
+		one[0] = row
+		if err := guard(func() error { _, err := pw.Write(one); return err }); err != nil {
+			return n, fmt.Errorf("write shard: row %d: %w", n, err)
+		}
+		n++
+	}
+	if err := guard(pw.Close); err != nil {
+		return n, fmt.Errorf("write shard: %w", err)
+	}
+	return n, nil
+}
+
+// guard turns a panic over a file's contents into an error.
+func guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("corrupt file: %v", r)
+		}
+	}()
+	return f()
+}
+
+// Shard is an open shard; safe for concurrent use.
+type Shard struct {
+	file   *parquet.File
+	starts []int64 // first row of each row group, and the number of rows
+	pixels int     // index of the pixels' column
+}
+
+// OpenShard reads the file's footer. r must stay open while the shard is used.
+func OpenShard(r io.ReaderAt, size int64) (*Shard, error) {
+	file, starts, err := openParquet(r, size, parquet.SchemaOf(Row{}))
+	if err != nil {
+		return nil, fmt.Errorf("open shard: %w", err)
+	}
+	pixels := slices.IndexFunc(file.Schema().Columns(), func(path []string) bool { return path[0] == "pixels" })
+	return &Shard{file: file, starts: starts, pixels: pixels}, nil
+}
+
+// openParquet opens a file that must have the schema's columns.
+func openParquet(r io.ReaderAt, size int64, want *parquet.Schema) (file *parquet.File, starts []int64, err error) {
+	err = guard(func() error {
+		file, err = parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(bufferBytes))
+		if err != nil {
+			return err
+		}
+		if !parquet.EqualNodes(want, file.Schema()) {
+			return fmt.Errorf("columns are %v, not %v", file.Schema(), want)
+		}
+		var rows int64
+		for _, g := range file.RowGroups() {
+			if g.NumRows() < 0 {
+				return errors.New("corrupt file: a row group of a negative size")
+			}
+			starts = append(starts, rows)
+			rows += g.NumRows()
+		}
+		starts = append(starts, rows)
+		if rows != file.NumRows() || rows > size*1024 {
+			return fmt.Errorf("corrupt file: %d rows in row groups, %d in the footer", rows, file.NumRows())
+		}
+		return nil
+	})
+	return file, starts, err
+}
+
+// NumRows is the number of rows.
+func (s *Shard) NumRows() int { return int(s.starts[len(s.starts)-1]) }
+
+// Rows yields the rows in order, each with memory of its own.
+func (s *Shard) Rows() iter.Seq2[Row, error] { return readRows[Row](s.file, s.NumRows()) }
+
+// Captions yields the rows in order without their pixels, which it does not read.
+func (s *Shard) Captions() iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		for r, err := range readRows[captionRow](s.file, s.NumRows()) {
+			if !yield(Row{ID: r.ID, Group: r.Group, Captions: r.Captions}, err) {
+				return
+			}
+		}
+	}
+}
+
+// readRows yields want rows or ends with an error.
+func readRows[T any](file *parquet.File, want int) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		var reader *parquet.GenericReader[T]
+		err := guard(func() error { reader = parquet.NewGenericReader[T](file); return nil })
+		if err != nil {
+			yield(zero, fmt.Errorf("read shard: %w", err))
+			return
+		}
+		defer guard(reader.Close)
+		buf := make([]T, 8)
+		for done := 0; done < want; {
+			var n int
+			clear(buf)
+			err := guard(func() (err error) { n, err = reader.Read(buf[:min(len(buf), want-done)]); return err })
+			for _, row := range buf[:n] {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			done += n
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			if err == nil && n == 0 {
+				err = fmt.Errorf("corrupt file: ends after %d of %d rows", done, want)
+			}
+			if err != nil {
+				yield(zero, fmt.Errorf("read shard: %w", err))
+				return
+			}
+		}
+	}
+}
+
+// ReadPixels copies the pixels of one row into dst, whose length must be theirs. It
+// reads the row's page and no other.
+func (s *Shard) ReadPixels(row int, dst []byte) error {
+	if row < 0 || row >= s.NumRows() {
+		return fmt.Errorf("read pixels: row %d of %d", row, s.NumRows())
+	}
+	group, found := slices.BinarySearch(s.starts, int64(row))
+	if !found {
+		group--
+	}
+	err := guard(func() error {
+		pages := s.file.RowGroups()[group].ColumnChunks()[s.pixels].Pages()
+		defer pages.Close()
+		if err := pages.SeekToRow(int64(row) - s.starts[group]); err != nil {
+			return err
+		}
+		page, err := pages.ReadPage()
+		if err != nil {
+			return err
+		}
+		defer parquet.Release(page)
+		data := page.Data()
+		values, offsets := data.ByteArray()
+		if len(offsets) < 2 || int(offsets[1]-offsets[0]) != len(dst) {
+			return fmt.Errorf("has not the %d bytes expected", len(dst))
+		}
+		copy(dst, values[offsets[0]:offsets[1]])
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read pixels of row %d: %w", row, err)
+	}
+	return nil
+}
