@@ -17,4 +17,8 @@ const (
 	// branch's first step. Refused, or with train.allow_numerics_change a new
 	// branch from the newest checkpoint.
 	NumericsChanged = "NumericsChanged"
+
+	// Interrupted: a device activity's worker is stopping in good order. The
+	// run goes on in a new session and does not count it as a failure.
+	Interrupted = "Interrupted"
 )

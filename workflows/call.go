@@ -1,0 +1,85 @@
+package workflows
+
+import (
+	"errors"
+	"slices"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"distilvit/pipeline"
+)
+
+// call runs an activity and waits for its result. An object store that cannot
+// be reached is waited for beyond the activity's own retries.
+func call[T any](ctx workflow.Context, t task, id, summary string, input any) (T, error) {
+	var result T
+	started := workflow.Now(ctx)
+	for {
+		activity := workflow.WithActivityOptions(ctx, t.options(id, summary))
+		err := workflow.ExecuteActivity(activity, t.name, input).Get(ctx, &result)
+		if errorType(err) != pipeline.StorageUnavailable || workflow.Now(ctx).Sub(started) >= storagePatience {
+			return result, err
+		}
+		if err := workflow.Sleep(ctx, storagePause); err != nil {
+			return result, err
+		}
+	}
+}
+
+// fanOut runs do for 0 to n-1, at most maxOpenActivities at once, and gives
+// their results in order. The first error cancels the rest.
+func fanOut[T any](ctx workflow.Context, n int, do func(ctx workflow.Context, i int) (T, error)) ([]T, error) {
+	ctx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	results := make([]T, n)
+	var failed error
+	free, open := workflow.NewSemaphore(ctx, maxOpenActivities), workflow.NewWaitGroup(ctx)
+	for i := range n {
+		if err := free.Acquire(ctx, 1); err != nil {
+			if failed == nil {
+				failed = err
+			}
+			break
+		}
+		open.Add(1)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			defer open.Done()
+			defer free.Release(1)
+			result, err := do(ctx, i)
+			if err != nil && failed == nil {
+				failed = err
+				cancel()
+			}
+			results[i] = result
+		})
+	}
+	open.Wait(ctx)
+	return results, failed
+}
+
+// errorType is the type an activity gave its error, or "".
+func errorType(err error) string {
+	var application *temporal.ApplicationError
+	if errors.As(err, &application) {
+		return application.Type()
+	}
+	return ""
+}
+
+// reason is an activity's error as one line for people: its type and message.
+func reason(err error) string {
+	var application *temporal.ApplicationError
+	var timeout *temporal.TimeoutError
+	switch {
+	case errors.As(err, &application) && application.Type() != "":
+		return application.Type() + ": " + application.Message()
+	case errors.As(err, &application):
+		return application.Message()
+	case errors.As(err, &timeout):
+		return "no sign of life from the activity: " + timeout.TimeoutType().String() + " timeout"
+	}
+	return err.Error()
+}
+
+func isFatal(err error) bool { return slices.Contains(fatal, errorType(err)) }

@@ -1,0 +1,266 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"distilvit/pipeline"
+)
+
+// device is a run's session on a worker: the right to one device, on which all
+// of a run's epochs and evaluations find the same warm trainer.
+type device struct {
+	session   workflow.Context // of the session itself; ended by releaseDevice or with its worker
+	work      workflow.Context // for activities in it; cancelled with the run too
+	failures  int              // in this session
+	memory    int              // OutOfMemory in a row
+	abandoned bool             // its worker is gone or going: nothing to close there
+}
+
+// job is something to do on a device.
+type job struct {
+	name   string
+	do     func(session workflow.Context) error
+	shrink func(ctx workflow.Context) (string, error) // makes it need less memory; says how
+}
+
+// onDevice does a job in the run's session, opening one where there is none,
+// until it succeeds or the error policy gives up.
+func (r *run) onDevice(ctx workflow.Context, j job) error {
+	for {
+		err := r.holdDevice(ctx, j.name)
+		if err == nil {
+			err = j.do(r.device.work)
+		}
+		if err == nil {
+			r.device.failures, r.device.memory = 0, 0
+			return nil
+		}
+		if ctx.Err() != nil { // the run itself is cancelled
+			return ctx.Err()
+		}
+		if err := r.recover(ctx, j, err); err != nil {
+			return err
+		}
+	}
+}
+
+// holdDevice opens a session unless there is one. The session outlives the
+// run's cancellation, so that a cancelled trainer keeps its device until it has
+// left a checkpoint; only waiting for a device ends at once.
+func (r *run) holdDevice(ctx workflow.Context, name string) error {
+	if r.device.session != nil {
+		return nil
+	}
+	r.show(ctx, "waiting for a device: "+name)
+	waiting, stopWaiting := workflow.NewDisconnectedContext(ctx)
+	stopWork := workflow.CancelFunc(stopWaiting)
+	workflow.GoNamed(ctx, "cancel-on-device", func(ctx workflow.Context) {
+		ctx.Done().Receive(ctx, nil)
+		stopWork()
+	})
+	queue := workflow.WithTaskQueue(waiting, pipeline.DeviceQueue)
+	session, err := workflow.CreateSession(queue, sessionOptions)
+	if err != nil {
+		return fmt.Errorf("open a session on a device: %w", err)
+	}
+	work, cancel := workflow.WithCancel(session)
+	stopWork = cancel
+	if ctx.Err() != nil { // it came just when the session opened
+		cancel()
+	}
+	r.device = device{session: session, work: work}
+	return nil
+}
+
+// releaseDevice ends the trainer and gives the device to the next run. Without
+// a session it does nothing.
+func (r *run) releaseDevice(ctx workflow.Context) {
+	d := r.device
+	if d.session == nil {
+		return
+	}
+	r.device = device{}
+	if !d.abandoned {
+		_, err := call[struct{}](d.session, closeTrainer, "close-trainer", "end the trainer", r.work())
+		if err != nil {
+			workflow.GetLogger(ctx).Warn("the trainer was not ended in good order", "error", err)
+		}
+	}
+	workflow.CompleteSession(d.session)
+}
+
+// recover is the error policy of what happens on a device. It returns nil when
+// the job is to be tried again, after having changed what has to change, and
+// otherwise the error the run ends with.
+func (r *run) recover(ctx workflow.Context, j job, err error) error {
+	if errorType(err) == pipeline.Interrupted { // nobody's failure
+		r.device.abandoned = true
+		r.releaseDevice(ctx)
+		return nil
+	}
+	if r.sessionLost(err) {
+		return r.recoverSession(ctx, j)
+	}
+	switch errorType(err) {
+	case pipeline.Diverged:
+		return r.rollBack(ctx, err)
+	case pipeline.StorageUnavailable, pipeline.StorageFull:
+		return err
+	}
+	if isFatal(err) || errorType(err) == pipeline.NumericsChanged && !r.Config.Train.AllowNumericsChange {
+		return err
+	}
+	if failed := r.count(ctx, j, reason(err)); failed != nil {
+		return failed
+	}
+	switch errorType(err) {
+	case pipeline.NumericsChanged:
+		return r.branchFromNewest(ctx)
+	case pipeline.OutOfMemory:
+		return r.recoverMemory(ctx, j)
+	}
+	return r.recoverFault(ctx)
+}
+
+// sessionLost: the worker is gone, so that the session's activities are
+// cancelled although the run is not.
+func (r *run) sessionLost(err error) bool {
+	return errors.Is(err, workflow.ErrSessionFailed) || temporal.IsCanceledError(err) || r.device.session == nil ||
+		workflow.GetSessionInfo(r.device.session).SessionState == workflow.SessionStateFailed
+}
+
+// recoverSession goes on in a new session, on any worker.
+func (r *run) recoverSession(ctx workflow.Context, j job) error {
+	why := "no worker could open a session"
+	if r.device.session != nil {
+		why = "the worker on " + workflow.GetSessionInfo(r.device.session).HostName + " is gone"
+	}
+	r.device.abandoned = true
+	r.releaseDevice(ctx)
+	if err := r.count(ctx, j, pipeline.DeviceLost+": "+why); err != nil {
+		return err
+	}
+	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
+}
+
+// recoverFault tries again in a fresh process, and when that fails too, in a
+// new session.
+func (r *run) recoverFault(ctx workflow.Context) error {
+	r.device.failures++
+	if r.device.failures >= failuresPerSession {
+		r.releaseDevice(ctx)
+	}
+	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
+}
+
+// recoverMemory tries the same again in a fresh process first, and then with
+// less memory.
+func (r *run) recoverMemory(ctx workflow.Context, j job) error {
+	r.device.memory++
+	if r.device.memory < 2 {
+		return workflow.Sleep(ctx, pauseAfter(1))
+	}
+	how, err := j.shrink(ctx)
+	if err != nil {
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("%s: out of memory: %v", j.name, err), pipeline.OutOfMemory, nil)
+	}
+	r.device.memory, r.failures = 1, nil
+	r.warn([]string{j.name + ": out of memory, going on with " + how})
+	return nil
+}
+
+// halveMicroBatch lowers the micro-batch to the next divisor of the batch that
+// is at most half of it. Accumulation keeps the batch; the numerics differ, so
+// the run goes on in a new branch.
+func (r *run) halveMicroBatch(ctx workflow.Context) (string, error) {
+	train := r.work().Train
+	smaller := train.MicroBatchSize / 2
+	for smaller > 0 && train.BatchSize%smaller != 0 {
+		smaller--
+	}
+	if smaller == 0 {
+		return "", errors.New("even with train.micro_batch_size 1; a smaller model or train.captions_per_picture is needed")
+	}
+	r.Progress.MicroBatchSize = smaller
+	return fmt.Sprintf("train.micro_batch_size %d", smaller), r.branchFromNewest(ctx)
+}
+
+// halveEvaluation lowers the number of pictures captioned at once.
+func (r *run) halveEvaluation(workflow.Context) (string, error) {
+	if r.evaluation().BatchSize <= 1 {
+		return "", errors.New("even with evaluate.batch_size 1; a smaller model is needed")
+	}
+	r.EvaluateBatch = r.evaluation().BatchSize / 2
+	return fmt.Sprintf("evaluate.batch_size %d", r.EvaluateBatch), nil
+}
+
+// rollBack goes back to the end of the last finished epoch, once, in a new
+// branch with another seed; from the same bytes with the same seed the loss
+// would diverge again.
+func (r *run) rollBack(ctx workflow.Context, diverged error) error {
+	if r.RolledBack {
+		return diverged
+	}
+	r.RolledBack = true
+	r.Progress.Reseeds++
+	r.warn([]string{fmt.Sprintf("%s: back to the end of epoch %d with another order of examples", reason(diverged), len(r.Progress.Epochs))})
+	return r.branchFrom(ctx, r.Progress.Last)
+}
+
+// branchFromNewest raises the branch at its newest checkpoint.
+func (r *run) branchFromNewest(ctx workflow.Context) error {
+	found, err := r.findProgress(ctx, r.Progress.Branch)
+	if err != nil {
+		return err
+	}
+	if found.Newest == nil { // the branch has none yet: where it began
+		return r.branchFrom(ctx, r.Progress.From)
+	}
+	return r.branchFrom(ctx, found.Newest)
+}
+
+// branchFrom raises the branch: what an older attempt may still write stays in
+// its own.
+func (r *run) branchFrom(ctx workflow.Context, checkpoint *pipeline.CheckpointRef) error {
+	r.Progress.Branch++
+	r.Progress.From = checkpoint
+	return r.recordProgress(ctx)
+}
+
+// count keeps the reason of a failure. A checkpoint newer than at the last
+// failure wipes the slate; the fifth failure without one ends the run.
+func (r *run) count(ctx workflow.Context, j job, why string) error {
+	found, err := r.findProgress(ctx, r.Progress.Branch)
+	if err != nil {
+		return err
+	}
+	r.reached(found.Newest)
+	r.failures = append(r.failures, j.name+": "+why)
+	workflow.GetLogger(ctx).Warn("failure on a device", "job", j.name, "reason", why, "failures", len(r.failures))
+	r.show(ctx, fmt.Sprintf("%s failed (%d of %d allowed): %s", j.name, len(r.failures), maxFailures, why))
+	if len(r.failures) < maxFailures {
+		return nil
+	}
+	var all strings.Builder
+	for i, failure := range r.failures {
+		fmt.Fprintf(&all, "; %d. %s", i+1, failure)
+	}
+	kind, _, _ := strings.Cut(why, ":")
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("gave up after %d failures without a new checkpoint%s", maxFailures, all.String()), kind, nil)
+}
+
+// reached notes the branch's newest checkpoint; a new one forgives failures.
+func (r *run) reached(newest *pipeline.CheckpointRef) {
+	if newest == nil {
+		return
+	}
+	if known := r.Progress.Newest; known == nil || newest.Branch != known.Branch || newest.Step > known.Step {
+		r.failures = nil
+	}
+	r.Progress.Newest = newest
+}

@@ -1,0 +1,120 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"distilvit/pipeline"
+)
+
+// task is an activity with how it is scheduled, timed and retried. Every
+// activity of a run stands in the table below and nowhere else.
+type task struct {
+	name    string
+	queue   string
+	timeout time.Duration // of one attempt
+	beat    time.Duration // heartbeat timeout; activities heartbeat by a timer
+	retry   *temporal.RetryPolicy
+}
+
+var (
+	preflight      = task{"Preflight", pipeline.TaskQueue, 30 * time.Minute, hostBeat, hostRetry}
+	preflightGPU   = task{"Preflight", pipeline.DeviceQueue, 30 * time.Minute, hostBeat, hostRetry}
+	download       = task{"Download", pipeline.TaskQueue, 7 * day, hostBeat, hostRetry}
+	storeModel     = task{"StorePretrained", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	planPrepare    = task{"PlanPrepare", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	prepareShard   = task{"PrepareShard", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	finishPrepare  = task{"FinishPrepare", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	buildModel     = task{"BuildModel", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	planTokenize   = task{"PlanTokenize", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	tokenizeShards = task{"TokenizeShards", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	finishTokens   = task{"FinishTokens", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	findProgress   = task{"FindProgress", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	recordProgress = task{"RecordProgress", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	trainEpoch     = task{"TrainEpoch", pipeline.DeviceQueue, 30 * day, deviceBeat, deviceRetry}
+	evaluate       = task{"Evaluate", pipeline.DeviceQueue, 7 * day, deviceBeat, deviceRetry}
+	closeTrainer   = task{"CloseTrainer", pipeline.DeviceQueue, 30 * time.Second, 0, once}
+	export         = task{"Export", pipeline.TaskQueue, 2 * day, hostBeat, hostRetry}
+	publish        = task{"Publish", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+)
+
+const (
+	day = 24 * time.Hour
+
+	hostBeat   = 30 * time.Second
+	deviceBeat = 10 * time.Second
+
+	maxOpenActivities = 64
+	shardsPerTokenize = 16
+)
+
+// fatal errors come out the same however often an activity runs.
+var fatal = []string{pipeline.InvalidInput, pipeline.Nondeterministic, pipeline.Corrupt, pipeline.Diverged}
+
+var (
+	// hostRetry gives a transient fault half a minute. StorageUnavailable gets
+	// more, from call.
+	hostRetry = &temporal.RetryPolicy{
+		InitialInterval:        time.Second,
+		BackoffCoefficient:     2,
+		MaximumInterval:        time.Minute,
+		MaximumAttempts:        6,
+		NonRetryableErrorTypes: fatal,
+	}
+	// deviceRetry leaves to Temporal what is nobody's failure, such as an
+	// activity paused by hand; what happens to a device comes to the workflow,
+	// which counts it, keeps its reason and chooses where to go on.
+	deviceRetry = &temporal.RetryPolicy{
+		InitialInterval:    time.Second,
+		BackoffCoefficient: 2,
+		MaximumInterval:    time.Minute,
+		MaximumAttempts:    6,
+		NonRetryableErrorTypes: append([]string{
+			pipeline.DeviceLost, pipeline.Stalled, pipeline.OutOfMemory, pipeline.NumericsChanged, pipeline.Interrupted,
+		}, fatal...),
+	}
+	once = &temporal.RetryPolicy{MaximumAttempts: 1}
+)
+
+const (
+	// storagePatience is how long an unreachable object store holds up a stage.
+	storagePatience = 30 * time.Minute
+	storagePause    = 30 * time.Second
+)
+
+const (
+	maxFailures         = 5 // without a new checkpoint between them
+	failuresPerSession  = 2 // then a new session, on another worker if there is one
+	firstPauseOnFailure = 2 * time.Second
+)
+
+// pauseAfter grows with the failures in a row.
+func pauseAfter(failures int) time.Duration {
+	return firstPauseOnFailure << (failures - 1)
+}
+
+// sessionOptions: a run may wait for a free device as long as it takes, and
+// keep it as long as it takes; a worker that is gone for sessionBeat loses it.
+var sessionOptions = &workflow.SessionOptions{
+	CreationTimeout:  365 * day,
+	ExecutionTimeout: 365 * day,
+	HeartbeatTimeout: sessionBeat,
+}
+
+const sessionBeat = 20 * time.Second
+
+// options of one call. Cancelled work is waited for: a trainer leaves a
+// checkpoint, an upload ends or is taken back.
+func (t task) options(id, summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		ActivityID:          id,
+		Summary:             summary,
+		TaskQueue:           t.queue,
+		StartToCloseTimeout: t.timeout,
+		HeartbeatTimeout:    t.beat,
+		RetryPolicy:         t.retry,
+		WaitForCancellation: true,
+	}
+}

@@ -1,0 +1,175 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"distilvit/pipeline"
+)
+
+// preflight learns what would fail the run later, and freezes the config. The
+// backend is chosen on a worker that has devices.
+func (r *run) preflight(ctx workflow.Context) error {
+	r.enter(ctx, pipeline.StagePreflight, "checking sources, storage and space")
+	checked, err := call[pipeline.PreflightResult](ctx, preflight, "preflight", "sources, storage, space", pipeline.PreflightInput{
+		Run: r.id, Config: r.Config,
+	})
+	if err != nil {
+		return err
+	}
+	r.Config = checked.Config
+	r.warn(checked.Warnings)
+
+	r.show(ctx, "waiting for a worker with a device to choose the backend")
+	chosen, err := call[pipeline.PreflightResult](ctx, preflightGPU, "preflight-device", "backend", pipeline.PreflightInput{
+		Run: r.id, Config: r.Config, Device: true,
+	})
+	if err != nil {
+		return err
+	}
+	r.Backend = chosen.Backend
+	r.warn(chosen.Warnings)
+	return nil
+}
+
+// download brings every source, and weights or a tokenizer to start from, into
+// the object store. Its result is nil for a model built from scratch.
+func (r *run) download(ctx workflow.Context) (*pipeline.ModelRef, error) {
+	sources := r.Config.Dataset
+	r.enter(ctx, pipeline.StageDownload, fmt.Sprintf("%d sources", len(sources)))
+	r.expect(len(sources))
+	downloaded, err := fanOut(ctx, len(sources), func(ctx workflow.Context, i int) (pipeline.DownloadResult, error) {
+		defer r.tick(ctx)
+		return call[pipeline.DownloadResult](ctx, download, fmt.Sprintf("download-%d", i), sourceSummary(sources[i]), pipeline.DownloadInput{
+			Run: r.id, Index: i, Source: sources[i],
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Sources = downloaded
+
+	model := r.Config.Model
+	if model.Weights == "" && model.Tokenizer == "" {
+		return nil, nil
+	}
+	r.show(ctx, "storing given weights and tokenizer")
+	stored, err := call[pipeline.ModelRef](ctx, storeModel, "weights", model.Weights+model.Tokenizer, pipeline.PretrainedInput{
+		Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer,
+	})
+	return &stored, err
+}
+
+func sourceSummary(s pipeline.SourceConfig) string {
+	if s.Kind == pipeline.KindShapes {
+		return fmt.Sprintf("shapes, %d training pictures", s.Shapes.Train)
+	}
+	return fmt.Sprintf("%s %s", s.Kind, s.Images)
+}
+
+// prepare makes shards of pictures, the model's directory, and shards of token
+// ids, each only where no earlier run has made the same.
+func (r *run) prepare(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
+	r.enter(ctx, pipeline.StagePrepare, "listing the pictures")
+	if err := r.preparePictures(ctx, pretrained); err != nil {
+		return err
+	}
+	if err := r.buildModel(ctx, pretrained); err != nil {
+		return err
+	}
+	if err := r.tokenize(ctx); err != nil {
+		return err
+	}
+	r.Prepared = true
+	return nil
+}
+
+func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
+	var processor pipeline.ModelRef
+	if pretrained != nil && r.Config.Model.Weights != "" {
+		processor = *pretrained
+	}
+	plan, err := call[pipeline.Plan](ctx, planPrepare, "plan-prepare", "list of pictures", pipeline.PlanInput{
+		Run: r.id, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare, Seed: r.Config.Seed,
+	})
+	if err != nil {
+		return err
+	}
+	var shards []pipeline.PrepareShardResult
+	if !plan.Reused {
+		r.show(ctx, fmt.Sprintf("%d pictures into %d shards", plan.Examples, len(plan.Shards)))
+		r.expect(len(plan.Shards))
+		shards, err = fanOut(ctx, len(plan.Shards), func(ctx workflow.Context, i int) (pipeline.PrepareShardResult, error) {
+			defer r.tick(ctx)
+			shard := plan.Shards[i]
+			summary := fmt.Sprintf("shard %d of %d, %s, %d pictures", i+1, len(plan.Shards), shard.Split, shard.Rows)
+			return call[pipeline.PrepareShardResult](ctx, prepareShard, fmt.Sprintf("prepare-%d", i), summary, pipeline.PrepareShardInput{
+				Run: r.id, Dataset: plan.Dataset, Task: shard, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare,
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	r.Dataset, err = call[pipeline.Dataset](ctx, finishPrepare, "finish-prepare", "manifest of the pictures", pipeline.FinishPrepareInput{
+		Run: r.id, Dataset: plan.Dataset, Shards: shards, Prepare: r.Config.Prepare,
+	})
+	r.warn(r.Dataset.Warnings)
+	return err
+}
+
+func (r *run) buildModel(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
+	r.show(ctx, "building the model's directory")
+	var err error
+	r.Model, err = call[pipeline.ModelRef](ctx, buildModel, "build-model", "config, tokenizer, weights", pipeline.BuildModelInput{
+		Run: r.id, Model: r.Config.Model, Pretrained: pretrained, Dataset: r.Dataset, Train: r.Config.Train, MaxLength: r.Config.Evaluate.MaxLength,
+	})
+	return err
+}
+
+func (r *run) tokenize(ctx workflow.Context) error {
+	input := pipeline.TokenizeInput{
+		Run: r.id, Dataset: r.Dataset, Model: r.Model, MaxLength: r.Config.Train.MaxLength, Last: r.Dataset.Shards,
+	}
+	plan, err := call[pipeline.TokenizePlan](ctx, planTokenize, "plan-tokenize", "token ids", input)
+	if err != nil {
+		return err
+	}
+	var shards []pipeline.Shard
+	if !plan.Reused {
+		if shards, err = r.tokenizeShards(ctx, input); err != nil {
+			return err
+		}
+	}
+	r.Tokens, err = call[pipeline.Tokens](ctx, finishTokens, "finish-tokens", "manifest of the token ids", pipeline.FinishTokensInput{
+		Run: r.id, Tokens: plan.Tokens, Shards: shards,
+	})
+	return err
+}
+
+func (r *run) tokenizeShards(ctx workflow.Context, input pipeline.TokenizeInput) ([]pipeline.Shard, error) {
+	calls := (r.Dataset.Shards + shardsPerTokenize - 1) / shardsPerTokenize
+	r.show(ctx, fmt.Sprintf("captions of %d shards into token ids", r.Dataset.Shards))
+	r.expect(calls)
+	parts, err := fanOut(ctx, calls, func(ctx workflow.Context, i int) (pipeline.TokenizeResult, error) {
+		defer r.tick(ctx)
+		part := input
+		part.First = i * shardsPerTokenize
+		part.Last = min(part.First+shardsPerTokenize, r.Dataset.Shards)
+		return call[pipeline.TokenizeResult](ctx, tokenizeShards, fmt.Sprintf("tokenize-%d", i), fmt.Sprintf("shards %d to %d", part.First+1, part.Last), part)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var shards []pipeline.Shard
+	cut := 0
+	for _, part := range parts {
+		shards = append(shards, part.Shards...)
+		cut += part.Cut
+	}
+	if cut > 0 {
+		r.warn([]string{fmt.Sprintf("%d captions are longer than train.max_length %d tokens and were cut", cut, r.Config.Train.MaxLength)})
+	}
+	return shards, nil
+}

@@ -1,0 +1,136 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"distilvit/pipeline"
+)
+
+var (
+	searchModel = temporal.NewSearchAttributeKeyKeyword(pipeline.SearchModel)
+	searchStage = temporal.NewSearchAttributeKeyKeyword(pipeline.SearchStage)
+)
+
+// serveRequests answers the status query and takes stops, as a signal or as an
+// update.
+func (r *run) serveRequests(ctx workflow.Context) error {
+	if err := workflow.SetQueryHandler(ctx, pipeline.StatusQuery, func() (pipeline.Status, error) {
+		return r.Status(), nil
+	}); err != nil {
+		return err
+	}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, pipeline.StopUpdate, func(ctx workflow.Context) (pipeline.Status, error) {
+		r.stop(ctx)
+		return r.Status(), nil
+	}, workflow.UpdateHandlerOptions{
+		Description: "end the epoch, then evaluate, export and publish the best",
+		Validator:   r.refuseLateStop,
+	}); err != nil {
+		return err
+	}
+	stops := workflow.GetSignalChannelWithOptions(ctx, pipeline.StopSignal, workflow.SignalChannelOptions{
+		Description: "end the epoch, then evaluate, export and publish the best",
+	})
+	workflow.GoNamed(ctx, "stop", func(ctx workflow.Context) {
+		for stops.Receive(ctx, nil) {
+			if r.refuseLateStop() == nil {
+				r.stop(ctx)
+			}
+		}
+	})
+	return nil
+}
+
+// refuseLateStop: there is nothing to end once training is over.
+func (r *run) refuseLateStop() error {
+	switch r.status.Stage {
+	case pipeline.StageEvaluate, pipeline.StageExport, pipeline.StagePublish, pipeline.StageDone:
+		return fmt.Errorf("training of run %s is over; its stage is %s", r.id, r.status.Stage)
+	}
+	return nil
+}
+
+func (r *run) stop(ctx workflow.Context) {
+	r.Stopping = true
+	r.refresh(ctx)
+}
+
+// enter begins a stage, visibly.
+func (r *run) enter(ctx workflow.Context, stage, detail string) {
+	r.status.Stage = stage
+	if err := workflow.UpsertTypedSearchAttributes(ctx, searchModel.ValueSet(r.Config.Name), searchStage.ValueSet(stage)); err != nil {
+		workflow.GetLogger(ctx).Warn("search attributes are not set", "error", err)
+	}
+	r.show(ctx, detail)
+}
+
+// show says in one line what is going on now.
+func (r *run) show(ctx workflow.Context, detail string) {
+	r.status.Detail = detail
+	r.status.Done, r.status.Total = 0, 0
+	r.refresh(ctx)
+}
+
+func (r *run) refresh(ctx workflow.Context) { workflow.SetCurrentDetails(ctx, details(r.Status())) }
+
+// expect and tick count the parts of a fanned-out stage.
+func (r *run) expect(total int) { r.status.Total = int64(total) }
+
+func (r *run) tick(ctx workflow.Context) {
+	r.status.Done++
+	r.refresh(ctx)
+}
+
+func (r *run) warn(warnings []string) { r.Warnings = append(r.Warnings, warnings...) }
+
+// Status is the whole state of the run as people see it.
+func (r *run) Status() pipeline.Status {
+	s := r.status
+	s.Run, s.Model = r.id, r.Config.Name
+	s.Epoch, s.Epochs = len(r.Progress.Epochs), r.Config.Train.Epochs
+	s.Best, s.History, s.Branch = r.Progress.Best, r.Progress.Epochs, r.Progress.Branch
+	s.Warnings, s.Stopping = r.Warnings, r.Stopping
+	if newest := r.Progress.Newest; newest != nil {
+		s.Step = newest.Step
+	}
+	if s.Epoch > 0 {
+		s.TrainLoss = s.History[s.Epoch-1].TrainLoss
+	}
+	return s
+}
+
+const detailedEpochs = 10
+
+// details is the status as Markdown, for the Temporal UI.
+func details(s pipeline.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**: %s", s.Stage, s.Detail)
+	if s.Total > 0 {
+		fmt.Fprintf(&b, ", %d of %d", s.Done, s.Total)
+	}
+	b.WriteString("\n")
+	if s.Stopping {
+		b.WriteString("\nstopping after this epoch\n")
+	}
+	if s.Best != nil {
+		fmt.Fprintf(&b, "\nbest eval_rougeL **%.2f** after epoch %d; loss %.4f after epoch %d of %d (step %d)\n",
+			s.Best.Eval.RougeL, s.Best.Epoch, s.TrainLoss, s.Epoch, s.Epochs, s.Step)
+	}
+	if s.Branch > 1 {
+		fmt.Fprintf(&b, "\nbranch %d\n", s.Branch)
+	}
+	if s.Epoch > 0 {
+		b.WriteString("\n| epoch | loss | eval_loss | eval_rougeL | seconds |\n|--:|--:|--:|--:|--:|\n")
+		for _, e := range s.History[max(0, s.Epoch-detailedEpochs):] {
+			fmt.Fprintf(&b, "| %d | %.4f | %.4f | %.2f | %.0f |\n", e.Epoch, e.TrainLoss, e.Eval.Loss, e.Eval.RougeL, e.Seconds)
+		}
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintf(&b, "\n- ⚠ %s", w)
+	}
+	return b.String()
+}
