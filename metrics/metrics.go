@@ -1,0 +1,94 @@
+// Package metrics scores captions against references: ROUGE as the Python
+// package rouge_score computes it, exact matches and generated length. Start
+// reading at Score.
+package metrics
+
+import (
+	"slices"
+	"strings"
+)
+
+// Prediction is the caption generated for one picture, with the captions people
+// wrote for it.
+type Prediction struct {
+	ImageID    string   `json:"image_id"`
+	Caption    string   `json:"caption"`
+	TokenIDs   []int32  `json:"token_ids"` // without the start token and padding, with the end token if it was generated
+	References []string `json:"references"`
+	Group      string   `json:"group,omitempty"` // scored apart where not empty
+}
+
+// Scores are means over predictions. ROUGE and ExactMatch are × 100.
+type Scores struct {
+	Rouge1     float64 `json:"rouge1"`
+	Rouge2     float64 `json:"rouge2"`
+	RougeL     float64 `json:"rougeL"`
+	RougeLsum  float64 `json:"rougeLsum"`
+	GenLen     float64 `json:"gen_len"`     // tokens, the end token included
+	ExactMatch float64 `json:"exact_match"` // captions equal to one of their references
+	N          int     `json:"n"`
+}
+
+// Score gives the scores of all predictions, and of each group by itself. The
+// map is nil where no prediction has a group.
+func Score(predictions []Prediction) (all Scores, byGroup map[string]Scores) {
+	var total sums
+	groups := map[string]*sums{}
+	for _, p := range predictions {
+		s := scoreOne(p)
+		total.add(s)
+		if p.Group == "" {
+			continue
+		}
+		if groups[p.Group] == nil {
+			groups[p.Group] = &sums{}
+		}
+		groups[p.Group].add(s)
+	}
+	if len(groups) > 0 {
+		byGroup = make(map[string]Scores, len(groups))
+		for name, s := range groups {
+			byGroup[name] = s.mean()
+		}
+	}
+	return total.mean(), byGroup
+}
+
+// sums adds up scores of single predictions, before × 100.
+type sums struct{ Scores }
+
+func scoreOne(p Prediction) Scores {
+	r := Rouge(p.Caption, p.References)
+	s := Scores{Rouge1: r.R1, Rouge2: r.R2, RougeL: r.RL, RougeLsum: r.RLsum, GenLen: float64(len(p.TokenIDs)), N: 1}
+	caption := strings.TrimSpace(p.Caption)
+	if slices.ContainsFunc(p.References, func(ref string) bool { return strings.TrimSpace(ref) == caption }) {
+		s.ExactMatch = 1
+	}
+	return s
+}
+
+func (s *sums) add(o Scores) {
+	s.Rouge1 += o.Rouge1
+	s.Rouge2 += o.Rouge2
+	s.RougeL += o.RougeL
+	s.RougeLsum += o.RougeLsum
+	s.GenLen += o.GenLen
+	s.ExactMatch += o.ExactMatch
+	s.N += o.N
+}
+
+func (s *sums) mean() Scores {
+	if s.N == 0 {
+		return Scores{}
+	}
+	n := float64(s.N)
+	return Scores{
+		Rouge1:     100 * s.Rouge1 / n,
+		Rouge2:     100 * s.Rouge2 / n,
+		RougeL:     100 * s.RougeL / n,
+		RougeLsum:  100 * s.RougeLsum / n,
+		GenLen:     s.GenLen / n,
+		ExactMatch: 100 * s.ExactMatch / n,
+		N:          s.N,
+	}
+}
