@@ -22,7 +22,8 @@ type DownloadOptions struct {
 	Save     func([]byte)            // keeps the state; called after each part
 	Client   *http.Client            // default: one with time limits for connecting and for the answer
 
-	pause func(context.Context, time.Duration) error // between tries; for tests
+	pause    func(context.Context, time.Duration) error // between tries; tests need not wait
+	partSize int64                                      // of the upload; tests take small ones
 }
 
 const (
@@ -113,6 +114,9 @@ func newDownload(s *Store, url, key string, o DownloadOptions) (*download, error
 	if o.pause == nil {
 		o.pause = pause
 	}
+	if o.partSize == 0 {
+		o.partSize = partSizeBytes
+	}
 	source, err := newHTTPSource(url, o.Client)
 	if err != nil {
 		return nil, err
@@ -123,7 +127,7 @@ func newDownload(s *Store, url, key string, o DownloadOptions) (*download, error
 }
 
 func (d *download) clear() {
-	d.state = downloadState{URL: d.source.url, Key: d.key, PartSize: partSizeBytes, Version: version{Size: -1}}
+	d.state = downloadState{URL: d.source.url, Key: d.key, PartSize: d.options.partSize, Version: version{Size: -1}}
 	d.sum, d.parts, d.buffer, d.resumed = newSum(), nil, nil, false
 }
 
@@ -217,7 +221,7 @@ func (d *download) attempt(ctx context.Context) error {
 	}
 	d.resumed = d.resumed || d.have() > 0
 	d.state.Version = response.version
-	if total := response.version.Size; d.state.Upload == "" && total > maxParts*partSizeBytes {
+	if total := response.version.Size; d.state.Upload == "" && total > maxParts*d.state.PartSize {
 		d.state.PartSize = total/maxParts + 1
 	}
 	return d.copy(ctx, response)
@@ -338,16 +342,18 @@ func (d *download) finish(ctx context.Context) (Object, error) {
 
 // restart forgets all bytes.
 func (d *download) restart(ctx context.Context) error {
-	if d.restarts++; d.restarts > downloadRestarts {
-		return d.leave(ctx, d.source.fail(ErrUnavailable, fmt.Sprintf("the file changed, or could not be resumed, %d times", downloadRestarts)))
-	}
 	upload := d.state.Upload
 	d.clear()
-	if upload == "" {
-		return nil
+	if upload != "" {
+		d.options.Save(nil)
+		if err := d.store.abort(ctx, d.key, upload); err != nil {
+			return err
+		}
 	}
-	d.options.Save(nil)
-	return d.store.abort(ctx, d.key, upload)
+	if d.restarts++; d.restarts > downloadRestarts {
+		return d.source.fail(ErrUnavailable, fmt.Sprintf("the file changed, or could not be resumed, %d times", d.restarts))
+	}
+	return nil
 }
 
 // leave drops the upload where a later attempt could not go on with it.

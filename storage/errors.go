@@ -113,7 +113,7 @@ func (s *Store) classifyResponse(response minio.ErrorResponse) (kind error, deta
 	switch response.Code {
 	case "SignatureDoesNotMatch":
 		return ErrDenied, fmt.Sprintf("wrong secret key for access key %q", s.config.AccessKey)
-	case "InvalidAccessKeyId":
+	case "InvalidAccessKeyId", "XAdminUserNotFound": // MinIO's and AWS's code, versitygw's code
 		return ErrDenied, fmt.Sprintf("no such access key %q", s.config.AccessKey)
 	case "AccessDenied", "AllAccessDisabled":
 		return ErrDenied, fmt.Sprintf("access key %q lacks the right to do this (it needs to list, get, put and delete)", s.config.AccessKey)

@@ -119,7 +119,7 @@ func (s *Store) openBucket(ctx context.Context) error {
 			return nil
 		}
 		if !errors.Is(err, ErrNotFound) {
-			return err
+			return fmt.Errorf("open: %w", err)
 		}
 		err := s.core.MakeBucket(ctx, s.config.Bucket, minio.MakeBucketOptions{Region: s.config.Region})
 		switch minio.ToErrorResponse(err).Code {

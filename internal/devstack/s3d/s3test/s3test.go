@@ -1,5 +1,5 @@
-// Package s3test gives tests an S3 server of their own: the embedded one, run
-// by starting the test binary again. A package that uses it has
+// Package s3test gives tests S3 servers of their own: the embedded one, run by
+// starting the test binary again, and a real MinIO. A package that uses it has
 //
 //	func TestMain(m *testing.M) { s3test.Main(m) }
 package s3test
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 
 	"distilvit/internal/devstack/s3d"
@@ -23,7 +24,9 @@ func Main(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	stopMinIO()
+	os.Exit(code)
 }
 
 // Server is a running S3 server.
@@ -31,32 +34,43 @@ type Server struct {
 	Endpoint  string // host:port
 	AccessKey string
 	SecretKey string
-	Dir       string // state of the embedded server
-	Child     *s3d.Child
+
+	dir   string
+	child *s3d.Child // of the embedded server
 }
 
-// Start runs a server until the test ends.
+// Start runs the embedded server until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{Endpoint: FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", Dir: t.TempDir()}
-	s.Restart(t)
+	s := &Server{Endpoint: FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", dir: t.TempDir()}
+	s.start(t)
 	return s
 }
 
-// Restart runs the server again on the same directory and address after Child
-// was stopped or killed.
-func (s *Server) Restart(t testing.TB) {
+func (s *Server) start(t testing.TB) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Child, err = s3d.Start(t.Context(), exe, s3d.Config{Dir: s.Dir, Address: s.Endpoint, AccessKey: s.AccessKey, SecretKey: s.SecretKey}, os.Stderr)
+	config := s3d.Config{Dir: s.dir, Address: s.Endpoint, AccessKey: s.AccessKey, SecretKey: s.SecretKey}
+	child, err := s3d.Start(t.Context(), exe, config, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := s.Child
+	s.child = child
 	t.Cleanup(func() { child.Stop() })
+}
+
+// KillAndRestart ends the embedded server with SIGKILL and runs it again on
+// the same state and address.
+func (s *Server) KillAndRestart(t testing.TB) {
+	t.Helper()
+	if err := syscall.Kill(s.child.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-s.child.Done()
+	s.start(t)
 }
 
 // FreeAddress is a loopback address nobody listened on a moment ago.
