@@ -1,0 +1,66 @@
+# make demo   trains and publishes a small captioner on generated pictures
+# make test   everything CI checks; installs what it needs below .cache
+# One set of flags everywhere: another one would compile every dependency again.
+export GOEXPERIMENT := simd
+export CGO_ENABLED := 1
+export GOFLAGS := -buildvcs=false
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+BIN     := bin/distilvit
+TOOLS   := $(CURDIR)/.cache/bin
+
+# Versions that work together; see go.mod for the rest.
+MINIO         := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+TEMPORAL      := github.com/temporalio/cli/cmd/temporal@v1.5.1
+STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+WORKFLOWCHECK := go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
+
+# Packages whose goroutines share state and that compile quickly under -race.
+RACE := ./dataset ./storage ./model/tokenizer ./pipeline
+
+.PHONY: build demo test tools check race clean
+
+build:
+	go build -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/distilvit
+
+demo: build
+	@$(BIN) backend install cpu || echo "no XLA plugin: going on with the pure-Go backend and a smaller model (slower)"
+	@$(BIN) backend install onnxruntime
+	@config=examples/demo.yaml; \
+	$(BIN) doctor -o json | grep -q '"detail": "go ' && config=examples/demo-go.yaml; \
+	$(BIN) run -f $$config --id demo --data .distilvit
+	@$(BIN) get demo .distilvit/demo --data .distilvit
+	@echo "try: $(BIN) caption -m .distilvit/demo examples/pictures/*.png"
+	@$(BIN) caption -m .distilvit/demo examples/pictures/*.png
+
+tools: $(TOOLS)/minio $(TOOLS)/temporal $(TOOLS)/staticcheck $(TOOLS)/workflowcheck
+
+$(TOOLS)/minio:
+	GOBIN=$(TOOLS) go install $(MINIO)
+$(TOOLS)/temporal:
+	GOBIN=$(TOOLS) go install $(TEMPORAL)
+$(TOOLS)/staticcheck:
+	GOBIN=$(TOOLS) go install $(STATICCHECK)
+$(TOOLS)/workflowcheck:
+	GOBIN=$(TOOLS) go install $(WORKFLOWCHECK)
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+check: tools
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	go vet ./...
+	$(TOOLS)/staticcheck ./...
+	$(TOOLS)/workflowcheck ./workflows/...
+
+race:
+	go test -race -timeout 15m $(RACE)
+
+test: build tools web/node_modules check race
+	$(BIN) backend install cpu onnxruntime
+	PATH="$(TOOLS):$$PATH" DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -timeout 30m ./...
+
+clean:
+	rm -rf bin .cache web/node_modules

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/metrics"
+	"distilvit/model"
+	"distilvit/model/tokenizer"
+	"distilvit/model/train"
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+)
+
+// evaluateOptions are the flags of evaluate.
+type evaluateOptions struct {
+	model       string
+	dataset     string
+	split       string
+	backend     string
+	batch       int
+	limit       int
+	maxLength   int
+	predictions string
+}
+
+func (a *app) evaluateCommand() *cobra.Command {
+	var o evaluateOptions
+	cmd := &cobra.Command{
+		Use:   "evaluate -m MODEL -d DATASET",
+		Short: "loss and metrics of a model on a dataset",
+		Long: `Caption a dataset greedily and print loss and ROUGE, computed as at the end of a
+run. DATASET is a YAML file with a dataset: list (a run's config is one), or
+KIND:CAPTIONS,IMAGES, or shapes for generated pictures. A source without a split is
+evaluated whole; of the others --split says which pictures.`,
+		Example: `  distilvit evaluate -m demo -d shapes
+  distilvit evaluate -m demo -d coco:captions.json,images/
+  distilvit evaluate -m ./model -d examples/emoji/config.yaml --split validation -o json`,
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.dataset == "" {
+				return usagef("-d DATASET is missing: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
+			}
+			if splits := []string{pipeline.SplitTrain, pipeline.SplitValidation, pipeline.SplitTest}; !slices.Contains(splits, o.split) {
+				return usagef("--split %s: use train, validation or test", o.split)
+			}
+			if o.batch < 1 || o.limit < 0 || o.maxLength < 0 {
+				return usagef("--batch-size must be at least 1, --limit and --max-length at least 0")
+			}
+			return a.withModelDir(cmd.Context(), o.model, func(ctx context.Context, dir string) error {
+				return a.evaluate(ctx, dir, o)
+			})
+		},
+	}
+	modelFlag(cmd, &o.model)
+	backendFlag(cmd, &o.backend)
+	flags := cmd.Flags()
+	flags.StringVarP(&o.dataset, "dataset", "d", "", "DATASET: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
+	flags.StringVar(&o.split, "split", pipeline.SplitTest, "train, validation or test, of sources that have splits")
+	flags.IntVar(&o.batch, "batch-size", 32, "pictures captioned at once")
+	flags.IntVar(&o.limit, "limit", 0, "pictures at most; 0: all")
+	flags.IntVar(&o.maxLength, "max-length", 0, "tokens at most, start token included (default: the model's generation_config.json)")
+	flags.StringVar(&o.predictions, "predictions", "", "write each picture's caption and references to this file, as JSON lines")
+	return cmd
+}
+
+func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error {
+	begun := time.Now()
+	w, err := newWorkbench(dir, o.backend)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	p := newProgress(a.stderr)
+	defer p.clear()
+	shards, err := a.shards(ctx, w, o.dataset, o.split, o.limit, p)
+	if err != nil {
+		return err
+	}
+	if o.maxLength == 0 {
+		if o.maxLength, err = generationLength(dir); err != nil {
+			return err
+		}
+	}
+	predictions := filepath.Join(w.temp, "predictions.jsonl")
+	if o.predictions != "" {
+		predictions = o.predictions
+	}
+	summed, err := w.evaluate(ctx, shards, o, predictions, showEvents(p, "evaluate"))
+	if err != nil {
+		return err
+	}
+	scored, err := readPredictions(predictions)
+	if err != nil {
+		return err
+	}
+	p.clear()
+	all, groups := metrics.Score(scored)
+	m := evalMetrics(all)
+	m.Loss = summed.LossSum / float64(max(summed.Tokens, 1))
+	m.Runtime = time.Since(begun).Seconds()
+	m.SamplesPerSecond = float64(summed.Pictures) / summed.Seconds
+	if len(groups) > 0 {
+		m.Groups = map[string]pipeline.Metrics{}
+		for name, scores := range groups {
+			m.Groups[name] = evalMetrics(scores)
+		}
+	}
+	if a.output == "json" {
+		return printJSON(a.stdout, m)
+	}
+	t := &table{right: true}
+	t.add("", "pictures", "loss", "rouge1", "rouge2", "rougeL", "exact %", "length")
+	addScores(t, o.split, m)
+	t.write(a.stdout, "")
+	return nil
+}
+
+func evalMetrics(s metrics.Scores) pipeline.Metrics {
+	return pipeline.Metrics{
+		Rouge1: s.Rouge1, Rouge2: s.Rouge2, RougeL: s.RougeL, RougeLsum: s.RougeLsum,
+		GenLen: s.GenLen, ExactMatch: s.ExactMatch, Samples: s.N,
+	}
+}
+
+// shards prepares a DATASET for the workbench's model, and says what was bad.
+func (a *app) shards(ctx context.Context, w *workbench, name, split string, limit int, p *progress) ([]dataset.ShardPair, error) {
+	sources, err := parseDataset(name, w.config.Encoder.ImageSize)
+	if err != nil {
+		return nil, err
+	}
+	examples, err := listExamples(ctx, sources, split, pipeline.Default().Seed)
+	if err != nil {
+		return nil, err
+	}
+	defer examples.close()
+	if limit > 0 {
+		examples.list = examples.list[:min(limit, len(examples.list))]
+	}
+	for _, warning := range examples.warnings {
+		p.line("warning: %s", warning)
+	}
+	total := int64(len(examples.list))
+	pairs, bad, err := examples.writeShards(ctx, w.temp, w.processor, w.encode, func(done int) {
+		p.show("prepare", int64(done), total)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(bad) > 0 {
+		p.line("warning: %d of %d pictures are left out; the first: %s", len(bad), total, bad[0])
+	}
+	return pairs, nil
+}
+
+// workbench is a MODEL with what evaluating or exporting it needs: a trainer
+// child, as a run has, and a directory for its files.
+type workbench struct {
+	dir       string
+	temp      string
+	config    *model.Config
+	processor dataset.Processor
+	tokenizer *tokenizer.Tokenizer
+	choice    backend.Choice
+	pool      *trainer.Pool
+}
+
+func newWorkbench(dir, kind string) (*workbench, error) {
+	w := &workbench{dir: dir}
+	var err error
+	if w.config, err = model.ReadConfig(dir); err != nil {
+		return nil, err
+	}
+	if w.processor, err = dataset.ReadProcessor(dir); err != nil {
+		return nil, err
+	}
+	if w.tokenizer, err = tokenizer.Load(dir); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "model.safetensors")); err != nil {
+		return nil, fileError("weights file", filepath.Join(dir, "model.safetensors"), err)
+	}
+	if w.choice, err = chooseBackend(kind); err != nil {
+		return nil, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if w.temp, err = os.MkdirTemp("", "distilvit-"); err != nil {
+		return nil, err
+	}
+	w.pool = trainer.NewPool(trainer.Options{Exe: exe, LogDir: w.temp})
+	return w, nil
+}
+
+func (w *workbench) close() {
+	w.pool.Close()
+	os.RemoveAll(w.temp)
+}
+
+// encode makes a caption's label ids: the end token included, cut to what the
+// decoder has positions for.
+func (w *workbench) encode(caption string) []int32 {
+	ids := w.tokenizer.Encode(caption)
+	ids = ids[:min(len(ids), w.config.Decoder.NPositions-1)]
+	return append(slices.Clip(ids), w.tokenizer.EOS())
+}
+
+func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o evaluateOptions, out string, on func(trainer.Event)) (*trainer.Evaluated, error) {
+	child, err := w.pool.Open(ctx, "evaluate", trainer.OpenArgs{
+		ModelDir: w.dir,
+		Backend:  w.choice,
+		Train: train.Config{
+			BatchSize:          o.batch,
+			MicroBatchSize:     o.batch,
+			CaptionsPerPicture: 1,
+			MaxLength:          w.config.Decoder.NPositions,
+			TotalSteps:         1,
+			Normalization:      model.Normalization{Mean: w.processor.Mean, Std: w.processor.Std},
+		},
+	}, on)
+	if err != nil {
+		return nil, err
+	}
+	defer child.Release()
+	done, err := child.Do(ctx, trainer.Command{Do: trainer.DoEvaluate, Evaluate: &trainer.EvaluateArgs{
+		Shards: shards, BatchSize: o.batch, MaxLength: o.maxLength, Out: out,
+	}}, on)
+	if err != nil {
+		return nil, err
+	}
+	return done.Evaluated, nil
+}
+
+// showEvents turns a trainer's events into progress.
+func showEvents(p *progress, heading string) func(trainer.Event) {
+	var speed pace
+	return func(e trainer.Event) {
+		switch {
+		case e.Event == trainer.EventProgress && e.Total > 0:
+			var details []string
+			if left := speed.left(p.now(), e.Done, e.Total); left > 0 {
+				details = append(details, durationText(left)+" left")
+			}
+			p.show(heading, e.Done, e.Total, details...)
+		case e.Message != "":
+			p.show(heading, 0, 0, e.Message)
+		}
+	}
+}
+
+func readPredictions(path string) ([]metrics.Prediction, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var all []metrics.Prediction
+	lines := json.NewDecoder(bufio.NewReader(file))
+	for {
+		var p metrics.Prediction
+		if err := lines.Decode(&p); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		all = append(all, p)
+	}
+}

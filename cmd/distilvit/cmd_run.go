@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/enums/v1"
+
+	"distilvit/internal/devstack"
+	"distilvit/pipeline"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	file       string
+	id         string
+	sets       []string
+	detach     bool
+	helpConfig bool
+	stack      devstack.Options // ports
+	devices    int
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run [-f FILE] [--id NAME] [--set key=value]",
+		Short: "start a pipeline and follow it",
+		Long: `Start a pipeline, from pictures to a published model, and follow it to its end.
+
+The embedded stack (Temporal, its web UI, an S3 server, the workers) runs in this
+process unless one is up for the data directory or the environment names another.
+Ctrl-C asks the trainer for a checkpoint and leaves; the same command goes on from
+there. A run with this id that is open already is followed, one that is complete
+prints its result, and one that failed goes on from its checkpoints.
+
+Relative paths in FILE are looked for beside FILE, then in the current directory.`,
+		Example: `  distilvit run -f examples/demo.yaml --id demo
+  distilvit run -f config.yaml --set train.epochs=3 --set train.batch_size=64
+  distilvit run --set 'dataset=[{kind: coco, captions: captions.json, images: images/}]'
+  distilvit run -f config.yaml --id overnight --detach
+  distilvit run --help-config`,
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.helpConfig {
+				fmt.Fprint(a.stdout, pipeline.Reference())
+				return nil
+			}
+			return a.run(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&o.file, "file", "f", "", "config, YAML or JSON; - is stdin")
+	flags.StringVar(&o.id, "id", "", "the run's name, up to 63 of a-z 0-9 . _ - (default: from the config's name and the time)")
+	flags.StringArrayVar(&o.sets, "set", nil, "set a key of the config, as train.epochs=3; may be repeated")
+	flags.BoolVar(&o.detach, "detach", false, "start distilvit up in the background and return")
+	flags.BoolVar(&o.helpConfig, "help-config", false, "print every key of the config with its default")
+	stackFlags(cmd, &o.stack)
+	devicesFlag(cmd, &o.devices)
+	return cmd
+}
+
+func (a *app) run(ctx context.Context, o runOptions) error {
+	cfg, err := readConfig(o.file, o.sets, a.stdin)
+	if err != nil {
+		return err
+	}
+	if o.id == "" {
+		o.id = newRunID(cfg.Name, time.Now())
+	}
+	if err := checkRunID(o.id); err != nil {
+		return err
+	}
+	external, err := a.external()
+	if err != nil {
+		return err
+	}
+	if !external {
+		if err := missingFiles(cfg); err != nil {
+			return err
+		}
+		if o.detach {
+			if err := a.startUp(ctx, o.stack, o.devices); err != nil {
+				return err
+			}
+		}
+	}
+	s, err := a.openSite(ctx, o.stack)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return a.runOn(ctx, s, o, cfg)
+}
+
+// runOn starts or attaches to the run on an open site, and follows it.
+func (a *app) runOn(ctx context.Context, s *site, o runOptions, cfg pipeline.Config) error {
+	p := newProgress(a.stderr)
+	attached, err := a.startOrAttach(ctx, s, o.id, cfg, p)
+	if err != nil || attached == complete {
+		return err
+	}
+	if o.detach {
+		return a.printDetached(s, o.id)
+	}
+	if ui := s.runUI(o.id); ui != "" {
+		p.line("run %s; web UI %s", o.id, ui)
+	} else {
+		p.line("run %s on %s", o.id, s.temporal)
+	}
+	if s.hosted == nil {
+		return a.followElsewhere(ctx, s, o.id, p)
+	}
+	return a.followHosted(ctx, s, o, p)
+}
+
+// attachment is what startOrAttach found.
+type attachment int
+
+const (
+	started  attachment = iota // a new execution
+	joined                     // an open run with the same config
+	complete                   // a finished run, its result printed
+)
+
+func (a *app) startOrAttach(ctx context.Context, s *site, id string, cfg pipeline.Config, p *progress) (attachment, error) {
+	run, described, err := describeRun(ctx, s.client, id)
+	if errors.Is(err, errNoRun) {
+		return started, startRun(ctx, s.client, id, cfg)
+	}
+	if err != nil {
+		return started, err
+	}
+	earlier, err := startedConfig(ctx, s.client, run)
+	if err != nil {
+		return started, err
+	}
+	same, err := sameConfig(cfg, earlier, id)
+	if err != nil {
+		return started, err
+	}
+	switch described.WorkflowExecutionInfo.GetStatus() {
+	case enums.WORKFLOW_EXECUTION_STATUS_RUNNING:
+		if !same {
+			return started, usagef("run %s is open with another config: stop it first, or use another --id", id)
+		}
+		p.line("run %s is open: following it", id)
+		return joined, nil
+	case enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		if !same {
+			p.line("note: run %s was made with another config; use another --id to train with this one", id)
+		}
+		result, err := result(ctx, s.client, id)
+		if err != nil {
+			return complete, err
+		}
+		return complete, a.printResult(s, result)
+	default:
+		p.line("run %s %s earlier: going on from its checkpoints", id, run.Status)
+		return started, startRun(ctx, s.client, id, cfg)
+	}
+}
+
+// followHosted runs the workers in this process until the run ends.
+func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progress) error {
+	ctx, stop := a.interruptible(ctx, "stopping: the trainer writes a checkpoint first (Ctrl-C again: at once)")
+	defer stop()
+	workers := startWorkers(s, workerOptions{devices: o.devices})
+	followCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		if err := workers.wait(); err != nil {
+			cancel(err)
+		}
+	}()
+	result, err := newFollower(s.client, o.id, p).follow(followCtx)
+	if stopErr := workers.stop(); err == nil && stopErr != nil {
+		s.log.Error("workers", "error", stopErr)
+	}
+	if errors.Is(err, errInterrupted) {
+		p.line("run %s is interrupted, not lost: the same command goes on from its newest checkpoint", o.id)
+		return &quietError{err}
+	}
+	if err != nil {
+		return runFailed(o.id, err)
+	}
+	return a.printResult(s, result)
+}
+
+// followElsewhere only watches: the workers are in another process.
+func (a *app) followElsewhere(ctx context.Context, s *site, id string, p *progress) error {
+	ctx, stop := a.interruptible(ctx, "")
+	defer stop()
+	if s.external {
+		missing, err := queuesWithoutWorkers(ctx, s)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			p.line("note: no worker takes work from %s yet; distilvit worker starts one", strings.Join(missing, " and "))
+		}
+	}
+	result, err := newFollower(s.client, id, p).follow(ctx)
+	if errors.Is(err, errInterrupted) {
+		p.line("run %s goes on without this command; distilvit stop %s ends it early", id, id)
+		return &quietError{err}
+	}
+	if err != nil {
+		return runFailed(id, err)
+	}
+	return a.printResult(s, result)
+}
+
+// queuesWithoutWorkers are the task queues nobody takes work from.
+func queuesWithoutWorkers(ctx context.Context, s *site) ([]string, error) {
+	var missing []string
+	for _, queue := range []struct {
+		name string
+		kind enums.TaskQueueType
+	}{
+		{pipeline.TaskQueue, enums.TASK_QUEUE_TYPE_WORKFLOW},
+		{pipeline.DeviceQueue, enums.TASK_QUEUE_TYPE_ACTIVITY},
+	} {
+		described, err := s.client.DescribeTaskQueue(ctx, queue.name, queue.kind)
+		if err != nil {
+			return nil, fmt.Errorf("ask %s for the workers of queue %s: %w", s.temporal, queue.name, err)
+		}
+		if len(described.GetPollers()) == 0 {
+			missing = append(missing, queue.name)
+		}
+	}
+	return missing, nil
+}
+
+func runFailed(id string, err error) error {
+	return fmt.Errorf("run %s: %s", id, failureText(err))
+}
+
+func (a *app) printDetached(s *site, id string) error {
+	if a.output == "json" {
+		return printJSON(a.stdout, map[string]string{"run": id, "ui": s.runUI(id)})
+	}
+	fmt.Fprintf(a.stdout, "run %s goes on in the background\n", id)
+	look := &table{}
+	if ui := s.runUI(id); ui != "" {
+		look.add(ui, "web UI")
+	}
+	look.add("distilvit status "+id, "where it stands")
+	look.add("distilvit stop "+id, "publish what is best after this epoch")
+	look.write(a.stdout, "  ")
+	return nil
+}
+
+var notInID = regexp.MustCompile(`[^a-z0-9._-]+`)
+
+// newRunID names a run after its model and the time.
+func newRunID(name string, now time.Time) string {
+	base := strings.Trim(notInID.ReplaceAllString(strings.ToLower(name), "-"), "-._")
+	if base == "" {
+		base = "run"
+	}
+	return base[:min(len(base), 40)] + now.UTC().Format("-20060102-150405")
+}
+
+// resolved is the config as the run freezes it, every default filled in.
+func resolved(cfg pipeline.Config, run string) ([]byte, error) {
+	if cfg.Name == "" {
+		cfg.Name = run
+	}
+	return json.Marshal(cfg.Resolve())
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

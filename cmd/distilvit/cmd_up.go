@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"distilvit/internal/devstack"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	var stack devstack.Options
+	var devices int
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "embedded Temporal, web UI, S3 and workers, until Ctrl-C",
+		Long: `Run the embedded stack with its workers until Ctrl-C: Temporal and its web UI, an
+S3 server and the workers, all on 127.0.0.1 with their state in the data
+directory. Every open run goes on.`,
+		Example: `  distilvit up
+  distilvit up --data /srv/distilvit --temporal-port 7300
+  temporal workflow start --address 127.0.0.1:7233 --task-queue distilvit \
+      --type Pipeline --workflow-id first --input-file config.json`,
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.up(cmd.Context(), stack, devices)
+		},
+	}
+	stackFlags(cmd, &stack)
+	devicesFlag(cmd, &devices)
+	return cmd
+}
+
+// stackFlags adds the ports of the embedded stack.
+func stackFlags(cmd *cobra.Command, o *devstack.Options) {
+	flags := cmd.Flags()
+	flags.IntVar(&o.TemporalPort, "temporal-port", 0, "port of the embedded Temporal (default 7233, or the next free one)")
+	flags.IntVar(&o.UIPort, "ui-port", 0, "port of the embedded web UI (default 8233, or the next free one)")
+	flags.IntVar(&o.S3Port, "s3-port", 0, "port of the embedded S3 server (default 9000, or the next free one)")
+}
+
+func devicesFlag(cmd *cobra.Command, devices *int) {
+	cmd.Flags().IntVar(devices, "devices", 1, "runs trained at once, each on a device of its own")
+}
+
+func (a *app) up(ctx context.Context, stack devstack.Options, devices int) error {
+	data, err := a.dataDir()
+	if err != nil {
+		return err
+	}
+	if addresses, found := devstack.Find(data); found {
+		return usagef("a stack is up for %s already (process %d, Temporal %s)", data, addresses.PID, addresses.Temporal)
+	}
+	embedded := *a
+	embedded.env = withoutExternal(a.env)
+	s, err := embedded.openSite(ctx, stack)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	ctx, stop := a.interruptible(ctx, "stopping: trainers write a checkpoint first (Ctrl-C again: at once)")
+	defer stop()
+	workers := startWorkers(s, workerOptions{devices: devices})
+	addresses := s.hosted.Addresses()
+	if a.output == "json" {
+		addresses.SecretKey = ""
+		if err := printLine(a.stdout, addresses); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(a.stdout, "Temporal  %s\nweb UI    %s\nS3        %s\ndata      %s\nup; Ctrl-C ends it, open runs go on at the next start\n",
+			s.temporal, s.ui, addresses.S3, data)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- workers.wait() }()
+	select {
+	case <-ctx.Done():
+		return workers.stop()
+	case err := <-failed:
+		return err
+	}
+}
+
+// withoutExternal is the environment of a stack of our own.
+func withoutExternal(env func(string) string) func(string) string {
+	return func(name string) string {
+		if name == "TEMPORAL_ADDRESS" || name == "S3_ENDPOINT" {
+			return ""
+		}
+		return env(name)
+	}
+}
+
+// startUp starts distilvit up in the background, unless one is up already, and
+// waits until it is.
+func (a *app) startUp(ctx context.Context, stack devstack.Options, devices int) error {
+	data, err := a.dataDir()
+	if err != nil {
+		return err
+	}
+	if _, found := devstack.Find(data); found {
+		return nil
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return fileError("data directory", data, err)
+	}
+	path := filepath.Join(data, "up.log")
+	output, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fileError("log file", path, err)
+	}
+	defer output.Close()
+	cmd := exec.Command(exe, "up", "--data", data, "--devices", strconv.Itoa(devices),
+		"--temporal-port", strconv.Itoa(stack.TemporalPort),
+		"--ui-port", strconv.Itoa(stack.UIPort),
+		"--s3-port", strconv.Itoa(stack.S3Port))
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start distilvit up: %w", err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if _, found := devstack.Find(data); found {
+				return nil
+			}
+		case <-exited:
+			said, _ := os.ReadFile(path)
+			text := strings.TrimPrefix(strings.TrimSpace(string(said)), "distilvit: ")
+			if text == "" {
+				text = "it ended without a word"
+			}
+			return errors.New("start distilvit up: " + text)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"distilvit/internal/devstack"
+	"distilvit/pipeline"
+	"distilvit/worker"
+)
+
+// workerOptions are what a worker's caller may choose.
+type workerOptions struct {
+	queues  []string
+	devices int
+}
+
+func (a *app) workerCommand() *cobra.Command {
+	var o workerOptions
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "workers against a Temporal and an object store elsewhere",
+		Long: `Take up work from a Temporal server and an object store elsewhere, until Ctrl-C:
+
+  TEMPORAL_ADDRESS  host:port; TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS*
+                    and the other TEMPORAL_* variables of Temporal's own tools too
+  S3_ENDPOINT       host:port or URL      S3_BUCKET   default distilvit
+  S3_ACCESS_KEY     S3_SECRET_KEY         S3_REGION   S3_SECURE=true for https
+
+Queue distilvit holds workflows and everything that needs no device, queue
+distilvit-gpu holds training and evaluation. Without these variables the worker
+joins the stack that is up for the data directory. Pictures, shards and checkpoints
+on their way lie in the data directory.`,
+		Example: `  TEMPORAL_ADDRESS=temporal:7233 S3_ENDPOINT=minio:9000 \
+  S3_ACCESS_KEY=... S3_SECRET_KEY=... distilvit worker --devices 2
+  distilvit worker --queues distilvit`,
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.worker(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringSliceVar(&o.queues, "queues", []string{pipeline.TaskQueue, pipeline.DeviceQueue}, "task queues to take work from")
+	devicesFlag(cmd, &o.devices)
+	return cmd
+}
+
+func (a *app) worker(ctx context.Context, o workerOptions) error {
+	for _, queue := range o.queues {
+		if queue != pipeline.TaskQueue && queue != pipeline.DeviceQueue {
+			return usagef("--queues %s: use %s, %s or both", queue, pipeline.TaskQueue, pipeline.DeviceQueue)
+		}
+	}
+	if o.devices < 1 {
+		return usagef("--devices %d: use 1 or more", o.devices)
+	}
+	if err := a.someStack(); err != nil {
+		return err
+	}
+	ctx, stop := a.interruptible(ctx, "stopping: trainers write a checkpoint first (Ctrl-C again: at once)")
+	defer stop()
+	s, err := a.openSite(ctx, devstack.Options{})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	workers := startWorkers(s, o)
+	fmt.Fprintf(a.stderr, "worker of %s on %s, %d device(s); Ctrl-C ends it\n", strings.Join(o.queues, " and "), s.temporal, o.devices)
+	failed := make(chan error, 1)
+	go func() { failed <- workers.wait() }()
+	select {
+	case <-ctx.Done():
+		return workers.stop()
+	case err := <-failed:
+		return err
+	}
+}
+
+// someStack refuses to start a stack that nobody else would know of.
+func (a *app) someStack() error {
+	external, err := a.external()
+	if err != nil || external {
+		return err
+	}
+	data, err := a.dataDir()
+	if err != nil {
+		return err
+	}
+	if _, up := devstack.Find(data); !up {
+		return usagef("no stack to work for: set TEMPORAL_ADDRESS and S3_ENDPOINT, or use distilvit up")
+	}
+	return nil
+}
+
+// workers are this process's workers, running until stopped.
+type workers struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // valid once done is closed
+}
+
+// startWorkers takes up work from the site's queues.
+func startWorkers(s *site, o workerOptions) *workers {
+	if o.queues == nil {
+		o.queues = []string{pipeline.TaskQueue, pipeline.DeviceQueue}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &workers{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		w.err = runWorkers(ctx, s, o)
+	}()
+	return w
+}
+
+func runWorkers(ctx context.Context, s *site, o workerOptions) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cache, err := backendCache()
+	if err != nil {
+		return err
+	}
+	return worker.Run(ctx, worker.Options{
+		Client:       s.client,
+		Store:        s.store,
+		Dir:          filepath.Join(s.data, "work"),
+		Queues:       slices.Clone(o.queues),
+		Devices:      o.devices,
+		Exe:          exe,
+		BackendCache: cache,
+		Logger:       s.log,
+	})
+}
+
+// stop asks trainers for a checkpoint and waits for the workers' end.
+func (w *workers) stop() error {
+	w.cancel()
+	return w.wait()
+}
+
+// wait returns how the workers ended; nil after stop.
+func (w *workers) wait() error {
+	<-w.done
+	if errors.Is(w.err, context.Canceled) {
+		return nil
+	}
+	return w.err
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"distilvit/pipeline"
+)
+
+// readConfig is a run's config: the file's (none: all defaults), with --set
+// assignments on top. Relative paths are looked for beside the file, then in the
+// current directory, and made absolute, since a worker may live elsewhere.
+func readConfig(file string, sets []string, stdin io.Reader) (pipeline.Config, error) {
+	var raw []byte
+	base := "."
+	if file != "" {
+		var err error
+		if raw, err = readConfigFile(file, stdin); err != nil {
+			return pipeline.Config{}, err
+		}
+		if file != "-" {
+			base = filepath.Dir(file)
+		}
+	}
+	cfg, err := pipeline.Decode(raw, sets...)
+	if err != nil {
+		return cfg, inFile(file, err)
+	}
+	return cfg, absolutePaths(&cfg, base)
+}
+
+func readConfigFile(file string, stdin io.Reader) ([]byte, error) {
+	if file == "-" {
+		return io.ReadAll(stdin)
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fileError("config", file, err)
+	}
+	return raw, nil
+}
+
+// inFile puts a config file's name before each thing that is wrong with it.
+func inFile(file string, err error) error {
+	var config *pipeline.ConfigError
+	if file == "" || !errors.As(err, &config) {
+		return err
+	}
+	lines := make([]error, len(config.Problems))
+	for i, problem := range config.Problems {
+		lines[i] = fmt.Errorf("%s: %s", file, problem)
+	}
+	return &usageError{err: errors.Join(lines...)}
+}
+
+// fileError says in one line why a file could not be read.
+func fileError(what, path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return usagef("no such %s: %s", what, path)
+	case errors.Is(err, fs.ErrPermission):
+		return usagef("%s %s: permission denied", what, path)
+	}
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return usagef("%s %s: %v", what, path, pathError.Err)
+	}
+	return usagef("%s %s: %v", what, path, err)
+}
+
+// absolutePaths makes every local path of the config absolute.
+func absolutePaths(cfg *pipeline.Config, base string) error {
+	for i := range cfg.Dataset {
+		source := &cfg.Dataset[i]
+		for _, path := range []*string{&source.Captions, &source.Images} {
+			if err := absolutePath(path, base); err != nil {
+				return err
+			}
+		}
+	}
+	if err := absolutePath(&cfg.Model.Weights, base); err != nil {
+		return err
+	}
+	return absolutePath(&cfg.Model.Tokenizer, base)
+}
+
+func absolutePath(path *string, base string) error {
+	if *path == "" || isURL(*path) || filepath.IsAbs(*path) {
+		return nil
+	}
+	found := filepath.Join(base, *path)
+	if _, err := os.Stat(found); err != nil {
+		if _, err := os.Stat(*path); err == nil {
+			found = *path
+		}
+	}
+	abs, err := filepath.Abs(found)
+	if err != nil {
+		return err
+	}
+	*path = abs
+	return nil
+}
+
+func isURL(path string) bool {
+	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
+}
+
+// missingFiles reports the first local file of the config that is not there.
+// Only asked where the worker sees this machine's files.
+func missingFiles(cfg pipeline.Config) error {
+	type named struct{ what, path string }
+	var files []named
+	for i, source := range cfg.Dataset {
+		files = append(files,
+			named{fmt.Sprintf("file at dataset[%d].captions", i), source.Captions},
+			named{fmt.Sprintf("file at dataset[%d].images", i), source.Images})
+	}
+	files = append(files,
+		named{"directory at model.weights", cfg.Model.Weights},
+		named{"directory at model.tokenizer", cfg.Model.Tokenizer})
+	for _, file := range files {
+		if file.path == "" || isURL(file.path) {
+			continue
+		}
+		if _, err := os.Stat(file.path); err != nil {
+			return fileError(file.what, file.path, err)
+		}
+	}
+	return nil
+}

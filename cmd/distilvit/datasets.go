@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"distilvit/dataset"
+	"distilvit/pipeline"
+)
+
+// parseDataset reads a DATASET: a YAML file with a dataset: list, or
+// KIND:PATH[,PATH] with the captions first, or shapes alone.
+func parseDataset(text string, side int) ([]pipeline.SourceConfig, error) {
+	kind, paths, named := strings.Cut(text, ":")
+	switch kind {
+	case pipeline.KindShapes:
+		return datasetConfig(map[string]any{"dataset": []any{map[string]any{
+			"kind": kind, "shapes": map[string]any{"image_size": max(side, 16)}}}})
+	case pipeline.KindCOCO, pipeline.KindFolder:
+		captions, images, both := strings.Cut(paths, ",")
+		if !named || !both || captions == "" || images == "" {
+			return nil, usagef("DATASET %s: use %s:CAPTIONS,IMAGES", text, kind)
+		}
+		return []pipeline.SourceConfig{{Kind: kind, Captions: captions, Images: images}}, nil
+	}
+	raw, err := os.ReadFile(text)
+	if err != nil {
+		return nil, fileError("DATASET (a YAML file, or KIND:CAPTIONS,IMAGES)", text, err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(raw, &tree); err != nil {
+		return nil, usagef("%s: %s", text, strings.Join(strings.Fields(err.Error()), " "))
+	}
+	sources, err := datasetConfig(tree)
+	if err != nil {
+		return nil, inFile(text, err)
+	}
+	if len(sources) == 0 {
+		return nil, usagef("%s: has no dataset: list", text)
+	}
+	cfg := pipeline.Config{Dataset: sources}
+	err = absolutePaths(&cfg, filepath.Dir(text))
+	return cfg.Dataset, err
+}
+
+// datasetConfig decodes a config of which only the sources matter: it need not
+// have any training pictures.
+func datasetConfig(tree map[string]any) ([]pipeline.SourceConfig, error) {
+	raw, err := json.Marshal(map[string]any{"dataset": tree["dataset"]})
+	if err != nil {
+		return nil, err
+	}
+	var cfg pipeline.Config
+	if err := json.Unmarshal(raw, &cfg); err != nil {
+		return nil, err
+	}
+	return cfg.Dataset, nil
+}
+
+// examples are a dataset's pictures, ready to be read.
+type examples struct {
+	list     []dataset.Example
+	openers  []*dataset.Opener
+	source   []int // of each example
+	warnings []string
+	temp     string // packed image folders
+}
+
+// listExamples lists the local pictures of the sources. With a split only its
+// pictures; without one the test pictures where a source marks some (shapes
+// draws them), else all.
+func listExamples(ctx context.Context, sources []pipeline.SourceConfig, split string, seed uint64) (*examples, error) {
+	temp, err := os.MkdirTemp("", "distilvit-dataset-")
+	if err != nil {
+		return nil, err
+	}
+	e := &examples{temp: temp}
+	for i, source := range sources {
+		if err := e.add(ctx, i, source, split, seed); err != nil {
+			e.close()
+			return nil, err
+		}
+	}
+	if len(e.list) == 0 {
+		e.close()
+		return nil, fmt.Errorf("the dataset has no %s pictures", split)
+	}
+	return e, nil
+}
+
+func (e *examples) add(ctx context.Context, index int, source pipeline.SourceConfig, split string, seed uint64) error {
+	files, err := e.files(ctx, index, source)
+	if err != nil {
+		return err
+	}
+	spec := dataset.Spec{Kind: source.Kind, Split: source.Split, Limit: source.Limit, Shapes: dataset.ShapesSpec{
+		Train:      source.Shapes.Train,
+		Validation: source.Shapes.Validation,
+		Test:       source.Shapes.Test,
+		TestUnseen: source.Shapes.TestUnseen,
+		MaxObjects: source.Shapes.MaxObjects,
+		ImageSize:  source.Shapes.ImageSize,
+	}}
+	if source.Kind != pipeline.KindShapes && spec.Split == "" {
+		spec.Split = pipeline.SplitTest // given by itself: all of it is evaluated
+	}
+	listed, warnings, err := dataset.List(ctx, spec, files, seed)
+	if err != nil {
+		return err
+	}
+	opener, err := dataset.NewOpener(spec, files)
+	if err != nil {
+		return err
+	}
+	e.openers = append(e.openers, opener)
+	e.warnings = append(e.warnings, warnings...)
+	for _, example := range listed {
+		if example.Split == split {
+			e.list = append(e.list, example)
+			e.source = append(e.source, index)
+		}
+	}
+	return nil
+}
+
+// files are a source's local files; an image folder is packed as a run would.
+func (e *examples) files(ctx context.Context, index int, source pipeline.SourceConfig) ([]dataset.File, error) {
+	if source.Kind == pipeline.KindShapes {
+		return nil, nil
+	}
+	for _, path := range []string{source.Captions, source.Images} {
+		if isURL(path) {
+			return nil, usagef("%s: evaluate reads local files only", path)
+		}
+	}
+	if info, err := os.Stat(source.Captions); err != nil {
+		return nil, fileError("captions", source.Captions, err)
+	} else if info.IsDir() {
+		return nil, usagef("captions %s: is a directory", source.Captions)
+	}
+	files := []dataset.File{localFile(dataset.RoleCaptions, source.Captions)}
+	info, err := os.Stat(source.Images)
+	if err != nil {
+		return nil, fileError("images", source.Images, err)
+	}
+	if !info.IsDir() {
+		return append(files, localFile(dataset.RoleImages, source.Images)), nil
+	}
+	err = dataset.Pack(ctx, source.Images, func(name string, write func(io.Writer) error) error {
+		path := filepath.Join(e.temp, fmt.Sprintf("%d-%s", index, name))
+		file, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		files = append(files, localFile(dataset.RoleImages, path))
+		return errors.Join(write(file), file.Close())
+	})
+	return files, err
+}
+
+func localFile(role, path string) dataset.File {
+	return dataset.File{Role: role, Name: filepath.Base(path), Open: func(context.Context) (io.ReaderAt, int64, io.Closer, error) {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		info, err := file.Stat()
+		if err != nil {
+			file.Close()
+			return nil, 0, nil, err
+		}
+		return file, info.Size(), file, nil
+	}}
+}
+
+func (e *examples) close() {
+	for _, opener := range e.openers {
+		opener.Close()
+	}
+	os.RemoveAll(e.temp)
+}
+
+// shardRows bounds a local shard; it only decides how much lies in memory.
+const shardRows = 1000
+
+// writeShards stores the examples as a run's prepare stage would, pixels and
+// token ids row-aligned, for the trainer to read. Bad pictures are counted.
+func (e *examples) writeShards(ctx context.Context, dir string, processor dataset.Processor, encode func(string) []int32, progress func(done int)) (pairs []dataset.ShardPair, bad []string, err error) {
+	for first := 0; first < len(e.list); first += shardRows {
+		last := min(first+shardRows, len(e.list))
+		var tokens []dataset.TokenRow
+		rows := func(yield func(dataset.Row, error) bool) {
+			for i := first; i < last; i++ {
+				row, err := e.row(ctx, i, processor)
+				if ctx.Err() != nil {
+					yield(dataset.Row{}, context.Cause(ctx))
+					return
+				}
+				progress(i + 1)
+				if err != nil {
+					bad = append(bad, fmt.Sprintf("%s: %v", e.list[i].ID, err))
+					continue
+				}
+				ids := dataset.TokenRow{ID: row.ID}
+				for _, caption := range row.Captions {
+					ids.IDs = append(ids.IDs, encode(caption))
+				}
+				tokens = append(tokens, ids)
+				if !yield(row, nil) {
+					return
+				}
+			}
+		}
+		pair := dataset.ShardPair{
+			Pixels: filepath.Join(dir, fmt.Sprintf("pixels-%04d.parquet", len(pairs))),
+			Tokens: filepath.Join(dir, fmt.Sprintf("tokens-%04d.parquet", len(pairs))),
+		}
+		if pair.Rows, err = writeFile(pair.Pixels, rows, dataset.WriteShard); err != nil {
+			return nil, nil, err
+		}
+		if pair.Rows == 0 {
+			continue
+		}
+		each := func(yield func(dataset.TokenRow, error) bool) {
+			for _, row := range tokens {
+				if !yield(row, nil) {
+					return
+				}
+			}
+		}
+		if _, err = writeFile(pair.Tokens, each, dataset.WriteTokens); err != nil {
+			return nil, nil, err
+		}
+		pairs = append(pairs, pair)
+	}
+	if len(pairs) == 0 {
+		return nil, nil, fmt.Errorf("no picture of the dataset is readable; the first: %s", bad[0])
+	}
+	return pairs, bad, nil
+}
+
+func (e *examples) row(ctx context.Context, i int, processor dataset.Processor) (dataset.Row, error) {
+	example := e.list[i]
+	raw, err := e.openers[e.source[i]].Open(ctx, example.Image)
+	if err != nil {
+		return dataset.Row{}, err
+	}
+	pixels, _, err := processor.Pixels(raw)
+	if err != nil {
+		return dataset.Row{}, err
+	}
+	return dataset.Row{ID: example.ID, Group: example.Group, Captions: example.Captions, Pixels: pixels}, nil
+}
+
+func writeFile[T any](path string, rows iter.Seq2[T, error], write func(io.Writer, iter.Seq2[T, error]) (int, error)) (int, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	n, err := write(file, rows)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return 0, fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return n, nil
+}

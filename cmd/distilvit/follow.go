@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"distilvit/pipeline"
+)
+
+// pollInterval is how often a followed run is asked where it stands.
+const pollInterval = time.Second
+
+// follower shows one run's progress until it ends.
+type follower struct {
+	client   client.Client
+	id       string
+	progress *progress
+
+	pace     pace
+	stage    string
+	epochs   int              // epochs shown
+	warnings int              // warnings shown
+	attempts map[string]int32 // newest failed attempt shown, by activity
+}
+
+func newFollower(c client.Client, id string, p *progress) *follower {
+	return &follower{client: c, id: id, progress: p, attempts: map[string]int32{}}
+}
+
+// follow returns the run's result, or its error, or ctx's cause when that ends first.
+func (f *follower) follow(ctx context.Context) (*pipeline.Result, error) {
+	type outcome struct {
+		result *pipeline.Result
+		err    error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		result, err := result(ctx, f.client, f.id)
+		ended <- outcome{result, err}
+	}()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	defer f.progress.clear()
+	for {
+		select {
+		case end := <-ended:
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			if end.err == nil {
+				f.poll(ctx) // the last epoch's line
+			}
+			return end.result, end.err
+		case <-tick.C:
+			f.poll(ctx)
+		}
+	}
+}
+
+// poll asks once and shows what is new. What cannot be had now is shown next time.
+func (f *follower) poll(ctx context.Context) {
+	status, err := queryStatus(ctx, f.client, f.id)
+	if err != nil {
+		return
+	}
+	var activities []activityState
+	if _, described, err := describeRun(ctx, f.client, f.id); err == nil {
+		activities = heartbeats(described)
+	}
+	f.show(status, activities)
+}
+
+func (f *follower) show(status *pipeline.Status, activities []activityState) {
+	for _, warning := range status.Warnings[min(f.warnings, len(status.Warnings)):] {
+		f.progress.line("warning: %s", warning)
+	}
+	f.warnings = len(status.Warnings)
+	for _, activity := range activities {
+		if activity.Attempt > 1 && activity.Failure != "" && f.attempts[activity.ID] != activity.Attempt {
+			f.attempts[activity.ID] = activity.Attempt
+			f.progress.line("%s: attempt %d, since: %s", activity.ID, activity.Attempt, activity.Failure)
+		}
+	}
+	for _, record := range status.History[min(f.epochs, len(status.History)):] {
+		f.progress.line("%s", epochLine(record, status))
+	}
+	f.epochs = len(status.History)
+	if status.Stage != f.stage {
+		f.stage = status.Stage
+		f.pace = pace{}
+	}
+	if status.Stage == pipeline.StageDone {
+		f.progress.clear()
+		return
+	}
+	f.live(status, activities)
+}
+
+// live shows the one line that moves.
+func (f *follower) live(status *pipeline.Status, activities []activityState) {
+	heading, done, total := status.Stage, status.Done, status.Total
+	var details []string
+	detail := status.Detail
+	left := true
+	for _, activity := range activities {
+		beat := activity.Beat
+		if beat == nil {
+			continue
+		}
+		switch beat.Phase {
+		case "train":
+			heading = fmt.Sprintf("%s epoch %d/%d", status.Stage, beat.Epoch+1, status.Epochs)
+			done, total = beat.Step, beat.Steps
+			details = append(details, fmt.Sprintf("step %d/%d", beat.Step, beat.Steps))
+			if beat.Loss != 0 {
+				details = append(details, fmt.Sprintf("loss %.4f", beat.Loss))
+			}
+			if beat.Rate > 0 {
+				details = append(details, fmt.Sprintf("%s pictures/s", rateText(beat.Rate)))
+			}
+			detail = ""
+		default:
+			heading = status.Stage
+			if status.Stage == pipeline.StageTrain {
+				heading = fmt.Sprintf("%s epoch %d/%d", status.Stage, min(beat.Epoch+1, status.Epochs), status.Epochs)
+			}
+			if beat.Phase != status.Stage {
+				heading += " " + beat.Phase
+			}
+			if beat.Total > 0 {
+				done, total = beat.Done, beat.Total
+			} else {
+				left = false
+			}
+			if beat.Rate > 0 {
+				details = append(details, fmt.Sprintf("%s pictures/s", rateText(beat.Rate)))
+			}
+			detail = beat.Message
+		}
+	}
+	if left && total > 0 {
+		if rest := f.pace.left(f.progress.now(), done, total); rest > 0 {
+			details = append(details, durationText(rest)+" left")
+		}
+	}
+	if detail != "" {
+		details = append(details, detail)
+	}
+	f.progress.show(heading, done, total, details...)
+}
+
+func rateText(rate float64) string {
+	if rate < 10 {
+		return fmt.Sprintf("%.1f", rate)
+	}
+	return fmt.Sprintf("%.0f", rate)
+}
+
+// epochLine is a finished epoch in one line, a star on the best so far.
+func epochLine(record pipeline.EpochRecord, status *pipeline.Status) string {
+	line := fmt.Sprintf("epoch %d/%d  step %d  loss %.4f  eval loss %.4f  rougeL %.2f  exact %.1f%%  %s",
+		record.Epoch, status.Epochs, record.Step, record.TrainLoss,
+		record.Eval.Loss, record.Eval.RougeL, record.Eval.ExactMatch,
+		durationText(time.Duration(record.Seconds*float64(time.Second))))
+	if status.Best != nil && status.Best.Epoch == record.Epoch {
+		line += "  *"
+	}
+	return line
+}
+
+// printResult shows a finished run and how to look at it.
+func (a *app) printResult(s *site, result *pipeline.Result) error {
+	if a.output == "json" {
+		return printJSON(a.stdout, result)
+	}
+	fmt.Fprintf(a.stdout, "\nrun %s is done: best epoch %d, step %d\n\n", result.Run, result.Epoch, result.Step)
+	scores := &table{right: true}
+	scores.add("", "pictures", "loss", "rouge1", "rouge2", "rougeL", "exact %", "length")
+	addScores(scores, "validation", result.Eval)
+	addScores(scores, "test", result.Test)
+	scores.write(a.stdout, "  ")
+	fmt.Fprintln(a.stdout)
+	checks := newChecksTable()
+	for _, check := range result.Checks {
+		addCheck(checks, check)
+	}
+	checks.write(a.stdout, "  ")
+	fmt.Fprintf(a.stdout, "\npublished %s (%s). Look at it:\n", result.Model, bytesText(result.Bytes))
+	look := &table{}
+	command := "distilvit"
+	if flag := a.dataFlag; flag != "" && !s.external {
+		command += " --data " + flag
+	}
+	if ui := s.runUI(result.Run); ui != "" {
+		if s.hosted != nil {
+			look.add(command+" up", "then "+ui)
+		} else {
+			look.add(ui, "the run in Temporal's web UI")
+		}
+	}
+	look.add(fmt.Sprintf("%s get %s", command, result.Run), "the model directory, as Transformers.js loads it")
+	look.add(fmt.Sprintf("%s caption -m %s PICTURE", command, result.Run), "caption a picture of yours")
+	look.write(a.stdout, "  ")
+	return nil
+}
+
+func addScores(t *table, name string, m pipeline.Metrics) {
+	row := func(name string, m pipeline.Metrics) {
+		t.add(name, fmt.Sprint(m.Samples), fmt.Sprintf("%.4f", m.Loss), fmt.Sprintf("%.2f", m.Rouge1),
+			fmt.Sprintf("%.2f", m.Rouge2), fmt.Sprintf("%.2f", m.RougeL),
+			fmt.Sprintf("%.2f", m.ExactMatch), fmt.Sprintf("%.1f", m.GenLen))
+	}
+	row(name, m)
+	for _, group := range sortedKeys(m.Groups) {
+		row(strings.Repeat(" ", 2)+group, m.Groups[group])
+	}
+}
+
+func newChecksTable() *table {
+	t := &table{right: true}
+	t.add("export", "pictures", "equal ids", "largest logits diff", "rougeL", "model's", "size")
+	return t
+}
+
+func addCheck(t *table, check pipeline.ExportCheck) {
+	diff := "-"
+	if check.Dtype == pipeline.DtypeFP32 {
+		diff = fmt.Sprintf("%.1e", check.MaxLogitsDiff)
+	}
+	t.add(check.Dtype, fmt.Sprint(check.Pictures), fmt.Sprint(check.EqualIDs), diff,
+		fmt.Sprintf("%.2f", check.RougeL), fmt.Sprintf("%.2f", check.ModelRougeL), bytesText(check.Bytes))
+}

@@ -1,0 +1,206 @@
+// Command distilvit trains small image captioners (a ViT encoder, a GPT-2
+// decoder with cross-attention) as Temporal workflows and ships them as
+// quantized ONNX for Transformers.js. Each subcommand has its file, cmd_*.go;
+// the code here only wires packages together. Start reading at cmd_run.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"distilvit/pipeline"
+)
+
+// Exit codes of every command.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv}
+	os.Exit(a.main(context.Background(), os.Args[1:]))
+}
+
+// app is what every command needs of the process, so that tests can replace it.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(string) string
+
+	dataFlag string // --data as given
+	output   string // -o: text or json
+	verbose  bool
+	started  bool // arguments were accepted: from here on an error is a failure, not wrong usage
+}
+
+// main runs one command line and returns the exit code.
+func (a *app) main(ctx context.Context, args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var usage *usageError
+	if !a.started && !errors.As(err, &usage) {
+		err = &usageError{err: err}
+	}
+	return a.report(cmd, err)
+}
+
+// report prints an error in one line (a config's mistakes: one line each) and
+// says which exit code it means.
+func (a *app) report(cmd *cobra.Command, err error) int {
+	var quiet *quietError
+	if errors.As(err, &quiet) {
+		return exitFailed
+	}
+	code, text := exitFailed, failureText(err)
+	var usage *usageError
+	var config *pipeline.ConfigError
+	if errors.As(err, &usage) || errors.As(err, &config) {
+		code, text = exitUsage, err.Error()
+	}
+	if usage != nil && usage.help {
+		text += fmt.Sprintf(" (see %s --help)", cmd.CommandPath())
+	}
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(a.stderr, "distilvit: %s\n", strings.TrimRight(line, "\n"))
+	}
+	return code
+}
+
+// usageError is a mistake on the command line: exit code 2.
+type usageError struct {
+	err  error
+	help bool // the command's help would say more
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
+
+// quietError ends a command with exit code 1 after it has already said why.
+type quietError struct{ err error }
+
+func (e *quietError) Error() string { return e.err.Error() }
+
+// rootCommand is the whole command line.
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "distilvit",
+		Short: "train small image captioners and ship them as ONNX",
+		Long: `distilvit trains small image captioners (a ViT encoder and a GPT-2 decoder with
+cross-attention) and ships them as quantized ONNX that runs in a web page
+through Transformers.js. A run is one Temporal workflow: it survives any crash
+and goes on from the exact step.
+
+Without further set-up everything runs in this process, with its state under
+--data. With TEMPORAL_ADDRESS and S3_ENDPOINT set, a Temporal server and an
+object store elsewhere are used; see distilvit worker --help.`,
+		Example: `  distilvit backend install cpu
+  distilvit run -f examples/demo.yaml --id demo
+  distilvit caption -m demo picture.png`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if a.output != "text" && a.output != "json" {
+				return usagef("-o %s: use text or json", a.output)
+			}
+			a.started = true
+			return nil
+		},
+	}
+	root.PersistentFlags().StringVar(&a.dataFlag, "data", "", "directory of the embedded stack's state (default $DISTILVIT_DATA, else .distilvit)")
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "how results are printed: text or json")
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "print the log to stderr instead of a file")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{err: err, help: true}
+	})
+	root.AddCommand(
+		a.runCommand(), a.upCommand(), a.workerCommand(),
+		a.listCommand(), a.statusCommand(), a.stopCommand(), a.getCommand(),
+		a.captionCommand(), a.evaluateCommand(), a.exportCommand(),
+		a.tokenizeCommand(), a.preprocessCommand(),
+		a.doctorCommand(), a.backendCommand(), a.versionCommand(),
+		a.trainerCommand(), a.s3dCommand(),
+	)
+	return root
+}
+
+// args accepts between least and most positional arguments; most < 0: any number.
+func args(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, got []string) error {
+		switch {
+		case len(got) < least:
+			return &usageError{err: fmt.Errorf("%s needs %s", cmd.Name(), what), help: true}
+		case most >= 0 && len(got) > most:
+			return &usageError{err: fmt.Errorf("%s: unexpected argument %q", cmd.Name(), got[most]), help: true}
+		}
+		return nil
+	}
+}
+
+// dataDir is the absolute directory of the embedded stack's state.
+func (a *app) dataDir() (string, error) {
+	dir := a.dataFlag
+	if dir == "" {
+		dir = a.env("DISTILVIT_DATA")
+	}
+	if dir == "" {
+		dir = ".distilvit"
+	}
+	return filepath.Abs(dir)
+}
+
+// interruptible gives a context that ends at the first Ctrl-C or SIGTERM; the
+// second ends the process at once. said is printed at the first.
+func (a *app) interruptible(ctx context.Context, said string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+		case <-done:
+			return
+		}
+		if said != "" {
+			fmt.Fprintf(a.stderr, "\n%s\n", said)
+		}
+		cancel(errInterrupted)
+		select {
+		case <-signals:
+			os.Exit(exitFailed)
+		case <-done:
+		}
+	}()
+	stop := func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
+	return ctx, stop
+}
+
+// errInterrupted is the cause of a context that Ctrl-C ended.
+var errInterrupted = errors.New("interrupted")

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+)
+
+// cli runs one command line in this process, without any environment.
+func cli(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	a := &app{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, env: func(string) string { return "" }}
+	code = a.main(t.Context(), append(args, "--data", t.TempDir()))
+	return code, out.String(), errs.String()
+}
+
+func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"nonsense"}, `unknown command "nonsense"`},
+		{[]string{"run", "--nonsense"}, "unknown flag: --nonsense (see distilvit run --help)"},
+		{[]string{"run", "extra"}, `run: unexpected argument "extra"`},
+		{[]string{"run", "-f", dir + "/none.yaml"}, "no such config: " + dir + "/none.yaml"},
+		{[]string{"run", "-f", dir}, "config " + dir + ": is a directory"},
+		{[]string{"run", "--id", "Über", "--set", "dataset=[{kind: shapes}]"}, `run id "Über"`},
+		{[]string{"status"}, "status needs a RUN"},
+		{[]string{"list", "-o", "yaml"}, "-o yaml: use text or json"},
+		{[]string{"caption", "picture.png"}, "-m MODEL is missing"},
+		{[]string{"caption", "-m", dir}, "caption needs an IMAGE"},
+		{[]string{"caption", "-m", "./none", "picture.png"}, "no such MODEL: ./none"},
+		{[]string{"caption", "-m", dir, "--beams", "4", "picture.png"}, "--beams 4"},
+		{[]string{"evaluate", "-m", dir}, "-d DATASET is missing"},
+		{[]string{"evaluate", "-m", dir, "-d", "shapes", "--split", "dev"}, "--split dev"},
+		{[]string{"export", "-m", dir, "--dtypes", "q3", "out"}, "--dtypes q3: use fp32, q8"},
+		{[]string{"preprocess", "-m", dir, "a.png"}, "preprocess needs -o DIR"},
+		{[]string{"backend", "install", "gpu"}, "backend install gpu: use cpu, cuda13, onnxruntime"},
+		{[]string{"worker"}, "no stack to work for"},
+		{[]string{"worker", "--devices", "0"}, "--devices 0"},
+		{[]string{"worker", "--queues", "other"}, "--queues other"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			code, stdout, stderr := cli(t, "", c.args...)
+			require.Equal(t, exitUsage, code, stderr)
+			require.Empty(t, stdout)
+			require.Contains(t, stderr, c.want)
+			require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+		})
+	}
+}
+
+func TestHalfAnExternalStackIsRefused(t *testing.T) {
+	for _, name := range []string{"TEMPORAL_ADDRESS", "S3_ENDPOINT"} {
+		a := &app{env: func(n string) string { return map[string]string{name: "127.0.0.1:1"}[n] }}
+		_, err := a.external()
+		var usage *usageError
+		require.ErrorAs(t, err, &usage)
+		require.ErrorContains(t, err, name+" is set but")
+	}
+}
+
+func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
+	var each func(*cobra.Command)
+	each = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			if sub.Hidden || sub.Name() == "help" || sub.Name() == "completion" {
+				continue
+			}
+			require.NotEmpty(t, sub.Short, sub.Name())
+			if !sub.HasSubCommands() {
+				require.Contains(t, sub.Example, "distilvit", sub.Name())
+			}
+			each(sub)
+		}
+	}
+	each((&app{}).rootCommand())
+}
+
+func TestHelpConfigNamesEveryKey(t *testing.T) {
+	code, stdout, _ := cli(t, "", "run", "--help-config")
+	require.Zero(t, code)
+	for _, key := range []string{"learning_rate", "max_logits_diff", "test_unseen"} {
+		require.Contains(t, stdout, key)
+	}
+}
+
+func TestErrorsOfAFailureAreExitCode1(t *testing.T) {
+	var errs bytes.Buffer
+	a := &app{stderr: &errs}
+	require.Equal(t, exitFailed, a.report(nil, fmt.Errorf("read x: %w", errors.New("broken"))))
+	require.Equal(t, "distilvit: read x: broken\n", errs.String())
+	errs.Reset()
+	require.Equal(t, exitFailed, a.report(nil, &quietError{errors.New("said already")}))
+	require.Empty(t, errs.String())
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"distilvit/internal/devstack"
+	"distilvit/pipeline"
+	"distilvit/storage"
+)
+
+// modelFlag adds -m MODEL.
+func modelFlag(cmd *cobra.Command, name *string) {
+	cmd.Flags().StringVarP(name, "model", "m", "", "MODEL: a directory in Hugging Face form, a run's id, or models/NAME/VERSION")
+}
+
+// withModelDir gives a MODEL's local directory to do: the directory itself, or a
+// copy of what a run published, fetched into the data directory once.
+func (a *app) withModelDir(ctx context.Context, name string, do func(ctx context.Context, dir string) error) error {
+	if name == "" {
+		return usagef("-m MODEL is missing: a directory, a run's id, or models/NAME/VERSION")
+	}
+	ctx, stop := a.interruptible(ctx, "")
+	defer stop()
+	if info, err := os.Stat(name); err == nil {
+		if !info.IsDir() {
+			return usagef("MODEL %s is a file: give the directory it is in", name)
+		}
+		return do(ctx, name)
+	} else if !errors.Is(err, fs.ErrNotExist) || !isPublishedName(name) {
+		return fileError("MODEL", name, err)
+	}
+	dir, err := a.fetchPublished(ctx, name)
+	if err != nil {
+		return err
+	}
+	return do(ctx, dir)
+}
+
+// isPublishedName says whether name can be a run's id or a published model.
+func isPublishedName(name string) bool {
+	return pipeline.CheckRunID(name) == nil || strings.HasPrefix(name, modelsPrefix)
+}
+
+// fetchPublished copies a published model into the data directory.
+func (a *app) fetchPublished(ctx context.Context, name string) (string, error) {
+	data, err := a.dataDir()
+	if err != nil {
+		return "", err
+	}
+	s, err := a.openSite(ctx, devstack.Options{})
+	if err != nil {
+		return "", err
+	}
+	defer s.close()
+	prefix, err := publishedModel(ctx, s.store, name)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(data, filepath.FromSlash(prefix))
+	if _, err := os.Stat(filepath.Join(dir, manifestName)); err == nil {
+		return dir, nil // written last, so the rest is there
+	}
+	return dir, fetchModel(ctx, s.store, prefix, dir, nil)
+}
+
+const (
+	modelsPrefix = "models/"
+	manifestName = "manifest.json"
+)
+
+// publishedModel finds models/NAME/VERSION by itself or by its run's id: the
+// newest branch that run published.
+func publishedModel(ctx context.Context, store *storage.Store, name string) (string, error) {
+	if strings.HasPrefix(name, modelsPrefix) {
+		prefix := strings.TrimSuffix(name, "/")
+		if _, err := store.Stat(ctx, prefix+"/"+manifestName); err != nil {
+			if errors.Is(err, storage.ErrNotFound) {
+				return "", fmt.Errorf("no such published model: %s", name)
+			}
+			return "", err
+		}
+		return prefix, nil
+	}
+	found, newest := "", -1
+	for object, err := range store.List(ctx, modelsPrefix) {
+		if err != nil {
+			return "", fmt.Errorf("list published models: %w", err)
+		}
+		if path.Base(object.Key) != manifestName {
+			continue
+		}
+		prefix := path.Dir(object.Key)
+		if branch, ok := versionOf(path.Base(prefix), name); ok && branch > newest {
+			found, newest = prefix, branch
+		}
+	}
+	if found == "" {
+		return "", fmt.Errorf("run %s has published no model, and there is no directory %s", name, name)
+	}
+	return found, nil
+}
+
+var versionPattern = regexp.MustCompile(`^(.+)-b(\d+)$`)
+
+// versionOf reads the branch of a version RUN-bBRANCH, if it is that run's.
+func versionOf(version, run string) (branch int, ok bool) {
+	parts := versionPattern.FindStringSubmatch(version)
+	if parts == nil || parts[1] != run {
+		return 0, false
+	}
+	branch, err := strconv.Atoi(parts[2])
+	return branch, err == nil
+}
+
+// fetchModel copies a published model's files, each verified, the manifest last.
+func fetchModel(ctx context.Context, store *storage.Store, prefix, dir string, each func(storage.Object)) error {
+	var manifest *storage.Object
+	fetch := func(object storage.Object) error {
+		object, err := store.Stat(ctx, object.Key)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(object.Key, prefix+"/")))
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return fileError("output directory", filepath.Dir(target), err)
+		}
+		if err := store.Fetch(ctx, object, target); err != nil {
+			return fmt.Errorf("fetch %s: %w", object.Key, err)
+		}
+		if each != nil {
+			each(object)
+		}
+		return nil
+	}
+	for object, err := range store.List(ctx, prefix+"/") {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if path.Base(object.Key) == manifestName {
+			manifest = &object
+			continue
+		}
+		if err := fetch(object); err != nil {
+			return err
+		}
+	}
+	if manifest == nil {
+		return fmt.Errorf("%s is not published: it has no %s", prefix, manifestName)
+	}
+	return fetch(*manifest)
+}
+
+// generationLength is the most tokens a MODEL generates, start token included,
+// as its generation_config.json says; 20, Hugging Face's default, without it.
+func generationLength(dir string) (int, error) {
+	const byDefault = 20
+	file := filepath.Join(dir, "generation_config.json")
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return byDefault, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var generation struct {
+		MaxLength int `json:"max_length"`
+	}
+	if err := json.Unmarshal(raw, &generation); err != nil {
+		return 0, fmt.Errorf("%s: %w", file, err)
+	}
+	if generation.MaxLength < 1 {
+		return byDefault, nil
+	}
+	return generation.MaxLength, nil
+}

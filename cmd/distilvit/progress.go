@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// progress shows where a long piece of work stands: one live line at the bottom
+// of a terminal, now and then a plain line anywhere else.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	width    func() int
+	now      func() time.Time
+	interval time.Duration // between plain lines of the same heading
+	shown    bool          // a live line stands on the terminal
+	heading  string
+	printed  time.Time
+}
+
+// plainInterval is how often a plain line repeats itself where nobody watches.
+const plainInterval = 30 * time.Second
+
+// newProgress writes to w; only a terminal gets the live line.
+func newProgress(w io.Writer) *progress {
+	p := &progress{w: w, now: time.Now, interval: plainInterval, width: func() int { return 80 }}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.terminal = true
+		p.width = func() int {
+			if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+				return width
+			}
+			return 80
+		}
+	}
+	return p
+}
+
+// line prints one line that stays.
+func (p *progress) line(format string, args ...any) {
+	p.clear()
+	fmt.Fprintf(p.w, format+"\n", args...)
+}
+
+// show replaces the live line: heading, a bar of done/total (none when total is
+// 0) and details. Elsewhere a plain line is printed when the heading changes and
+// every interval after that.
+func (p *progress) show(heading string, done, total int64, details ...string) {
+	if !p.terminal {
+		if heading == p.heading && p.now().Sub(p.printed) < p.interval {
+			return
+		}
+		p.heading, p.printed = heading, p.now()
+		parts := []string{heading}
+		if total > 0 {
+			parts = append(parts, fmt.Sprintf("%d/%d", done, total))
+		}
+		fmt.Fprintln(p.w, strings.Join(append(parts, details...), "  "))
+		return
+	}
+	text := heading
+	if total > 0 {
+		text += "  " + bar(done, total) + fmt.Sprintf(" %3d%%", 100*min(done, total)/total)
+	}
+	text = clip(strings.Join(append([]string{text}, details...), "  "), p.width()-1)
+	fmt.Fprintf(p.w, "\r%s\x1b[K", text)
+	p.shown = true
+}
+
+// clear takes the live line away.
+func (p *progress) clear() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = false
+	}
+}
+
+const barWidth = 20
+
+func bar(done, total int64) string {
+	full := int(barWidth * min(done, total) / total)
+	return strings.Repeat("█", full) + strings.Repeat("░", barWidth-full)
+}
+
+// clip cuts a line to a terminal's width.
+func clip(s string, width int) string {
+	if width < 1 || utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	return string([]rune(s)[:width-1]) + "…"
+}
+
+// pace estimates the time left from where the work stood over the last minute.
+type pace struct {
+	points []pacePoint
+}
+
+type pacePoint struct {
+	at   time.Time
+	done int64
+}
+
+const paceWindow = time.Minute
+
+// left is the time until total at the present pace; 0: not known yet.
+func (p *pace) left(now time.Time, done, total int64) time.Duration {
+	if n := len(p.points); n > 0 && done < p.points[n-1].done {
+		p.points = nil // started over
+	}
+	if n := len(p.points); n == 0 || done > p.points[n-1].done {
+		p.points = append(p.points, pacePoint{now, done})
+	}
+	for len(p.points) > 2 && now.Sub(p.points[1].at) > paceWindow {
+		p.points = p.points[1:]
+	}
+	first, last := p.points[0], p.points[len(p.points)-1]
+	if last.done == first.done || total <= done {
+		return 0
+	}
+	perUnit := now.Sub(first.at) / time.Duration(last.done-first.done)
+	return perUnit * time.Duration(total-done)
+}

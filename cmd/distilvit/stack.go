@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	sdklog "go.temporal.io/sdk/log"
+
+	"distilvit/internal/devstack"
+	"distilvit/storage"
+)
+
+// bucket is the default name of the one bucket everything is stored in.
+const bucket = "distilvit"
+
+// site is where runs live: a Temporal service and an object store, in this
+// process, in another process of this machine, or elsewhere.
+type site struct {
+	client   client.Client
+	store    *storage.Store
+	ui       string          // the web UI's address; empty: not known
+	temporal string          // the Temporal service's address
+	hosted   *devstack.Stack // the embedded stack this process hosts, if it does
+	external bool            // TEMPORAL_ADDRESS and S3_ENDPOINT name it
+	data     string          // the data directory
+	log      *slog.Logger
+	logFile  io.Closer
+}
+
+// external says whether the environment names a Temporal server and an object
+// store, and refuses half of it.
+func (a *app) external() (bool, error) {
+	temporal, s3 := a.env("TEMPORAL_ADDRESS"), a.env("S3_ENDPOINT")
+	switch {
+	case temporal != "" && s3 == "":
+		return false, usagef("TEMPORAL_ADDRESS is set but S3_ENDPOINT is not: set both for a stack elsewhere, neither for the embedded one")
+	case temporal == "" && s3 != "":
+		return false, usagef("S3_ENDPOINT is set but TEMPORAL_ADDRESS is not: set both for a stack elsewhere, neither for the embedded one")
+	}
+	return temporal != "", nil
+}
+
+// openSite finds the stack: the one the environment names, else the one that is
+// up for the data directory, else one started in this process.
+func (a *app) openSite(ctx context.Context, options devstack.Options) (*site, error) {
+	external, err := a.external()
+	if err != nil {
+		return nil, err
+	}
+	data, err := a.dataDir()
+	if err != nil {
+		return nil, err
+	}
+	s := &site{external: external, data: data}
+	if s.log, s.logFile, err = a.logger(data, external); err != nil {
+		return nil, err
+	}
+	if external {
+		err = s.openExternal(ctx, a.env)
+	} else {
+		err = s.openEmbedded(ctx, options)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *site) openExternal(ctx context.Context, env func(string) string) error {
+	config, err := s3Config(env)
+	if err != nil {
+		return err
+	}
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return usagef("TEMPORAL_* variables: %v", err)
+	}
+	s.temporal = options.HostPort
+	if s.store, err = storage.Open(ctx, config); err != nil {
+		return err
+	}
+	return s.dial(ctx, options)
+}
+
+// s3Config reads the variables S3_*.
+func s3Config(env func(string) string) (storage.Config, error) {
+	config := storage.Config{
+		Endpoint:  env("S3_ENDPOINT"),
+		AccessKey: env("S3_ACCESS_KEY"),
+		SecretKey: env("S3_SECRET_KEY"),
+		Bucket:    env("S3_BUCKET"),
+		Region:    env("S3_REGION"),
+	}
+	if config.Bucket == "" {
+		config.Bucket = bucket
+	}
+	if secure := env("S3_SECURE"); secure != "" {
+		value, err := strconv.ParseBool(secure)
+		if err != nil {
+			return config, usagef("S3_SECURE=%s: use true or false", secure)
+		}
+		config.Secure = value
+	}
+	if config.AccessKey == "" || config.SecretKey == "" {
+		return config, usagef("S3_ENDPOINT is set but S3_ACCESS_KEY or S3_SECRET_KEY is not")
+	}
+	return config, nil
+}
+
+func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error {
+	addresses, found := devstack.Find(s.data)
+	if !found {
+		exe, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		options.Dir, options.SelfExe, options.Log = s.data, exe, logWriter{s.log}
+		if s.hosted, err = devstack.Start(ctx, options); err != nil {
+			return err
+		}
+		hosted := s.hosted.Addresses()
+		addresses = &hosted
+	}
+	s.ui, s.temporal = addresses.UI, addresses.Temporal
+	if s.ui != "" && !strings.Contains(s.ui, "://") {
+		s.ui = "http://" + s.ui
+	}
+	var err error
+	s.store, err = storage.Open(ctx, storage.Config{
+		Endpoint:  addresses.S3,
+		AccessKey: addresses.AccessKey,
+		SecretKey: addresses.SecretKey,
+		Bucket:    bucket,
+	})
+	if err != nil {
+		return err
+	}
+	return s.dial(ctx, client.Options{HostPort: addresses.Temporal, Namespace: addresses.Namespace})
+}
+
+func (s *site) dial(ctx context.Context, options client.Options) error {
+	options.Logger = sdklog.NewStructuredLogger(s.log)
+	var err error
+	if s.client, err = client.DialContext(ctx, options); err != nil {
+		return fmt.Errorf("no Temporal server answers at %s: %w", s.temporal, err)
+	}
+	return nil
+}
+
+// runUI is the web UI's page of a run.
+func (s *site) runUI(run string) string {
+	if s.ui == "" {
+		return ""
+	}
+	return s.ui + "/namespaces/default/workflows/" + run
+}
+
+// close lets go of everything; the stack goes down if this process hosts it.
+// Workers must have been stopped before.
+func (s *site) close() error {
+	var errs []error
+	if s.client != nil {
+		s.client.Close()
+	}
+	if s.hosted != nil {
+		errs = append(errs, s.hosted.Close())
+	}
+	if s.logFile != nil {
+		errs = append(errs, s.logFile.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// logger writes to stderr with --verbose, else to a file in the data directory;
+// beside a stack elsewhere nothing is written into the directory.
+func (a *app) logger(data string, external bool) (*slog.Logger, io.Closer, error) {
+	if a.verbose {
+		return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug})), nil, nil
+	}
+	if external {
+		return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelError})), nil, nil
+	}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, nil, fileError("data directory", data, err)
+	}
+	path := filepath.Join(data, "distilvit.log")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fileError("log file", path, err)
+	}
+	return slog.New(slog.NewTextHandler(file, nil)), file, nil
+}
+
+// logWriter turns a part's own lines into records of the log.
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		if line = strings.TrimSpace(line); line != "" {
+			w.log.Info(line, "part", "stack")
+		}
+	}
+	return len(p), nil
+}
