@@ -1,0 +1,262 @@
+package workflows
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"distilvit/pipeline"
+)
+
+// world stands for everything activities touch: it stores progress and
+// checkpoints as the real ones do, and fails as a test tells it to.
+type world struct {
+	mu sync.Mutex
+
+	shards  int                               // of the prepared pictures
+	reused  bool                              // datasets and tokens are there already
+	scores  []float64                         // eval_rougeL by epoch; the last one holds on
+	steps   int64                             // an epoch
+	records []pipeline.Progress               // recorded progress, in order
+	newest  map[int]pipeline.CheckpointRef    // by branch
+	fail    func(name string, call int) error // an activity's error; calls of a name count from 1
+	during  func(name string, call int)       // runs in the middle of an activity
+
+	calls  []string // names in order
+	count  map[string]int
+	epochs []pipeline.EpochInput
+	evals  []pipeline.EvaluateInput
+	closed []pipeline.Work
+	inputs map[string]any // newest input by name
+}
+
+func newWorld() *world {
+	return &world{
+		shards: 3, scores: []float64{10, 20, 30}, steps: 100,
+		newest: map[int]pipeline.CheckpointRef{}, count: map[string]int{}, inputs: map[string]any{},
+	}
+}
+
+// begin notes a call and answers how it fails.
+func (w *world) begin(name string, input any) error {
+	w.mu.Lock()
+	w.calls = append(w.calls, name)
+	w.count[name]++
+	call := w.count[name]
+	w.inputs[name] = input
+	w.mu.Unlock()
+	if w.during != nil {
+		w.during(name, call)
+	}
+	if w.fail != nil {
+		return w.fail(name, call)
+	}
+	return nil
+}
+
+func (w *world) Preflight(_ context.Context, in pipeline.PreflightInput) (pipeline.PreflightResult, error) {
+	name := "Preflight"
+	if in.Device {
+		name = "PreflightDevice"
+	}
+	return pipeline.PreflightResult{Config: in.Config, Backend: "go", Object: "runs/" + in.Run + "/config.json"}, w.begin(name, in)
+}
+
+func (w *world) Download(_ context.Context, in pipeline.DownloadInput) (pipeline.DownloadResult, error) {
+	return pipeline.DownloadResult{Source: in.Source, Digest: fmt.Sprint(in.Index)}, w.begin("Download", in)
+}
+
+func (w *world) StorePretrained(_ context.Context, in pipeline.PretrainedInput) (pipeline.ModelRef, error) {
+	return pipeline.ModelRef{Digest: "given"}, w.begin("StorePretrained", in)
+}
+
+func (w *world) PlanPrepare(_ context.Context, in pipeline.PlanInput) (pipeline.Plan, error) {
+	plan := pipeline.Plan{Dataset: "datasets/d", Reused: w.reused, Examples: w.shards * 10}
+	for i := range w.shards {
+		plan.Shards = append(plan.Shards, pipeline.ShardTask{Index: i, Split: "train", Rows: 10})
+	}
+	return plan, w.begin("PlanPrepare", in)
+}
+
+func (w *world) PrepareShard(_ context.Context, in pipeline.PrepareShardInput) (pipeline.PrepareShardResult, error) {
+	return pipeline.PrepareShardResult{Shard: pipeline.Shard{Index: in.Task.Index, Rows: in.Task.Rows}}, w.begin("PrepareShard", in)
+}
+
+func (w *world) FinishPrepare(_ context.Context, in pipeline.FinishPrepareInput) (pipeline.Dataset, error) {
+	return pipeline.Dataset{
+		Manifest: in.Dataset + "/manifest.json", Shards: w.shards, Rows: map[string]int{"train": 800, "validation": 100, "test": 100},
+	}, w.begin("FinishPrepare", in)
+}
+
+func (w *world) BuildModel(_ context.Context, in pipeline.BuildModelInput) (pipeline.ModelRef, error) {
+	return pipeline.ModelRef{Digest: "model"}, w.begin("BuildModel", in)
+}
+
+func (w *world) PlanTokenize(_ context.Context, in pipeline.TokenizeInput) (pipeline.TokenizePlan, error) {
+	return pipeline.TokenizePlan{Tokens: "tokens/t", Reused: w.reused}, w.begin("PlanTokenize", in)
+}
+
+func (w *world) TokenizeShards(_ context.Context, in pipeline.TokenizeInput) (pipeline.TokenizeResult, error) {
+	var result pipeline.TokenizeResult
+	for i := in.First; i < in.Last; i++ {
+		result.Shards = append(result.Shards, pipeline.Shard{Index: i})
+	}
+	return result, w.begin("TokenizeShards", in)
+}
+
+func (w *world) FinishTokens(_ context.Context, in pipeline.FinishTokensInput) (pipeline.Tokens, error) {
+	return pipeline.Tokens{Manifest: in.Tokens + "/manifest.json"}, w.begin("FinishTokens", in)
+}
+
+func (w *world) FindProgress(_ context.Context, in pipeline.FindProgressInput) (pipeline.Progress, error) {
+	err := w.begin("FindProgress", in)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found pipeline.Progress
+	if len(w.records) > 0 {
+		found = w.records[len(w.records)-1]
+	}
+	branch := max(in.Branch, found.Branch, 1)
+	if in.Branch > 0 {
+		branch = in.Branch
+	}
+	if newest, ok := w.newest[branch]; ok {
+		found.Newest = &newest
+	}
+	return found, err
+}
+
+func (w *world) RecordProgress(_ context.Context, in pipeline.RecordProgressInput) error {
+	err := w.begin("RecordProgress", in)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.records = append(w.records, in.Progress)
+	return err
+}
+
+func (w *world) TrainEpoch(_ context.Context, in pipeline.EpochInput) (pipeline.EpochResult, error) {
+	w.mu.Lock()
+	w.epochs = append(w.epochs, in)
+	w.mu.Unlock()
+	if err := w.begin("TrainEpoch", in); err != nil {
+		return pipeline.EpochResult{}, err
+	}
+	return pipeline.EpochResult{Checkpoint: w.checkpoint(in.Work.Branch, in.Epoch+1, int64(in.Epoch+1)*w.steps), Loss: 5 / float64(in.Epoch+1), Seconds: 60}, nil
+}
+
+// checkpoint completes one in the store.
+func (w *world) checkpoint(branch, epoch int, step int64) pipeline.CheckpointRef {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := pipeline.CheckpointRef{Manifest: fmt.Sprintf("runs/r/checkpoints/%d/%d/manifest.json", branch, step), Branch: branch, Epoch: epoch, Step: step}
+	w.newest[branch] = c
+	return c
+}
+
+func (w *world) Evaluate(_ context.Context, in pipeline.EvaluateInput) (pipeline.EvaluateResult, error) {
+	w.mu.Lock()
+	w.evals = append(w.evals, in)
+	w.mu.Unlock()
+	score := w.scores[min(max(in.Checkpoint.Epoch, 1), len(w.scores))-1]
+	return pipeline.EvaluateResult{Metrics: pipeline.Metrics{RougeL: score, Samples: 100}}, w.begin("Evaluate", in)
+}
+
+func (w *world) CloseTrainer(_ context.Context, in pipeline.Work) error {
+	w.mu.Lock()
+	w.closed = append(w.closed, in)
+	w.mu.Unlock()
+	return w.begin("CloseTrainer", in)
+}
+
+func (w *world) Export(_ context.Context, in pipeline.ExportInput) (pipeline.ExportResult, error) {
+	return pipeline.ExportResult{Checks: []pipeline.ExportCheck{{Dtype: "q8", Pictures: 100}}}, w.begin("Export", in)
+}
+
+func (w *world) Publish(_ context.Context, in pipeline.PublishInput) (pipeline.Result, error) {
+	return pipeline.Result{
+		Run: in.Run, Model: "models/" + in.Name + "/" + in.Run, Epoch: in.Best.Epoch, Step: in.Best.Checkpoint.Step, Eval: in.Best.Eval, Test: in.Test.Metrics,
+	}, w.begin("Publish", in)
+}
+
+// register puts the activities into a worker or a test environment, under the
+// names the real ones have.
+func (w *world) register(registry interface {
+	RegisterActivityWithOptions(any, activity.RegisterOptions)
+}) {
+	for name, do := range map[string]any{
+		"Preflight": w.Preflight, "Download": w.Download, "StorePretrained": w.StorePretrained, "PlanPrepare": w.PlanPrepare, "PrepareShard": w.PrepareShard,
+		"FinishPrepare": w.FinishPrepare, "BuildModel": w.BuildModel, "PlanTokenize": w.PlanTokenize, "TokenizeShards": w.TokenizeShards,
+		"FinishTokens": w.FinishTokens, "FindProgress": w.FindProgress, "RecordProgress": w.RecordProgress, "TrainEpoch": w.TrainEpoch,
+		"Evaluate": w.Evaluate, "CloseTrainer": w.CloseTrainer, "Export": w.Export, "Publish": w.Publish,
+	} {
+		registry.RegisterActivityWithOptions(do, activity.RegisterOptions{Name: name})
+	}
+}
+
+// the calls without those of names, as one string.
+func (w *world) without(names ...string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(w.calls), func(name string) bool { return slices.Contains(names, name) }), " ")
+}
+
+// typed is an activity's error as the real ones give it.
+func typed(kind string, message string) error { return temporal.NewApplicationError(message, kind) }
+
+// config of a run of three epochs without early stopping.
+func config(t *testing.T, set ...string) pipeline.Config {
+	t.Helper()
+	c, err := pipeline.Decode([]byte("dataset: [{kind: shapes}]\nmodel: {preset: tiny}\ntrain: {epochs: 3, patience: 0}\n"), set...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// environment is a Temporal with one device and a clock that skips waiting.
+func environment(t *testing.T, w *world) *testsuite.TestWorkflowEnvironment {
+	t.Helper()
+	env := new(testsuite.WorkflowTestSuite).NewTestWorkflowEnvironment()
+	env.SetWorkerOptions(worker.Options{EnableSessionWorker: true, MaxConcurrentSessionExecutionSize: 1})
+	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "r"})
+	Register(env)
+	w.register(env)
+	return env
+}
+
+// start runs a whole run.
+func start(t *testing.T, w *world, cfg pipeline.Config) (*pipeline.Result, error) {
+	t.Helper()
+	env := environment(t, w)
+	env.ExecuteWorkflow(pipeline.WorkflowType, cfg)
+	return outcome(t, env)
+}
+
+func outcome(t *testing.T, env *testsuite.TestWorkflowEnvironment) (*pipeline.Result, error) {
+	t.Helper()
+	if !env.IsWorkflowCompleted() {
+		t.Fatal("the workflow has not ended")
+	}
+	if err := env.GetWorkflowError(); err != nil {
+		return nil, err
+	}
+	var result pipeline.Result
+	if err := env.GetWorkflowResult(&result); err != nil {
+		t.Fatal(err)
+	}
+	return &result, nil
+}
+
+// unpack gives the arguments of a continuation.
+func unpack(again *workflow.ContinueAsNewError, into ...any) error {
+	return converter.GetDefaultDataConverter().FromPayloads(again.Input, into...)
+}
