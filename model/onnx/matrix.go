@@ -48,12 +48,18 @@ func (m matrix) eachBlock(f func(first int, rows []float32) error) error {
 // columnMax is the largest magnitude of each column [out].
 func (m matrix) columnMax() []float32 {
 	highest := make([]float32, m.out)
-	for i, v := range m.data {
-		column := i % m.out
-		if m.transposed {
-			column = i / m.in
+	if m.transposed {
+		for o := range highest {
+			for _, v := range m.data[o*m.in : (o+1)*m.in] {
+				highest[o] = max(highest[o], v, -v)
+			}
 		}
-		highest[column] = max(highest[column], v, -v)
+		return highest
+	}
+	for i := range m.in {
+		for o, v := range m.data[i*m.out : (i+1)*m.out] {
+			highest[o] = max(highest[o], v, -v)
+		}
 	}
 	return highest
 }

@@ -43,7 +43,9 @@ func (b *builder) gatherColumns(table, ids string) string {
 //
 // Why uint8 around a zero point of 128 and not int8: it is the same number at the same size, and x86 processors that have AVX2
 // but no VNNI multiply uint8 activations by int8 weights with vpmaddubsw, whose 16-bit pair sums saturate (255·127·2 > 32767).
-// Their kernel for two unsigned operands widens first and is exact, so every machine computes the same integers.
+// Their kernel for two unsigned operands widens first and is exact, so every machine computes the same integers. On such a
+// processor, with random weights of the base size, int8 gave logits off by 0.34 and other captions, uint8 by 0.10 and the same
+// captions as float32, in the same time.
 type uint8Numbers struct{}
 
 const uint8Zero = 128
@@ -61,7 +63,7 @@ func (uint8Numbers) store(b *builder, w matrix) (quantized, scales string) {
 		}
 	}
 	b.tensor(quantized, elemUint8, []int64{int64(w.in), int64(w.out)}, func(out io.Writer) error {
-		var codes []byte
+		codes := make([]byte, 0, min(w.in*w.out, blockBytes/4))
 		return w.eachBlock(func(_ int, rows []float32) error {
 			codes = codes[:0]
 			for start := 0; start < len(rows); start += w.out {

@@ -2,11 +2,13 @@ package onnx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"distilvit/metrics"
 	"distilvit/model"
@@ -27,10 +29,10 @@ type Example struct {
 
 // VerifyOptions say how captions are made and what an export may differ by.
 type VerifyOptions struct {
-	MaxLength     int                 // tokens of a caption with the start token
-	Normalization model.Normalization // of the image processor; zero: 0.5 each
-	MaxLogitsDiff float64             // fp32: of any logit on the model's own captions; zero: 1e-3
-	MaxRougeDrop  float64             // other dtypes: rougeL points (of 100) below the model's; zero: 0.5
+	MaxLength     int        // tokens of a caption with the start token
+	Mean, Std     [3]float32 // of the image processor; zero: 0.5 each
+	MaxLogitsDiff float64    // fp32: of any logit on the model's own captions; zero: 1e-3
+	MaxRougeDrop  float64    // other dtypes: rougeL points (of 100) below the model's; zero: 0.5
 }
 
 // Check is what a comparison found.
@@ -59,20 +61,15 @@ func Verify(ctx context.Context, libraryPath, dir, dtype string, ref Reference, 
 	if v.check.Bytes, err = sizeOf(dir, dtype); err != nil {
 		return Check{}, err
 	}
-	batch := make([]Example, 0, verifyBatch)
 	for example, err := range examples {
 		if err != nil {
 			return Check{}, err
 		}
-		if batch = append(batch, example); len(batch) < verifyBatch {
-			continue
-		}
-		if err := v.compare(batch); err != nil {
+		if err := v.add(example); err != nil {
 			return Check{}, err
 		}
-		batch = batch[:0]
 	}
-	if err := v.compare(batch); err != nil {
+	if err := v.compare(); err != nil {
 		return Check{}, err
 	}
 	return v.finish()
@@ -82,8 +79,11 @@ func Verify(ctx context.Context, libraryPath, dir, dtype string, ref Reference, 
 const verifyBatch = 32
 
 func (o VerifyOptions) withDefaults() VerifyOptions {
-	if o.Normalization == (model.Normalization{}) {
-		o.Normalization = model.Normalization{Mean: [3]float32{.5, .5, .5}, Std: [3]float32{.5, .5, .5}}
+	if o.Mean == [3]float32{} {
+		o.Mean = [3]float32{.5, .5, .5}
+	}
+	if o.Std == [3]float32{} {
+		o.Std = [3]float32{.5, .5, .5}
 	}
 	if o.MaxLogitsDiff == 0 {
 		o.MaxLogitsDiff = 1e-3
@@ -114,36 +114,54 @@ type verification struct {
 	decode  func([]int32) string
 	options VerifyOptions
 
+	waiting []Example // without pixels
+	pixels  []uint8   // of those waiting
+
 	check               Check
 	rougeL, modelRougeL float64 // sums, 0 to 1 per picture
 	differences         []Difference
 }
 
-func (v *verification) compare(batch []Example) error {
-	if len(batch) == 0 {
+// add takes an example, whose pixels may be overwritten afterwards.
+func (v *verification) add(e Example) error {
+	size := len(v.pixels) / max(1, len(v.waiting))
+	if len(v.waiting) > 0 && len(e.Pixels) != size {
+		return fmt.Errorf("picture %s has %d bytes, the one before has %d", e.ID, len(e.Pixels), size)
+	}
+	v.pixels = append(v.pixels, e.Pixels...)
+	e.Pixels = nil
+	if v.waiting = append(v.waiting, e); len(v.waiting) < verifyBatch {
 		return nil
 	}
-	var pixels []uint8
-	for _, e := range batch {
-		pixels = append(pixels, e.Pixels...)
+	return v.compare()
+}
+
+// compare captions what waits.
+func (v *verification) compare() error {
+	n := len(v.waiting)
+	if n == 0 {
+		return nil
 	}
-	want, err := v.ref.Generate(pixels, len(batch), model.GenerateOptions{MaxLength: v.options.MaxLength, NumBeams: 1})
+	want, err := v.ref.Generate(v.pixels, n, model.GenerateOptions{MaxLength: v.options.MaxLength, NumBeams: 1})
 	if err != nil {
 		return fmt.Errorf("caption with the model: %w", err)
 	}
-	for i, e := range batch {
+	size := len(v.pixels) / n
+	for i, e := range v.waiting {
 		if err := v.ctx.Err(); err != nil {
 			return err
 		}
+		e.Pixels = v.pixels[i*size : (i+1)*size]
 		if err := v.compareOne(e, want[i]); err != nil {
 			return fmt.Errorf("%s export, picture %s: %w", v.check.Dtype, e.ID, err)
 		}
 	}
+	v.waiting, v.pixels = v.waiting[:0], v.pixels[:0]
 	return nil
 }
 
 func (v *verification) compareOne(e Example, want []int32) error {
-	values := PixelValues(e.Pixels, v.options.Normalization)
+	values := PixelValues(e.Pixels, v.options.Mean, v.options.Std)
 	got, err := v.session.Generate(values, v.options.MaxLength)
 	if err != nil {
 		return err
@@ -158,8 +176,7 @@ func (v *verification) compareOne(e Example, want []int32) error {
 	v.check.Pictures++
 	v.rougeL += metrics.Rouge(d.Export, e.References).RL
 	v.modelRougeL += metrics.Rouge(d.Model, e.References).RL
-	d.SameIDs = sameIDs(got, want)
-	if d.SameIDs {
+	if d.SameIDs = slices.Equal(got, want); d.SameIDs {
 		v.check.EqualIDs++
 	}
 	if !d.SameIDs || d.Logits > v.options.MaxLogitsDiff {
@@ -196,7 +213,7 @@ func (v *verification) logitsDifference(pixels []uint8, values []float32, ids []
 func (v *verification) finish() (Check, error) {
 	c := v.check
 	if c.Pictures == 0 {
-		return c, fmt.Errorf("check the %s export: no pictures to compare with", c.Dtype)
+		return c, errors.New("no pictures to compare with")
 	}
 	c.RougeL = 100 * v.rougeL / float64(c.Pictures)
 	c.ModelRougeL = 100 * v.modelRougeL / float64(c.Pictures)
@@ -212,25 +229,13 @@ func (v *verification) finish() (Check, error) {
 	return c, nil
 }
 
-func sameIDs(a, b []int32) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
 // PixelValues are a picture's pixels, uint8 [H, W, 3], as Hugging Face's image processor gives them to the encoder: float32
 // [3, H, W], x/255 rounded to float32, then minus the mean and divided by the deviation in float32.
-func PixelValues(pixels []uint8, n model.Normalization) []float32 {
+func PixelValues(pixels []uint8, mean, std [3]float32) []float32 {
 	var table [3][256]float32
 	for c := range table {
 		for x := range table[c] {
-			table[c][x] = (float32(float64(x)*(1.0/255)) - n.Mean[c]) / n.Std[c]
+			table[c][x] = (float32(float64(x)*(1.0/255)) - mean[c]) / std[c]
 		}
 	}
 	plane := len(pixels) / 3

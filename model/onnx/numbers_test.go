@@ -1,0 +1,141 @@
+package onnx
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// A stored matrix is the same read from either layout, however many blocks it takes.
+func TestBlocksAreTheRowsOfEitherLayout(t *testing.T) {
+	const in, out = 900_000, 3 // two blocks
+	plain := matrix{in: in, out: out, data: make([]float32, in*out)}
+	turned := matrix{in: in, out: out, data: make([]float32, in*out), transposed: true}
+	for i := range in {
+		for o := range out {
+			v := float32(i*out + o)
+			plain.data[i*out+o], turned.data[o*in+i] = v, v
+		}
+	}
+	for _, m := range []matrix{plain, turned} {
+		var all []float32
+		blocks := 0
+		err := m.eachBlock(func(first int, rows []float32) error {
+			if first*out != len(all) {
+				t.Fatalf("block begins at row %d, %d were seen", first, len(all)/out)
+			}
+			blocks++
+			all = append(all, rows...)
+			return nil
+		})
+		if err != nil || blocks != 2 || !slices.Equal(all, plain.data) {
+			t.Errorf("transposed %v: %d blocks, error %v, or other values", m.transposed, blocks, err)
+		}
+	}
+}
+
+// Every code is within half a step of its weight, zero is exact, and a column of zeros stays one.
+func TestQuantizedColumnsAreWithinHalfAStep(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	const in, out = 50, 7
+	for _, transposed := range []bool{false, true} {
+		m := matrix{name: "w", in: in, out: out, data: make([]float32, in*out), transposed: transposed}
+		at := func(i, o int) *float32 {
+			if transposed {
+				return &m.data[o*in+i]
+			}
+			return &m.data[i*out+o]
+		}
+		for i := range in {
+			for o := 1; o < out; o++ { // column 0 stays zero
+				*at(i, o) = float32(r.NormFloat64() * math.Pow(10, float64(o-4)))
+			}
+			*at(i, 1) = 0.25 * float32(i%3-1)
+		}
+		b := newBuilder("test", nil, uint8Numbers{})
+		codesName, scalesName := uint8Numbers{}.store(b, m)
+		codes, raw := content(t, b, codesName), content(t, b, scalesName)
+		for o := range out {
+			scale := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*o:]))
+			if !(scale > 0) {
+				t.Fatalf("column %d has the scale %v", o, scale)
+			}
+			for i := range in {
+				want, code := *at(i, o), codes[i*out+o]
+				got := (float32(code) - uint8Zero) * scale
+				if math.Abs(float64(got-want)) > 0.5001*float64(scale) || want == 0 && code != uint8Zero || code == 0 {
+					t.Errorf("transposed %v, row %d, column %d: code %d is %v, the weight %v", transposed, i, o, code, got, want)
+				}
+			}
+		}
+	}
+}
+
+// The table of the tokens is the output layer's, and is in the file once.
+func TestTiedTableIsStoredOnce(t *testing.T) {
+	c := testConfig(32, 32)
+	for dtype, tokens := range map[string]int{"fp32": 4, "q8": 1} {
+		g, err := decoder(c, lively(c, 1), dtypes[dtype].numbers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables := 0
+		for _, x := range g.tensors {
+			if slices.Equal(x.shape, []int64{32, 301}) || slices.Equal(x.shape, []int64{301, 32}) {
+				tables++
+				if x.bytes() != int64(32*301*tokens) {
+					t.Errorf("%s: table of %d bytes", dtype, x.bytes())
+				}
+			}
+		}
+		if tables != 1 {
+			t.Errorf("%s: %d tables", dtype, tables)
+		}
+	}
+}
+
+func TestUntiedHeadIsStoredByItself(t *testing.T) {
+	c := testConfig(32, 32)
+	w := lively(c, 1)
+	c.TieWordEmbeddings = false
+	w["decoder.lm_head.weight"] = w["decoder.transformer.wte.weight"]
+	g, err := decoder(c, w, float32Numbers{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(g.tensors, func(x *tensor) bool { return x.name == "decoder.lm_head.weight" }) {
+		t.Error("no output layer in the file")
+	}
+}
+
+func TestWriterRefusesATensorThatWritesLess(t *testing.T) {
+	g := graph{tensors: []*tensor{{name: "w", elem: elemUint8, shape: []int64{3}, write: func(w io.Writer) error {
+		_, err := w.Write([]byte{1, 2})
+		return err
+	}}}}
+	if err := g.writeTo(io.Discard); err == nil || err.Error() != "w: 2 bytes written, 3 announced" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func content(t *testing.T, b *builder, name string) []byte {
+	t.Helper()
+	for _, x := range b.graph.tensors {
+		if x.name == name {
+			var buffer bytes.Buffer
+			if err := x.write(&buffer); err != nil {
+				t.Fatal(err)
+			}
+			if int64(buffer.Len()) != x.bytes() {
+				t.Fatalf("%s: %d bytes written, %d announced", name, buffer.Len(), x.bytes())
+			}
+			return buffer.Bytes()
+		}
+	}
+	t.Fatalf("no tensor %s", name)
+	return nil
+}

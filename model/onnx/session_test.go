@@ -1,0 +1,162 @@
+package onnx
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"distilvit/model"
+)
+
+// The network in ONNX Runtime and in Go: the same token ids, logits within 1e-4.
+func TestExportComputesWhatTheModelComputes(t *testing.T) {
+	for name, change := range map[string]func(*model.Config){
+		"one width":       func(*model.Config) {},
+		"two widths":      func(c *model.Config) { *c = *testConfig(32, 48) },
+		"n_inner of 4×":   func(c *model.Config) { c.Decoder.NInner = 0 },
+		"no bias in ViT":  func(c *model.Config) { c.Encoder.QKVBias = false },
+		"no mlp of 4×":    func(c *model.Config) { c.Decoder.NInner = 56 },
+		"a single layer":  func(c *model.Config) { c.Encoder.NumHiddenLayers, c.Decoder.NLayer = 1, 1 },
+		"one patch a row": func(c *model.Config) { c.Encoder.PatchSize = 32 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := testConfig(32, 32)
+			change(c)
+			w := lively(c, 7)
+			reference, session := captioner(t, c, w), open(t, export(t, c, w, "fp32"), "fp32")
+			captions := map[string]bool{}
+			for n := range 4 {
+				pixels := picture(n, c.Encoder.ImageSize)
+				values := PixelValues(pixels, half, half)
+				want, err := reference.Generate(pixels, 1, model.GenerateOptions{MaxLength: testMaxLength, NumBeams: 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := session.Generate(values, testMaxLength)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(got, want[0]) {
+					t.Errorf("picture %d: ids %v, the model's %v", n, got, want[0])
+				}
+				captions[string(encode(got))] = true
+				wantLogits, err := reference.Logits(pixels, want[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				gotLogits, err := session.Logits(values, want[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := distance(gotLogits, wantLogits); d > 1e-4 {
+					t.Errorf("picture %d: logits differ by %g", n, d)
+				}
+			}
+			if len(captions) < 2 {
+				t.Error("all pictures have the same caption: the test shows nothing of the encoder")
+			}
+		})
+	}
+}
+
+// The quantized graph is near the model on the model's own captions, and is the same on every run.
+func TestQuantizedExportIsClose(t *testing.T) {
+	c := testConfig(32, 48)
+	w := lively(c, 3)
+	reference, session := captioner(t, c, w), open(t, export(t, c, w, "q8"), "q8")
+	var dot, a, b float64
+	for n := range 4 {
+		pixels := picture(n, c.Encoder.ImageSize)
+		values := PixelValues(pixels, half, half)
+		ids := []int32{5, 17, 255, 0, 299, 64, 128, 3}
+		want, err := reference.Logits(pixels, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := session.Logits(values, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			dot += float64(want[i]) * float64(got[i])
+			a += float64(want[i]) * float64(want[i])
+			b += float64(got[i]) * float64(got[i])
+		}
+		again, err := session.Logits(values, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, again) {
+			t.Error("a second run gives other logits")
+		}
+	}
+	if cosine := dot / math.Sqrt(a*b); cosine < 0.998 {
+		t.Errorf("cosine of the logits is %.5f, want 0.998", cosine)
+	}
+}
+
+func TestGenerateStopsAtEndTokenAndAtMaxLength(t *testing.T) {
+	c := testConfig(32, 32)
+	w := lively(c, 7)
+	values := PixelValues(picture(0, 32), half, half)
+	ids, err := open(t, export(t, c, w, "fp32"), "fp32").Generate(values, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ids) != 5 {
+		t.Fatalf("%d ids after the start token, want 5 of max length 6", len(ids))
+	}
+	c.EOSTokenID = int(ids[2])
+	end := slices.Index(ids, ids[2])
+	got, err := open(t, export(t, c, w, "fp32"), "fp32").Generate(values, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, ids[:end+1]) {
+		t.Errorf("ids %v, want %v with the end token last", got, ids[:end+1])
+	}
+}
+
+func TestOpenNamesWhatIsWrong(t *testing.T) {
+	c := testConfig(32, 32)
+	dir := export(t, c, lively(c, 1), "q8")
+	lib := runtimeLibrary(t)
+	for want, open := range map[string]func() (*Session, error){
+		"encoder_model.onnx":    func() (*Session, error) { return Open(lib, dir, "fp32") },
+		`unknown dtype "q3"`:    func() (*Session, error) { return Open(lib, dir, "q3") },
+		"no such file":          func() (*Session, error) { return Open("/no/libonnxruntime.so", dir, "q8") },
+		"/no/such/model/config": func() (*Session, error) { return Open(lib, "/no/such/model", "q8") },
+	} {
+		s, err := open()
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
+	}
+	s := open(t, dir, "q8")
+	if _, err := s.Generate(make([]float32, 5), 8); err == nil || !strings.Contains(err.Error(), "5 pixel values, the model takes 3×32×32") {
+		t.Errorf("error %v of a picture of the wrong size", err)
+	}
+}
+
+func distance(a, b []float32) float64 {
+	if len(a) != len(b) {
+		return math.Inf(1)
+	}
+	d := 0.0
+	for i := range a {
+		d = max(d, math.Abs(float64(a[i]-b[i])))
+	}
+	return d
+}
+
+func encode(ids []int32) (b []byte) {
+	for _, id := range ids {
+		b = append(b, byte(id), byte(id>>8))
+	}
+	return b
+}
