@@ -21,7 +21,7 @@ type Tokenizer struct {
 	ids    map[string]int32 // the vocabulary, without tokens that are only added
 	bytes  [][]byte         // by id: what Decode writes
 
-	special []bool           // by id
+	special []bool // by id
 
 	pairs  [][2]string         // merges in order of rank, as the file has them
 	merges map[[2]int32]merged // by the pair of ids
