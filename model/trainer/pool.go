@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,12 +31,11 @@ type Pool struct {
 
 // slot is a run's child, in use or warm.
 type slot struct {
-	args   OpenArgs
-	device int
-	child  *Process
-	lease  *Lease // nil: warm and unused
-	since  time.Time
-	idle   *time.Timer
+	args  OpenArgs
+	child *Process
+	lease *Lease // nil: warm and unused
+	since time.Time
+	idle  *time.Timer
 }
 
 // Lease is a child in the hands of one caller, who must Release it.
@@ -79,13 +76,13 @@ func (p *Pool) Open(ctx context.Context, run string, a OpenArgs, on func(Event))
 	return l, nil
 }
 
-// take answers the run's child and whether it is open already; it sets a.Device.
+// take answers the run's child and whether it is open already; it sets the backend's device.
 func (p *Pool) take(run string, a *OpenArgs) (l *Lease, warm bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l = &Lease{pool: p, run: run}
 	if s := p.runs[run]; s != nil {
-		a.Device = s.device
+		a.Backend.Device = s.args.Backend.Device
 		if s.lease == nil && s.child.Alive() && reflect.DeepEqual(s.args, *a) {
 			s.idle.Stop()
 			s.lease, l.Process = l, s.child
@@ -93,14 +90,14 @@ func (p *Pool) take(run string, a *OpenArgs) (l *Lease, warm bool, err error) {
 		}
 		p.end(run)
 	}
-	if a.Device, err = p.freeDevice(); err != nil {
+	if a.Backend.Device, err = p.freeDevice(); err != nil {
 		return nil, false, err
 	}
-	l.Process, err = p.start("trainer-"+run, a.Backend, a.Device)
+	l.Process, err = p.start("trainer-"+run, a.Backend)
 	if err != nil {
 		return nil, false, err
 	}
-	p.runs[run] = &slot{args: *a, device: a.Device, child: l.Process, lease: l}
+	p.runs[run] = &slot{args: *a, child: l.Process, lease: l}
 	return l, false, nil
 }
 
@@ -130,7 +127,7 @@ func (l *Lease) Release() {
 // Once runs one command in a child of its own, which ends with it. It takes no
 // device.
 func (p *Pool) Once(ctx context.Context, name string, b backend.Choice, c Command, on func(Event)) (Event, error) {
-	child, err := p.start(name, b, 0)
+	child, err := p.start(name, b)
 	if err != nil {
 		return Event{}, err
 	}
@@ -183,7 +180,7 @@ func (p *Pool) freeDevice() (int, error) {
 	}
 	used := map[int]bool{}
 	for _, s := range p.runs {
-		used[s.device] = true
+		used[s.args.Backend.Device] = true
 	}
 	n := 0
 	for used[n] {
@@ -192,27 +189,10 @@ func (p *Pool) freeDevice() (int, error) {
 	return n, nil
 }
 
-func (p *Pool) start(name string, b backend.Choice, device int) (*Process, error) {
-	environ := slices.Concat(p.o.Environ, backend.Env(b))
-	if b.Kind == "cuda" {
-		environ = append(environ, "CUDA_VISIBLE_DEVICES="+visible(p.o.Environ, device))
-	}
-	child, err := start(p.o.Exe, p.o.Args, environ, filepath.Join(p.o.LogDir, name+".log"), p.o.Limits)
+func (p *Pool) start(name string, b backend.Choice) (*Process, error) {
+	child, err := start(p.o.Exe, p.o.Args, slices.Concat(p.o.Environ, backend.Env(b)), filepath.Join(p.o.LogDir, name+".log"), p.o.Limits)
 	if err != nil {
 		return nil, &Error{Kind: DeviceLost, Message: err.Error()}
 	}
 	return child, nil
-}
-
-// visible is the name of the nth GPU this worker may use.
-func visible(environ []string, n int) string {
-	for _, kv := range slices.Backward(environ) {
-		if list, ok := strings.CutPrefix(kv, "CUDA_VISIBLE_DEVICES="); ok {
-			if names := strings.Split(list, ","); n < len(names) {
-				return strings.TrimSpace(names[n])
-			}
-			break
-		}
-	}
-	return strconv.Itoa(n)
 }

@@ -48,7 +48,6 @@ type Command struct {
 type OpenArgs struct {
 	ModelDir string          `json:"model_dir"` // config.json, preprocessor_config.json, tokenizer files, perhaps model.safetensors
 	Backend  backend.Choice  `json:"backend"`
-	Device   int             `json:"device"`
 	Seed     uint64          `json:"seed"` // of the initial weights where model_dir has none
 	Train    train.Config    `json:"train"`
 	Augment  dataset.Augment `json:"augment"`
@@ -88,7 +87,6 @@ type EvaluateArgs struct {
 type ExportArgs struct {
 	ModelDir      string              `json:"model_dir"`
 	Backend       backend.Choice      `json:"backend"`
-	Device        int                 `json:"device"`
 	Checkpoint    string              `json:"checkpoint"` // local checkpoint directory
 	OutDir        string              `json:"out_dir"`
 	Dtypes        []string            `json:"dtypes"`
@@ -205,3 +203,7 @@ func (e Event) String() string {
 	b, _ := json.Marshal(e)
 	return string(b)
 }
+
+// MicroBatchKey is the fingerprint's entry for the micro-batch, the one a new
+// branch may change freely.
+const MicroBatchKey = "micro_batch_size"

@@ -1,0 +1,258 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"distilvit/dataset"
+	"distilvit/model"
+	"distilvit/model/onnx"
+	"distilvit/model/tokenizer"
+	"distilvit/pipeline"
+)
+
+// Names of a model directory's files that are looked at by themselves.
+const (
+	configFile    = "config.json"
+	processorFile = "preprocessor_config.json"
+	weightsFile   = "model.safetensors"
+)
+
+// StorePretrained checks a local Hugging Face directory and stores what a run
+// needs of it. With only a tokenizer it stores only that.
+func (a *Activities) StorePretrained(ctx context.Context, in pipeline.PretrainedInput) (pipeline.ModelRef, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ModelRef, error) {
+		dir, done, err := a.scratch("weights")
+		if err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		defer done()
+		from := in.Tokenizer
+		if from == "" {
+			from = in.Weights
+		}
+		t, err := tokenizer.Load(from)
+		if err != nil {
+			return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("tokenizer: %w", err))
+		}
+		if err := t.WriteDir(dir); err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		if in.Weights != "" {
+			p.progress("read weights", 0, 0, in.Weights)
+			if err := readPretrained(in.Weights, dir, t); err != nil {
+				return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("model.weights: %w", err))
+			}
+		}
+		p.progress("upload", 0, 0, "")
+		return a.storeModel(ctx, dir, nil)
+	})
+}
+
+// readPretrained writes a checked copy of a directory's network to dir. All
+// tensors are read: a missing or misshapen one is to be known now.
+func readPretrained(from, dir string, t *tokenizer.Tokenizer) error {
+	c, err := model.ReadConfig(from)
+	if err != nil {
+		return err
+	}
+	if t.VocabSize() > c.Decoder.VocabSize {
+		return fmt.Errorf("the tokenizer has %d tokens, the weights in %s know %d", t.VocabSize(), from, c.Decoder.VocabSize)
+	}
+	w, err := model.ReadWeights(from, c)
+	if err != nil {
+		return err
+	}
+	if err := model.WriteWeights(filepath.Join(dir, weightsFile), w, nil); err != nil {
+		return err
+	}
+	if err := c.WriteFile(dir); err != nil {
+		return err
+	}
+	proc := dataset.NewProcessor(c.Encoder.ImageSize)
+	if _, err := os.Stat(filepath.Join(from, processorFile)); err == nil {
+		if proc, err = dataset.ReadProcessor(from); err != nil {
+			return err
+		}
+	}
+	if proc.Width != c.Encoder.ImageSize || proc.Height != c.Encoder.ImageSize {
+		return fmt.Errorf("%s makes pictures of %d×%d, the encoder takes %d×%d", processorFile, proc.Width, proc.Height, c.Encoder.ImageSize, c.Encoder.ImageSize)
+	}
+	return proc.WriteFile(dir)
+}
+
+// BuildModel makes the run's model directory: the given network or one of the
+// config's sizes, with the given tokenizer or one trained on the captions.
+func (a *Activities) BuildModel(ctx context.Context, in pipeline.BuildModelInput) (pipeline.ModelRef, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ModelRef, error) {
+		dir, done, err := a.scratch("model")
+		if err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		defer done()
+		t, err := a.runTokenizer(ctx, p, in)
+		if err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		if err := t.WriteDir(dir); err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		c, kept, err := a.runNetwork(ctx, in, t, dir)
+		if err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		if err := c.Validate(); err != nil {
+			return pipeline.ModelRef{}, invalid("model: %v", err)
+		}
+		for _, l := range []struct {
+			key    string
+			length int
+		}{{"train.max_length", in.Train.MaxLength}, {"evaluate.max_length", in.MaxLength}} {
+			if l.length > c.Decoder.NPositions {
+				return pipeline.ModelRef{}, invalid("%s is %d; the decoder has %d positions", l.key, l.length, c.Decoder.NPositions)
+			}
+		}
+		if err := onnx.WriteConfigs(dir, c, in.MaxLength, []string{pipeline.DtypeFP32}); err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		return a.storeModel(ctx, dir, kept)
+	})
+}
+
+// runTokenizer is the given tokenizer, or one trained on the captions.
+func (a *Activities) runTokenizer(ctx context.Context, p *pulse, in pipeline.BuildModelInput) (*tokenizer.Tokenizer, error) {
+	if in.Pretrained != nil {
+		dir, err := a.modelDir(ctx, *in.Pretrained, false)
+		if err != nil {
+			return nil, err
+		}
+		t, err := tokenizer.Load(dir)
+		return t, orInvalid(ctx, err)
+	}
+	p.progress("train tokenizer", 0, 0, "")
+	var failed error
+	t, err := tokenizer.Train(a.captions(ctx, in.Dataset, &failed), in.Model.VocabSize)
+	if failed != nil {
+		return nil, failed
+	}
+	return t, orInvalid(ctx, err)
+}
+
+// captions are those of the training shards, in order; an error ends them and
+// is left in failed.
+func (a *Activities) captions(ctx context.Context, d pipeline.Dataset, failed *error) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		var m datasetManifest
+		if *failed = a.Store.GetJSON(ctx, d.Manifest, &m); *failed != nil {
+			return
+		}
+		for _, s := range m.Shards {
+			if s.Split != dataset.Train {
+				continue
+			}
+			for row, err := range a.captionRows(ctx, s) {
+				if *failed = err; err != nil {
+					return
+				}
+				for _, c := range row.Captions {
+					if !yield(c) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// captionRows reads a shard's captions from the object store, without pixels.
+func (a *Activities) captionRows(ctx context.Context, s pipeline.Shard) iter.Seq2[dataset.Row, error] {
+	return func(yield func(dataset.Row, error) bool) {
+		r, err := a.Store.ReaderAt(ctx, stored(s.Object))
+		if err != nil {
+			yield(dataset.Row{}, err)
+			return
+		}
+		defer r.Close()
+		shard, err := dataset.OpenShard(r, r.Size())
+		if err != nil {
+			yield(dataset.Row{}, fmt.Errorf("shard %s: %w", s.Object.Key, err))
+			return
+		}
+		for row, err := range shard.Captions() {
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// runNetwork writes the processor's file to dir and answers the architecture
+// and the given weights' object, if there are any.
+func (a *Activities) runNetwork(ctx context.Context, in pipeline.BuildModelInput, t *tokenizer.Tokenizer, dir string) (*model.Config, map[string]pipeline.Object, error) {
+	if in.Pretrained == nil || in.Pretrained.Files[configFile].Key == "" {
+		proc := dataset.NewProcessor(in.Model.ImageSize)
+		return network(in.Model, t.VocabSize(), int(t.EOS())), nil, proc.WriteFile(dir)
+	}
+	given, err := a.modelDir(ctx, *in.Pretrained, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := model.ReadConfig(given)
+	if err != nil {
+		return nil, nil, orInvalid(ctx, err)
+	}
+	proc, err := dataset.ReadProcessor(given)
+	if err != nil {
+		return nil, nil, orInvalid(ctx, err)
+	}
+	return c, map[string]pipeline.Object{weightsFile: in.Pretrained.Files[weightsFile]}, proc.WriteFile(dir)
+}
+
+// storeModel stores every file of dir, and the kept objects with them, as one
+// model directory named by what is in it.
+func (a *Activities) storeModel(ctx context.Context, dir string, kept map[string]pipeline.Object) (pipeline.ModelRef, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return pipeline.ModelRef{}, err
+	}
+	ref := pipeline.ModelRef{Files: map[string]pipeline.Object{}}
+	digests := map[string]string{}
+	for name, o := range kept {
+		ref.Files[name], digests[name] = o, o.SHA256
+	}
+	for _, e := range entries {
+		if digests[e.Name()], err = fileDigest(filepath.Join(dir, e.Name())); err != nil {
+			return ref, err
+		}
+	}
+	if ref.Digest, err = digestOf(digests); err != nil {
+		return ref, err
+	}
+	for _, e := range entries {
+		o, err := a.Store.PutFile(ctx, "weights/"+ref.Digest+"/"+e.Name(), filepath.Join(dir, e.Name()))
+		if err != nil {
+			return ref, err
+		}
+		ref.Files[e.Name()] = object(o)
+	}
+	return ref, nil
+}
+
+// modelDir is a local copy of a stored model directory, kept for later; with
+// its weights if asked.
+func (a *Activities) modelDir(ctx context.Context, ref pipeline.ModelRef, weights bool) (string, error) {
+	dir := filepath.Join(a.Dir, "models", ref.Digest)
+	missing := map[string]pipeline.Object{}
+	for name, o := range ref.Files {
+		if name == weightsFile && !weights {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() != o.Size {
+			missing[name] = o
+		}
+	}
+	return dir, a.fetchAll(ctx, missing, dir)
+}

@@ -1,0 +1,55 @@
+package activities
+
+import (
+	"distilvit/dataset"
+	"distilvit/model"
+	"distilvit/model/train"
+	"distilvit/pipeline"
+)
+
+// spec is a source as package dataset knows it.
+func spec(s pipeline.SourceConfig, p pipeline.PrepareConfig) dataset.Spec {
+	return dataset.Spec{
+		Kind: s.Kind, Split: s.Split, Limit: s.Limit,
+		ValidationFraction: p.ValidationFraction, TestFraction: p.TestFraction,
+		Shapes: dataset.ShapesSpec(s.Shapes),
+	}
+}
+
+// network is the architecture of a model built from scratch.
+func network(m pipeline.ModelConfig, vocab, eos int) *model.Config {
+	return &model.Config{
+		Encoder: model.ViTConfig{
+			HiddenSize: m.HiddenSize, NumHiddenLayers: m.EncoderLayer, NumAttentionHeads: m.Heads, IntermediateSize: m.MLPSize,
+			ImageSize: m.ImageSize, PatchSize: m.PatchSize, NumChannels: 3, LayerNormEps: 1e-12, HiddenAct: "gelu", QKVBias: true,
+		},
+		Decoder: model.GPT2Config{
+			VocabSize: vocab, NPositions: m.Positions, NEmbd: m.HiddenSize, NLayer: m.DecoderLayer, NHead: m.Heads, NInner: m.MLPSize,
+			LayerNormEpsilon: 1e-5, ActivationFunction: "gelu_new", EmbdPdrop: 0.1, AttnPdrop: 0.1, ResidPdrop: 0.1,
+		},
+		DecoderStartTokenID: eos, BOSTokenID: eos, EOSTokenID: eos, PadTokenID: eos,
+		TieWordEmbeddings: true,
+	}
+}
+
+// stepsPerEpoch of the training rows; the last batch is padded.
+func stepsPerEpoch(w pipeline.Work) int64 {
+	rows, batch := int64(w.Dataset.Rows[pipeline.SplitTrain]), int64(max(w.Train.BatchSize, 1))
+	return (rows + batch - 1) / batch
+}
+
+// optimisation is the training of a run, all epochs.
+func optimisation(w pipeline.Work) train.Config {
+	t := w.Train
+	steps := stepsPerEpoch(w) * int64(t.Epochs)
+	return train.Config{
+		BatchSize: t.BatchSize, MicroBatchSize: t.MicroBatchSize, CaptionsPerPicture: t.CaptionsPerPicture, MaxLength: t.MaxLength,
+		LearningRate: t.LearningRate, WeightDecay: t.WeightDecay, Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon,
+		MaxGradNorm: t.MaxGradNorm, Dropout: t.Dropout,
+		WarmupSteps: int64(t.WarmupFraction * float64(steps)), TotalSteps: steps, Seed: w.Seed,
+	}
+}
+
+func augment(a pipeline.AugmentConfig) dataset.Augment {
+	return dataset.Augment{Shift: a.Shift, Scale: a.Scale, Rotation: a.Rotation, Color: a.Color}
+}

@@ -1,0 +1,171 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+)
+
+// open hands out the run's trainer, warm where it can be.
+func (a *Activities) open(ctx context.Context, p *pulse, w pipeline.Work) (*trainer.Lease, error) {
+	dir, err := a.modelDir(ctx, w.Model, true)
+	if err != nil {
+		return nil, err
+	}
+	choice, err := a.choose(w.Backend)
+	if err != nil {
+		return nil, err
+	}
+	return a.Pool.Open(ctx, w.Run, trainer.OpenArgs{
+		ModelDir: dir, Backend: choice, Seed: w.Seed, Train: optimisation(w), Augment: augment(w.Train.Augment),
+	}, func(e trainer.Event) { p.follow(e) })
+}
+
+// choose finds a run's backend on this machine.
+func (a *Activities) choose(kind string) (backend.Choice, error) {
+	o := a.Backend
+	o.Kind = kind
+	c, err := backend.Choose(o)
+	if err != nil {
+		return c, &typed{pipeline.InvalidInput, err}
+	}
+	return c, nil
+}
+
+// follow shows the trainer's events in the heartbeat.
+func (p *pulse) follow(e trainer.Event) {
+	p.set(func(b *pipeline.Heartbeat) {
+		switch e.Event {
+		case trainer.EventPhase:
+			b.Phase, b.Message = e.Phase, e.Message
+		case trainer.EventProgress:
+			b.Phase, b.Message, b.Done, b.Total = e.Phase, e.Message, e.Done, e.Total
+		case trainer.EventStep:
+			s := e.Step
+			b.Phase, b.Message = trainer.PhaseTrain, ""
+			b.Step, b.Done, b.Total, b.Loss, b.Rate = s.Step, s.EpochStep, s.EpochSteps, s.MeanLoss, s.Rate
+		}
+	})
+}
+
+// pairs fetches a split's shards with their tokens into the local cache, where
+// they stay until release is called.
+func (a *Activities) pairs(ctx context.Context, p *pulse, w pipeline.Work, split string) (pairs []dataset.ShardPair, release func(), err error) {
+	var d datasetManifest
+	var t tokensManifest
+	if err := a.Store.GetJSON(ctx, w.Dataset.Manifest, &d); err != nil {
+		return nil, nil, err
+	}
+	if err := a.Store.GetJSON(ctx, w.Tokens.Manifest, &t); err != nil {
+		return nil, nil, err
+	}
+	tokens := map[int]pipeline.Shard{}
+	for _, s := range t.Shards {
+		tokens[s.Index] = s
+	}
+	var shards []pipeline.Shard
+	for _, s := range d.Shards {
+		if s.Split != split {
+			continue
+		}
+		if t, ok := tokens[s.Index]; !ok || t.Rows != s.Rows {
+			return nil, nil, &typed{pipeline.Corrupt, fmt.Errorf("tokens %s do not fit dataset %s: shard %d", w.Tokens.Manifest, w.Dataset.Manifest, s.Index)}
+		}
+		shards = append(shards, s)
+	}
+	if len(shards) == 0 {
+		return nil, nil, invalid("dataset %s has no %s pictures", w.Dataset.Manifest, split)
+	}
+	f := &fetched{pairs: make([]dataset.ShardPair, len(shards))}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, s := range shards {
+		g.Go(func() (err error) {
+			pair := dataset.ShardPair{Rows: s.Rows}
+			if pair.Pixels, err = f.path(gctx, a, s.Object); err != nil {
+				return err
+			}
+			if pair.Tokens, err = f.path(gctx, a, tokens[s.Index].Object); err != nil {
+				return err
+			}
+			f.pairs[i] = pair
+			p.set(func(b *pipeline.Heartbeat) {
+				b.Phase, b.Message, b.Done, b.Total = "fetch", split, b.Done+1, int64(len(shards))
+			})
+			return nil
+		})
+	}
+	p.progress("fetch", 0, int64(len(shards)), split)
+	if err := g.Wait(); err != nil {
+		f.release(a)
+		return nil, nil, err
+	}
+	return f.pairs, func() { f.release(a) }, nil
+}
+
+// fetched are files held in the cache.
+type fetched struct {
+	pairs []dataset.ShardPair
+	mu    sync.Mutex
+	held  []pipeline.Object
+}
+
+func (f *fetched) path(ctx context.Context, a *Activities, o pipeline.Object) (string, error) {
+	path, err := a.Cache.Path(ctx, a.Store, stored(o))
+	if err == nil {
+		f.mu.Lock()
+		f.held = append(f.held, o)
+		f.mu.Unlock()
+	}
+	return path, err
+}
+
+func (f *fetched) release(a *Activities) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.held {
+		a.Cache.Release(stored(o))
+	}
+	f.held = nil
+}
+
+// state is a checkpoint as the trainer takes it; its files are fetched unless
+// the trainer holds it already.
+func (a *Activities) state(ctx context.Context, p *pulse, t *trainer.Lease, m checkpointManifest, dir string) (trainer.State, error) {
+	s := trainer.State{Branch: m.Branch, Step: m.Step}
+	if t.Holds(m.Branch, m.Step) {
+		return s, nil
+	}
+	p.progress("fetch", 0, 0, "checkpoint of step "+strconv.FormatInt(m.Step, 10))
+	s.Dir = filepath.Join(dir, fmt.Sprintf("from-%d-%d", m.Branch, m.Step))
+	return s, a.fetchAll(ctx, m.Files, s.Dir)
+}
+
+// differences lists the entries in which two fingerprints differ, but for those left out.
+func differences(was, is map[string]string, but ...string) []string {
+	var out []string
+	for _, k := range slices.Compact(slices.Sorted(func(yield func(string) bool) {
+		for _, m := range []map[string]string{was, is} {
+			for k := range m {
+				if !yield(k) {
+					return
+				}
+			}
+		}
+	})) {
+		if was[k] != is[k] && !slices.Contains(but, k) {
+			out = append(out, fmt.Sprintf("%s %q, now %q", k, was[k], is[k]))
+		}
+	}
+	return out
+}

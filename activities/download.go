@@ -1,0 +1,273 @@
+package activities
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"distilvit/dataset"
+	"distilvit/pipeline"
+	"distilvit/storage"
+)
+
+// Download stores a source's files as they are under sources/<digest>/: a URL's
+// bytes, a local file, or a folder of pictures packed into archives. Kind
+// shapes has no files, only a digest of what to draw.
+func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (pipeline.DownloadResult, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.DownloadResult, error) {
+		out := pipeline.DownloadResult{Source: in.Source}
+		for _, f := range []struct{ role, from string }{
+			{dataset.RoleCaptions, in.Source.Captions}, {dataset.RoleImages, in.Source.Images},
+		} {
+			if in.Source.Kind == pipeline.KindShapes || f.from == "" {
+				continue
+			}
+			files, err := a.bring(ctx, p, f.role, f.from, in.Source.SHA256[f.role])
+			if err != nil {
+				return out, fmt.Errorf("dataset[%d].%s: %w", in.Index, f.role, err)
+			}
+			out.Files = append(out.Files, files...)
+		}
+		var err error
+		out.Digest, err = sourceDigest(in.Source, out.Files)
+		return out, err
+	})
+}
+
+// sourceDigest names what a source holds, wherever it came from.
+func sourceDigest(s pipeline.SourceConfig, files []pipeline.SourceFile) (string, error) {
+	if s.Kind == pipeline.KindShapes {
+		return digestOf(s.Shapes)
+	}
+	type file struct{ Role, Name, SHA256 string }
+	var list []file
+	for _, f := range files {
+		list = append(list, file{f.Role, f.Name, f.Object.SHA256})
+	}
+	return digestOf(list)
+}
+
+// bring stores what one of a source's paths or URLs names.
+func (a *Activities) bring(ctx context.Context, p *pulse, role, from, want string) ([]pipeline.SourceFile, error) {
+	if isURL(from) {
+		f, err := a.bringURL(ctx, p, role, from, want)
+		return []pipeline.SourceFile{f}, err
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	if info.IsDir() {
+		if role != dataset.RoleImages {
+			return nil, invalid("%s is a folder, not a file", from)
+		}
+		if want != "" {
+			return nil, invalid("%s is a folder; a sha256 can only be given for a file", from)
+		}
+		return a.bringFolder(ctx, p, role, from)
+	}
+	f, err := a.bringFile(ctx, p, role, from, want)
+	return []pipeline.SourceFile{f}, err
+}
+
+// bringURL downloads a URL once for each version of it that the server tells
+// apart; a broken download goes on in the next attempt.
+func (a *Activities) bringURL(ctx context.Context, p *pulse, role, from, want string) (pipeline.SourceFile, error) {
+	name, err := fileName(from)
+	if err != nil {
+		return pipeline.SourceFile{}, invalid("%v", err)
+	}
+	version, err := headURL(ctx, from)
+	if err != nil {
+		return pipeline.SourceFile{}, err
+	}
+	key := "sources/" + want + "/" + name
+	if want == "" {
+		digest, err := digestOf(version)
+		if err != nil {
+			return pipeline.SourceFile{}, err
+		}
+		key = "sources/" + digest + "/" + name
+		if o, err := a.Store.Stat(ctx, key); err == nil && o.SHA256 != "" && version.Tag != "" {
+			return pipeline.SourceFile{Role: role, Name: name, Object: object(o)}, nil
+		}
+	}
+	o, err := a.Store.Download(ctx, from, key, storage.DownloadOptions{
+		SHA256: want, State: p.resume[role],
+		Save:     func(state []byte) { p.keep(role, state) },
+		Progress: func(done, total int64) { p.progress("download", done, max(total, 0), from) },
+	})
+	if errors.Is(err, storage.ErrCorrupt) && want != "" {
+		err = invalid("%v", err)
+	}
+	return pipeline.SourceFile{Role: role, Name: name, Object: object(o)}, err
+}
+
+func (a *Activities) bringFile(ctx context.Context, p *pulse, role, from, want string) (pipeline.SourceFile, error) {
+	f, err := os.Open(from)
+	if err != nil {
+		return pipeline.SourceFile{}, invalid("%v", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return pipeline.SourceFile{}, err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, &counted{ctx, f, func(n int64) { p.progress("digest", n, info.Size(), from) }, 0}); err != nil {
+		return pipeline.SourceFile{}, err
+	}
+	digest := hex.EncodeToString(sum.Sum(nil))
+	if want != "" && digest != want {
+		return pipeline.SourceFile{}, invalid("%s: sha256 is %s, the config expects %s", from, digest, want)
+	}
+	name := filepath.Base(from)
+	o, err := a.putUnless(ctx, p, "sources/"+digest+"/"+objectName(name), from, digest, info.Size())
+	return pipeline.SourceFile{Role: role, Name: name, Object: o}, err
+}
+
+// bringFolder packs a folder of pictures.
+func (a *Activities) bringFolder(ctx context.Context, p *pulse, role, from string) ([]pipeline.SourceFile, error) {
+	dir, done, err := a.scratch("pack")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var files []pipeline.SourceFile
+	err = dataset.Pack(ctx, from, func(name string, write func(io.Writer) error) error {
+		p.progress("pack", int64(len(files)), 0, name)
+		local := filepath.Join(dir, name)
+		defer os.Remove(local)
+		f, err := os.Create(local)
+		if err != nil {
+			return err
+		}
+		sum := sha256.New()
+		if err := write(io.MultiWriter(f, sum)); err != nil {
+			f.Close()
+			return err
+		}
+		size, err := f.Seek(0, io.SeekCurrent)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		digest := hex.EncodeToString(sum.Sum(nil))
+		o, err := a.putUnless(ctx, p, "sources/"+digest+"/"+name, local, digest, size)
+		files = append(files, pipeline.SourceFile{Role: role, Name: name, Object: o})
+		return err
+	})
+	return files, orInvalid(ctx, err)
+}
+
+// putUnless stores a file unless its key, which holds its digest, is there.
+func (a *Activities) putUnless(ctx context.Context, p *pulse, key, from, digest string, size int64) (pipeline.Object, error) {
+	if o, err := a.Store.Stat(ctx, key); err == nil && o.Size == size {
+		return pipeline.Object{Key: key, Size: size, SHA256: digest}, nil
+	}
+	p.progress("upload", 0, size, from)
+	o, err := a.Store.PutFile(ctx, key, from)
+	if err == nil && o.SHA256 != digest {
+		return pipeline.Object{}, invalid("%s changed while it was read", from)
+	}
+	return object(o), err
+}
+
+func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
+
+// fileName is the last part of a URL's path.
+func fileName(raw string) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", err
+	}
+	name := path.Base(u.Path)
+	if name == "/" || name == "." {
+		return "", fmt.Errorf("%s names no file", raw)
+	}
+	return objectName(name), nil
+}
+
+// objectName makes a file's name safe in a key.
+func objectName(name string) string {
+	ok := strings.Map(func(r rune) rune {
+		if r < 128 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-", r)) {
+			return r
+		}
+		return '_'
+	}, name)
+	return strings.TrimLeft(ok, ".")
+}
+
+// urlVersion is what a server says of a file without sending it.
+type urlVersion struct {
+	URL      string `json:"url"`
+	Tag      string `json:"tag"`
+	Modified string `json:"modified"`
+	Size     int64  `json:"size"`
+}
+
+var httpClient = &http.Client{Timeout: 30 * time.Second}
+
+// headURL asks whether a URL can be read; servers that know no HEAD are asked
+// for one byte.
+func headURL(ctx context.Context, from string) (urlVersion, error) {
+	v := urlVersion{URL: from}
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		r, err := http.NewRequestWithContext(ctx, method, from, nil)
+		if err != nil {
+			return v, invalid("%v", err)
+		}
+		if method == http.MethodGet {
+			r.Header.Set("Range", "bytes=0-0")
+		}
+		answer, err := httpClient.Do(r)
+		if err != nil {
+			return v, fmt.Errorf("%s: %w", from, errors.Join(storage.ErrUnavailable, err))
+		}
+		answer.Body.Close()
+		switch code := answer.StatusCode; {
+		case code < 300:
+			v.Tag, v.Modified = answer.Header.Get("ETag"), answer.Header.Get("Last-Modified")
+			if method == http.MethodHead {
+				v.Size = answer.ContentLength
+			}
+			return v, nil
+		case method == http.MethodHead && slices.Contains([]int{400, 403, 404, 405, 501}, code):
+			continue // not every server knows HEAD
+		case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
+			return v, fmt.Errorf("%s: %w: %s", from, storage.ErrUnavailable, answer.Status)
+		default:
+			return v, invalid("%s: the server answers %s", from, answer.Status)
+		}
+	}
+	return v, nil
+}
+
+// counted tells how much was read and ends with its context.
+type counted struct {
+	ctx   context.Context
+	r     io.Reader
+	tell  func(int64)
+	count int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(b)
+	c.count += int64(n)
+	c.tell(c.count)
+	return n, err
+}

@@ -1,0 +1,213 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/activity"
+
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+)
+
+// TrainEpoch trains one epoch, or what is left of it: from the branch's newest
+// checkpoint, from the one the branch starts at, or from the initial weights.
+// An epoch that is finished already is only looked up. When the worker stops
+// or the run is cancelled, the step's end is saved first.
+func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pipeline.EpochResult, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.EpochResult, error) {
+		begun := time.Now()
+		p.set(func(b *pipeline.Heartbeat) {
+			b.Epoch, b.Steps = in.Epoch+1, stepsPerEpoch(in.Work)*int64(in.Work.Train.Epochs)
+		})
+		e := &epochRun{Activities: a, in: in, pulse: p}
+		end, err := e.train(ctx)
+		if err != nil {
+			return pipeline.EpochResult{}, err
+		}
+		return pipeline.EpochResult{Checkpoint: end.ref(), Loss: end.loss(), Seconds: time.Since(begun).Seconds()}, nil
+	})
+}
+
+// epochRun is one attempt at an epoch.
+type epochRun struct {
+	*Activities
+	in    pipeline.EpochInput
+	pulse *pulse
+	lease *trainer.Lease
+	dir   string // scratch, this attempt's alone
+}
+
+// train answers the checkpoint at the epoch's end.
+func (e *epochRun) train(ctx context.Context) (checkpointManifest, error) {
+	starts, end, err := e.starts(ctx)
+	if err != nil || end != nil {
+		if end != nil {
+			return *end, err
+		}
+		return checkpointManifest{}, err
+	}
+	shards, release, err := e.pairs(ctx, e.pulse, e.in.Work, pipeline.SplitTrain)
+	if err != nil {
+		return checkpointManifest{}, err
+	}
+	defer release()
+	dir, done, err := e.scratch("epoch")
+	if err != nil {
+		return checkpointManifest{}, err
+	}
+	defer done()
+	e.dir = dir
+	if e.lease, err = e.open(ctx, e.pulse, e.in.Work); err != nil {
+		return checkpointManifest{}, err
+	}
+	defer e.lease.Release()
+	from, err := e.from(ctx, starts)
+	if err != nil {
+		return checkpointManifest{}, err
+	}
+	out := filepath.Join(dir, "checkpoints")
+	if err := os.Mkdir(out, 0o755); err != nil {
+		return checkpointManifest{}, err
+	}
+	last, err := e.steps(ctx, trainer.TrainArgs{
+		Epoch: e.in.Epoch, Branch: e.in.Work.Branch, From: from, Shards: shards, OutDir: out,
+		CheckpointSteps: e.in.Work.Train.CheckpointSteps, CheckpointSeconds: e.in.Work.Train.CheckpointSeconds,
+	})
+	if err != nil {
+		return checkpointManifest{}, err
+	}
+	best, start := e.in.Best, e.in.From
+	newest := last.ref()
+	if err := e.prune(ctx, e.in.Work.Run, max(1, e.in.Work.Train.KeepCheckpoints), best, start, &newest); err != nil {
+		activity.GetLogger(ctx).Warn("old checkpoints are not pruned", "error", err)
+	}
+	return last, nil
+}
+
+// starts lists the checkpoints to go on from, best first, or the epoch's end
+// where it is there already. No start at all means the initial weights.
+func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end *checkpointManifest, err error) {
+	w := e.in.Work
+	want, err := training(w)
+	if err != nil {
+		return nil, nil, err
+	}
+	points, err := e.checkpoints(ctx, w.Run, w.Branch)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range points {
+		m, err := e.readCheckpoint(ctx, p.key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if m.Training != want {
+			return nil, nil, invalid("%s is of another training under the same run and branch; use another run id", p.key)
+		}
+		ended := m.Epoch == e.in.Epoch+1 && m.EpochStep == 0
+		if !ended && m.Epoch != e.in.Epoch {
+			continue
+		}
+		ok, err := e.complete(ctx, m)
+		if err != nil {
+			return nil, nil, err
+		}
+		switch {
+		case ok && ended:
+			return nil, &m, nil
+		case ok:
+			starts = append(starts, m)
+		}
+	}
+	if from := e.in.From; from != nil && from.Epoch == e.in.Epoch {
+		m, err := e.readCheckpoint(ctx, from.Manifest)
+		if err != nil {
+			return nil, nil, err
+		}
+		starts = append(starts, m)
+	}
+	if len(starts) == 0 && e.in.Epoch > 0 {
+		return nil, nil, &typed{pipeline.Corrupt, fmt.Errorf("run %s, branch %d: no complete checkpoint at the end of epoch %d", w.Run, w.Branch, e.in.Epoch)}
+	}
+	return starts, nil, nil
+}
+
+// from readies the first start that can be read.
+func (e *epochRun) from(ctx context.Context, starts []checkpointManifest) (trainer.State, error) {
+	var reasons []string
+	for _, m := range starts {
+		if err := e.sameNumerics(m); err != nil {
+			return trainer.State{}, err
+		}
+		s, err := e.state(ctx, e.pulse, e.lease, m, e.dir)
+		if !unreadable(err) {
+			return s, err
+		}
+		activity.GetLogger(ctx).Warn("checkpoint cannot be read, trying an older one", "step", m.Step, "error", err)
+		reasons = append(reasons, err.Error())
+	}
+	if len(reasons) > 0 && e.in.Epoch > 0 {
+		return trainer.State{}, &typed{pipeline.Corrupt, errors.New(strings.Join(reasons, "; "))}
+	}
+	return trainer.State{}, nil // the initial weights
+}
+
+// sameNumerics refuses to go on with other bits than a branch began with.
+func (e *epochRun) sameNumerics(m checkpointManifest) error {
+	var but []string
+	if m.Branch != e.in.Work.Branch {
+		if e.in.Work.Train.AllowNumericsChange {
+			return nil
+		}
+		but = []string{trainer.MicroBatchKey}
+	}
+	if d := differences(m.Fingerprint, e.lease.Fingerprint(), but...); len(d) > 0 {
+		return &typed{pipeline.NumericsChanged, fmt.Errorf("this worker would give other bits than the checkpoint of step %d began with: %s; "+
+			"train on a worker like the first, or set train.allow_numerics_change", m.Step, strings.Join(d, "; "))}
+	}
+	return nil
+}
+
+// steps runs the trainer and uploads its checkpoints beside.
+func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpointManifest, error) {
+	tctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {
+		var gone *serviceerror.NotFound
+		if errors.As(context.Cause(ctx), &gone) {
+			e.lease.Kill() // the run was terminated: there is nobody to save for
+		}
+	})
+	defer stop()
+	u := startUploads(ctx, e.Activities, e.in.Work, cancel)
+	_, err := e.lease.Do(tctx, trainer.Command{Do: trainer.DoTrain, Train: &args}, func(ev trainer.Event) {
+		if ev.Event == trainer.EventCheckpoint && ev.Saved != nil {
+			u.add(*ev.Saved)
+		}
+		e.pulse.follow(ev)
+	})
+	e.pulse.set(func(b *pipeline.Heartbeat) { b.Phase, b.Message = "upload", "" })
+	last, uploadErr := u.finish()
+	switch {
+	case err != nil:
+		return last, err
+	case uploadErr != nil:
+		return last, uploadErr
+	case last.Epoch != e.in.Epoch+1 || last.EpochStep != 0:
+		return last, &typed{pipeline.DeviceLost, fmt.Errorf("trainer ended epoch %d without its checkpoint", e.in.Epoch+1)}
+	}
+	return last, nil
+}
+
+// CloseTrainer ends a run's warm trainer and frees its device.
+func (a *Activities) CloseTrainer(ctx context.Context, w pipeline.Work) error {
+	a.Pool.CloseRun(w.Run)
+	return nil
+}

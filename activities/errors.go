@@ -1,0 +1,89 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"go.temporal.io/sdk/temporal"
+
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+	"distilvit/storage"
+)
+
+// interrupted is the type of the benign errors that end an attempt without
+// anything being wrong: Temporal starts another.
+const interrupted = "Interrupted"
+
+// typed is an error that knows its type already.
+type typed struct {
+	kind string
+	err  error
+}
+
+func (e *typed) Error() string { return e.err.Error() }
+func (e *typed) Unwrap() error { return e.err }
+
+// invalid is a mistake in the input: one line that says what to change.
+func invalid(format string, args ...any) error {
+	return &typed{pipeline.InvalidInput, fmt.Errorf(format, args...)}
+}
+
+// orInvalid makes an error the input's fault unless storage, the disk or the
+// context's end explain it.
+func orInvalid(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil || kindOf(err) != "" {
+		return err
+	}
+	return &typed{pipeline.InvalidInput, err}
+}
+
+// kindOf is the type of an error, or empty.
+func kindOf(err error) string {
+	var t *typed
+	var e *trainer.Error
+	switch {
+	case errors.As(err, &t):
+		return t.kind
+	case errors.As(err, &e):
+		return string(e.Kind)
+	case errors.Is(err, storage.ErrConflict):
+		return pipeline.Nondeterministic
+	case errors.Is(err, storage.ErrCorrupt):
+		return pipeline.Corrupt
+	case errors.Is(err, storage.ErrNotFound):
+		return pipeline.Corrupt // what a manifest names has to be there
+	case errors.Is(err, storage.ErrDenied):
+		return pipeline.InvalidInput
+	case errors.Is(err, storage.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return pipeline.StorageFull
+	case errors.Is(err, storage.ErrUnavailable):
+		return pipeline.StorageUnavailable
+	case errors.Is(err, fs.ErrPermission):
+		return pipeline.InvalidInput
+	}
+	return ""
+}
+
+// permanent types are never mended by another attempt of the same activity.
+var permanent = map[string]bool{pipeline.InvalidInput: true, pipeline.Nondeterministic: true}
+
+// applicationError is what Temporal gets: a cancellation as such, the end of
+// the worker or a pause as a benign failure, everything else with its type.
+func applicationError(ctx context.Context, err error) error {
+	if ctx.Err() != nil && kindOf(err) == "" {
+		cause := context.Cause(ctx)
+		var canceled *temporal.CanceledError
+		if errors.As(cause, &canceled) {
+			return canceled
+		}
+		return temporal.NewApplicationErrorWithOptions(cause.Error(), interrupted, temporal.ApplicationErrorOptions{
+			Category: temporal.ApplicationErrorCategoryBenign, Cause: err,
+		})
+	}
+	kind := kindOf(err)
+	return temporal.NewApplicationErrorWithOptions(err.Error(), kind, temporal.ApplicationErrorOptions{NonRetryable: permanent[kind]})
+}

@@ -1,0 +1,170 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"distilvit/model"
+	"distilvit/model/tokenizer"
+	"distilvit/pipeline"
+	"distilvit/storage"
+)
+
+// Preflight finds out now what would otherwise fail hours later. A worker of
+// the device queue (Device) answers for the backend; one of the other queue
+// for everything else, and freezes the resolved config.
+func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) (pipeline.PreflightResult, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.PreflightResult, error) {
+		if in.Device {
+			return a.preflightDevice(in)
+		}
+		out := pipeline.PreflightResult{Config: in.Config.Resolve()}
+		if err := pipeline.CheckRunID(in.Run); err != nil {
+			return out, invalid("%v", err)
+		}
+		if err := in.Config.Validate(); err != nil {
+			return out, invalid("%v", err)
+		}
+		p.progress("storage", 0, 0, "")
+		if err := a.Store.Check(ctx); err != nil {
+			return out, err
+		}
+		if len(out.Config.Export.Dtypes) > 0 {
+			if _, err := a.onnxRuntime(); err != nil {
+				return out, err
+			}
+		}
+		for i, s := range out.Config.Dataset {
+			p.progress("sources", int64(i), int64(len(out.Config.Dataset)), "")
+			if err := checkSource(ctx, i, s); err != nil {
+				return out, err
+			}
+		}
+		need, err := a.checkModel(ctx, out.Config)
+		if err != nil {
+			return out, err
+		}
+		if out.Warnings, err = a.checkDisk(need); err != nil {
+			return out, err
+		}
+		out.Object = "runs/" + in.Run + "/config.json"
+		err = a.Store.Publish(ctx, out.Object, out.Config)
+		if errors.Is(err, storage.ErrConflict) {
+			err = invalid("run %s exists with another config (%s): use another run id", in.Run, out.Object)
+		}
+		return out, err
+	})
+}
+
+func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.PreflightResult, error) {
+	c, err := a.choose(in.Config.Backend)
+	if err != nil {
+		return pipeline.PreflightResult{}, err
+	}
+	out := pipeline.PreflightResult{Config: in.Config, Backend: c.Kind}
+	if c.Kind == pipeline.BackendGo && in.Config.Backend == pipeline.BackendAuto {
+		out.Warnings = append(out.Warnings, "training runs on the pure-Go backend, which is slow: `distilvit backend install cpu` gets XLA")
+	}
+	return out, nil
+}
+
+// checkSource makes sure that a source's files can be read.
+func checkSource(ctx context.Context, i int, s pipeline.SourceConfig) error {
+	for _, f := range []struct{ key, from string }{{"captions", s.Captions}, {"images", s.Images}} {
+		if f.from == "" {
+			continue
+		}
+		path := fmt.Sprintf("dataset[%d].%s", i, f.key)
+		if isURL(f.from) {
+			if _, err := headURL(ctx, f.from); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			continue
+		}
+		file, err := os.Open(f.from)
+		if err != nil {
+			return invalid("%s: %v", path, err)
+		}
+		file.Close()
+	}
+	return nil
+}
+
+// need is what a run takes on the worker's disk, in bytes; pictures are known
+// for generated ones only.
+type need struct {
+	weights, pixels int64
+}
+
+// checkModel makes sure that the given weights and tokenizer can be read.
+func (a *Activities) checkModel(ctx context.Context, c pipeline.Config) (need, error) {
+	var n need
+	if c.Model.Tokenizer != "" {
+		if _, err := tokenizer.Load(c.Model.Tokenizer); err != nil {
+			return n, orInvalid(ctx, fmt.Errorf("model.tokenizer: %w", err))
+		}
+	}
+	net := network(c.Model, c.Model.VocabSize, 0)
+	if c.Model.Weights != "" {
+		var err error
+		if net, err = model.ReadConfig(c.Model.Weights); err != nil {
+			return n, orInvalid(ctx, fmt.Errorf("model.weights: %w", err))
+		}
+		if matches, _ := filepath.Glob(filepath.Join(c.Model.Weights, "*.safetensors")); len(matches) == 0 {
+			return n, invalid("model.weights: %s has no model.safetensors", c.Model.Weights)
+		}
+		if c.Model.Tokenizer == "" {
+			if _, err := tokenizer.Load(c.Model.Weights); err != nil {
+				return n, orInvalid(ctx, fmt.Errorf("model.weights: tokenizer: %w", err))
+			}
+		}
+	}
+	for _, shape := range net.Shapes() {
+		size := int64(4)
+		for _, d := range shape {
+			size *= int64(d)
+		}
+		n.weights += size
+	}
+	side := int64(net.Encoder.ImageSize)
+	for _, s := range c.Dataset {
+		n.pixels += int64(s.Shapes.Train+s.Shapes.Validation+s.Shapes.Test+s.Shapes.TestUnseen) * 3 * side * side
+	}
+	return n, nil
+}
+
+// checkDisk compares with the space left: a checkpoint (weights and two
+// moments) stands here while it is saved, uploaded and read, beside the shards.
+func (a *Activities) checkDisk(n need) ([]string, error) {
+	if err := os.MkdirAll(a.Dir, 0o755); err != nil {
+		return nil, invalid("worker's directory: %v", err)
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(a.Dir, &fs); err != nil {
+		return nil, fmt.Errorf("free space of %s: %w", a.Dir, err)
+	}
+	free, least := int64(fs.Bavail)*fs.Bsize, 3*3*n.weights+n.pixels
+	if free < least {
+		return nil, &typed{pipeline.StorageFull, fmt.Errorf("%s has %s free, the run needs at least %s", a.Dir, bytes(free), bytes(least))}
+	}
+	if free < 2*least {
+		return []string{fmt.Sprintf("%s has only %s free; the run needs about %s there", a.Dir, bytes(free), bytes(least))}, nil
+	}
+	return nil, nil
+}
+
+// bytes prints a size for people.
+func bytes(n int64) string {
+	v, unit := float64(n), "B"
+	for _, u := range []string{"kB", "MB", "GB", "TB"} {
+		if v < 1000 {
+			break
+		}
+		v, unit = v/1000, u
+	}
+	return fmt.Sprintf("%.3g %s", v, unit)
+}

@@ -1,0 +1,392 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"distilvit/dataset"
+	"distilvit/pipeline"
+	"distilvit/storage"
+)
+
+// shardBytes bounds the pixels of a shard.
+const shardBytes = 64 << 20
+
+// datasetManifest is datasets/<key>/manifest.json: what makes a prepared
+// dataset complete.
+type datasetManifest struct {
+	Version   int               `json:"version"`
+	Processor dataset.Processor `json:"processor"`
+	Shards    []pipeline.Shard  `json:"shards"` // by split, in order
+	Rows      map[string]int    `json:"rows"`   // by split
+	Bytes     int64             `json:"bytes"`
+	Bad       int               `json:"bad"`
+	BadLists  []pipeline.Object `json:"bad_lists"` // JSON arrays of badExample
+	Turned    int               `json:"turned"`    // pictures with an EXIF orientation
+	Warnings  []string          `json:"warnings"`
+}
+
+// preparePlan is datasets/<key>/plan.json: what FinishPrepare needs of the plan.
+type preparePlan struct {
+	Processor dataset.Processor `json:"processor"`
+	Examples  int               `json:"examples"`
+	Warnings  []string          `json:"warnings"`
+}
+
+// badExample was left out of a shard.
+type badExample struct {
+	ID     string `json:"id"`
+	Split  string `json:"split"`
+	Reason string `json:"reason"`
+}
+
+// PlanPrepare lists every example and cuts the lists into shards, unless the
+// same dataset is prepared already.
+func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pipeline.Plan, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.Plan, error) {
+		proc, err := a.processor(ctx, in.Model, in.Image, in.Prepare)
+		if err != nil {
+			return pipeline.Plan{}, err
+		}
+		key, err := prepareKey(in, proc)
+		if err != nil {
+			return pipeline.Plan{}, err
+		}
+		plan := pipeline.Plan{Dataset: "datasets/" + key}
+		var done datasetManifest
+		if err := a.Store.GetJSON(ctx, plan.Dataset+"/manifest.json", &done); err == nil {
+			plan.Reused = true
+			return plan, nil
+		} else if !isNotFound(err) {
+			return plan, err
+		}
+		p.progress("list", 0, 0, "")
+		examples, warnings, err := a.list(ctx, in)
+		if err != nil {
+			return plan, err
+		}
+		if err := enough(examples); err != nil {
+			return plan, err
+		}
+		rows := max(1, min(in.Prepare.ShardRows, shardBytes/(3*proc.Width*proc.Height)))
+		for _, split := range []string{dataset.Train, dataset.Validation, dataset.Test} {
+			for part := range slices.Chunk(examples[split], rows) {
+				work, err := json.Marshal(part)
+				if err != nil {
+					return plan, err
+				}
+				o, err := a.putBlob(ctx, plan.Dataset, ".json", work)
+				if err != nil {
+					return plan, err
+				}
+				plan.Shards = append(plan.Shards, pipeline.ShardTask{Index: len(plan.Shards), Split: split, Work: o, Rows: len(part)})
+				plan.Examples += len(part)
+				p.progress("plan", int64(plan.Examples), 0, split)
+			}
+		}
+		_, err = a.Store.PutJSON(ctx, plan.Dataset+"/plan.json", preparePlan{proc, plan.Examples, warnings})
+		return plan, err
+	})
+}
+
+// prepareKey names the dataset by all that determines its bytes.
+func prepareKey(in pipeline.PlanInput, proc dataset.Processor) (string, error) {
+	type source struct {
+		Digest string
+		Spec   dataset.Spec
+	}
+	k := struct {
+		Stage     string
+		Version   int
+		Sources   []source
+		Processor dataset.Processor
+		ShardRows int
+		Seed      uint64
+	}{Stage: "prepare", Version: prepareVersion, Processor: proc, ShardRows: in.Prepare.ShardRows}
+	for _, s := range in.Sources {
+		k.Sources = append(k.Sources, source{s.Digest, spec(s.Source, in.Prepare)})
+		if s.Source.Kind == pipeline.KindShapes {
+			k.Seed = in.Seed // scenes are drawn by it, files do not depend on it
+		}
+	}
+	return digestOf(k)
+}
+
+// enough makes sure that there is something to train on and to choose by.
+func enough(examples map[string][]example) error {
+	for _, split := range []string{dataset.Train, dataset.Validation} {
+		if len(examples[split]) == 0 {
+			return invalid("dataset: no %s pictures; give a source with split %s, or one without a split and a larger prepare.validation_fraction or more pictures", split, split)
+		}
+	}
+	return nil
+}
+
+// processor is the given model's, or the usual one for side.
+func (a *Activities) processor(ctx context.Context, ref pipeline.ModelRef, side int, o pipeline.PrepareConfig) (dataset.Processor, error) {
+	proc := dataset.NewProcessor(side)
+	if _, ok := ref.Files["preprocessor_config.json"]; ok {
+		dir, err := a.modelDir(ctx, ref, false)
+		if err != nil {
+			return proc, err
+		}
+		if proc, err = dataset.ReadProcessor(dir); err != nil {
+			return proc, orInvalid(ctx, err)
+		}
+	}
+	proc.ExifOrientation = o.ExifOrientation
+	return proc, nil
+}
+
+// PrepareShard reads, resizes and stores one shard's pictures. One that cannot
+// be used is left out and listed with its reason.
+func (a *Activities) PrepareShard(ctx context.Context, in pipeline.PrepareShardInput) (pipeline.PrepareShardResult, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.PrepareShardResult, error) {
+		out := pipeline.PrepareShardResult{Shard: pipeline.Shard{Index: in.Task.Index, Split: in.Task.Split}}
+		proc, err := a.processor(ctx, in.Model, in.Image, in.Prepare)
+		if err != nil {
+			return out, err
+		}
+		raw, err := a.Store.GetBytes(ctx, stored(in.Task.Work))
+		if err != nil {
+			return out, err
+		}
+		var work []example
+		if err := json.Unmarshal(raw, &work); err != nil {
+			return out, fmt.Errorf("work list %s: %w", in.Task.Work.Key, err)
+		}
+		openers, err := a.openers(ctx, in)
+		defer func() {
+			for _, o := range openers {
+				o.Close()
+			}
+		}()
+		if err != nil {
+			return out, err
+		}
+		s := &shardWork{openers: openers, proc: proc, examples: work, pulse: p}
+		dir, done, err := a.scratch("shard")
+		if err != nil {
+			return out, err
+		}
+		defer done()
+		path := filepath.Join(dir, "shard.parquet")
+		if out.Shard.Rows, err = s.write(ctx, path); err != nil {
+			return out, err
+		}
+		o, err := a.Store.PutBlob(ctx, in.Dataset, ".parquet", path)
+		if err != nil {
+			return out, err
+		}
+		out.Shard.Object, out.Turned, out.Bad = object(o), s.turned, len(s.bad)
+		if out.Bad > 0 {
+			list, err := json.Marshal(s.bad)
+			if err != nil {
+				return out, err
+			}
+			out.BadList, err = a.putBlob(ctx, in.Dataset, ".json", list)
+			return out, err
+		}
+		return out, nil
+	})
+}
+
+func (a *Activities) openers(ctx context.Context, in pipeline.PrepareShardInput) ([]*dataset.Opener, error) {
+	var out []*dataset.Opener
+	for _, s := range in.Sources {
+		o, err := dataset.NewOpener(spec(s.Source, in.Prepare), a.files(s))
+		if err != nil {
+			return out, orInvalid(ctx, err)
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// shardWork is a shard in the making.
+type shardWork struct {
+	openers  []*dataset.Opener
+	proc     dataset.Processor
+	examples []example
+	pulse    *pulse
+
+	bad    []badExample
+	turned int
+}
+
+// prepared is what became of one example.
+type prepared struct {
+	row    dataset.Row
+	turned bool
+	reason string // why it is left out
+}
+
+// write makes the shard's file and answers its rows.
+func (s *shardWork) write(ctx context.Context, path string) (int, error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	n, err := dataset.WriteShard(f, s.rows(ctx))
+	if err != nil {
+		return n, err
+	}
+	return n, f.Close()
+}
+
+// rows decodes on all processors, a few pictures ahead, and yields in order.
+func (s *shardWork) rows(ctx context.Context) iter.Seq2[dataset.Row, error] {
+	return func(yield func(dataset.Row, error) bool) {
+		ahead := 2 * runtime.GOMAXPROCS(0)
+		done := 0
+		for part := range slices.Chunk(s.examples, ahead) {
+			results := make([]prepared, len(part))
+			g, gctx := errgroup.WithContext(ctx)
+			g.SetLimit(runtime.GOMAXPROCS(0))
+			for i, e := range part {
+				g.Go(func() (err error) {
+					results[i], err = s.prepare(gctx, e)
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				yield(dataset.Row{}, err)
+				return
+			}
+			for i, r := range results {
+				done++
+				if r.reason != "" {
+					s.bad = append(s.bad, badExample{part[i].ID, part[i].Split, r.reason})
+					continue
+				}
+				if r.turned {
+					s.turned++
+				}
+				if !yield(r.row, nil) {
+					return
+				}
+			}
+			s.pulse.progress("prepare", int64(done), int64(len(s.examples)), "")
+		}
+	}
+}
+
+// prepare reads one picture. Only storage's failures are errors.
+func (s *shardWork) prepare(ctx context.Context, e example) (prepared, error) {
+	if e.Source >= len(s.openers) {
+		return prepared{}, invalid("example %s names source %d of %d", e.ID, e.Source, len(s.openers))
+	}
+	raw, err := s.openers[e.Source].Open(ctx, e.Image)
+	if err != nil {
+		if ctx.Err() != nil || kindOf(err) != "" {
+			return prepared{}, err
+		}
+		return prepared{reason: err.Error()}, nil
+	}
+	rgb, turned, err := s.proc.Pixels(raw)
+	if err != nil {
+		return prepared{reason: err.Error()}, nil
+	}
+	if len(e.Captions) == 0 {
+		return prepared{reason: "no caption"}, nil
+	}
+	return prepared{row: dataset.Row{ID: e.ID, Group: e.Group, Captions: e.Captions, Pixels: rgb}, turned: turned}, nil
+}
+
+// FinishPrepare publishes the dataset, unless too much of it was bad. Without
+// shards it answers from what is published.
+func (a *Activities) FinishPrepare(ctx context.Context, in pipeline.FinishPrepareInput) (pipeline.Dataset, error) {
+	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Dataset, error) {
+		key := in.Dataset + "/manifest.json"
+		var m datasetManifest
+		err := a.Store.GetJSON(ctx, key, &m)
+		if len(in.Shards) > 0 && isNotFound(err) {
+			if m, err = a.datasetManifest(ctx, in); err == nil {
+				err = a.Store.Publish(ctx, key, m)
+			}
+		}
+		if err != nil {
+			return pipeline.Dataset{}, err
+		}
+		if err := tooBad(m, in.Prepare.MaxBadFraction, func() string { return a.firstBad(ctx, m) }); err != nil {
+			return pipeline.Dataset{}, err
+		}
+		return pipeline.Dataset{Manifest: key, Rows: m.Rows, Shards: len(m.Shards), Bytes: m.Bytes, Bad: m.Bad, Warnings: m.Warnings}, nil
+	})
+}
+
+func (a *Activities) datasetManifest(ctx context.Context, in pipeline.FinishPrepareInput) (datasetManifest, error) {
+	var plan preparePlan
+	if err := a.Store.GetJSON(ctx, in.Dataset+"/plan.json", &plan); err != nil {
+		return datasetManifest{}, err
+	}
+	m := datasetManifest{Version: prepareVersion, Processor: plan.Processor, Rows: map[string]int{}, Warnings: plan.Warnings}
+	shards := slices.Clone(in.Shards)
+	slices.SortFunc(shards, func(x, y pipeline.PrepareShardResult) int { return x.Shard.Index - y.Shard.Index })
+	for _, s := range shards {
+		m.Bad += s.Bad
+		m.Turned += s.Turned
+		if s.Bad > 0 {
+			m.BadLists = append(m.BadLists, s.BadList)
+		}
+		if s.Shard.Rows == 0 {
+			continue
+		}
+		m.Shards = append(m.Shards, s.Shard)
+		m.Rows[s.Shard.Split] += s.Shard.Rows
+		m.Bytes += s.Shard.Object.Size
+	}
+	if m.Bad > 0 {
+		m.Warnings = append(m.Warnings, fmt.Sprintf("%d of %d pictures were left out; the reasons stand in %s", m.Bad, plan.Examples, in.Dataset+"/manifest.json"))
+	}
+	if m.Turned > 0 {
+		what := "were not turned (prepare.exif_orientation is off, as in Hugging Face)"
+		if plan.Processor.ExifOrientation {
+			what = "were turned"
+		}
+		m.Warnings = append(m.Warnings, fmt.Sprintf("%d pictures carry an EXIF orientation and %s", m.Turned, what))
+	}
+	return m, nil
+}
+
+// tooBad fails a dataset of which more than the limit could not be used.
+func tooBad(m datasetManifest, limit float64, first func() string) error {
+	total := m.Bad
+	for _, n := range m.Rows {
+		total += n
+	}
+	if total == 0 || float64(m.Bad) <= limit*float64(total) {
+		for _, split := range []string{dataset.Train, dataset.Validation} {
+			if m.Rows[split] == 0 {
+				return invalid("dataset: no usable %s pictures are left", split)
+			}
+		}
+		return nil
+	}
+	return invalid("%d of %d pictures cannot be used (%.1f %%), prepare.max_bad_fraction allows %.1f %%; for example %s",
+		m.Bad, total, 100*float64(m.Bad)/float64(total), 100*limit, first())
+}
+
+// firstBad shows one left-out picture for a message.
+func (a *Activities) firstBad(ctx context.Context, m datasetManifest) string {
+	for _, o := range m.BadLists {
+		raw, err := a.Store.GetBytes(ctx, stored(o))
+		var bad []badExample
+		if err == nil && json.Unmarshal(raw, &bad) == nil && len(bad) > 0 {
+			return fmt.Sprintf("%s: %s", bad[0].ID, bad[0].Reason)
+		}
+	}
+	return "none is listed"
+}
+
+func isNotFound(err error) bool { return errors.Is(err, storage.ErrNotFound) }

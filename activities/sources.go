@@ -1,0 +1,87 @@
+package activities
+
+import (
+	"context"
+	"io"
+	"strconv"
+
+	"distilvit/dataset"
+	"distilvit/pipeline"
+)
+
+// example is an entry of a shard's work list: an example and its source.
+type example struct {
+	Source int `json:"source"`
+	dataset.Example
+}
+
+// files are a source's stored files, read in ranges from the object store.
+func (a *Activities) files(s pipeline.DownloadResult) []dataset.File {
+	out := make([]dataset.File, len(s.Files))
+	for i, f := range s.Files {
+		out[i] = dataset.File{Role: f.Role, Name: f.Name, Open: func(ctx context.Context) (io.ReaderAt, int64, io.Closer, error) {
+			r, err := a.Store.ReaderAt(ctx, stored(f.Object))
+			if err != nil {
+				return nil, 0, nil, err
+			}
+			return r, r.Size(), r, nil
+		}}
+	}
+	return out
+}
+
+// list answers all examples of all sources by split, those of several sources
+// interleaved, and the sources' warnings.
+func (a *Activities) list(ctx context.Context, in pipeline.PlanInput) (map[string][]example, []string, error) {
+	lists := map[string][][]example{}
+	var warnings []string
+	for i, s := range in.Sources {
+		found, warned, err := dataset.List(ctx, spec(s.Source, in.Prepare), a.files(s), in.Seed)
+		if err != nil {
+			return nil, nil, orInvalid(ctx, err)
+		}
+		warnings = append(warnings, warned...)
+		bySplit := map[string][]example{}
+		for _, e := range found {
+			if len(in.Sources) > 1 {
+				e.ID = strconv.Itoa(i) + "/" + e.ID // the same id may occur in several sources
+			}
+			bySplit[e.Split] = append(bySplit[e.Split], example{i, e})
+		}
+		for split, l := range bySplit {
+			lists[split] = append(lists[split], l)
+		}
+	}
+	out := map[string][]example{}
+	for split, l := range lists {
+		out[split] = interleave(l)
+	}
+	return out, warnings, nil
+}
+
+// interleave merges lists so that each is spread evenly over the result and
+// keeps its order: a batch should not be all of one source.
+func interleave(lists [][]example) []example {
+	if len(lists) == 1 {
+		return lists[0]
+	}
+	total := 0
+	for _, l := range lists {
+		total += len(l)
+	}
+	out, next := make([]example, 0, total), make([]int, len(lists))
+	for range total {
+		best, at := -1, 0.0
+		for i, l := range lists {
+			if next[i] == len(l) {
+				continue
+			}
+			if due := (float64(next[i]) + 0.5) / float64(len(l)); best < 0 || due < at {
+				best, at = i, due
+			}
+		}
+		out = append(out, lists[best][next[best]])
+		next[best]++
+	}
+	return out
+}

@@ -1,0 +1,163 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"distilvit/dataset"
+	"distilvit/model/tokenizer"
+	"distilvit/pipeline"
+)
+
+// tokensManifest is tokens/<key>/manifest.json: token shards row-aligned with
+// the shards of the dataset.
+type tokensManifest struct {
+	Version int              `json:"version"`
+	Shards  []pipeline.Shard `json:"shards"` // by index, as the dataset's
+}
+
+// PlanTokenize names the token shards, and tells whether they are there.
+func (a *Activities) PlanTokenize(ctx context.Context, in pipeline.TokenizeInput) (pipeline.TokenizePlan, error) {
+	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.TokenizePlan, error) {
+		t, err := a.tokenizer(ctx, in.Model)
+		if err != nil {
+			return pipeline.TokenizePlan{}, err
+		}
+		plan := pipeline.TokenizePlan{}
+		if plan.Tokens, err = tokensPrefix(in, t); err != nil {
+			return plan, err
+		}
+		var m tokensManifest
+		err = a.Store.GetJSON(ctx, plan.Tokens+"/manifest.json", &m)
+		if err == nil {
+			plan.Reused = true
+		} else if isNotFound(err) {
+			err = nil
+		}
+		return plan, err
+	})
+}
+
+// tokensPrefix names token shards by all that determines them.
+func tokensPrefix(in pipeline.TokenizeInput, t *tokenizer.Tokenizer) (string, error) {
+	key, err := digestOf(struct {
+		Stage, Dataset, Tokenizer string
+		MaxLength, Version        int
+	}{"tokenize", in.Dataset.Manifest, t.Digest(), in.MaxLength, tokenizeVersion})
+	return "tokens/" + key, err
+}
+
+func (a *Activities) tokenizer(ctx context.Context, ref pipeline.ModelRef) (*tokenizer.Tokenizer, error) {
+	dir, err := a.modelDir(ctx, ref, false)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tokenizer.Load(dir)
+	return t, orInvalid(ctx, err)
+}
+
+// TokenizeShards encodes the captions of shards First to Last-1, an end token
+// after each, and stores them row by row as the pictures are.
+func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInput) (pipeline.TokenizeResult, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.TokenizeResult, error) {
+		var out pipeline.TokenizeResult
+		t, err := a.tokenizer(ctx, in.Model)
+		if err != nil {
+			return out, err
+		}
+		prefix, err := tokensPrefix(in, t)
+		if err != nil {
+			return out, err
+		}
+		var m datasetManifest
+		if err := a.Store.GetJSON(ctx, in.Dataset.Manifest, &m); err != nil {
+			return out, err
+		}
+		if in.First < 0 || in.Last > len(m.Shards) || in.First > in.Last {
+			return out, invalid("shards %d to %d of %d", in.First, in.Last, len(m.Shards))
+		}
+		dir, done, err := a.scratch("tokens")
+		if err != nil {
+			return out, err
+		}
+		defer done()
+		for i, s := range m.Shards[in.First:in.Last] {
+			path := filepath.Join(dir, "tokens.parquet")
+			rows, cut, err := a.writeTokens(ctx, path, s, t, in.MaxLength)
+			if err != nil {
+				return out, err
+			}
+			if rows != s.Rows {
+				return out, &typed{pipeline.Corrupt, fmt.Errorf("shard %s has %d rows, its manifest says %d", s.Object.Key, rows, s.Rows)}
+			}
+			o, err := a.Store.PutBlob(ctx, prefix, ".parquet", path)
+			if err != nil {
+				return out, err
+			}
+			out.Shards = append(out.Shards, pipeline.Shard{Index: s.Index, Split: s.Split, Rows: rows, Object: object(o)})
+			out.Cut += cut
+			p.progress("tokenize", int64(i+1), int64(in.Last-in.First), "")
+		}
+		return out, nil
+	})
+}
+
+// writeTokens encodes one shard's captions to a local file.
+func (a *Activities) writeTokens(ctx context.Context, path string, s pipeline.Shard, t *tokenizer.Tokenizer, maxLength int) (rows, cut int, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	encode := iter.Seq2[dataset.TokenRow, error](func(yield func(dataset.TokenRow, error) bool) {
+		for row, err := range a.captionRows(ctx, s) {
+			if err != nil {
+				yield(dataset.TokenRow{}, err)
+				return
+			}
+			out := dataset.TokenRow{ID: row.ID}
+			for _, c := range row.Captions {
+				ids, short := labels(t, c, maxLength)
+				out.IDs = append(out.IDs, ids)
+				if short {
+					cut++
+				}
+			}
+			if !yield(out, nil) {
+				return
+			}
+		}
+	})
+	if rows, err = dataset.WriteTokens(f, encode); err != nil {
+		return rows, cut, err
+	}
+	return rows, cut, f.Close()
+}
+
+// labels are a caption's tokens and the end token, at most maxLength with it.
+func labels(t *tokenizer.Tokenizer, caption string, maxLength int) (ids []int32, cut bool) {
+	ids = t.Encode(caption)
+	if len(ids) > maxLength-1 {
+		ids, cut = ids[:maxLength-1], true
+	}
+	return append(ids, t.EOS()), cut
+}
+
+// FinishTokens publishes the token shards; without shards it answers what is
+// published.
+func (a *Activities) FinishTokens(ctx context.Context, in pipeline.FinishTokensInput) (pipeline.Tokens, error) {
+	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Tokens, error) {
+		key := in.Tokens + "/manifest.json"
+		if len(in.Shards) == 0 {
+			_, err := a.Store.Stat(ctx, key)
+			return pipeline.Tokens{Manifest: key}, err
+		}
+		m := tokensManifest{Version: tokenizeVersion, Shards: slices.Clone(in.Shards)}
+		slices.SortFunc(m.Shards, func(x, y pipeline.Shard) int { return x.Index - y.Index })
+		return pipeline.Tokens{Manifest: key}, a.Store.Publish(ctx, key, m)
+	})
+}

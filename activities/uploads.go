@@ -1,0 +1,117 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+	"distilvit/storage"
+)
+
+const (
+	// uploadPatience is how long training goes on while the object store does
+	// not take checkpoints.
+	uploadPatience = 15 * time.Minute
+	// uploadFarewell is how long it may be retried once the activity is to end.
+	uploadFarewell = time.Minute
+)
+
+// uploads stores checkpoints in the background, in order. One that waits is
+// replaced by a newer one: only the newest is of use.
+type uploads struct {
+	a    *Activities
+	ctx  context.Context // of the activity, whose end uploads outlive
+	work pipeline.Work
+	fail context.CancelCauseFunc // ends training
+
+	mu      sync.Mutex
+	waiting *trainer.Checkpoint
+	closed  bool
+	wake    chan struct{}
+	done    chan struct{}
+	last    checkpointManifest
+	err     error
+}
+
+// startUploads begins; fail is called with the reason why it makes no sense to
+// train on.
+func startUploads(ctx context.Context, a *Activities, w pipeline.Work, fail context.CancelCauseFunc) *uploads {
+	u := &uploads{a: a, ctx: ctx, work: w, fail: fail, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go u.loop()
+	return u
+}
+
+// add queues a local checkpoint, which is removed once it is stored.
+func (u *uploads) add(c trainer.Checkpoint) {
+	u.mu.Lock()
+	if u.waiting != nil {
+		os.RemoveAll(u.waiting.Dir)
+	}
+	u.waiting = &c
+	u.mu.Unlock()
+	u.signal()
+}
+
+func (u *uploads) signal() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish waits for what is queued and answers the newest stored checkpoint.
+func (u *uploads) finish() (checkpointManifest, error) {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	u.signal()
+	<-u.done
+	return u.last, u.err
+}
+
+func (u *uploads) loop() {
+	defer close(u.done)
+	for range u.wake {
+		u.mu.Lock()
+		c, closed := u.waiting, u.closed
+		u.waiting = nil
+		u.mu.Unlock()
+		if c != nil && u.err == nil {
+			m, err := u.store(*c)
+			if err != nil {
+				u.err = err
+				u.fail(err)
+			} else {
+				u.last = m
+			}
+			os.RemoveAll(c.Dir)
+		}
+		if closed {
+			return
+		}
+	}
+}
+
+// store retries while the object store is away; training goes on meanwhile.
+func (u *uploads) store(c trainer.Checkpoint) (checkpointManifest, error) {
+	ctx, deadline := context.WithoutCancel(u.ctx), time.Now().Add(uploadPatience)
+	ended := u.ctx.Done()
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		m, err := u.a.storeCheckpoint(ctx, u.work, c)
+		if err == nil || !errors.Is(err, storage.ErrUnavailable) || time.Now().After(deadline) {
+			return m, err
+		}
+		activity.GetLogger(ctx).Warn("checkpoint is not stored yet", "step", c.State.Step, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ended:
+			ended, deadline = nil, time.Now().Add(uploadFarewell)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package trainer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gomlx/compute"
+
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/model"
+	"distilvit/model/tokenizer"
+	"distilvit/model/train"
+)
+
+// Main is the whole life of a child, on descriptors 3 and 4; it answers the
+// exit status. The signals a terminal or a supervisor sends to every process
+// are left to the parent: it asks for a checkpoint first.
+func Main() int {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	in, out := os.NewFile(CommandFD, "commands"), os.NewFile(EventFD, "events")
+	if in == nil || out == nil {
+		fmt.Fprintln(os.Stderr, "trainer: to be started by a worker only")
+		return 2
+	}
+	if err := Serve(context.Background(), in, out); err != nil {
+		fmt.Fprintf(os.Stderr, "trainer: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// server is the child's state over its life.
+type server struct {
+	in  <-chan Command // closed when the parent is gone
+	mu  sync.Mutex
+	out *json.Encoder
+
+	args    OpenArgs
+	backend compute.Backend
+	config  *model.Config
+	pixels  dataset.Processor
+	trainer *train.Trainer
+	state   train.State // what trainer holds; its Step with branch names it
+	branch  int
+	records []StepRecord // of the epoch so far
+
+	shapes map[string]bool // compiled already
+}
+
+// Serve answers commands until in ends or one fails: a backend that failed
+// once cannot be trusted with a second command.
+func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	commands := make(chan Command, 16)
+	s := &server{in: commands, out: json.NewEncoder(out), shapes: map[string]bool{}}
+	var broken error
+	go func() {
+		defer close(commands)
+		d := json.NewDecoder(in)
+		for {
+			var c Command
+			if err := d.Decode(&c); err != nil {
+				if !errors.Is(err, io.EOF) {
+					broken = fmt.Errorf("read command: %w", err)
+				}
+				cancel()
+				return
+			}
+			select {
+			case commands <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for c := range commands {
+		if err := s.answer(ctx, c); err != nil {
+			e := failure(err)
+			s.send(Event{Event: EventError, Error: &Failure{Type: string(e.Kind), Message: e.Message}})
+			return err
+		}
+	}
+	return broken
+}
+
+// answer runs one command; a panic of the graph builder is an error too.
+func (s *server) answer(ctx context.Context, c Command) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			debug.PrintStack()
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	switch {
+	case c.Do == DoOpen && c.Open != nil:
+		return s.open(*c.Open)
+	case c.Do == DoTrain && c.Train != nil:
+		return s.train(ctx, *c.Train)
+	case c.Do == DoEvaluate && c.Evaluate != nil:
+		return s.evaluate(ctx, *c.Evaluate)
+	case c.Do == DoExport && c.Export != nil:
+		return s.export(ctx, *c.Export)
+	case c.Do == DoCheckpoint, c.Do == DoStop:
+		return nil // came after the epoch's end
+	}
+	return errorf(InvalidInput, "unknown command %q", c.Do)
+}
+
+// open prepares the network and its initial weights.
+func (s *server) open(a OpenArgs) (err error) {
+	s.phase(PhaseOpen, "opening backend "+a.Backend.Kind)
+	s.args = a
+	if s.config, s.pixels, err = readModel(a.ModelDir); err != nil {
+		return err
+	}
+	if s.backend, err = backend.Open(a.Backend); err != nil {
+		return fmt.Errorf("open backend %s: %w", a.Backend.Kind, err)
+	}
+	if err := s.initial(); err != nil {
+		return err
+	}
+	s.send(Event{Event: EventReady, Fingerprint: s.fingerprint()})
+	s.send(Event{Event: EventDone})
+	return nil
+}
+
+// initial puts the weights training starts from into a new trainer.
+func (s *server) initial() error {
+	var w model.Weights
+	var err error
+	if _, statErr := os.Stat(filepath.Join(s.args.ModelDir, "model.safetensors")); statErr == nil {
+		s.phase(PhaseLoad, "reading weights")
+		if w, err = model.ReadWeights(s.args.ModelDir, s.config); err != nil {
+			return &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
+		}
+	} else {
+		s.phase(PhaseLoad, "drawing initial weights")
+		w = model.Init(s.config, s.args.Seed)
+	}
+	if s.trainer != nil {
+		s.trainer.Close()
+	}
+	if s.trainer, err = train.New(s.backend, s.config, w, s.args.Train); err != nil {
+		return fmt.Errorf("make trainer: %w", err)
+	}
+	s.state, s.branch, s.records = train.State{Fingerprint: s.fingerprint()}, 0, nil
+	clear(s.shapes)
+	return nil
+}
+
+// load brings the trainer to a state, unless it holds it already.
+func (s *server) load(from State) error {
+	if s.trainer == nil {
+		return errorf(InvalidInput, "command before open")
+	}
+	switch {
+	case from.Step == s.state.Step && (from.Step == 0 || from.Branch == s.branch):
+		return nil
+	case from.Step == 0:
+		return s.initial()
+	}
+	s.phase(PhaseLoad, fmt.Sprintf("loading checkpoint of step %d", from.Step))
+	st, err := s.trainer.Load(from.Dir)
+	if err != nil {
+		return &Error{Kind: Corrupt, Message: fmt.Sprintf("load checkpoint %s: %v", from.Dir, err)}
+	}
+	if st.Step != from.Step {
+		return errorf(Corrupt, "checkpoint %s is of step %d, expected %d", from.Dir, st.Step, from.Step)
+	}
+	if s.records, err = ReadRecords(from.Dir); err != nil {
+		return &Error{Kind: Corrupt, Message: fmt.Sprintf("load checkpoint: %v", err)}
+	}
+	s.state, s.branch = st, from.Branch
+	s.state.Fingerprint = s.fingerprint()
+	return nil
+}
+
+// fingerprint is everything the bits of a step depend on beside its input.
+func (s *server) fingerprint() map[string]string {
+	f := backend.Fingerprint(s.args.Backend)
+	micro := s.args.Train.MicroBatchSize
+	if micro == 0 {
+		micro = s.args.Train.BatchSize
+	}
+	f[MicroBatchKey] = fmt.Sprint(micro)
+	return f
+}
+
+// readModel reads what a model directory says of the network and its input.
+func readModel(dir string) (*model.Config, dataset.Processor, error) {
+	c, err := model.ReadConfig(dir)
+	if err != nil {
+		return nil, dataset.Processor{}, &Error{Kind: InvalidInput, Message: err.Error()}
+	}
+	p, err := dataset.ReadProcessor(dir)
+	if err != nil {
+		return nil, p, &Error{Kind: InvalidInput, Message: err.Error()}
+	}
+	return c, p, nil
+}
+
+// decoder answers token ids to text, special tokens left out.
+func decoder(dir string) (func([]int32) string, error) {
+	t, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, &Error{Kind: InvalidInput, Message: fmt.Sprintf("tokenizer: %v", err)}
+	}
+	return func(ids []int32) string { return t.Decode(ids, true) }, nil
+}
+
+// compiling announces a step whose graph has not been compiled yet, so that
+// the watchdog gives it the time, and tells whether it did.
+func (s *server) compiling(shape string) bool {
+	if s.shapes[shape] {
+		return false
+	}
+	s.shapes[shape] = true
+	s.phase(PhaseCompile, "compiling "+shape)
+	return true
+}
+
+func (s *server) phase(phase, message string) {
+	s.send(Event{Event: EventPhase, Phase: phase, Message: message})
+}
+
+// send writes one event. A parent that is gone shows as the end of in.
+func (s *server) send(e Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.Encode(e)
+}
+
+// throttle lets an event through every eventInterval.
+type throttle struct{ last time.Time }
+
+func (t *throttle) due() bool {
+	now := time.Now()
+	if now.Sub(t.last) < eventInterval {
+		return false
+	}
+	t.last = now
+	return true
+}

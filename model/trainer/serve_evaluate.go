@@ -1,0 +1,88 @@
+package trainer
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"distilvit/dataset"
+	"distilvit/metrics"
+	"distilvit/model"
+)
+
+// evaluate captions stored pictures greedily and sums the loss over all label
+// tokens of all their captions.
+func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
+	begun := time.Now()
+	if err := s.load(a.From); err != nil {
+		return err
+	}
+	decode, err := decoder(s.args.ModelDir)
+	if err != nil {
+		return err
+	}
+	captioner, err := s.trainer.Captioner()
+	if err != nil {
+		return fmt.Errorf("make captioner: %w", err)
+	}
+	defer captioner.Close()
+	f, err := os.Create(a.Out)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriter(f)
+	enc := json.NewEncoder(w)
+
+	var sum Evaluated
+	total := count(a.Shards, a.Limit)
+	for b, err := range dataset.Sequential(ctx, a.Shards, a.BatchSize, a.Limit) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
+		}
+		s.compiling(fmt.Sprintf("loss of %d captions of %d tokens", b.K, b.T))
+		loss, tokens, err := s.trainer.Loss(&b.Batch)
+		if err != nil {
+			return fmt.Errorf("evaluate batch %d: %w", b.Step, err)
+		}
+		s.compiling(fmt.Sprintf("captions of %d pictures", a.BatchSize))
+		ids, err := captioner.Generate(b.Pixels, b.N, model.GenerateOptions{MaxLength: a.MaxLength, NumBeams: 1, BatchSize: a.BatchSize})
+		if err != nil {
+			return fmt.Errorf("caption batch %d: %w", b.Step, err)
+		}
+		sum.LossSum, sum.Tokens, sum.Pictures = sum.LossSum+loss, sum.Tokens+tokens, sum.Pictures+b.N
+		for i := range b.N {
+			if err := enc.Encode(metrics.Prediction{
+				ImageID: b.IDs[i], Caption: decode(ids[i]), TokenIDs: ids[i], References: b.Captions[i], Group: b.Groups[i],
+			}); err != nil {
+				return err
+			}
+		}
+		s.send(Event{Event: EventProgress, Phase: PhaseEvaluate, Done: int64(sum.Pictures), Total: total})
+	}
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+		return err
+	}
+	sum.Seconds = time.Since(begun).Seconds()
+	s.send(Event{Event: EventDone, Evaluated: &sum})
+	return nil
+}
+
+// count is how many pictures of shards a limit leaves.
+func count(shards []dataset.ShardPair, limit int) int64 {
+	n := 0
+	for _, s := range shards {
+		n += s.Rows
+	}
+	if limit > 0 {
+		n = min(n, limit)
+	}
+	return int64(n)
+}

@@ -1,0 +1,213 @@
+package trainer
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"distilvit/dataset"
+)
+
+// MetricsFile stands beside a checkpoint's tensors: a StepRecord a line, of
+// the epoch so far.
+const MetricsFile = "metrics.jsonl"
+
+// epoch is the run of one train command.
+type epoch struct {
+	*server
+	a      TrainArgs
+	steps  int64     // in the epoch
+	saved  time.Time // the newest checkpoint's time
+	rate   float64   // pictures a second, running mean
+	report throttle
+}
+
+// train runs what is left of an epoch and ends with a checkpoint, so that the
+// state at the end of a command is always a stored one.
+func (s *server) train(ctx context.Context, a TrainArgs) error {
+	begun := time.Now()
+	if err := s.load(a.From); err != nil {
+		return err
+	}
+	if s.state.Epoch != a.Epoch {
+		return errorf(InvalidInput, "checkpoint of step %d is in epoch %d, asked to train epoch %d", s.state.Step, s.state.Epoch, a.Epoch)
+	}
+	e := &epoch{server: s, a: a, saved: time.Now()}
+	if s.branch = a.Branch; s.state.EpochStep == 0 {
+		s.state.LossSum, s.state.Tokens, s.records = 0, 0, nil
+	}
+	loader, err := dataset.NewLoader(a.Shards, dataset.LoaderConfig{
+		Seed: s.args.Seed, BatchSize: s.args.Train.BatchSize, CaptionsPerPicture: s.args.Train.CaptionsPerPicture,
+		Width: s.pixels.Width, Height: s.pixels.Height, Augment: s.args.Augment,
+	})
+	if err != nil {
+		return &Error{Kind: Corrupt, Message: fmt.Sprintf("open shards: %v", err)}
+	}
+	defer loader.Close()
+	e.steps = loader.StepsPerEpoch()
+
+	stopped := false
+	s.phase(PhaseTrain, fmt.Sprintf("epoch %d", a.Epoch+1))
+	for b, err := range loader.Epoch(ctx, a.Epoch, s.state.EpochStep) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
+		}
+		if err := e.step(b); err != nil {
+			return err
+		}
+		save := e.due()
+		stop, asked := e.orders()
+		if stopped = stop; stopped || e.state.EpochStep == e.steps {
+			break
+		}
+		if save || asked {
+			if err := e.save(); err != nil {
+				return err
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if s.state.EpochStep == e.steps {
+		s.state.Epoch, s.state.EpochStep, stopped = a.Epoch+1, 0, false
+	} else if !stopped {
+		return errorf(Corrupt, "epoch %d ended after %d of %d steps", a.Epoch, s.state.EpochStep, e.steps)
+	}
+	if err := e.save(); err != nil {
+		return err
+	}
+	s.send(Event{Event: EventDone, Trained: &Trained{
+		Stopped: stopped, Epoch: s.state.Epoch, Step: s.state.Step, Loss: mean(s.state.LossSum, s.state.Tokens), Seconds: time.Since(begun).Seconds(),
+	}})
+	return nil
+}
+
+// step trains one batch.
+func (e *epoch) step(b *dataset.Batch) error {
+	compiled := e.compiling(fmt.Sprintf("training step for captions of %d tokens", b.T))
+	begun := time.Now()
+	r, err := e.trainer.Step(b)
+	if err != nil {
+		return fmt.Errorf("epoch %d step %d: %w", e.a.Epoch+1, b.Step, err)
+	}
+	seconds := time.Since(begun).Seconds()
+	st := &e.state
+	st.Step, st.EpochStep = r.Step, st.EpochStep+1
+	st.LossSum += r.LossSum
+	st.Tokens += r.Tokens
+	e.records = append(e.records, StepRecord{Step: r.Step, Loss: mean(r.LossSum, r.Tokens), Tokens: r.Tokens, GradNorm: r.GradNorm, LearningRate: r.LearningRate})
+	if now := float64(b.N) / max(seconds, 1e-9); e.rate == 0 {
+		e.rate = now
+	} else if !compiled {
+		e.rate += 0.05 * (now - e.rate)
+	}
+	if e.report.due() || compiled || st.EpochStep == e.steps {
+		e.send(Event{Event: EventStep, Step: &StepEvent{
+			Epoch: e.a.Epoch, Step: st.Step, EpochStep: st.EpochStep, EpochSteps: e.steps,
+			Loss: mean(r.LossSum, r.Tokens), MeanLoss: mean(st.LossSum, st.Tokens), Seconds: seconds, Rate: e.rate,
+		}})
+	}
+	return nil
+}
+
+// due tells whether the schedule asks for a checkpoint after this step.
+func (e *epoch) due() bool {
+	if n := int64(e.a.CheckpointSteps); n > 0 && e.state.Step%n == 0 {
+		return true
+	}
+	n := e.a.CheckpointSeconds
+	return n > 0 && time.Since(e.saved) >= time.Duration(n)*time.Second
+}
+
+// orders takes the commands that came meanwhile.
+func (e *epoch) orders() (stop, asked bool) {
+	for {
+		select {
+		case c, ok := <-e.in:
+			if !ok {
+				return false, asked
+			}
+			switch c.Do {
+			case DoStop:
+				return true, true
+			case DoCheckpoint:
+				asked = true
+			}
+		default:
+			return false, asked
+		}
+	}
+}
+
+// save leaves OutDir/<step>, complete or not at all.
+func (e *epoch) save() error {
+	e.phase(PhaseCheckpoint, fmt.Sprintf("saving step %d", e.state.Step))
+	dir := filepath.Join(e.a.OutDir, strconv.FormatInt(e.state.Step, 10))
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := e.trainer.Save(dir, e.state); err != nil {
+		return fmt.Errorf("save checkpoint of step %d: %w", e.state.Step, err)
+	}
+	if err := writeRecords(dir, e.records); err != nil {
+		return fmt.Errorf("save checkpoint of step %d: %w", e.state.Step, err)
+	}
+	e.saved = time.Now()
+	e.send(Event{Event: EventCheckpoint, Saved: &Checkpoint{Dir: dir, State: e.state}})
+	e.phase(PhaseTrain, "")
+	return nil
+}
+
+func writeRecords(dir string, records []StepRecord) error {
+	f, err := os.Create(filepath.Join(dir, MetricsFile))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriter(f)
+	enc := json.NewEncoder(w)
+	for _, r := range records {
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	}
+	return errors.Join(w.Flush(), f.Sync(), f.Close())
+}
+
+// ReadRecords reads the metrics of a checkpoint's directory.
+func ReadRecords(dir string) ([]StepRecord, error) {
+	f, err := os.Open(filepath.Join(dir, MetricsFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var records []StepRecord
+	for d := json.NewDecoder(bufio.NewReader(f)); ; {
+		var r StepRecord
+		switch err := d.Decode(&r); {
+		case errors.Is(err, io.EOF):
+			return records, nil
+		case err != nil:
+			return nil, errorf(Corrupt, "read %s: %v", f.Name(), err)
+		}
+		records = append(records, r)
+	}
+}
+
+func mean(sum float64, n int64) float64 {
+	if n == 0 {
+		return 0
+	}
+	return sum / float64(n)
+}
