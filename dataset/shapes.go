@@ -45,8 +45,15 @@ const (
 	validationShare = 0.08
 )
 
-// countShare is the share of scenes with one, two and three objects.
-var countShare = [3]float64{0.1, 0.3, 0.6}
+// kinds of scenes: so many objects in so many groups of equal ones, and what share
+// of the pictures shows one. Drawn evenly, few would show two equal objects.
+var kinds = [...]struct {
+	objects, groups int
+	share           float64
+}{{1, 1, 0.08}, {2, 1, 0.07}, {2, 2, 0.22}, {3, 1, 0.06}, {3, 2, 0.22}, {3, 3, 0.35}}
+
+// pool is the scenes of a split, by kind.
+type pool [len(kinds)][][]Object
 
 // heldOut are the combinations that only the unseen test pictures show. No colour
 // and no shape is in two of them, so training shows each in many others.
@@ -89,8 +96,8 @@ func listShapes(spec Spec, seed uint64) ([]Example, []string, error) {
 			continue
 		}
 		rng := rand.New(rand.NewPCG(seed, hash("shapes "+part.pool)))
-		scenes := drawScenes(pools[part.pool], part.n, part.pool == Train, rng)
-		if total := poolSize(pools[part.pool]); part.pool != Train && part.n > total {
+		scenes := pools[part.pool].draw(part.n, part.pool == Train, rng)
+		if total := pools[part.pool].size(); part.pool != Train && part.n > total {
 			warnings = append(warnings, fmt.Sprintf("shapes: %d %s pictures show %d scenes, some several times", part.n, part.pool, total))
 		}
 		for i, objects := range scenes {
@@ -119,22 +126,21 @@ func listShapes(spec Spec, seed uint64) ([]Example, []string, error) {
 }
 
 // scenePools deals every scene of up to maxObjects to train, validation, test or
-// unseen; each pool by the number of objects.
-func scenePools(maxObjects int, seed uint64) map[string][3][][]Object {
+// unseen.
+func scenePools(maxObjects int, seed uint64) map[string]*pool {
 	var all []Object
 	for _, c := range colours {
 		for _, s := range shapes {
 			all = append(all, Object{c.name, s.name})
 		}
 	}
-	pools := map[string][3][][]Object{}
+	pools := map[string]*pool{Train: {}, Validation: {}, Test: {}, Unseen: {}}
 	var grow func(scene []Object, from int)
 	grow = func(scene []Object, from int) {
 		if len(scene) > 0 {
-			p := poolOf(scene, seed)
-			pool := pools[p]
-			pool[len(scene)-1] = append(pool[len(scene)-1], slices.Clone(scene))
-			pools[p] = pool
+			p := pools[poolOf(scene, seed)]
+			k := kindOf(scene)
+			p[k] = append(p[k], slices.Clone(scene))
 		}
 		if len(scene) == maxObjects {
 			return
@@ -164,48 +170,57 @@ func poolOf(scene []Object, seed uint64) string {
 	return Train
 }
 
-func poolSize(pool [3][][]Object) int { return len(pool[0]) + len(pool[1]) + len(pool[2]) }
+func kindOf(scene []Object) int {
+	groups := len(groupsOf(scene))
+	for k, kind := range kinds {
+		if kind.objects == len(scene) && kind.groups == groups {
+			return k
+		}
+	}
+	panic(fmt.Sprintf("no kind for a scene of %d objects in %d groups", len(scene), groups))
+}
 
-// drawScenes answers n scenes, shares by number of objects as countShare says.
-// With repeat, each class is gone through as often as its share asks; without, no
-// scene is drawn twice before every other one was drawn.
-func drawScenes(pool [3][][]Object, n int, repeat bool, rng *rand.Rand) [][]Object {
+func (p *pool) size() int {
+	n := 0
+	for _, scenes := range p {
+		n += len(scenes)
+	}
+	return n
+}
+
+// draw answers n scenes, by kind as the shares say. With repeat, each kind is gone
+// through as often as its share asks; without, no scene is drawn twice before
+// every other one was drawn.
+func (p *pool) draw(n int, repeat bool, rng *rand.Rand) [][]Object {
 	total := 0.0
-	for k := range pool {
-		pool[k] = slices.Clone(pool[k])
-		rng.Shuffle(len(pool[k]), func(i, j int) { pool[k][i], pool[k][j] = pool[k][j], pool[k][i] })
-		if len(pool[k]) > 0 {
-			total += countShare[k]
+	for k, scenes := range p {
+		rng.Shuffle(len(scenes), func(i, j int) { scenes[i], scenes[j] = scenes[j], scenes[i] })
+		if len(scenes) > 0 {
+			total += kinds[k].share
 		}
 	}
 	if total == 0 || n == 0 {
 		return nil
 	}
 	var scenes [][]Object
-	var drawn [3]int
+	var drawn [len(kinds)]int
 	take := func(k, count int) {
-		for range count {
-			scenes = append(scenes, pool[k][drawn[k]%len(pool[k])])
+		if !repeat {
+			count = min(count, len(p[k])-drawn[k])
+		}
+		for range min(count, n-len(scenes)) {
+			scenes = append(scenes, p[k][drawn[k]%len(p[k])])
 			drawn[k]++
 		}
 	}
-	for k := range pool {
-		if len(pool[k]) == 0 {
-			continue
+	for k := range p {
+		if len(p[k]) > 0 {
+			take(k, int(kinds[k].share/total*float64(n)))
 		}
-		count := min(int(countShare[k]/total*float64(n)), n-len(scenes))
-		if !repeat {
-			count = min(count, len(pool[k]))
-		}
-		take(k, count)
 	}
-	for k := len(pool) - 1; k >= 0; k-- { // what is left over, from the largest class on
-		if rest := n - len(scenes); len(pool[k]) > 0 {
-			if repeat {
-				take(k, rest)
-			} else {
-				take(k, min(rest, len(pool[k])-drawn[k]))
-			}
+	for k := len(p) - 1; k >= 0; k-- { // what is left over, from the largest kind on
+		if len(p[k]) > 0 {
+			take(k, n)
 		}
 	}
 	for i := 0; len(scenes) < n; i++ { // every scene is drawn: begin again

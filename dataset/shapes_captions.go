@@ -63,18 +63,21 @@ func (g group) String() string {
 // groupsOf counts equal objects, in the order of the colours, then the shapes.
 func groupsOf(objects []Object) []group {
 	var groups []group
-	for _, c := range colours {
-		for _, s := range shapes {
-			g := group{Object: Object{c.name, s.name}}
-			for _, o := range objects {
-				if o == g.Object {
-					g.count++
-				}
-			}
-			if g.count > 0 {
-				groups = append(groups, g)
-			}
+	for _, o := range objects {
+		i := slices.IndexFunc(groups, func(g group) bool { return g.Object == o })
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, group{Object: o})
 		}
+		groups[i].count++
 	}
+	slices.SortFunc(groups, func(a, b group) int { return rank(a.Object) - rank(b.Object) })
 	return groups
+}
+
+// rank is an object's place in the order of groups.
+func rank(o Object) int {
+	c := slices.IndexFunc(colours, func(c colour) bool { return c.name == o.Colour })
+	s := slices.IndexFunc(shapes, func(s shape) bool { return s.name == o.Shape })
+	return c*len(shapes) + s
 }

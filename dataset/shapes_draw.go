@@ -9,11 +9,13 @@ import (
 	"math/rand/v2"
 )
 
-// colours are far apart from each other and from the light backgrounds.
-var colours = []struct {
+type colour struct {
 	name string
 	rgb  [3]float64
-}{
+}
+
+// colours are far apart from each other and from the light backgrounds.
+var colours = []colour{
 	{"red", [3]float64{215, 30, 35}},
 	{"green", [3]float64{35, 145, 50}},
 	{"blue", [3]float64{35, 70, 215}},
@@ -24,11 +26,13 @@ var colours = []struct {
 	{"black", [3]float64{20, 20, 24}},
 }
 
-// shapes fill the unit circle; inside is asked in coordinates with y upwards.
-var shapes = []struct {
+type shape struct {
 	name, plural string
-	inside       func(x, y float64) bool
-}{
+	inside       func(x, y float64) bool // in coordinates with y upwards
+}
+
+// shapes fill the unit circle.
+var shapes = []shape{
 	{"circle", "circles", func(x, y float64) bool { return float64(x*x)+float64(y*y) <= 0.92*0.92 }},
 	{"square", "squares", func(x, y float64) bool { return math.Abs(x) <= 0.7 && math.Abs(y) <= 0.7 }},
 	{"triangle", "triangles", inPolygon(polygon(3, 1, 1))},
@@ -90,14 +94,14 @@ const (
 	supersample = 4    // samples a pixel, each direction
 )
 
-// PNG draws the scene. The same scene makes the same bytes.
+// PNG draws the scene, without compression. The same scene makes the same bytes.
 func (s *Scene) PNG() ([]byte, error) {
 	im, err := s.draw()
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	if err := (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(&b, im); err != nil {
+	if err := (&png.Encoder{CompressionLevel: png.NoCompression}).Encode(&b, im); err != nil {
 		return nil, fmt.Errorf("draw scene: %w", err)
 	}
 	return b.Bytes(), nil
@@ -205,10 +209,14 @@ func background(side int, rng *rand.Rand) [][3]float64 {
 func (p placed) paint(canvas [][3]float64, side int) {
 	n := float64(side)
 	sin, cos := math.Sincos(p.angle)
+	reach := (p.radius + 1/n) * (p.radius + 1/n) // squared
 	x0, x1 := int((p.x-p.radius)*n)-1, int((p.x+p.radius)*n)+2
 	y0, y1 := int((p.y-p.radius)*n)-1, int((p.y+p.radius)*n)+2
 	for y := max(0, y0); y < min(side, y1); y++ {
 		for x := max(0, x0); x < min(side, x1); x++ {
+			if dx, dy := (float64(x)+0.5)/n-p.x, (float64(y)+0.5)/n-p.y; float64(dx*dx)+float64(dy*dy) > reach {
+				continue
+			}
 			hits := 0
 			for k := range supersample * supersample {
 				u := ((float64(x)+(float64(k%supersample)+0.5)/supersample)/n - p.x) / p.radius
