@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
 
 	"distilvit/internal/devstack"
 	"distilvit/pipeline"
@@ -70,6 +73,11 @@ func (a *app) worker(ctx context.Context, o workerOptions) error {
 		return err
 	}
 	defer s.close()
+	if s.external {
+		if err := registerSearchAttributes(ctx, s); err != nil {
+			return err
+		}
+	}
 	workers := startWorkers(s, o)
 	fmt.Fprintf(a.stderr, "worker of %s on %s, %d device(s); Ctrl-C ends it\n", strings.Join(o.queues, " and "), s.temporal, o.devices)
 	failed := make(chan error, 1)
@@ -94,6 +102,31 @@ func (a *app) someStack() error {
 	}
 	if _, up := devstack.Find(data); !up {
 		return usagef("no stack to work for: set TEMPORAL_ADDRESS and S3_ENDPOINT, or use distilvit up")
+	}
+	return nil
+}
+
+// registerSearchAttributes makes the server know the search attributes every run
+// sets; it refuses a workflow's step that sets others.
+func registerSearchAttributes(ctx context.Context, s *site) error {
+	operator := s.client.OperatorService()
+	known, err := operator.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: s.namespace})
+	if err != nil {
+		return fmt.Errorf("list search attributes of %s: %w", s.temporal, err)
+	}
+	missing := map[string]enums.IndexedValueType{}
+	for _, name := range []string{pipeline.SearchModel, pipeline.SearchStage} {
+		if _, ok := known.CustomAttributes[name]; !ok {
+			missing[name] = enums.INDEXED_VALUE_TYPE_KEYWORD
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	_, err = operator.AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: s.namespace, SearchAttributes: missing})
+	var exists *serviceerror.AlreadyExists // another worker was faster
+	if err != nil && !errors.As(err, &exists) {
+		return fmt.Errorf("register search attributes %s at %s: %w", strings.Join(sortedKeys(missing), " and "), s.temporal, err)
 	}
 	return nil
 }

@@ -25,15 +25,16 @@ const bucket = "distilvit"
 // site is where runs live: a Temporal service and an object store, in this
 // process, in another process of this machine, or elsewhere.
 type site struct {
-	client   client.Client
-	store    *storage.Store
-	ui       string          // the web UI's address; empty: not known
-	temporal string          // the Temporal service's address
-	hosted   *devstack.Stack // the embedded stack this process hosts, if it does
-	external bool            // TEMPORAL_ADDRESS and S3_ENDPOINT name it
-	data     string          // the data directory
-	log      *slog.Logger
-	logFile  io.Closer
+	client    client.Client
+	store     *storage.Store
+	ui        string // the web UI's address; empty: not known
+	temporal  string // the Temporal service's address
+	namespace string
+	hosted    *devstack.Stack // the embedded stack this process hosts, if it does
+	external  bool            // TEMPORAL_ADDRESS and S3_ENDPOINT name it
+	data      string          // the data directory
+	log       *slog.Logger
+	logFile   io.Closer
 }
 
 // external says whether the environment names a Temporal server and an object
@@ -149,6 +150,10 @@ func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error
 }
 
 func (s *site) dial(ctx context.Context, options client.Options) error {
+	s.namespace = options.Namespace
+	if s.namespace == "" {
+		s.namespace = client.DefaultNamespace
+	}
 	options.Logger = sdklog.NewStructuredLogger(s.log)
 	var err error
 	if s.client, err = client.DialContext(ctx, options); err != nil {
@@ -162,7 +167,7 @@ func (s *site) runUI(run string) string {
 	if s.ui == "" {
 		return ""
 	}
-	return s.ui + "/namespaces/default/workflows/" + run
+	return s.ui + "/namespaces/" + s.namespace + "/workflows/" + run
 }
 
 // close lets go of everything; the stack goes down if this process hosts it.

@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"distilvit/dataset"
+	"distilvit/pipeline"
+)
+
+// tinyConfig is a run of seconds: 32 px, a network of some ten thousand weights.
+func tinyConfig(changes map[string]any) map[string]any {
+	config := map[string]any{
+		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
+			"train": 320, "validation": 24, "test": 24, "test_unseen": 8, "max_objects": 1, "image_size": 32,
+		}}},
+		"model": map[string]any{
+			"image_size": 32, "patch_size": 8, "hidden_size": 48, "encoder_layer": 2, "decoder_layer": 2,
+			"heads": 2, "vocab_size": 320, "positions": 40,
+		},
+		"train":    map[string]any{"epochs": 2, "batch_size": 16, "max_length": 24, "checkpoint_seconds": 0, "patience": 0},
+		"evaluate": map[string]any{"batch_size": 8, "samples": 4},
+		"export":   map[string]any{"pictures": 16, "max_rouge_l_drop": 100},
+	}
+	for key, change := range changes {
+		if section, ok := config[key].(map[string]any); ok {
+			merged := maps.Clone(section)
+			maps.Copy(merged, change.(map[string]any))
+			config[key] = merged
+			continue
+		}
+		config[key] = change
+	}
+	return config
+}
+
+// writeConfig writes a config as JSON, as temporal workflow start wants it.
+func writeConfig(t testing.TB, dir string, config map[string]any) string {
+	t.Helper()
+	raw, err := json.MarshalIndent(config, "", "  ")
+	require.NoError(t, err)
+	return writeFile(t, dir, "config.json", string(raw))
+}
+
+// published is a model some test has made, shared by those that only use one.
+var published struct {
+	once   sync.Once
+	dir    string
+	data   string
+	model  string
+	result *pipeline.Result
+}
+
+// publishedModel trains a tiny model long enough that its captions differ, and
+// returns its fetched directory, the data directory and the run's result.
+func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) {
+	t.Helper()
+	published.once.Do(func() {
+		dir, err := os.MkdirTemp("", "distilvit-e2e-model-")
+		require.NoError(t, err)
+		published.dir = dir
+		published.data = filepath.Join(dir, "data")
+		file := writeConfig(t, dir, tinyConfig(map[string]any{
+			"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
+				"train": 1600, "validation": 48, "test": 48, "test_unseen": 16, "max_objects": 1, "image_size": 32,
+			}}},
+			"train":    map[string]any{"epochs": 6, "learning_rate": 0.002},
+			"evaluate": map[string]any{"batch_size": 16},
+		}))
+		answer := decode[pipeline.Result](t, succeed(t, "run", "-f", file, "--id", "tiny", "--data", published.data, "-o", "json"))
+		model := filepath.Join(dir, "model")
+		succeed(t, "get", "tiny", model, "--data", published.data)
+		published.model, published.result = model, &answer
+	})
+	require.NotNil(t, published.result, "the shared model was not made")
+	return published.model, published.data, published.result
+}
+
+func removePublished() {
+	if published.dir != "" {
+		os.RemoveAll(published.dir)
+	}
+}
+
+// pictures writes n drawn scenes as PNG files of the model's size.
+func pictures(t testing.TB, n, side int) []string {
+	t.Helper()
+	spec := dataset.Spec{Kind: "shapes", Shapes: dataset.ShapesSpec{Test: n, MaxObjects: 1, ImageSize: side}}
+	examples, _, err := dataset.List(t.Context(), spec, nil, 99)
+	require.NoError(t, err)
+	opener, err := dataset.NewOpener(spec, nil)
+	require.NoError(t, err)
+	defer opener.Close()
+	dir := t.TempDir()
+	var paths []string
+	for i, example := range examples {
+		raw, err := opener.Open(t.Context(), example.Image)
+		require.NoError(t, err)
+		paths = append(paths, writeFile(t, dir, fmt.Sprintf("scene-%03d.png", i), string(raw)))
+	}
+	require.Len(t, paths, n)
+	return paths
+}

@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"distilvit/pipeline"
+)
+
+// up starts the embedded stack with its workers and returns its addresses.
+func up(t testing.TB, data string) (*process, stackAddresses) {
+	t.Helper()
+	p := start(t, cleanEnv(), program, "up", "--data", data, "-o", "json")
+	eventually(t, "the stack's addresses", p, func() bool { return strings.Contains(p.stdout.String(), "\n") })
+	return p, decode[stackAddresses](t, p.stdout.String())
+}
+
+type stackAddresses struct {
+	Temporal string `json:"temporal"`
+	UI       string `json:"ui"`
+	S3       string `json:"s3"`
+}
+
+// Temporal's own command line starts, asks and stops a run of the embedded stack.
+func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
+	temporal := tool(t, "temporal")
+	data := filepath.Join(t.TempDir(), "data")
+	stack, addresses := up(t, data)
+	workflow := func(args ...string) finished {
+		args = append([]string{"workflow", args[0], "--address", addresses.Temporal}, args[1:]...)
+		return runCommand(t, cleanEnv(), temporal, args...)
+	}
+
+	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"train": map[string]any{"epochs": 500}}))
+	started := workflow("start", "--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "by-hand", "--input-file", config)
+	require.Zero(t, started.code, started.stdout+started.stderr)
+
+	eventually(t, "a trained epoch in the answer of the status query", stack, func() bool {
+		answer := workflow("query", "--workflow-id", "by-hand", "--type", "status", "-o", "json")
+		return answer.code == 0 && strings.Contains(answer.stdout, `"train_loss"`) && !strings.Contains(answer.stdout, `"epoch": 0,`) && !strings.Contains(answer.stdout, `"epoch":0,`)
+	})
+	stopped := workflow("signal", "--workflow-id", "by-hand", "--name", "stop")
+	require.Zero(t, stopped.code, stopped.stdout+stopped.stderr)
+
+	// Another config under an open run's id is refused.
+	other := distilvit(t, "run", "-f", config, "--set", "seed=9", "--id", "by-hand", "--data", data)
+	if other.code != 2 { // the run may have ended meanwhile; then its result is printed
+		require.Zero(t, other.code, other.stderr)
+	}
+
+	// The same config attaches, whoever started the run.
+	result := decode[pipeline.Result](t, succeed(t, "run", "-f", config, "--id", "by-hand", "--data", data, "-o", "json"))
+	require.Equal(t, "models/by-hand/by-hand-b0", result.Model)
+	require.Less(t, result.Epoch, 500)
+
+	listed := runCommand(t, cleanEnv(), temporal, "workflow", "list", "--address", addresses.Temporal, "--query", `DistilvitModel = "by-hand" AND DistilvitStage = "done"`)
+	require.Contains(t, listed.stdout, "by-hand")
+}
+
+// A config with a mistake fails at once, with its path, also when started by hand.
+func TestTemporalCommandLineLearnsOfAMistakeInTheConfig(t *testing.T) {
+	temporal := tool(t, "temporal")
+	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
+	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"train": map[string]any{"epochs": 0}}))
+	executed := runCommand(t, cleanEnv(), temporal, "workflow", "execute", "--address", addresses.Temporal,
+		"--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "mistaken", "--input-file", config)
+	require.NotZero(t, executed.code)
+	require.Contains(t, executed.stdout+executed.stderr, "train.epochs")
+}

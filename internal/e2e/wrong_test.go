@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"archive/zip"
+	"bytes"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// oneLine checks a mistake's answer: exit code 1 or 2 and, beside progress, one
+// line that starts with the program's name and says what is wrong.
+func oneLine(t *testing.T, f finished, code int, parts ...string) {
+	t.Helper()
+	require.Equal(t, code, f.code, f.stdout+f.stderr)
+	var lines []string
+	for line := range strings.Lines(f.stderr) {
+		if strings.HasPrefix(line, "distilvit: ") {
+			lines = append(lines, line)
+		}
+	}
+	require.Len(t, lines, 1, f.stderr)
+	require.NotContains(t, f.stderr, "goroutine ")
+	for _, part := range parts {
+		require.Contains(t, lines[0], part)
+	}
+}
+
+func TestMissingFilesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	oneLine(t, distilvit(t, "run", "-f", dir+"/none.yaml"), 2, "no such config", dir+"/none.yaml")
+	config := writeFile(t, dir, "c.yaml", "dataset: [{kind: coco, captions: captions.json, images: images}]\n")
+	oneLine(t, distilvit(t, "run", "-f", config), 2, "no such file", "dataset[0].captions", filepath.Join(dir, "captions.json"))
+}
+
+func TestBrokenJSONIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	config := writeFile(t, dir, "c.json", `{"dataset": [`)
+	oneLine(t, distilvit(t, "run", "-f", config), 2, config, "JSON")
+
+	writeFile(t, dir, "captions.json", `{"images": [{"id": 1, "file_name": "a.png"`)
+	writeFile(t, dir, "images/a.png", "")
+	config = writeFile(t, dir, "c.yaml", "dataset: [{kind: coco, captions: captions.json, images: images}]\nmodel: {preset: tiny}\n")
+	oneLine(t, distilvit(t, "run", "-f", config, "--data", filepath.Join(dir, "data")), 1, "captions.json", "JSON")
+}
+
+func TestThreeMistakesInAConfigAreThreeLines(t *testing.T) {
+	config := writeFile(t, t.TempDir(), "c.yaml", "dataset: [{kind: shapes}]\ntrain:\n  epochs: -1\n  batchsize: 8\n  dropout: high\n")
+	f := distilvit(t, "run", "-f", config)
+	require.Equal(t, 2, f.code)
+	require.Equal(t, 3, strings.Count(f.stderr, "\n"), f.stderr)
+	for _, part := range []string{"train.epochs", "train.batchsize", "train.dropout"} {
+		require.Contains(t, f.stderr, part)
+	}
+}
+
+func TestPictureThatIsATextFileIsNamed(t *testing.T) {
+	model, _, _ := publishedModel(t)
+	text := writeFile(t, t.TempDir(), "notes.png", "not a picture\n")
+	oneLine(t, distilvit(t, "caption", "-m", model, text), 1, text)
+
+	good := pictures(t, 1, 32)[0]
+	f := distilvit(t, "caption", "-m", model, "-o", "json", text, good)
+	oneLine(t, f, 1, text)
+	require.Contains(t, f.stdout, good, "the other pictures are captioned all the same")
+}
+
+func TestZipCutShortIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	var archive bytes.Buffer
+	w := zip.NewWriter(&archive)
+	for _, path := range pictures(t, 20, 32) {
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		entry, err := w.Create(filepath.Base(path))
+		require.NoError(t, err)
+		_, err = entry.Write(raw)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	writeFile(t, dir, "images.zip", string(archive.Bytes()[:archive.Len()/2]))
+	writeFile(t, dir, "captions.csv", "image,caption\nscene-000.png,a red circle\n")
+	config := writeFile(t, dir, "c.yaml", "dataset: [{kind: folder, captions: captions.csv, images: images.zip}]\nmodel: {preset: tiny}\n")
+	oneLine(t, distilvit(t, "run", "-f", config, "--data", filepath.Join(dir, "data")), 1, "images.zip")
+}
+
+func TestPortInUseIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+	for _, flag := range []string{"--temporal-port", "--ui-port", "--s3-port"} {
+		f := distilvit(t, "up", "--data", filepath.Join(t.TempDir(), "data"), flag, port)
+		require.Contains(t, []int{1, 2}, f.code)
+		oneLine(t, f, f.code, port)
+	}
+}
+
+func TestNoSpaceLeftIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
+		without(t, "mounting a small tmpfs needs root: "+err.Error())
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{
+		"model": map[string]any{"hidden_size": 192, "encoder_layer": 4, "decoder_layer": 4},
+	}))
+	oneLine(t, distilvit(t, "run", "-f", config, "--id", "full", "--data", filepath.Join(dir, "data")), 1, "space")
+}
+
+func TestWrongS3SecretIsSaid(t *testing.T) {
+	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
+	env := cleanEnv("TEMPORAL_ADDRESS="+addresses.Temporal, "S3_ENDPOINT="+addresses.S3, "S3_ACCESS_KEY=distilvit", "S3_SECRET_KEY=wrong-secret")
+	oneLine(t, runCommand(t, env, program, "list"), 1, addresses.S3)
+	oneLine(t, runCommand(t, env, program, "worker"), 1, addresses.S3)
+}
+
+func TestNoTemporalServerIsSaid(t *testing.T) {
+	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
+	nobody := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	env := cleanEnv("TEMPORAL_ADDRESS="+addresses.Temporal, "S3_ENDPOINT="+nobody, "S3_ACCESS_KEY=a", "S3_SECRET_KEY=b")
+	oneLine(t, runCommand(t, env, program, "list"), 1, nobody)
+}
+
+func TestSecondStackOnADirectoryIsRefused(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	up(t, data)
+	oneLine(t, distilvit(t, "up", "--data", data), 2, data)
+}
