@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
 	"distilvit/model/trainer"
@@ -14,9 +15,9 @@ import (
 	"distilvit/storage"
 )
 
-// interrupted is the type of the benign errors that end an attempt without
-// anything being wrong: Temporal starts another.
-const interrupted = "Interrupted"
+// paused is the type of the error of an attempt that a person paused or reset:
+// Temporal starts another in its time.
+const paused = "Paused"
 
 // typed is an error that knows its type already.
 type typed struct {
@@ -80,7 +81,11 @@ func applicationError(ctx context.Context, err error) error {
 		if errors.As(cause, &canceled) {
 			return canceled
 		}
-		return temporal.NewApplicationErrorWithOptions(cause.Error(), interrupted, temporal.ApplicationErrorOptions{
+		kind := pipeline.Interrupted
+		if errors.Is(cause, activity.ErrActivityPaused) || errors.Is(cause, activity.ErrActivityReset) {
+			kind = paused
+		}
+		return temporal.NewApplicationErrorWithOptions(cause.Error(), kind, temporal.ApplicationErrorOptions{
 			Category: temporal.ApplicationErrorCategoryBenign, Cause: err,
 		})
 	}

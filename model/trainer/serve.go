@@ -140,6 +140,8 @@ func (s *server) open(a OpenArgs) (err error) {
 func (s *server) initial() error {
 	var w model.Weights
 	var err error
+	c := s.args.Train
+	c.Normalization = model.Normalization{Mean: s.pixels.Mean, Std: s.pixels.Std}
 	if _, statErr := os.Stat(filepath.Join(s.args.ModelDir, "model.safetensors")); statErr == nil {
 		s.phase(PhaseLoad, "reading weights")
 		if w, err = model.ReadWeights(s.args.ModelDir, s.config); err != nil {
@@ -152,7 +154,7 @@ func (s *server) initial() error {
 	if s.trainer != nil {
 		s.trainer.Close()
 	}
-	if s.trainer, err = train.New(s.backend, s.config, w, s.args.Train); err != nil {
+	if s.trainer, err = train.New(s.backend, s.config, w, c); err != nil {
 		return fmt.Errorf("make trainer: %w", err)
 	}
 	s.state, s.branch, s.records = train.State{Fingerprint: s.fingerprint()}, 0, nil

@@ -105,13 +105,6 @@ func writeExport(a ExportArgs, c *model.Config, w model.Weights, phase func(stri
 		files = append(files, name)
 	}
 	for i, name := range files {
-		if filepath.IsAbs(name) {
-			rel, err := filepath.Rel(a.OutDir, name)
-			if err != nil {
-				return nil, err
-			}
-			name = rel
-		}
 		files[i] = filepath.ToSlash(name)
 	}
 	slices.Sort(files)
