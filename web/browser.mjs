@@ -6,6 +6,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 
@@ -23,7 +24,7 @@ if (!values.model || positionals.length === 0) {
   process.exit(2);
 }
 
-const modules = new URL('node_modules/', import.meta.url).pathname;
+const modules = fileURLToPath(new URL('node_modules/', import.meta.url));
 const library = {
   3: { script: join(modules, 'tjs3/dist'), wasm: join(modules, 'tjs3/dist') },
   4: { script: join(modules, '@huggingface/transformers/dist'), wasm: join(modules, 'onnxruntime-web/dist') },

@@ -3,7 +3,6 @@ package onnx
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 
 	"distilvit/model"
@@ -66,7 +65,7 @@ func (b *builder) output(x, name string, shape ...any) {
 }
 
 // tensor adds an initializer unless one of that name is there.
-func (b *builder) tensor(name string, elem elemType, shape []int64, write func(io.Writer) error) string {
+func (b *builder) tensor(name string, elem elemType, shape []int64, write func(*sink) error) string {
 	if _, ok := b.constants[name]; !ok {
 		b.constants[name] = name
 		b.graph.tensors = append(b.graph.tensors, &tensor{name, elem, shape, write})
@@ -76,7 +75,7 @@ func (b *builder) tensor(name string, elem elemType, shape []int64, write func(i
 
 // constant adds a small tensor whose name says its value.
 func (b *builder) constant(name string, elem elemType, shape []int64, raw []byte) string {
-	return b.tensor(name, elem, shape, func(w io.Writer) error { _, err := w.Write(raw); return err })
+	return b.tensor(name, elem, shape, func(s *sink) error { return s.write(raw) })
 }
 
 // ints is an int64 vector.
@@ -104,7 +103,7 @@ func (b *builder) floats(name string, v []float32, shape ...int64) string {
 	if len(shape) == 0 {
 		shape = []int64{int64(len(v))}
 	}
-	return b.tensor(name, elemFloat32, shape, func(w io.Writer) error { return writeFloats(w, v) })
+	return b.tensor(name, elemFloat32, shape, func(s *sink) error { return s.float32s(v) })
 }
 
 // weight is a weight stored as float32 whatever the dtype: biases, normalisations, the picture's positions.

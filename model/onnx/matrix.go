@@ -1,11 +1,5 @@
 package onnx
 
-import (
-	"encoding/binary"
-	"io"
-	"math"
-)
-
 // matrix is the W [in, out] of y = x·W, read from the weights as they are stored: as it is (GPT-2's Conv1D), or transposed
 // (a Linear's [out, in], an embedding table's [vocabulary, width], a patch projection's [width, channels·p·p]).
 type matrix struct {
@@ -18,31 +12,35 @@ type matrix struct {
 // blockBytes bounds the float32 rows that are held at once while a matrix is written.
 const blockBytes = 8 << 20
 
-// eachBlock calls f with the matrix's rows in order, several at a time; first is the number of the first one. The slice is reused.
-func (m matrix) eachBlock(f func(first int, rows []float32) error) error {
+// eachBlock calls f with the matrix's rows in order, several at a time. The slice is the sink's or the weights' own.
+func (m matrix) eachBlock(s *sink, f func(rows []float32) error) error {
 	n := min(m.in, max(1, blockBytes/(4*m.out)))
-	var buffer []float32
-	if m.transposed {
-		buffer = make([]float32, n*m.out)
-	}
 	for first := 0; first < m.in; first += n {
 		last := min(first+n, m.in)
-		rows := buffer
+		rows := m.data[first*m.out : last*m.out]
 		if m.transposed {
-			rows = buffer[:(last-first)*m.out]
-			for o := range m.out {
-				for i, v := range m.data[o*m.in+first : o*m.in+last] {
-					rows[i*m.out+o] = v
-				}
-			}
-		} else {
-			rows = m.data[first*m.out : last*m.out]
+			rows = m.turned(s, first, last)
 		}
-		if err := f(first, rows); err != nil {
+		if err := f(rows); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// turned is rows first to last of a transposed matrix.
+func (m matrix) turned(s *sink, first, last int) []float32 {
+	n := (last - first) * m.out
+	if cap(s.floats) < n {
+		s.floats = make([]float32, n)
+	}
+	rows := s.floats[:n]
+	for o := range m.out {
+		for i, v := range m.data[o*m.in+first : o*m.in+last] {
+			rows[i*m.out+o] = v
+		}
+	}
+	return rows
 }
 
 // columnMax is the largest magnitude of each column [out].
@@ -62,21 +60,4 @@ func (m matrix) columnMax() []float32 {
 		}
 	}
 	return highest
-}
-
-// writeFloats writes v as little-endian float32.
-func writeFloats(w io.Writer, v []float32) error {
-	buffer := make([]byte, 0, 4*min(len(v), 1<<16))
-	for len(v) > 0 {
-		n := min(len(v), 1<<16)
-		buffer = buffer[:0]
-		for _, x := range v[:n] {
-			buffer = binary.LittleEndian.AppendUint32(buffer, math.Float32bits(x))
-		}
-		if _, err := w.Write(buffer); err != nil {
-			return err
-		}
-		v = v[n:]
-	}
-	return nil
 }

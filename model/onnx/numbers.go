@@ -2,7 +2,6 @@ package onnx
 
 import (
 	"fmt"
-	"io"
 	"math"
 )
 
@@ -19,9 +18,7 @@ var dtypes = map[string]struct {
 type float32Numbers struct{}
 
 func (float32Numbers) store(b *builder, w matrix) string {
-	return b.tensor(w.name, elemFloat32, []int64{int64(w.in), int64(w.out)}, func(out io.Writer) error {
-		return w.eachBlock(func(_ int, rows []float32) error { return writeFloats(out, rows) })
-	})
+	return b.tensor(w.name, elemFloat32, []int64{int64(w.in), int64(w.out)}, func(s *sink) error { return w.eachBlock(s, s.float32s) })
 }
 
 func (n float32Numbers) matmul(b *builder, x string, w matrix) string {
@@ -62,17 +59,15 @@ func (uint8Numbers) store(b *builder, w matrix) (quantized, scales string) {
 			scale[i] = 1
 		}
 	}
-	b.tensor(quantized, elemUint8, []int64{int64(w.in), int64(w.out)}, func(out io.Writer) error {
-		codes := make([]byte, 0, min(w.in*w.out, blockBytes/4))
-		return w.eachBlock(func(_ int, rows []float32) error {
-			codes = codes[:0]
+	b.tensor(quantized, elemUint8, []int64{int64(w.in), int64(w.out)}, func(s *sink) error {
+		return w.eachBlock(s, func(rows []float32) error {
+			s.bytes = s.bytes[:0]
 			for start := 0; start < len(rows); start += w.out {
 				for i, v := range rows[start : start+w.out] {
-					codes = append(codes, quantize(v, scale[i]))
+					s.bytes = append(s.bytes, quantize(v, scale[i]))
 				}
 			}
-			_, err := out.Write(codes)
-			return err
+			return s.write(s.bytes)
 		})
 	})
 	return quantized, b.floats(scales, scale)

@@ -37,7 +37,7 @@ type tensor struct {
 	name  string
 	elem  elemType
 	shape []int64 // empty: a scalar
-	write func(io.Writer) error
+	write func(*sink) error
 }
 
 // bytes is the size of the raw data.
@@ -204,6 +204,9 @@ func (g *graph) writeTo(w io.Writer) error {
 		total += int64(len(heads[i])) + t.bytes()
 	}
 
+	if total >= math.MaxInt32 {
+		return fmt.Errorf("%d bytes: an ONNX file holds at most 2 GiB", total)
+	}
 	model := appendInt(nil, 1, irVersion)
 	model = appendString(model, 2, producer)
 	model = appendBytes(model, 8, appendInt(nil, 2, opset))
@@ -211,29 +214,51 @@ func (g *graph) writeTo(w io.Writer) error {
 	if _, err := w.Write(append(model, before...)); err != nil {
 		return err
 	}
+	data := &sink{w: w}
 	for i, t := range g.tensors {
 		if _, err := w.Write(heads[i]); err != nil {
 			return err
 		}
-		counted := &countingWriter{w: w}
-		if err := t.write(counted); err != nil {
+		data.written = 0
+		if err := t.write(data); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		if counted.n != t.bytes() {
-			return fmt.Errorf("%s: %d bytes written, %d announced", t.name, counted.n, t.bytes())
+		if data.written != t.bytes() {
+			return fmt.Errorf("%s: %d bytes written, %d announced", t.name, data.written, t.bytes())
 		}
 	}
 	_, err := w.Write(after)
 	return err
 }
 
-type countingWriter struct {
-	w io.Writer
-	n int64
+// sink is where tensors write themselves. Its buffers serve one after the other, so that a gigabyte of weights leaves no gigabyte of
+// garbage.
+type sink struct {
+	w       io.Writer
+	written int64 // bytes of the present tensor
+	floats  []float32
+	bytes   []byte
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+func (s *sink) write(p []byte) error {
+	n, err := s.w.Write(p)
+	s.written += int64(n)
+	return err
+}
+
+// float32s writes v as little-endian float32.
+func (s *sink) float32s(v []float32) error {
+	const chunk = 1 << 16
+	for len(v) > 0 {
+		n := min(len(v), chunk)
+		s.bytes = s.bytes[:0]
+		for _, x := range v[:n] {
+			s.bytes = binary.LittleEndian.AppendUint32(s.bytes, math.Float32bits(x))
+		}
+		if err := s.write(s.bytes); err != nil {
+			return err
+		}
+		v = v[n:]
+	}
+	return nil
 }

@@ -27,7 +27,7 @@ func graphFile(stem, dtype string) string {
 }
 
 // Write writes the encoder and the decoder of a model into DIR/onnx and returns their names within dir. Same weights, same bytes;
-// a file is complete or absent. Weights are converted as they are written: beyond them it needs about 16 MiB.
+// a file is complete or absent. Weights are converted as they are written: beside them it takes a few tens of MiB.
 func Write(dir string, c *model.Config, w model.Weights, dtype string) ([]string, error) {
 	if err := checkDtype(dtype); err != nil {
 		return nil, err
