@@ -1,12 +1,19 @@
 package dataset
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
+	"image"
+	"image/jpeg"
+	"image/png"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -117,4 +124,164 @@ func TestJPEGIsNearPillows(t *testing.T) {
 			t.Errorf("%s: mean difference %.4f, largest %d", name, mean, most)
 		}
 	}
+}
+
+func TestPicturesThatAreNoneAreErrors(t *testing.T) {
+	p := NewProcessor(16)
+	for want, raw := range map[string][]byte{
+		"the file is empty":      nil,
+		"not JPEG, PNG":          []byte("this is a text file, not a picture"),
+		"JPEG picture":           readFile(t, "sub0_64x48.jpg")[:700],
+		"PNG picture":            readFile(t, "rgb.png")[:300],
+		"GIF picture":            readFile(t, "first.gif")[:200],
+		"WebP picture":           readFile(t, "lossy_45x33.webp")[:100],
+		"BMP picture":            readFile(t, "rgb.bmp")[:100],
+		"TIFF picture":           readFile(t, "rgb.tiff")[:100],
+		"decompression bomb":     bomb(t),
+		"60000x60000 pixels are": append([]byte("GIF89a\x60\xea\x60\xea\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00"), 2, 2, 0x44, 1, 0),
+	} {
+		_, _, err := p.Pixels(raw)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// bomb is a PNG that says it has 20000x20000 pixels.
+func bomb(t *testing.T) []byte {
+	b := bytes.Clone(readFile(t, "rgb.png"))
+	binary.BigEndian.PutUint32(b[16:], 20000)
+	binary.BigEndian.PutUint32(b[20:], 20000)
+	binary.BigEndian.PutUint32(b[29:], crc32.ChecksumIEEE(b[12:29]))
+	return b
+}
+
+func TestProcessorFileKeepsAllValues(t *testing.T) {
+	p := Processor{Width: 20, Height: 30, Resample: Bicubic, Mean: [3]float32{0.485, 0.456, 0.406}, Std: [3]float32{0.229, 0.224, 0.225}, RescaleFactor: 1.0 / 255}
+	for _, want := range []Processor{p, NewProcessor(224)} {
+		dir := t.TempDir()
+		if err := want.WriteFile(dir); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadProcessor(dir)
+		if err != nil || got != want {
+			t.Errorf("%+v became %+v, %v", want, got, err)
+		}
+	}
+	dir := t.TempDir()
+	NewProcessor(224).WriteFile(dir)
+	b, _ := os.ReadFile(filepath.Join(dir, ProcessorFile))
+	for _, want := range []string{`"image_processor_type": "ViTImageProcessor"`, `"feature_extractor_type": "ViTFeatureExtractor"`, `"do_resize": true`, `"resample": 2`, `"height": 224`, `0.00392156862745098`} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %s in %s", want, b)
+		}
+	}
+}
+
+func TestProcessorFilesOfOldAndBrokenForms(t *testing.T) {
+	for _, c := range []struct {
+		json, err string
+		side      int
+	}{
+		{`{"size": 384, "image_mean": [0.5,0.5,0.5]}`, "", 384},
+		{`{"size": {"height": 96, "width": 96}}`, "", 96},
+		{`{}`, "", 224},
+		{`{"size": {"shortest_edge": 224}}`, "must have height and width", 0},
+		{`{"size": {"height": 1e9, "width": 3}}`, "must have height and width", 0},
+		{`{"size": 100000}`, "size is 100000x100000", 0},
+		{`{"resample": 1}`, "resample is 1", 0},
+		{`{"image_mean": [0.5]}`, "image_mean has 1 values", 0},
+		{`{"image_std": [0.5, 0, 1]}`, "image_std", 0},
+		{`{"do_resize": false}`, "do_resize is false", 0},
+		{`{"do_center_crop": true}`, "do_center_crop", 0},
+		{`{"size"`, "broken JSON", 0},
+	} {
+		p, err := ParseProcessor([]byte(c.json))
+		if c.err == "" && (err != nil || p.Width != c.side || p.Height != c.side) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%s: %+v, %v", c.json, p, err)
+		}
+	}
+	if p, err := ParseProcessor([]byte(`{"do_normalize": false, "do_rescale": false}`)); err != nil || p.Mean != [3]float32{} || p.Std != [3]float32{1, 1, 1} || p.RescaleFactor != 1 {
+		t.Errorf("without normalising: %+v, %v", p, err)
+	}
+	if _, err := ReadProcessor(t.TempDir()); err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func FuzzPixels(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		if b, err := os.ReadFile(name); err == nil && len(b) < 6000 && !strings.HasSuffix(name, ".rgb") && !strings.HasSuffix(name, ".py") {
+			f.Add(b)
+		}
+	}
+	p := NewProcessor(9)
+	p.ExifOrientation = true
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, format := range formats { // keep the fuzzer fast: no huge pictures
+			if format.is(raw) {
+				if size, err := sizeOf(format.size, raw); err != nil || size.Width > 2000 || size.Height > 2000 {
+					return
+				}
+			}
+		}
+		rgb, _, err := p.Pixels(raw)
+		if err == nil && len(rgb) != 3*9*9 {
+			t.Fatalf("%d bytes", len(rgb))
+		}
+	})
+}
+
+// sizeOf asks a decoder for the size, which may panic.
+func sizeOf(f func([]byte) (image.Config, error), raw []byte) (c image.Config, err error) {
+	err = guard(func() error { c, err = f(raw); return err })
+	return c, err
+}
+
+func BenchmarkPixels(b *testing.B) {
+	for _, name := range []string{"sub2_64x48.jpg", "rgb_large.png", "lossy_45x33.webp"} {
+		raw := readFile(b, name)
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := NewProcessor(64).Pixels(raw); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	photo := photoJPEG(b)
+	b.Run("photo640x480to224", func(b *testing.B) {
+		b.SetBytes(640 * 480 * 3)
+		for b.Loop() {
+			if _, _, err := NewProcessor(224).Pixels(photo); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// photoJPEG is a 640x480 JPEG with some detail.
+func photoJPEG(b *testing.B) []byte {
+	im, err := png.Decode(bytes.NewReader(readFile(b, "rgb_large.png")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	large, err := rgbFrom(im)
+	if err != nil {
+		b.Fatal(err)
+	}
+	large = large.resize(640, 480, Bicubic)
+	out := image.NewRGBA(image.Rect(0, 0, 640, 480))
+	for i := range 640 * 480 {
+		copy(out.Pix[4*i:], large.pix[3*i:3*i+3])
+	}
+	var buf bytes.Buffer
+	if err := jpeg.Encode(&buf, out, &jpeg.Options{Quality: 90}); err != nil {
+		b.Fatal(err)
+	}
+	return buf.Bytes()
 }
