@@ -73,15 +73,9 @@ func TestLoadRefusesHugeFiles(t *testing.T) {
 // FuzzLoad gives tokenizer.json any bytes: an error or a tokenizer that can be
 // used, never a panic.
 func FuzzLoad(f *testing.F) {
-	for _, name := range []string{"hf", "odd", "trained"} {
-		data, err := os.ReadFile(filepath.Join("testdata", name, "tokenizer.json"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
 	f.Add([]byte(`{"added_tokens":[{"id":3,"content":"<|endoftext|>","lstrip":true}],"pre_tokenizer":{"type":"ByteLevel"},"model":{"vocab":{"a":0,"b":1,"ab":2},"merges":["a b",["a","b"]]}}`))
 	f.Add([]byte(`{"pre_tokenizer":{"type":"Sequence","pretokenizers":[null]},"normalizer":{},"model":{"merges":[{}],"vocab":{"<|endoftext|>":9}}}`))
+	f.Add([]byte(`{"version":"1.0","added_tokens":[{"id":0,"content":"<|endoftext|>","single_word":true,"special":true}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":true,"use_regex":true},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","dropout":null,"unk_token":"<unk>","fuse_unk":true,"ignore_merges":true,"vocab":{"<unk>":1,"Ġ":2,"d":3,"o":4,"do":5,"Ġdo":6},"merges":[["d","o"],["Ġ","do"]]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := parseTokenizerJSON(data)
 		if err != nil {
