@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/operatorservice/v1"
-	"go.temporal.io/api/serviceerror"
 
+	"distilvit/internal/backend"
 	"distilvit/internal/devstack"
 	"distilvit/pipeline"
 	"distilvit/worker"
@@ -73,11 +69,6 @@ func (a *app) worker(ctx context.Context, o workerOptions) error {
 		return err
 	}
 	defer s.close()
-	if s.external {
-		if err := registerSearchAttributes(ctx, s); err != nil {
-			return err
-		}
-	}
 	workers := startWorkers(s, o)
 	fmt.Fprintf(a.stderr, "worker of %s on %s, %d device(s); Ctrl-C ends it\n", strings.Join(o.queues, " and "), s.temporal, o.devices)
 	failed := make(chan error, 1)
@@ -106,31 +97,6 @@ func (a *app) someStack() error {
 	return nil
 }
 
-// registerSearchAttributes makes the server know the search attributes every run
-// sets; it refuses a workflow's step that sets others.
-func registerSearchAttributes(ctx context.Context, s *site) error {
-	operator := s.client.OperatorService()
-	known, err := operator.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: s.namespace})
-	if err != nil {
-		return fmt.Errorf("list search attributes of %s: %w", s.temporal, err)
-	}
-	missing := map[string]enums.IndexedValueType{}
-	for _, name := range []string{pipeline.SearchModel, pipeline.SearchStage} {
-		if _, ok := known.CustomAttributes[name]; !ok {
-			missing[name] = enums.INDEXED_VALUE_TYPE_KEYWORD
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	_, err = operator.AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: s.namespace, SearchAttributes: missing})
-	var exists *serviceerror.AlreadyExists // another worker was faster
-	if err != nil && !errors.As(err, &exists) {
-		return fmt.Errorf("register search attributes %s at %s: %w", strings.Join(sortedKeys(missing), " and "), s.temporal, err)
-	}
-	return nil
-}
-
 // workers are this process's workers, running until stopped.
 type workers struct {
 	cancel context.CancelFunc
@@ -140,9 +106,6 @@ type workers struct {
 
 // startWorkers takes up work from the site's queues.
 func startWorkers(s *site, o workerOptions) *workers {
-	if o.queues == nil {
-		o.queues = []string{pipeline.TaskQueue, pipeline.DeviceQueue}
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &workers{cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -153,23 +116,18 @@ func startWorkers(s *site, o workerOptions) *workers {
 }
 
 func runWorkers(ctx context.Context, s *site, o workerOptions) error {
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	cache, err := backendCache()
 	if err != nil {
 		return err
 	}
 	return worker.Run(ctx, worker.Options{
-		Client:       s.client,
-		Store:        s.store,
-		Dir:          filepath.Join(s.data, "work"),
-		Queues:       slices.Clone(o.queues),
-		Devices:      o.devices,
-		Exe:          exe,
-		BackendCache: cache,
-		Logger:       s.log,
+		Client:    s.client,
+		Namespace: s.namespace,
+		Store:     s.store,
+		Dir:       filepath.Join(s.data, "work"),
+		Queues:    o.queues,
+		Devices:   o.devices,
+		Backend:   backend.Options{CacheDir: cache},
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
@@ -117,6 +118,15 @@ func listRuns(ctx context.Context, c client.Client) ([]*runInfo, error) {
 			return runs, nil
 		}
 	}
+}
+
+// attributeText is a keyword search attribute; empty when it is not set.
+func attributeText(payload *common.Payload) string {
+	var text string
+	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &text) != nil {
+		return ""
+	}
+	return text
 }
 
 // startRun starts the workflow unless it is open; a run that failed goes on from
