@@ -178,11 +178,10 @@ func (p *published) bySession(library string, pixels []uint8, tokens *tokenizer.
 		return nil, err
 	}
 	defer session.Close()
-	half := [3]float32{.5, .5, .5}
 	size := len(pixels) / pictures
 	var lines []line
 	for i, name := range p.images {
-		ids, err := session.Generate(onnx.PixelValues(pixels[i*size:(i+1)*size], half, half), maxLength)
+		ids, err := session.Generate(onnx.PixelValues(pixels[i*size:(i+1)*size], model.HalfNormalization), maxLength)
 		if err != nil {
 			return nil, err
 		}

@@ -118,5 +118,3 @@ func open(t *testing.T, dir, dtype string) *Session {
 	t.Cleanup(func() { s.Close() })
 	return s
 }
-
-var half = [3]float32{.5, .5, .5}

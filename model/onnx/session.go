@@ -123,7 +123,7 @@ func (s *Session) Generate(pixelValues []float32, maxLength int) ([]int32, error
 	}
 	defer d.close()
 	var ids []int32
-	next := int32(s.config.DecoderStartTokenID)
+	next := s.StartTokenID()
 	for len(ids) < maxLength-1 {
 		logits, err := d.step(next)
 		if err != nil {
@@ -138,8 +138,11 @@ func (s *Session) Generate(pixelValues []float32, maxLength int) ([]int32, error
 	return ids, nil
 }
 
-// Logits is what the decoder gives for each of ids (without start token) when those before it are fed, through the caches as in
-// Generate: float32 [len(ids), vocabulary].
+// StartTokenID is the first of a decoder's input ids.
+func (s *Session) StartTokenID() int32 { return int32(s.config.DecoderStartTokenID) }
+
+// Logits runs one picture with the decoder's input ids, the start token first, one by one through the caches as Generate does, and
+// returns the logits at every position: float32 [len(ids)·vocabulary].
 func (s *Session) Logits(pixelValues []float32, ids []int32) ([]float32, error) {
 	d, err := s.begin(pixelValues)
 	if err != nil {
@@ -147,14 +150,12 @@ func (s *Session) Logits(pixelValues []float32, ids []int32) ([]float32, error) 
 	}
 	defer d.close()
 	all := make([]float32, 0, len(ids)*s.config.Decoder.VocabSize)
-	next := int32(s.config.DecoderStartTokenID)
 	for _, id := range ids {
-		logits, err := d.step(next)
+		logits, err := d.step(id)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, logits...)
-		next = id
 	}
 	return all, nil
 }

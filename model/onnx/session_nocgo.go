@@ -14,5 +14,6 @@ var errNoCgo = errors.New("this program was built without cgo: ONNX files cannot
 
 func Open(libraryPath, dir, dtype string) (*Session, error)                     { return nil, errNoCgo }
 func (*Session) Close() error                                                   { return errNoCgo }
+func (*Session) StartTokenID() int32                                            { return 0 }
 func (*Session) Generate(pixelValues []float32, maxLength int) ([]int32, error) { return nil, errNoCgo }
 func (*Session) Logits(pixelValues []float32, ids []int32) ([]float32, error)   { return nil, errNoCgo }

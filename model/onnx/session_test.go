@@ -29,7 +29,7 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 			captions := map[string]bool{}
 			for n := range 4 {
 				pixels := picture(n, c.Encoder.ImageSize)
-				values := PixelValues(pixels, half, half)
+				values := PixelValues(pixels, model.HalfNormalization)
 				want, err := reference.Generate(pixels, 1, model.GenerateOptions{MaxLength: testMaxLength, NumBeams: 1})
 				if err != nil {
 					t.Fatal(err)
@@ -42,11 +42,12 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 					t.Errorf("picture %d: ids %v, the model's %v", n, got, want[0])
 				}
 				captions[string(encode(got))] = true
-				wantLogits, err := reference.Logits(pixels, want[0])
+				inputs := append([]int32{session.StartTokenID()}, want[0][:len(want[0])-1]...)
+				wantLogits, err := reference.Logits(pixels, inputs)
 				if err != nil {
 					t.Fatal(err)
 				}
-				gotLogits, err := session.Logits(values, want[0])
+				gotLogits, err := session.Logits(values, inputs)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -69,7 +70,7 @@ func TestQuantizedExportIsClose(t *testing.T) {
 	var dot, a, b float64
 	for n := range 4 {
 		pixels := picture(n, c.Encoder.ImageSize)
-		values := PixelValues(pixels, half, half)
+		values := PixelValues(pixels, model.HalfNormalization)
 		ids := []int32{5, 17, 255, 0, 299, 64, 128, 3}
 		want, err := reference.Logits(pixels, ids)
 		if err != nil {
@@ -100,7 +101,7 @@ func TestQuantizedExportIsClose(t *testing.T) {
 func TestGenerateStopsAtEndTokenAndAtMaxLength(t *testing.T) {
 	c := testConfig(32, 32)
 	w := lively(c, 7)
-	values := PixelValues(picture(0, 32), half, half)
+	values := PixelValues(picture(0, 32), model.HalfNormalization)
 	ids, err := open(t, export(t, c, w, "fp32"), "fp32").Generate(values, 6)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		"encoder_model.onnx":    func() (*Session, error) { return Open(lib, dir, "fp32") },
 		`unknown dtype "q3"`:    func() (*Session, error) { return Open(lib, dir, "q3") },
 		"no such file":          func() (*Session, error) { return Open("/no/libonnxruntime.so", dir, "q8") },
-		"/no/such/model/config": func() (*Session, error) { return Open(lib, "/no/such/model", "q8") },
+		"/no/such/model has no": func() (*Session, error) { return Open(lib, "/no/such/model", "q8") },
 	} {
 		s, err := open()
 		if err == nil {

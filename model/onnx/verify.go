@@ -30,7 +30,7 @@ type Example struct {
 // VerifyOptions say how captions are made and what an export may differ by.
 type VerifyOptions struct {
 	MaxLength     int        // tokens of a caption with the start token
-	Mean, Std     [3]float32 // of the image processor; zero: 0.5 each
+	Mean, Std     [3]float32 // of the image processor; both zero: 0.5
 	MaxLogitsDiff float64    // fp32: of any logit on the model's own captions; zero: 1e-3
 	MaxRougeDrop  float64    // other dtypes: rougeL points (of 100) below the model's; zero: 0.5
 }
@@ -79,12 +79,6 @@ func Verify(ctx context.Context, libraryPath, dir, dtype string, ref Reference, 
 const verifyBatch = 32
 
 func (o VerifyOptions) withDefaults() VerifyOptions {
-	if o.Mean == [3]float32{} {
-		o.Mean = [3]float32{.5, .5, .5}
-	}
-	if o.Std == [3]float32{} {
-		o.Std = [3]float32{.5, .5, .5}
-	}
 	if o.MaxLogitsDiff == 0 {
 		o.MaxLogitsDiff = 1e-3
 	}
@@ -161,7 +155,7 @@ func (v *verification) compare() error {
 }
 
 func (v *verification) compareOne(e Example, want []int32) error {
-	values := PixelValues(e.Pixels, v.options.Mean, v.options.Std)
+	values := PixelValues(e.Pixels, model.Normalization{Mean: v.options.Mean, Std: v.options.Std})
 	got, err := v.session.Generate(values, v.options.MaxLength)
 	if err != nil {
 		return err
@@ -186,7 +180,8 @@ func (v *verification) compareOne(e Example, want []int32) error {
 }
 
 // logitsDifference is the largest difference of any logit when both are fed the model's own caption.
-func (v *verification) logitsDifference(pixels []uint8, values []float32, ids []int32) (float64, error) {
+func (v *verification) logitsDifference(pixels []uint8, values []float32, caption []int32) (float64, error) {
+	ids := append([]int32{v.session.StartTokenID()}, caption[:len(caption)-1]...)
 	want, err := v.ref.Logits(pixels, ids)
 	if err != nil {
 		return 0, fmt.Errorf("logits of the model: %w", err)
@@ -230,19 +225,14 @@ func (v *verification) finish() (Check, error) {
 }
 
 // PixelValues are a picture's pixels, uint8 [H, W, 3], as Hugging Face's image processor gives them to the encoder: float32
-// [3, H, W], x/255 rounded to float32, then minus the mean and divided by the deviation in float32.
-func PixelValues(pixels []uint8, mean, std [3]float32) []float32 {
-	var table [3][256]float32
-	for c := range table {
-		for x := range table[c] {
-			table[c][x] = (float32(float64(x)*(1.0/255)) - mean[c]) / std[c]
-		}
-	}
+// [3, H, W].
+func PixelValues(pixels []uint8, n model.Normalization) []float32 {
+	table := n.Or(model.HalfNormalization).Table()
 	plane := len(pixels) / 3
 	values := make([]float32, len(pixels))
 	for i := range plane {
 		for c := range 3 {
-			values[c*plane+i] = table[c][pixels[3*i+c]]
+			values[c*plane+i] = table[256*c+int(pixels[3*i+c])]
 		}
 	}
 	return values

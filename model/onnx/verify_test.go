@@ -140,8 +140,9 @@ func TestVerifyNeedsPicturesAndStopsWhenAsked(t *testing.T) {
 
 // Pixel values are those of Hugging Face's processor: x·(1/255) in float64, the rest in float32.
 func TestPixelValuesAreHuggingFaces(t *testing.T) {
-	mean, std := [3]float32{0.48145466, 0.4578275, 0.40821073}, [3]float32{0.26862954, 0.26130258, 0.27577711}
-	got := PixelValues([]uint8{0, 128, 255, 7, 8, 9}, mean, std)
+	got := PixelValues([]uint8{0, 128, 255, 7, 8, 9}, model.Normalization{
+		Mean: [3]float32{0.48145466, 0.4578275, 0.40821073}, Std: [3]float32{0.26862954, 0.26130258, 0.27577711},
+	})
 	// transformers 4.57.1, ViTImageProcessor(do_resize=False, image_mean=…, image_std=…), dtype float32
 	want := []float32{-1.7922626, -1.6900735, 0.16889732, -1.6320349, 2.145897, -1.3522393}
 	for i := range want {

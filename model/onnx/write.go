@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -57,23 +58,19 @@ func Write(dir string, c *model.Config, w model.Weights, dtype string) ([]string
 	return names, nil
 }
 
-// checkWeights makes sure that every tensor of the model is there in its shape, finite: a graph with a NaN would only be found out
-// by its captions.
+// checkWeights makes sure that every tensor of the model is there in its shape, and finite: a graph with a NaN would only be found
+// out by its captions.
 func checkWeights(c *model.Config, w model.Weights) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	for name, shape := range c.Shapes() {
-		t := w[name]
-		if t == nil {
-			return fmt.Errorf("weight %s is missing", name)
-		}
-		if !slices.Equal(t.Shape, shape) {
-			return fmt.Errorf("weight %s has the shape %v, the config says %v", name, t.Shape, shape)
-		}
-		for i, v := range t.Data {
+	if err := w.Check(c); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(w)) {
+		for i, v := range w[name].Data {
 			if x := float64(v); math.IsNaN(x) || math.IsInf(x, 0) {
-				return fmt.Errorf("weight %s: element %d is %v", name, i, v)
+				return fmt.Errorf("tensor %s: element %d is %v", name, i, v)
 			}
 		}
 	}

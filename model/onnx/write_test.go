@@ -56,8 +56,8 @@ func TestWriteRefusesDamagedWeightsAndLeavesNothing(t *testing.T) {
 	c := testConfig(32, 32)
 	const name = "decoder.transformer.h.1.mlp.c_fc.weight"
 	for want, damage := range map[string]func(model.Weights){
-		name + " is missing":                     func(w model.Weights) { delete(w, name) },
-		name + " has the shape [3 4]":            func(w model.Weights) { w[name] = &model.Tensor{Shape: []int{3, 4}, Data: make([]float32, 12)} },
+		"1 tensors missing: " + name:             func(w model.Weights) { delete(w, name) },
+		name + " is [3 4] instead of [32 128]":   func(w model.Weights) { w[name] = &model.Tensor{Shape: []int{3, 4}, Data: make([]float32, 12)} },
 		name + ": element 5 is NaN":              func(w model.Weights) { w[name].Data[5] = float32(math.NaN()) },
 		"encoder.layernorm.bias: element 0 is +": func(w model.Weights) { w["encoder.layernorm.bias"].Data[0] = float32(math.Inf(1)) },
 	} {
