@@ -1,5 +1,10 @@
 package model
 
+import (
+	"errors"
+	"fmt"
+)
+
 // ViTConfig is the encoder: Hugging Face's ViTConfig.
 type ViTConfig struct {
 	HiddenSize        int     `json:"hidden_size"`
@@ -39,4 +44,138 @@ type Config struct {
 	EOSTokenID          int
 	PadTokenID          int
 	TieWordEmbeddings   bool // always true: logits are computed with wte
+}
+
+// SetSpecialToken makes one id start, begin, end and pad captions, as GPT-2's
+// <|endoftext|> does.
+func (c *Config) SetSpecialToken(id int) {
+	c.DecoderStartTokenID, c.BOSTokenID, c.EOSTokenID, c.PadTokenID = id, id, id, id
+}
+
+// Tokens is the number of vectors the encoder makes of a picture: one a patch and the class token.
+func (c *ViTConfig) Tokens() int {
+	side := c.ImageSize / c.PatchSize
+	return side*side + 1
+}
+
+// Inner is the width of the decoder's MLPs.
+func (c *GPT2Config) Inner() int {
+	if c.NInner == 0 {
+		return 4 * c.NEmbd
+	}
+	return c.NInner
+}
+
+// Preset returns the sizes a name stands for. tiny trains within minutes on
+// two cores; base is ViT-base/16-224 with DistilGPT2. The vocabulary of tiny and
+// small is the tokenizer's: set VocabSize and the special token.
+func Preset(name string) (Config, bool) {
+	switch name {
+	case "tiny":
+		return preset(64, 8, 128, 3, 3, 4, 0, 64), true
+	case "small":
+		return preset(128, 16, 256, 6, 4, 8, 0, 128), true
+	case "base":
+		c := preset(224, 16, 768, 12, 6, 12, 50257, 1024)
+		c.SetSpecialToken(50256)
+		return c, true
+	}
+	return Config{}, false
+}
+
+func preset(image, patch, hidden, encoderLayers, decoderLayers, heads, vocab, positions int) Config {
+	c := Config{TieWordEmbeddings: true}
+	c.Encoder = defaultViT()
+	c.Encoder.ImageSize, c.Encoder.PatchSize = image, patch
+	c.Encoder.HiddenSize, c.Encoder.IntermediateSize = hidden, 4*hidden
+	c.Encoder.NumHiddenLayers, c.Encoder.NumAttentionHeads = encoderLayers, heads
+	c.Decoder = defaultGPT2()
+	c.Decoder.NEmbd, c.Decoder.NLayer, c.Decoder.NHead = hidden, decoderLayers, heads
+	c.Decoder.VocabSize, c.Decoder.NPositions = vocab, positions
+	return c
+}
+
+// defaultViT are the values an absent key of Hugging Face's ViTConfig has.
+func defaultViT() ViTConfig {
+	return ViTConfig{
+		HiddenSize: 768, NumHiddenLayers: 12, NumAttentionHeads: 12, IntermediateSize: 3072,
+		ImageSize: 224, PatchSize: 16, NumChannels: 3, LayerNormEps: 1e-12, HiddenAct: "gelu", QKVBias: true,
+	}
+}
+
+// defaultGPT2 are the values an absent key of Hugging Face's GPT2Config has.
+func defaultGPT2() GPT2Config {
+	return GPT2Config{
+		VocabSize: 50257, NPositions: 1024, NEmbd: 768, NLayer: 12, NHead: 12, LayerNormEpsilon: 1e-5,
+		ActivationFunction: "gelu_new", EmbdPdrop: 0.1, AttnPdrop: 0.1, ResidPdrop: 0.1,
+	}
+}
+
+// maxSize bounds each size in a config, so that a damaged file cannot make the
+// program reserve absurd memory.
+const maxSize = 1 << 20
+
+// Validate reports every value that cannot work, with the value.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	size := func(name string, v int) bool {
+		ok := v >= 1 && v <= maxSize
+		check(ok, "%s is %d; must be from 1 to %d", name, v, maxSize)
+		return ok
+	}
+	e, d := &c.Encoder, &c.Decoder
+	hidden := size("encoder.hidden_size", e.HiddenSize)
+	if size("encoder.num_attention_heads", e.NumAttentionHeads) && hidden {
+		check(e.HiddenSize%e.NumAttentionHeads == 0, "encoder.num_attention_heads is %d; must divide hidden_size %d", e.NumAttentionHeads, e.HiddenSize)
+	}
+	size("encoder.num_hidden_layers", e.NumHiddenLayers)
+	size("encoder.intermediate_size", e.IntermediateSize)
+	image := size("encoder.image_size", e.ImageSize)
+	if size("encoder.patch_size", e.PatchSize) && image {
+		check(e.ImageSize%e.PatchSize == 0, "encoder.patch_size is %d; must divide image_size %d", e.PatchSize, e.ImageSize)
+	}
+	check(e.NumChannels == 3, "encoder.num_channels is %d; must be 3", e.NumChannels)
+	check(e.LayerNormEps > 0 && e.LayerNormEps < 1, "encoder.layer_norm_eps is %g; must be between 0 and 1", e.LayerNormEps)
+	check(e.HiddenAct == "gelu", "encoder.hidden_act is %q; must be gelu", e.HiddenAct)
+
+	width := size("decoder.n_embd", d.NEmbd)
+	if size("decoder.n_head", d.NHead) && width {
+		check(d.NEmbd%d.NHead == 0, "decoder.n_head is %d; must divide n_embd %d", d.NHead, d.NEmbd)
+	}
+	size("decoder.n_layer", d.NLayer)
+	size("decoder.n_positions", d.NPositions)
+	check(d.NInner >= 0 && d.NInner <= maxSize, "decoder.n_inner is %d; must be from 0 to %d", d.NInner, maxSize)
+	check(d.LayerNormEpsilon > 0 && d.LayerNormEpsilon < 1, "decoder.layer_norm_epsilon is %g; must be between 0 and 1", d.LayerNormEpsilon)
+	check(d.ActivationFunction == "gelu_new" || d.ActivationFunction == "gelu_pytorch_tanh", "decoder.activation_function is %q; must be gelu_new", d.ActivationFunction)
+	for name, p := range map[string]float64{"embd_pdrop": d.EmbdPdrop, "attn_pdrop": d.AttnPdrop, "resid_pdrop": d.ResidPdrop} {
+		check(p >= 0 && p < 1, "decoder.%s is %g; must be from 0 to below 1", name, p)
+	}
+	check(c.TieWordEmbeddings, "decoder.tie_word_embeddings is false; logits with weights of their own are not supported")
+	if size("decoder.vocab_size", d.VocabSize) {
+		ids := []struct {
+			name string
+			id   int
+		}{{"decoder_start_token_id", c.DecoderStartTokenID}, {"bos_token_id", c.BOSTokenID}, {"eos_token_id", c.EOSTokenID}, {"pad_token_id", c.PadTokenID}}
+		for _, t := range ids {
+			check(t.id >= 0 && t.id < d.VocabSize, "%s is %d; must be from 0 to below vocab_size %d", t.name, t.id, d.VocabSize)
+		}
+	}
+	return oneLine(errs)
+}
+
+// oneLine joins errors as one line.
+func oneLine(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	text := errs[0].Error()
+	for _, e := range errs[1:] {
+		text += "; " + e.Error()
+	}
+	return errors.New(text)
 }

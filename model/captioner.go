@@ -1,0 +1,297 @@
+package model
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"distilvit/internal/device"
+)
+
+// GenerateOptions say how captions are decoded.
+type GenerateOptions struct {
+	MaxLength int // tokens at most, start token included, as in Hugging Face; 0: 20
+	NumBeams  int // 0 or 1: greedy, the only way there is
+	BatchSize int // pictures decoded at once; 0: as many as there are, at most 32
+}
+
+// Captioner decodes captions greedily with cached keys and values. Its shapes
+// are fixed by batch size and maximal length, so that each is compiled once.
+// It is safe for concurrent use, one call at a time running.
+type Captioner struct {
+	be      compute.Backend
+	config  *Config
+	norm    Normalization
+	weights func() []*tensors.Tensor // in the order of Config.Names
+	owned   []*tensors.Tensor        // to be freed by Close
+
+	mu                  sync.Mutex
+	encode, step, teach *device.Program
+}
+
+// NewCaptioner uploads weights to the backend's device.
+func NewCaptioner(be compute.Backend, c *Config, w Weights) (*Captioner, error) {
+	list, err := Upload(be, c, w)
+	if err != nil {
+		return nil, err
+	}
+	g, err := NewSharedCaptioner(be, c, func() []*tensors.Tensor { return list })
+	if err != nil {
+		device.Free(list...)
+		return nil, err
+	}
+	g.owned = list
+	return g, nil
+}
+
+// NewSharedCaptioner uses weights that live on the device already, in the order
+// of Config.Names; they are asked for at every call.
+func NewSharedCaptioner(be compute.Backend, c *Config, weights func() []*tensors.Tensor) (*Captioner, error) {
+	g := &Captioner{be: be, config: c, norm: HalfNormalization, weights: weights}
+	for _, p := range []struct {
+		program **device.Program
+		name    string
+		build   func([]*Node) []*Node
+	}{{&g.encode, "encode pictures", g.buildEncode}, {&g.step, "decode a token", g.buildStep}, {&g.teach, "logits", g.buildLogits}} {
+		var err error
+		if *p.program, err = device.NewProgram(be, p.name, p.build); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// Upload copies weights to the device, in the order of Config.Names.
+func Upload(be compute.Backend, c *Config, w Weights) ([]*tensors.Tensor, error) {
+	if err := w.Check(c); err != nil {
+		return nil, err
+	}
+	var list []*tensors.Tensor
+	for _, name := range c.Names() {
+		t, err := device.Upload(be, w[name].Data, w[name].Shape...)
+		if err != nil {
+			device.Free(list...)
+			return nil, fmt.Errorf("tensor %s: %w", name, err)
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+// SetNormalization replaces the default of mean and standard deviation 0.5.
+// Call it before the first caption.
+func (g *Captioner) SetNormalization(n Normalization) { g.norm = n.Or(HalfNormalization) }
+
+// Config returns the network's config.
+func (g *Captioner) Config() *Config { return g.config }
+
+// Close frees what the captioner holds on the device.
+func (g *Captioner) Close() {
+	g.encode.Close()
+	g.step.Close()
+	g.teach.Close()
+	device.Free(g.owned...)
+}
+
+// Generate captions n pictures of H·W·3 RGB bytes each. Ids are without the
+// start token, with the end token where it was generated.
+func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int32, error) {
+	if o.MaxLength == 0 {
+		o.MaxLength = 20
+	}
+	bytes := g.pictureBytes()
+	switch {
+	case o.NumBeams > 1:
+		return nil, fmt.Errorf("num_beams is %d; only greedy decoding (1) is supported, as in Transformers.js", o.NumBeams)
+	case o.MaxLength < 2 || o.MaxLength > g.config.Decoder.NPositions:
+		return nil, fmt.Errorf("max_length is %d; must be from 2 to the decoder's %d positions", o.MaxLength, g.config.Decoder.NPositions)
+	case n < 0 || len(pixels) != n*bytes:
+		return nil, fmt.Errorf("%d bytes of pixels for %d pictures of %d", len(pixels), n, bytes)
+	}
+	batch := o.BatchSize
+	if batch <= 0 {
+		batch = min(n, 32)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ids := make([][]int32, 0, n)
+	for first := 0; first < n; first += batch {
+		count := min(batch, n-first)
+		padded := pixels[first*bytes : (first+count)*bytes]
+		if count < batch {
+			padded = append(make([]uint8, 0, batch*bytes), padded...)[:batch*bytes]
+		}
+		got, err := g.generate(padded, batch, count, o.MaxLength)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, got...)
+	}
+	return ids, nil
+}
+
+func (g *Captioner) pictureBytes() int {
+	return g.config.Encoder.ImageSize * g.config.Encoder.ImageSize * 3
+}
+
+// generate decodes one batch, of which the first count rows are real.
+func (g *Captioner) generate(pixels []uint8, batch, count, maxLength int) ([][]int32, error) {
+	side := g.config.Encoder.ImageSize
+	picture, err := device.Upload(g.be, pixels, batch, side, side, 3)
+	if err != nil {
+		return nil, err
+	}
+	defer device.Free(picture)
+	weights := g.weights()
+	cross, err := g.encode.Run(weights, []*tensors.Tensor{picture})
+	if err != nil {
+		return nil, err
+	}
+	defer device.Free(cross...)
+	state, err := g.firstState(batch, maxLength)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { device.Free(state...) }()
+
+	rows := make([][]int32, count)
+	ended := make([]bool, count)
+	for left, length := count, 1; left > 0 && length < maxLength; length++ {
+		after, err := g.step.Run(state, weights, cross)
+		if err != nil {
+			return nil, err
+		}
+		device.Free(state...)
+		state = after
+		next, err := device.Download[int32](state[0])
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			if ended[i] {
+				continue
+			}
+			rows[i] = append(rows[i], next[i])
+			if int(next[i]) == g.config.EOSTokenID {
+				ended[i] = true
+				left--
+			}
+		}
+	}
+	return rows, nil
+}
+
+// firstState is what a step takes and gives: tokens [N], position, and keys
+// and values [N, heads, room, head width] of every layer.
+func (g *Captioner) firstState(batch, maxLength int) (state []*tensors.Tensor, err error) {
+	d := &g.config.Decoder
+	room := min((maxLength-1+7)/8*8, d.NPositions)
+	start := make([]int32, batch)
+	for i := range start {
+		start[i] = int32(g.config.DecoderStartTokenID)
+	}
+	add := func(t *tensors.Tensor, e error) {
+		if e != nil && err == nil {
+			err = e
+		}
+		state = append(state, t)
+	}
+	add(device.Upload(g.be, start, batch))
+	add(device.Upload(g.be, []int32{0}))
+	zeros := make([]float32, batch*room*d.NEmbd)
+	for range 2 * d.NLayer {
+		add(device.Upload(g.be, zeros, batch, d.NHead, room, d.NEmbd/d.NHead))
+	}
+	if err != nil {
+		device.Free(state...)
+		return nil, err
+	}
+	return state, nil
+}
+
+// Logits runs one picture with the decoder's input ids, the start token first,
+// and returns the logits [len(ids)·vocab] at every position.
+func (g *Captioner) Logits(pixels []uint8, ids []int32) ([]float32, error) {
+	d := &g.config.Decoder
+	if len(pixels) != g.pictureBytes() {
+		return nil, fmt.Errorf("%d bytes of pixels for a picture of %d", len(pixels), g.pictureBytes())
+	}
+	if len(ids) < 1 || len(ids) > d.NPositions {
+		return nil, fmt.Errorf("%d input ids; must be from 1 to the decoder's %d positions", len(ids), d.NPositions)
+	}
+	for _, id := range ids {
+		if id < 0 || int(id) >= d.VocabSize {
+			return nil, fmt.Errorf("input id %d; must be from 0 to below vocab_size %d", id, d.VocabSize)
+		}
+	}
+	room := min((len(ids)+7)/8*8, d.NPositions) // what follows does not change what is before
+	padded := append(make([]int32, 0, room), ids...)[:room]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	side := g.config.Encoder.ImageSize
+	picture, err := device.Upload(g.be, pixels, 1, side, side, 3)
+	if err != nil {
+		return nil, err
+	}
+	defer device.Free(picture)
+	tokens, err := device.Upload(g.be, padded, 1, room)
+	if err != nil {
+		return nil, err
+	}
+	defer device.Free(tokens)
+	out, err := g.teach.Run(g.weights(), []*tensors.Tensor{picture, tokens})
+	if err != nil {
+		return nil, err
+	}
+	defer device.Free(out...)
+	logits, err := device.Download[float32](out[0])
+	if err != nil {
+		return nil, err
+	}
+	return logits[:len(ids)*d.VocabSize], nil
+}
+
+// buildEncode: weights, pixels [N, H, W, 3] → keys and values of every layer's cross-attention
+func (g *Captioner) buildEncode(in []*Node) []*Node {
+	w := len(g.config.Names())
+	m := New(g.config, g.config.BindNodes(in[:w]))
+	return flatten(m.CrossKV(in[w], g.norm))
+}
+
+// buildStep: tokens [N], position, self keys and values, weights, cross keys
+// and values → next tokens, next position, self keys and values
+func (g *Captioner) buildStep(in []*Node) []*Node {
+	l, w := 2*g.config.Decoder.NLayer, len(g.config.Names())
+	tokens, position, self := in[0], in[1], pairs(in[2:2+l])
+	m := New(g.config, g.config.BindNodes(in[2+l:2+l+w]))
+	h, self := m.Decoder.Step(tokens, position, self, pairs(in[2+l+w:]))
+	next := ArgMax(m.Decoder.Logits(h), -1, dtypes.Int32)
+	return append([]*Node{next, AddScalar(position, 1)}, flatten(self)...)
+}
+
+// buildLogits: weights, pixels [1, H, W, 3], ids [1, T] → [1, T, vocab]
+func (g *Captioner) buildLogits(in []*Node) []*Node {
+	w := len(g.config.Names())
+	m := New(g.config, g.config.BindNodes(in[:w]))
+	return []*Node{m.Decoder.Logits(m.Decoder.Forward(in[w+1], m.CrossKV(in[w], g.norm), nil))}
+}
+
+func flatten(list []KV) []*Node {
+	var nodes []*Node
+	for _, kv := range list {
+		nodes = append(nodes, kv.K, kv.V)
+	}
+	return nodes
+}
+
+func pairs(nodes []*Node) []KV {
+	var list []KV
+	for i := 0; i < len(nodes); i += 2 {
+		list = append(list, KV{K: nodes[i], V: nodes[i+1]})
+	}
+	return list
+}

@@ -1,0 +1,198 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// configName is Hugging Face's name of the file.
+const configName = "config.json"
+
+// ReadConfig reads and validates dir's config.json.
+func ReadConfig(dir string) (*Config, error) {
+	path := filepath.Join(dir, configName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s has no config.json: not a model directory", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read config: %w", err)
+	}
+	var c Config
+	if err := json.Unmarshal(b, &c); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return &c, nil
+}
+
+// WriteFile writes dir's config.json.
+func (c *Config) WriteFile(dir string) error {
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, configName), append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write config: %w", err)
+	}
+	return nil
+}
+
+// vedJSON is what this package reads of, and writes to, a VisionEncoderDecoderModel's
+// config.json. Pointers are keys that may be absent or null.
+type vedJSON struct {
+	Architectures       []string    `json:"architectures,omitempty"`
+	BOSTokenID          *int        `json:"bos_token_id"`
+	Decoder             decoderJSON `json:"decoder"`
+	DecoderStartTokenID *int        `json:"decoder_start_token_id"`
+	DType               string      `json:"torch_dtype,omitempty"`
+	Encoder             encoderJSON `json:"encoder"`
+	EOSTokenID          *int        `json:"eos_token_id"`
+	IsEncoderDecoder    bool        `json:"is_encoder_decoder"`
+	ModelType           string      `json:"model_type"`
+	PadTokenID          *int        `json:"pad_token_id"`
+	TieWordEmbeddings   *bool       `json:"tie_word_embeddings,omitempty"`
+}
+
+type encoderJSON struct {
+	Architectures []string `json:"architectures,omitempty"`
+	ModelType     string   `json:"model_type"`
+	ViTConfig
+	ImageSize        side    `json:"image_size"`
+	PatchSize        side    `json:"patch_size"`
+	HiddenDropout    float64 `json:"hidden_dropout_prob"`
+	AttentionDropout float64 `json:"attention_probs_dropout_prob"`
+	InitializerRange float64 `json:"initializer_range"`
+}
+
+type decoderJSON struct {
+	Architectures     []string `json:"architectures,omitempty"`
+	ModelType         string   `json:"model_type"`
+	AddCrossAttention bool     `json:"add_cross_attention"`
+	IsDecoder         bool     `json:"is_decoder"`
+	UseCache          bool     `json:"use_cache"`
+	GPT2Config
+	NInner              *int    `json:"n_inner"`
+	BOSTokenID          *int    `json:"bos_token_id"`
+	EOSTokenID          *int    `json:"eos_token_id"`
+	PadTokenID          *int    `json:"pad_token_id"`
+	DecoderStartTokenID *int    `json:"decoder_start_token_id"`
+	InitializerRange    float64 `json:"initializer_range"`
+	ScaleAttnWeights    *bool   `json:"scale_attn_weights,omitempty"`
+	ScaleByLayer        bool    `json:"scale_attn_by_inverse_layer_idx"`
+	CrossHiddenSize     *int    `json:"cross_attention_hidden_size,omitempty"`
+	TieWordEmbeddings   *bool   `json:"tie_word_embeddings,omitempty"`
+}
+
+// side is a square's side, written as a number and read also as [side, side].
+type side int
+
+func (s *side) UnmarshalJSON(b []byte) error {
+	var one int
+	if err := json.Unmarshal(b, &one); err == nil {
+		*s = side(one)
+		return nil
+	}
+	var two []int
+	if err := json.Unmarshal(b, &two); err != nil {
+		return fmt.Errorf("%s is not a size", b)
+	}
+	if len(two) != 2 || two[0] != two[1] {
+		return fmt.Errorf("size %s is not square", b)
+	}
+	*s = side(two[0])
+	return nil
+}
+
+// MarshalJSON writes the config in Hugging Face's form.
+func (c Config) MarshalJSON() ([]byte, error) {
+	yes, no := true, false
+	inner := c.Decoder.Inner()
+	j := vedJSON{
+		Architectures: []string{"VisionEncoderDecoderModel"},
+		ModelType:     "vision-encoder-decoder", IsEncoderDecoder: true, DType: "float32",
+		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
+		TieWordEmbeddings: &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
+		Encoder: encoderJSON{
+			Architectures: []string{"ViTModel"}, ModelType: "vit", ViTConfig: c.Encoder,
+			ImageSize: side(c.Encoder.ImageSize), PatchSize: side(c.Encoder.PatchSize), InitializerRange: initStd,
+		},
+		Decoder: decoderJSON{
+			Architectures: []string{"GPT2LMHeadModel"}, ModelType: "gpt2", GPT2Config: c.Decoder,
+			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &yes, InitializerRange: initStd,
+			BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
+			TieWordEmbeddings: &yes,
+		},
+	}
+	if c.Decoder.NInner != 0 {
+		j.Decoder.NInner = &inner
+	}
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON reads Hugging Face's form. What this network cannot do is an
+// error that names the key; sizes are checked by Validate.
+func (c *Config) UnmarshalJSON(b []byte) error {
+	j := vedJSON{
+		Encoder: encoderJSON{ViTConfig: defaultViT(), ImageSize: 224, PatchSize: 16},
+		Decoder: decoderJSON{GPT2Config: defaultGPT2()},
+	}
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	if err := j.supported(); err != nil {
+		return err
+	}
+	*c = Config{Encoder: j.Encoder.ViTConfig, Decoder: j.Decoder.GPT2Config}
+	c.Encoder.ImageSize, c.Encoder.PatchSize = int(j.Encoder.ImageSize), int(j.Encoder.PatchSize)
+	if j.Decoder.NInner != nil {
+		c.Decoder.NInner = *j.Decoder.NInner
+	}
+	// the top level's tie_word_embeddings is false in old checkpoints although GPT-2 ties
+	c.TieWordEmbeddings = j.Decoder.TieWordEmbeddings == nil || *j.Decoder.TieWordEmbeddings
+	d := &j.Decoder
+	end := 50256 // GPT2Config's default
+	c.EOSTokenID = first(&end, j.EOSTokenID, d.EOSTokenID)
+	c.BOSTokenID = first(&end, j.BOSTokenID, d.BOSTokenID)
+	c.PadTokenID = first(&c.EOSTokenID, j.PadTokenID, d.PadTokenID)
+	c.DecoderStartTokenID = first(&c.BOSTokenID, j.DecoderStartTokenID, d.DecoderStartTokenID)
+	return nil
+}
+
+// first returns the first value that is set, else the default.
+func first(def *int, values ...*int) int {
+	for _, v := range values {
+		if v != nil {
+			return *v
+		}
+	}
+	return *def
+}
+
+// supported checks the keys that are not sizes.
+func (j *vedJSON) supported() error {
+	e, d := &j.Encoder, &j.Decoder
+	switch {
+	case j.ModelType != "vision-encoder-decoder":
+		return fmt.Errorf("model_type is %q; must be vision-encoder-decoder", j.ModelType)
+	case e.ModelType != "vit":
+		return fmt.Errorf("encoder.model_type is %q; must be vit", e.ModelType)
+	case d.ModelType != "gpt2":
+		return fmt.Errorf("decoder.model_type is %q; must be gpt2", d.ModelType)
+	case !d.AddCrossAttention:
+		return errors.New("decoder.add_cross_attention is false; must be true")
+	case d.ScaleAttnWeights != nil && !*d.ScaleAttnWeights:
+		return errors.New("decoder.scale_attn_weights is false; must be true")
+	case d.ScaleByLayer:
+		return errors.New("decoder.scale_attn_by_inverse_layer_idx is true; must be false")
+	case d.CrossHiddenSize != nil && *d.CrossHiddenSize != d.NEmbd:
+		return fmt.Errorf("decoder.cross_attention_hidden_size is %d; must be absent or n_embd", *d.CrossHiddenSize)
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package model
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/gomlx/compute"
+
+	"distilvit/internal/backend/backendtest"
+	"distilvit/model/safetensors"
+)
+
+// golden is what testdata/make_golden.py wrote with PyTorch.
+type golden struct {
+	Pictures  int       `json:"pictures"`
+	Captions  int       `json:"captions"`
+	Tokens    int       `json:"tokens"`
+	MaxLength int       `json:"max_length"`
+	Pixels64  string    `json:"pixels"`
+	Labels    []int32   `json:"labels"`
+	Greedy    [][]int32 `json:"greedy"`
+
+	pixels  []uint8
+	logits  []float32
+	config  *Config
+	weights Weights
+}
+
+func readGolden(t *testing.T, name string) golden {
+	t.Helper()
+	dir := filepath.Join("testdata", name)
+	b, err := os.ReadFile(filepath.Join(dir, "golden.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g golden
+	if err := json.Unmarshal(b, &g); err != nil {
+		t.Fatal(err)
+	}
+	if g.pixels, err = base64.StdEncoding.DecodeString(g.Pixels64); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(filepath.Join(dir, "golden.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, _ := f.Stat()
+	s, err := safetensors.Open(f, st.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.logits, err = s.Float32s("logits"); err != nil {
+		t.Fatal(err)
+	}
+	if g.config, err = ReadConfig(dir); err != nil {
+		t.Fatal(err)
+	}
+	if g.weights, err = ReadWeights(dir, g.config); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestLogitsEqualPyTorch(t *testing.T) {
+	for _, name := range []string{"same", "differ"} {
+		g := readGolden(t, name)
+		backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+			c, err := NewCaptioner(be, g.config, g.weights)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			bytes, vocab := len(g.pixels)/g.Pictures, g.config.Decoder.VocabSize
+			for row := range g.Pictures * g.Captions {
+				picture := row / g.Captions
+				ids := []int32{int32(g.config.DecoderStartTokenID)}
+				for _, id := range g.Labels[row*g.Tokens : (row+1)*g.Tokens-1] {
+					ids = append(ids, max(id, 0))
+					if id < 0 {
+						ids[len(ids)-1] = int32(g.config.PadTokenID)
+					}
+				}
+				got, err := c.Logits(g.pixels[picture*bytes:(picture+1)*bytes], ids)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := g.logits[row*g.Tokens*vocab : (row+1)*g.Tokens*vocab]
+				for i := range want {
+					if d := math.Abs(float64(got[i] - want[i])); d > 2e-5 {
+						t.Fatalf("%s, row %d: logit %d is %g instead of %g", name, row, i, got[i], want[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestGreedyCaptionsEqualTransformers(t *testing.T) {
+	for _, name := range []string{"same", "differ"} {
+		g := readGolden(t, name)
+		backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+			c, err := NewCaptioner(be, g.config, g.weights)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for _, batch := range []int{0, 1, 2} {
+				got, err := c.Generate(g.pixels, g.Pictures, GenerateOptions{MaxLength: g.MaxLength, BatchSize: batch})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.EqualFunc(got, g.Greedy, slices.Equal) {
+					t.Errorf("%s, batch %d: got %v instead of %v", name, batch, got, g.Greedy)
+				}
+			}
+		})
+	}
+}
+
+// TestCachedDecodingEqualsTeacherForcing lets a random model speak: each token
+// must be the largest logit of the whole caption run at once.
+func TestCachedDecodingEqualsTeacherForcing(t *testing.T) {
+	g := readGolden(t, "same")
+	w := Init(g.config, 7)
+	for _, x := range w {
+		for i := range x.Data {
+			x.Data[i] *= 8 // far from repeating one token
+		}
+	}
+	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+		c, err := NewCaptioner(be, g.config, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		all, err := c.Generate(g.pixels, g.Pictures, GenerateOptions{MaxLength: 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, vocab := len(g.pixels)/g.Pictures, g.config.Decoder.VocabSize
+		for i, ids := range all {
+			input := append([]int32{int32(g.config.DecoderStartTokenID)}, ids[:len(ids)-1]...)
+			logits, err := c.Logits(g.pixels[i*bytes:(i+1)*bytes], input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for at, id := range ids {
+				row := logits[at*vocab : (at+1)*vocab]
+				if best := slices.Max(row); row[id] < best-1e-4 {
+					t.Errorf("picture %d, token %d: %d with logit %g, but %g is there", i, at, id, row[id], best)
+				}
+			}
+		}
+		if len(all[0]) < 3 {
+			t.Errorf("caption %v is too short to test anything", all[0])
+		}
+	})
+}

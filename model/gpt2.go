@@ -1,0 +1,149 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// GPT2 is Hugging Face's GPT2LMHeadModel with cross-attention; lm_head is wte.
+type GPT2 struct {
+	Config *GPT2Config
+	WTE    *Node // [vocab, n_embd] token embeddings
+	WPE    *Node // [positions, n_embd] position embeddings
+	H      []GPT2Block
+	LnF    LayerNorm
+}
+
+// GPT2Block is one layer: self-attention, cross-attention, MLP, norms first.
+type GPT2Block struct {
+	Ln1  LayerNorm
+	Attn struct {
+		CAttn Conv1D // [n_embd, 3·n_embd] queries | keys | values
+		CProj Conv1D
+	}
+	LnCrossAttn    LayerNorm
+	CrossAttention struct {
+		CAttn Conv1D // [n_embd, 2·n_embd] keys | values of the encoder's vectors
+		QAttn Conv1D
+		CProj Conv1D
+	}
+	Ln2 LayerNorm
+	MLP struct {
+		CFc   Conv1D
+		CProj Conv1D
+	}
+}
+
+func newGPT2(c *GPT2Config, bind Bind) GPT2 {
+	const root = "decoder.transformer."
+	w, eps := c.NEmbd, c.LayerNormEpsilon
+	m := GPT2{Config: c, WTE: bind(root+"wte.weight", c.VocabSize, w), WPE: bind(root+"wpe.weight", c.NPositions, w)}
+	for i := range c.NLayer {
+		p := fmt.Sprintf(root+"h.%d.", i)
+		var b GPT2Block
+		b.Ln1 = newLayerNorm(bind, p+"ln_1", w, eps)
+		b.Attn.CAttn = newConv1D(bind, p+"attn.c_attn", w, 3*w)
+		b.Attn.CProj = newConv1D(bind, p+"attn.c_proj", w, w)
+		b.LnCrossAttn = newLayerNorm(bind, p+"ln_cross_attn", w, eps)
+		b.CrossAttention.CAttn = newConv1D(bind, p+"crossattention.c_attn", w, 2*w)
+		b.CrossAttention.QAttn = newConv1D(bind, p+"crossattention.q_attn", w, w)
+		b.CrossAttention.CProj = newConv1D(bind, p+"crossattention.c_proj", w, w)
+		b.Ln2 = newLayerNorm(bind, p+"ln_2", w, eps)
+		b.MLP.CFc = newConv1D(bind, p+"mlp.c_fc", w, c.Inner())
+		b.MLP.CProj = newConv1D(bind, p+"mlp.c_proj", c.Inner(), w)
+		m.H = append(m.H, b)
+	}
+	m.LnF = newLayerNorm(bind, root+"ln_f", w, eps)
+	return m
+}
+
+// CrossKV: encoder's vectors [B, S, n_embd] → a KV [B, heads, S, head width] a layer
+func (m *GPT2) CrossKV(enc *Node) []KV {
+	all := make([]KV, len(m.H))
+	for i := range m.H {
+		kv := Split(m.H[i].CrossAttention.CAttn.Forward(enc), -1, 2)
+		all[i] = KV{K: splitHeads(kv[0], m.Config.NHead), V: splitHeads(kv[1], m.Config.NHead)}
+	}
+	return all
+}
+
+// Forward runs whole captions, K of each picture, against the pictures' cross
+// keys and values.
+//
+//	ids [B·K, T] int32, cross of B pictures → [B·K, T, n_embd], input of Logits
+func (m *GPT2) Forward(ids *Node, cross []KV, drop *Dropout) *Node {
+	rows, t := ids.Shape().Dim(0), ids.Shape().Dim(1)
+	x := Add(m.embed(ids), InsertAxes(Slice(m.WPE, AxisRange(0, t)), 0)) // [B·K, T, n_embd]
+	x = drop.Hidden(x)
+	bias := causalBias(ids.Graph(), t)
+	for i := range m.H {
+		b := &m.H[i]
+		qkv := Split(b.Attn.CAttn.Forward(b.Ln1.Forward(x)), -1, 3)
+		self := KV{K: splitHeads(qkv[1], m.Config.NHead), V: splitHeads(qkv[2], m.Config.NHead)}
+		a := attend(qkv[0], self, m.Config.NHead, bias, drop.SelfProbabilities)
+		x = Add(x, drop.Hidden(b.Attn.CProj.Forward(a)))
+
+		// a picture's captions are one long query of K·T positions
+		pictures := cross[i].K.Shape().Dim(0)
+		q := b.CrossAttention.QAttn.Forward(b.LnCrossAttn.Forward(x))
+		q = Reshape(q, pictures, rows/pictures*t, m.Config.NEmbd)
+		a = attend(q, cross[i], m.Config.NHead, nil, drop.CrossProbabilities)
+		a = Reshape(a, rows, t, m.Config.NEmbd)
+		x = Add(x, drop.Hidden(b.CrossAttention.CProj.Forward(a)))
+
+		x = Add(x, drop.Hidden(b.mlp(x)))
+	}
+	return m.LnF.Forward(x)
+}
+
+// Step runs one token of each row, with the keys and values of the rows' earlier tokens.
+//
+//	tokens [N] int32, position scalar int32, self with room for all positions → [N, n_embd], self with this position filled in
+func (m *GPT2) Step(tokens, position *Node, self, cross []KV) (*Node, []KV) {
+	n, heads := tokens.Shape().Dim(0), m.Config.NHead
+	room := self[0].K.Shape().Dim(2)
+	g := tokens.Graph()
+	x := Add(m.embed(tokens), Gather(m.WPE, Reshape(position, 1, 1))) // [N, n_embd]
+	x = InsertAxes(x, 1)                                              // [N, 1, n_embd]
+	positions := Iota(g, shapes.Make(dtypes.Int32, 1, 1, 1, room), 3)
+	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked))) // [1, 1, 1, room]
+	next := make([]KV, len(self))
+	for i := range m.H {
+		b := &m.H[i]
+		qkv := Split(b.Attn.CAttn.Forward(b.Ln1.Forward(x)), -1, 3)
+		next[i] = KV{
+			K: fill(self[i].K, splitHeads(qkv[1], heads), position),
+			V: fill(self[i].V, splitHeads(qkv[2], heads), position),
+		}
+		x = Add(x, b.Attn.CProj.Forward(attend(qkv[0], next[i], heads, bias, nil)))
+		q := b.CrossAttention.QAttn.Forward(b.LnCrossAttn.Forward(x))
+		x = Add(x, b.CrossAttention.CProj.Forward(attend(q, cross[i], heads, nil, nil)))
+		x = Add(x, b.mlp(x))
+	}
+	return Reshape(m.LnF.Forward(x), n, m.Config.NEmbd), next
+}
+
+// Logits: [..., n_embd] → [..., vocab]
+func (m *GPT2) Logits(x *Node) *Node {
+	return DotGeneral(x, []int{x.Rank() - 1}, nil, m.WTE, []int{1}, nil)
+}
+
+// embed: ids [...] → [..., n_embd]
+func (m *GPT2) embed(ids *Node) *Node {
+	return Gather(m.WTE, InsertAxes(ids, -1))
+}
+
+func (b *GPT2Block) mlp(x *Node) *Node {
+	return b.MLP.CProj.Forward(geluNew(b.MLP.CFc.Forward(b.Ln2.Forward(x))))
+}
+
+// fill puts one position's vectors [N, heads, 1, d] into the cache [N, heads,
+// room, d]. The Go backend has no DynamicUpdateSlice.
+func fill(cache, one, position *Node) *Node {
+	d := cache.Shape().Dimensions
+	here := Equal(Iota(cache.Graph(), shapes.Make(dtypes.Int32, 1, 1, d[2], 1), 2), position)
+	return Where(BroadcastToDims(here, d...), BroadcastToDims(one, d...), cache)
+}

@@ -1,0 +1,128 @@
+package model
+
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// Linear is torch's nn.Linear.
+type Linear struct {
+	Weight *Node // [out, in]
+	Bias   *Node // [out], or nil
+}
+
+func newLinear(bind Bind, name string, in, out int, bias bool) Linear {
+	l := Linear{Weight: bind(name+".weight", out, in)}
+	if bias {
+		l.Bias = bind(name+".bias", out)
+	}
+	return l
+}
+
+// Forward: [..., in] → [..., out]
+func (l Linear) Forward(x *Node) *Node {
+	return addBias(DotGeneral(x, []int{x.Rank() - 1}, nil, l.Weight, []int{1}, nil), l.Bias)
+}
+
+// Conv1D is GPT-2's linear layer.
+type Conv1D struct {
+	Weight *Node // [in, out]
+	Bias   *Node // [out]
+}
+
+func newConv1D(bind Bind, name string, in, out int) Conv1D {
+	return Conv1D{Weight: bind(name+".weight", in, out), Bias: bind(name+".bias", out)}
+}
+
+// Forward: [..., in] → [..., out]
+func (l Conv1D) Forward(x *Node) *Node {
+	return addBias(DotGeneral(x, []int{x.Rank() - 1}, nil, l.Weight, []int{0}, nil), l.Bias)
+}
+
+func addBias(x, bias *Node) *Node {
+	if bias == nil {
+		return x
+	}
+	return Add(x, ExpandLeftToRank(bias, x.Rank()))
+}
+
+// LayerNorm normalises the last axis.
+type LayerNorm struct {
+	Weight, Bias *Node // [width]
+	Eps          float64
+}
+
+func newLayerNorm(bind Bind, name string, width int, eps float64) LayerNorm {
+	return LayerNorm{Weight: bind(name+".weight", width), Bias: bind(name+".bias", width), Eps: eps}
+}
+
+// Forward: [..., width] → the same
+func (l LayerNorm) Forward(x *Node) *Node {
+	perWidth := 1 / float64(x.Shape().Dim(-1))
+	mean := MulScalar(ReduceAndKeep(x, ReduceSum, -1), perWidth)
+	x = Sub(x, mean)
+	variance := MulScalar(ReduceAndKeep(Mul(x, x), ReduceSum, -1), perWidth)
+	x = Mul(x, Reciprocal(Sqrt(AddScalar(variance, l.Eps)))) // Rsqrt has no gradient
+	return Add(Mul(x, ExpandLeftToRank(l.Weight, x.Rank())), ExpandLeftToRank(l.Bias, x.Rank()))
+}
+
+// KV are the keys and values of one attention.
+type KV struct {
+	K, V *Node // [batch, heads, positions, head width]
+}
+
+// splitHeads: [batch, positions, width] → [batch, heads, positions, head width]
+func splitHeads(x *Node, heads int) *Node {
+	d := x.Shape().Dimensions
+	return TransposeAllAxes(Reshape(x, d[0], d[1], heads, d[2]/heads), 0, 2, 1, 3)
+}
+
+// attend is scaled dot-product attention.
+//
+//	q [batch, positions, width], kv as made by splitHeads, bias added to the
+//	scores or nil, drop applied to the probabilities or nil → [batch, positions, width]
+func attend(q *Node, kv KV, heads int, bias *Node, drop func(*Node) *Node) *Node {
+	d := q.Shape().Dimensions
+	q = MulScalar(splitHeads(q, heads), 1/math.Sqrt(float64(d[2]/heads)))
+	scores := DotGeneral(q, []int{3}, []int{0, 1}, kv.K, []int{3}, []int{0, 1}) // [batch, heads, positions, kv positions]
+	if bias != nil {
+		scores = Add(scores, bias)
+	}
+	p := softmax(scores)
+	if drop != nil {
+		p = drop(p)
+	}
+	o := DotGeneral(p, []int{3}, []int{0, 1}, kv.V, []int{2}, []int{0, 1}) // [batch, heads, positions, head width]
+	return Reshape(TransposeAllAxes(o, 0, 2, 1, 3), d[0], d[1], d[2])
+}
+
+// softmax over the last axis.
+func softmax(x *Node) *Node {
+	e := Exp(Sub(x, StopGradient(ReduceAndKeep(x, ReduceMax, -1))))
+	return Mul(e, Reciprocal(ReduceAndKeep(e, ReduceSum, -1)))
+}
+
+// masked is what forbidden scores get: its exponential is 0, and it is finite.
+const masked = -1e9
+
+// causalBias [1, 1, T, T]: 0 where a token may look, masked above the diagonal.
+func causalBias(g *Graph, t int) *Node {
+	shape := shapes.Make(dtypes.Int32, 1, 1, t, t)
+	return Where(GreaterOrEqual(Iota(g, shape, 2), Iota(g, shape, 3)),
+		Zeros(g, shapes.Make(dtypes.Float32, 1, 1, t, t)), BroadcastToDims(Const(g, float32(masked)), 1, 1, t, t))
+}
+
+// gelu is x·Φ(x), as ViT has it.
+func gelu(x *Node) *Node {
+	return Mul(x, AddScalar(MulScalar(Erf(MulScalar(x, 1/math.Sqrt2)), 0.5), 0.5))
+}
+
+// geluNew is GPT-2's approximation by tanh.
+func geluNew(x *Node) *Node {
+	c := math.Sqrt(2 / math.Pi)
+	inner := Mul(x, AddScalar(MulScalar(Mul(x, x), 0.044715*c), c))
+	return Mul(x, AddScalar(MulScalar(Tanh(inner), 0.5), 0.5))
+}

@@ -1,0 +1,126 @@
+package safetensors
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"sort"
+)
+
+// Tensor is one float32 tensor to write. Data is asked for once, when its turn
+// comes, so that not all need be in memory together.
+type Tensor struct {
+	Name  string
+	Shape []int
+	Data  func() ([]float32, error)
+}
+
+// Write writes tensors, sorted by name, as F32.
+func Write(w io.Writer, list []Tensor, metadata map[string]string) error {
+	list = append([]Tensor(nil), list...)
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	head, err := header(list, metadata)
+	if err != nil {
+		return fmt.Errorf("safetensors: %w", err)
+	}
+	out := bufio.NewWriterSize(w, 1<<20)
+	if _, err := out.Write(head); err != nil {
+		return err
+	}
+	var word [4]byte
+	for _, t := range list {
+		data, err := t.Data()
+		if err != nil {
+			return fmt.Errorf("safetensors: tensor %q: %w", t.Name, err)
+		}
+		if len(data) != elements(t.Shape) {
+			return fmt.Errorf("safetensors: tensor %q has %d values for shape %v", t.Name, len(data), t.Shape)
+		}
+		for _, x := range data {
+			binary.LittleEndian.PutUint32(word[:], math.Float32bits(x))
+			if _, err := out.Write(word[:]); err != nil {
+				return err
+			}
+		}
+	}
+	return out.Flush()
+}
+
+// header is the length and the JSON, padded with blanks to a multiple of 8.
+func header(list []Tensor, metadata map[string]string) ([]byte, error) {
+	var b bytes.Buffer
+	b.Write(make([]byte, 8))
+	b.WriteByte('{')
+	if len(metadata) > 0 {
+		m, err := json.Marshal(metadata) // sorts keys
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, `"__metadata__":%s`, m)
+	}
+	at := 0
+	for i, t := range list {
+		if i > 0 && list[i-1].Name == t.Name {
+			return nil, fmt.Errorf("tensor %q is there twice", t.Name)
+		}
+		if b.Len() > 9 {
+			b.WriteByte(',')
+		}
+		name, err := json.Marshal(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		shape, err := json.Marshal(append([]int{}, t.Shape...)) // never null
+		if err != nil {
+			return nil, err
+		}
+		end := at + 4*elements(t.Shape)
+		fmt.Fprintf(&b, `%s:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, name, shape, at, end)
+		at = end
+	}
+	b.WriteByte('}')
+	for b.Len()%8 != 0 {
+		b.WriteByte(' ')
+	}
+	binary.LittleEndian.PutUint64(b.Bytes(), uint64(b.Len()-8))
+	return b.Bytes(), nil
+}
+
+func elements(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// WriteFile writes a file that is complete or absent: a temporary one beside
+// it, synced, then renamed.
+func WriteFile(path string, list []Tensor, metadata map[string]string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once renamed
+	if err := Write(f, list, metadata); err != nil {
+		f.Close()
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Chmod(f.Name(), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,97 @@
+package train
+
+import (
+	"fmt"
+
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"distilvit/dataset"
+	"distilvit/internal/device"
+)
+
+func (t *Trainer) pictureBytes() int {
+	return t.model.Encoder.ImageSize * t.model.Encoder.ImageSize * t.model.Encoder.NumChannels
+}
+
+// check compares a batch with the model: a mistake here would be silent on the device.
+func (t *Trainer) check(b *dataset.Batch) error {
+	side := t.model.Encoder.ImageSize
+	pictures := len(b.Pixels) / t.pictureBytes()
+	switch {
+	case len(b.Pixels) != pictures*t.pictureBytes() || pictures == 0:
+		return fmt.Errorf("batch: %d bytes of pixels are no number of %d×%d pictures", len(b.Pixels), side, side)
+	case b.K < 1 || b.T < 1 || len(b.Labels) != pictures*b.K*b.T:
+		return fmt.Errorf("batch: %d labels for %d pictures of %d captions of %d tokens", len(b.Labels), pictures, b.K, b.T)
+	case b.T > t.model.Decoder.NPositions:
+		return fmt.Errorf("batch: captions of %d tokens; the decoder has %d positions", b.T, t.model.Decoder.NPositions)
+	case len(b.Rows) != pictures:
+		return fmt.Errorf("batch: %d row numbers for %d pictures", len(b.Rows), pictures)
+	}
+	for _, id := range b.Labels {
+		if id != ignored && (id < 0 || int(id) >= t.model.Decoder.VocabSize) {
+			return fmt.Errorf("batch: label %d; must be %d or from 0 to below vocab_size %d", id, ignored, t.model.Decoder.VocabSize)
+		}
+	}
+	return nil
+}
+
+func labelTokens(labels []int32) int64 {
+	var n int64
+	for _, id := range labels {
+		if id != ignored {
+			n++
+		}
+	}
+	return n
+}
+
+// upload moves count pictures from first, with their captions, to the device:
+// the batch inputs of the graphs.
+func (t *Trainer) upload(b *dataset.Batch, first, count int) ([]*tensors.Tensor, error) {
+	if want := first + count; len(b.Rows) < want {
+		return nil, fmt.Errorf("batch has %d pictures instead of %d", len(b.Rows), want)
+	}
+	side, bytes, rows := t.model.Encoder.ImageSize, t.pictureBytes(), count*b.K
+	keys := make([]uint32, 0, rows)
+	for _, row := range b.Rows[first : first+count] {
+		for caption := range b.K {
+			keys = append(keys, dropoutKey(t.config.Seed, t.step, row, caption))
+		}
+	}
+	var list []*tensors.Tensor
+	for _, upload := range []func() (*tensors.Tensor, error){
+		func() (*tensors.Tensor, error) {
+			return device.Upload(t.be, b.Pixels[first*bytes:(first+count)*bytes], count, side, side, t.model.Encoder.NumChannels)
+		},
+		func() (*tensors.Tensor, error) {
+			return device.Upload(t.be, b.Labels[first*b.K*b.T:(first+count)*b.K*b.T], rows, b.T)
+		},
+		func() (*tensors.Tensor, error) { return device.Upload(t.be, keys, rows) },
+	} {
+		x, err := upload()
+		if err != nil {
+			device.Free(list...)
+			return nil, err
+		}
+		list = append(list, x)
+	}
+	return list, nil
+}
+
+// dropoutKey decides a caption's masks in a step: a hash of all that they may
+// depend on, and nothing else.
+func dropoutKey(seed uint64, step int64, row uint64, caption int) uint32 {
+	h := mix64(seed)
+	h = mix64(h ^ uint64(step))
+	h = mix64(h ^ row)
+	h = mix64(h ^ uint64(caption))
+	return uint32(h >> 32)
+}
+
+// mix64 is the finaliser of splitmix64.
+func mix64(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

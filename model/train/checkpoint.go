@@ -1,0 +1,199 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"distilvit/internal/device"
+	"distilvit/model"
+	"distilvit/model/safetensors"
+)
+
+// State is where training stands, beside weights and moments.
+type State struct {
+	Step        int64             `json:"step"`
+	Epoch       int               `json:"epoch"`       // 0-based, the one under way
+	EpochStep   int64             `json:"epoch_step"`  // cursor: steps done in Epoch
+	LossSum     float64           `json:"loss_sum"`    // of the epoch so far
+	Tokens      int64             `json:"tokens"`      // of the epoch so far
+	Fingerprint map[string]string `json:"fingerprint"` // of the numerics
+}
+
+// Files of a checkpoint.
+const (
+	weightsFile = "model.safetensors"
+	momentsFile = "optimizer.safetensors" // "m." and "v." before each name
+	stateFile   = "state.json"
+)
+
+// Save writes a checkpoint that is complete or absent: DIR.tmp, synced, then
+// renamed over DIR. The same state gives the same bytes. st.Step is filled in.
+func (t *Trainer) Save(dir string, st State) error {
+	if t.broken != nil {
+		return t.broken
+	}
+	st.Step = t.step
+	tmp := dir + ".tmp"
+	if err := os.RemoveAll(tmp); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	step := map[string]string{"step": strconv.FormatInt(t.step, 10)}
+	if err := safetensors.WriteFile(filepath.Join(tmp, weightsFile), t.onDevice("", t.weights), model.WithFormat(step)); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	moments := append(t.onDevice("m.", t.m), t.onDevice("v.", t.v)...)
+	if err := safetensors.WriteFile(filepath.Join(tmp, momentsFile), moments, model.WithFormat(step)); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	b, err := json.MarshalIndent(st, "", "  ") // sorts the fingerprint's keys
+	if err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	if err := writeSynced(filepath.Join(tmp, stateFile), append(b, '\n')); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	if err := publish(tmp, dir); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	return nil
+}
+
+// onDevice lists device tensors to be written, each copied when its turn comes.
+func (t *Trainer) onDevice(prefix string, list []*tensors.Tensor) []safetensors.Tensor {
+	out := make([]safetensors.Tensor, len(list))
+	for i, x := range list {
+		out[i] = safetensors.Tensor{
+			Name: prefix + t.names[i], Shape: x.Shape().Dimensions,
+			Data: func() ([]float32, error) { return device.Download[float32](x) },
+		}
+	}
+	return out
+}
+
+// publish renames tmp to dir, over an older one, and syncs the parent.
+func publish(tmp, dir string) error {
+	if err := syncDir(tmp); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+func writeSynced(path string, b []byte) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// ReadState reads a checkpoint's state.json.
+func ReadState(dir string) (State, error) {
+	var st State
+	b, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return st, fmt.Errorf("%s is no checkpoint: it has no %s", dir, stateFile)
+	}
+	if err != nil {
+		return st, fmt.Errorf("read checkpoint: %w", err)
+	}
+	if err := json.Unmarshal(b, &st); err != nil {
+		return st, fmt.Errorf("read %s: %w", filepath.Join(dir, stateFile), err)
+	}
+	return st, nil
+}
+
+// Load replaces weights, moments and step by a checkpoint's. On an error the
+// trainer is as it was.
+func (t *Trainer) Load(dir string) (State, error) {
+	st, err := ReadState(dir)
+	if err != nil {
+		return st, err
+	}
+	w, err := model.ReadWeights(dir, t.model)
+	if err != nil {
+		return st, err
+	}
+	weights, err := model.Upload(t.be, t.model, w)
+	if err != nil {
+		return st, err
+	}
+	m, v, err := t.readMoments(filepath.Join(dir, momentsFile), st.Step)
+	if err != nil {
+		device.Free(weights...)
+		return st, err
+	}
+	t.replace(append(append(weights, m...), v...))
+	t.step, t.broken = st.Step, nil
+	return st, nil
+}
+
+// readMoments uploads both moments, which must be those of the given step.
+func (t *Trainer) readMoments(path string, step int64) (m, v []*tensors.Tensor, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read checkpoint: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read checkpoint: %w", err)
+	}
+	s, err := safetensors.Open(f, info.Size())
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if got := s.Metadata["step"]; got != strconv.FormatInt(step, 10) {
+		return nil, nil, fmt.Errorf("read %s: moments of step %q instead of %d", path, got, step)
+	}
+	var all []*tensors.Tensor
+	shapes := t.model.Shapes()
+	for _, prefix := range []string{"m.", "v."} {
+		for _, name := range t.names {
+			data, err := s.Float32s(prefix + name)
+			if err == nil {
+				var x *tensors.Tensor
+				x, err = device.Upload(t.be, data, shapes[name]...)
+				all = append(all, x)
+			}
+			if err != nil {
+				device.Free(all...)
+				return nil, nil, fmt.Errorf("read %s: %w", path, err)
+			}
+		}
+	}
+	n := len(t.names)
+	return all[:n:n], all[n:], nil
+}
