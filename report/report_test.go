@@ -1,0 +1,192 @@
+package report
+
+import (
+	"bytes"
+	"encoding/xml"
+	"flag"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func compare(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := "testdata/" + name
+	if *update {
+		if err := os.WriteFile(path, got, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; look at it and run with -update", path)
+	}
+}
+
+func checks() []Check {
+	return []Check{
+		{Dtype: "fp32", Pictures: 200, MaxLogitsDiff: 2.4e-5, EqualIDs: 200, RougeL: 91.37, ModelRougeL: 91.37, Bytes: 7 << 20},
+		{Dtype: "q8", Pictures: 200, EqualIDs: 196, RougeL: 91.12, ModelRougeL: 91.37, Bytes: 2<<20 - 1000},
+	}
+}
+
+func testMetrics() Metrics {
+	return Metrics{Loss: 0.2134, Rouge1: 93.2, Rouge2: 88.1, RougeL: 91.37, RougeLsum: 91.37, GenLen: 11.42, ExactMatch: 90.6, Samples: 1200,
+		Groups: map[string]Metrics{
+			"unseen": {Loss: 0.5, Rouge1: 80, Rouge2: 70, RougeL: 77.7, RougeLsum: 77.7, GenLen: 11, ExactMatch: 61.5, Samples: 200},
+			"seen":   {Loss: 0.15, Rouge1: 95, Rouge2: 91, RougeL: 94.1, RougeLsum: 94.1, GenLen: 11.5, ExactMatch: 96.4, Samples: 1000},
+		}}
+}
+
+func fullCard() Card {
+	return Card{
+		Name: "shapes", Version: "demo-b0", License: "apache-2.0", Languages: []string{"en"},
+		ImageSize: 64, Encoder: "ViT, 3 layers of width 128", Decoder: "GPT-2, 3 layers of width 128", Parameters: 1702144, VocabSize: 412, MaxLength: 32,
+		Datasets: []Dataset{
+			{Name: "shapes", Digest: strings.Repeat("ab", 32), Note: "drawn by the program"},
+			{Name: "coco: train 2017 | part", Digest: strings.Repeat("cd", 32)},
+		},
+		Rows: map[string]int{"train": 12000, "test": 1200, "validation": 500, "extra": 7}, Epoch: 9, Step: 3375,
+		Test: testMetrics(), Eval: Metrics{Loss: 0.2, RougeL: 91.5, Samples: 500},
+		Settings: []Pair{{"epochs", "12"}, {"learning_rate", "0.001"}}, Checks: checks(),
+		Samples: []Sample{{ImageID: "test-17", Caption: "a red circle above two *small* squares", References: []string{"a red circle | above", "x"}}, {ImageID: "a_b", Caption: "<b>#1</b>"}},
+		Lineage: []Pair{{"run", "demo"}, {"config", strings.Repeat("01", 32)}},
+	}
+}
+
+func TestModelCard(t *testing.T) {
+	compare(t, "card.md", ModelCard(fullCard()))
+	compare(t, "card_small.md", ModelCard(Card{Name: "tiny"}))
+}
+
+func TestModelCardFrontMatterSurvivesAnyName(t *testing.T) {
+	for _, name := range []string{"plain", "a: b", "- x", "\"quoted\" 'twice'", "yes", "12", "#no", "line\nbreak\n---\n", "é 犬", "{}"} {
+		c := fullCard()
+		c.Name, c.Datasets[0].Name = name, name
+		c.Test.RougeL = math.NaN()
+		parts := strings.SplitN(string(ModelCard(c)), "\n---\n", 2)
+		var matter struct {
+			PipelineTag string `yaml:"pipeline_tag"`
+			LibraryName string `yaml:"library_name"`
+			Datasets    []string
+			ModelIndex  []struct{ Name string } `yaml:"model-index"`
+		}
+		if err := yaml.Unmarshal([]byte(strings.TrimPrefix(parts[0], "---\n")), &matter); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if matter.PipelineTag != "image-to-text" || matter.LibraryName != "transformers.js" || matter.Datasets[0] != name || matter.ModelIndex[0].Name != name {
+			t.Errorf("%q: %+v", name, matter)
+		}
+	}
+}
+
+func picture(t testing.TB, c color.Color) []byte {
+	t.Helper()
+	m := image.NewRGBA(image.Rect(0, 0, 64, 64))
+	for i := range 64 * 64 {
+		if x, y := i%64-32, i/64-32; x*x+y*y < 500 {
+			m.Set(i%64, i/64, c)
+		} else {
+			m.Set(i%64, i/64, color.White)
+		}
+	}
+	var out bytes.Buffer
+	if err := png.Encode(&out, m); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func fullRun(t testing.TB) Run {
+	test := testMetrics()
+	r := Run{
+		Run: "shapes-demo", Model: "models/shapes/shapes-demo-b0", Best: 9, Test: &test, Checks: checks(), BadTotal: 12,
+		Started: time.Date(2026, 11, 23, 13, 30, 0, 0, time.UTC), Ended: time.Date(2026, 11, 23, 13, 35, 12, 0, time.UTC),
+		Summary:  []Pair{{"model", "ViT + GPT-2, 1,702,144 parameters"}, {"backend", "xla, 2 threads"}},
+		Rows:     map[string]int{"train": 12000, "test": 1200, "validation": 500},
+		Bad:      []Bad{{"train/17.jpg", "unexpected EOF"}, {"<script>alert(1)</script>", "no caption"}},
+		Warnings: []string{"3 pictures carry an EXIF orientation, which is not applied"},
+		Config:   "name: shapes\ntrain:\n  epochs: 12\n",
+		Lineage:  []Pair{{"config", strings.Repeat("01", 32)}},
+	}
+	for i := 1; i <= 12; i++ {
+		x := float64(i)
+		r.History = append(r.History, Epoch{Epoch: i, Step: int64(i) * 375, TrainLoss: 0.12 + 2.6*math.Exp(-x/2.2), Duration: 24 * time.Second,
+			Eval: Metrics{Loss: 0.19 + 2.2*math.Exp(-x/2.1) + 0.004*x, Rouge1: 60 + 33*(1-math.Exp(-x/3)), Rouge2: 50, RougeL: 58 + 33.4*(1-math.Exp(-x/3)) - 0.2*math.Max(0, x-9), RougeLsum: 58, GenLen: 11.4, ExactMatch: 8 * x, Samples: 500}})
+	}
+	colours := []color.Color{color.RGBA{200, 40, 40, 255}, color.RGBA{40, 90, 200, 255}}
+	for i, c := range colours {
+		r.Samples = append(r.Samples, Sample{ImageID: fmt.Sprintf("test-%d", i), Group: []string{"seen", "unseen"}[i], Caption: "a round thing & nothing else",
+			References: []string{"a circle", "there is one circle in the middle"}, Picture: picture(t, c)})
+	}
+	r.Samples = append(r.Samples, Sample{ImageID: "text", Caption: "not a picture", Picture: []byte("<svg onload=alert(1)>")})
+	return r
+}
+
+func TestHTML(t *testing.T) {
+	compare(t, "report.html", HTML(fullRun(t)))
+	compare(t, "report_small.html", HTML(Run{Run: "started"}))
+}
+
+func TestHTMLIsWellFormedAndNeedsNothingElse(t *testing.T) {
+	r := fullRun(t)
+	for i := range 5000 {
+		r.Steps = append(r.Steps, StepLoss{int64(i), 3 * math.Exp(-float64(i)/900)})
+	}
+	r.Steps[7].Loss = math.Inf(1)
+	r.History[3].Eval.RougeL = math.NaN()
+	one := r
+	one.History, one.Steps = r.History[:1], nil
+	for _, run := range []Run{r, one, {}} {
+		page := string(HTML(run))
+		for _, bad := range []string{"<script", "http:", "https:", "onload=alert(1)>", "ZgotmplZ", "NaN", "Inf", "<no value>"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("page contains %q", bad)
+			}
+		}
+		for rest := page; ; { // the charts alone are XML
+			start := strings.Index(rest, "<svg")
+			if start < 0 {
+				break
+			}
+			end := strings.Index(rest, "</svg>") + len("</svg>")
+			dec := xml.NewDecoder(strings.NewReader(rest[start:end]))
+			for {
+				if _, err := dec.Token(); err == io.EOF {
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			rest = rest[end:]
+		}
+	}
+}
+
+func TestNumbersReadAsPeopleWriteThem(t *testing.T) {
+	for got, want := range map[string]string{
+		count(0): "0", count(999): "999", count(1000): "1,000", count(-1234567): "-1,234,567",
+		fixed(2, -0.001): "0.00", fixed(1, math.Inf(1)): "–", fixed(1, 2.25): "2.2",
+		bytesText(12): "12 bytes", bytesText(1536): "1.5 KiB", bytesText(3 << 30): "3.0 GiB",
+		duration(42 * time.Second): "42 s", duration(185 * time.Second): "3 min 5 s", duration(130 * time.Minute): "2 h 10 min",
+		share(1, 3): "33.3 %", share(0, 0): "–",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
