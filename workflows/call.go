@@ -4,27 +4,39 @@ import (
 	"errors"
 	"slices"
 
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"distilvit/pipeline"
 )
 
-// call runs an activity and waits for its result. An object store that cannot
-// be reached is waited for beyond the activity's own retries.
+// call runs an activity and waits for its result. Beyond the activity's own
+// retries, an object store that cannot be reached is waited for, and workers
+// that stop or die under an activity that needs no device are replaced.
 func call[T any](ctx workflow.Context, t task, id, summary string, input any) (T, error) {
 	var result T
-	started := workflow.Now(ctx)
+	started, interruptions := workflow.Now(ctx), 0
 	for {
 		activity := workflow.WithActivityOptions(ctx, t.options(id, summary))
 		err := workflow.ExecuteActivity(activity, t.name, input).Get(ctx, &result)
-		if errorType(err) != pipeline.StorageUnavailable || workflow.Now(ctx).Sub(started) >= storagePatience {
-			return result, err
-		}
-		if err := workflow.Sleep(ctx, storagePause); err != nil {
+		switch {
+		case errorType(err) == pipeline.StorageUnavailable && workflow.Now(ctx).Sub(started) < storagePatience:
+			if err := workflow.Sleep(ctx, storagePause); err != nil {
+				return result, err
+			}
+		case t.queue == pipeline.TaskQueue && wasInterrupted(err) && interruptions < maxFailures:
+			interruptions++
+		default:
 			return result, err
 		}
 	}
+}
+
+// wasInterrupted: the worker stopped, or gave no more sign of life.
+func wasInterrupted(err error) bool {
+	var timeout *temporal.TimeoutError
+	return errorType(err) == pipeline.Interrupted || errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_HEARTBEAT
 }
 
 // fanOut runs do for 0 to n-1, at most maxOpenActivities at once, and gives

@@ -246,12 +246,12 @@ func (r *run) count(ctx workflow.Context, j job, why string) error {
 	if len(r.failures) < maxFailures {
 		return nil
 	}
-	var all strings.Builder
+	all := fmt.Sprintf("gave up after %d failures without a new checkpoint", maxFailures)
 	for i, failure := range r.failures {
-		fmt.Fprintf(&all, "; %d. %s", i+1, failure)
+		all += fmt.Sprintf("; %d. %s", i+1, failure)
 	}
 	kind, _, _ := strings.Cut(why, ":")
-	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("gave up after %d failures without a new checkpoint%s", maxFailures, all.String()), kind, nil)
+	return temporal.NewNonRetryableApplicationError(all, kind, nil)
 }
 
 // reached notes the branch's newest checkpoint; a new one forgives failures.

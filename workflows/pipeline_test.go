@@ -149,6 +149,19 @@ func TestUserMistakesAreNotRetriedAndTransientFaultsAre(t *testing.T) {
 	}
 }
 
+func TestWorkersStoppingOftenDoNotFailTheRun(t *testing.T) {
+	w := newWorld()
+	w.fail = func(name string, call int) error {
+		if name == "Export" && call < 20 {
+			return typed(pipeline.Interrupted, "worker is stopping")
+		}
+		return nil
+	}
+	if _, err := start(t, w, config(t)); err != nil || w.count["Export"] != 20 {
+		t.Errorf("%v after %d exports", err, w.count["Export"])
+	}
+}
+
 func TestUnreachableStorageIsWaitedForUpToItsLimit(t *testing.T) {
 	w := newWorld()
 	w.fail = func(name string, call int) error {

@@ -107,30 +107,32 @@ const detailedEpochs = 10
 
 // details is the status as Markdown, for the Temporal UI.
 func details(s pipeline.Status) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**: %s", s.Stage, s.Detail)
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if s.Total > 0 {
-		fmt.Fprintf(&b, ", %d of %d", s.Done, s.Total)
+		add("**%s**: %s, %d of %d\n", s.Stage, s.Detail, s.Done, s.Total)
+	} else {
+		add("**%s**: %s\n", s.Stage, s.Detail)
 	}
-	b.WriteString("\n")
 	if s.Stopping {
-		b.WriteString("\nstopping after this epoch\n")
+		add("stopping after this epoch\n")
 	}
 	if s.Best != nil {
-		fmt.Fprintf(&b, "\nbest eval_rougeL **%.2f** after epoch %d; loss %.4f after epoch %d of %d (step %d)\n",
+		add("best eval_rougeL **%.2f** after epoch %d; loss %.4f after epoch %d of %d (step %d)\n",
 			s.Best.Eval.RougeL, s.Best.Epoch, s.TrainLoss, s.Epoch, s.Epochs, s.Step)
 	}
 	if s.Branch > 1 {
-		fmt.Fprintf(&b, "\nbranch %d\n", s.Branch)
+		add("branch %d\n", s.Branch)
 	}
 	if s.Epoch > 0 {
-		b.WriteString("\n| epoch | loss | eval_loss | eval_rougeL | seconds |\n|--:|--:|--:|--:|--:|\n")
+		add("| epoch | loss | eval_loss | eval_rougeL | seconds |\n|--:|--:|--:|--:|--:|")
 		for _, e := range s.History[max(0, s.Epoch-detailedEpochs):] {
-			fmt.Fprintf(&b, "| %d | %.4f | %.4f | %.2f | %.0f |\n", e.Epoch, e.TrainLoss, e.Eval.Loss, e.Eval.RougeL, e.Seconds)
+			add("| %d | %.4f | %.4f | %.2f | %.0f |", e.Epoch, e.TrainLoss, e.Eval.Loss, e.Eval.RougeL, e.Seconds)
 		}
+		add("")
 	}
 	for _, w := range s.Warnings {
-		fmt.Fprintf(&b, "\n- ⚠ %s", w)
+		add("- ⚠ %s", w)
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
 }

@@ -1,0 +1,134 @@
+package workflows
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/history/v1"
+	"go.temporal.io/api/temporalproto"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"distilvit/pipeline"
+)
+
+var record = flag.Bool("record", false, "write the histories in testdata from runs against a real server")
+
+// Histories of whole runs, each with the failures its name says. A change of
+// the workflow that breaks their replay breaks runs that are open while it is
+// deployed: it needs workflow.GetVersion, not new histories.
+var recorded = map[string]func(*world){
+	"straight": func(*world) {},
+	"failures": func(w *world) {
+		w.fail = func(name string, call int) error {
+			switch {
+			case name == "TrainEpoch" && call == 1:
+				return typed(pipeline.OutOfMemory, "device memory exhausted")
+			case name == "TrainEpoch" && call == 2:
+				return typed(pipeline.OutOfMemory, "device memory exhausted")
+			case name == "TrainEpoch" && call == 4:
+				return typed(pipeline.Diverged, "loss is NaN at step 150, examples 7, 9")
+			case name == "TrainEpoch" && (call == 5 || call == 6):
+				return typed(pipeline.DeviceLost, "signal: killed")
+			case name == "Evaluate" && call == 2:
+				return typed(pipeline.Interrupted, "worker is stopping")
+			}
+			return nil
+		}
+	},
+}
+
+func TestRecordedHistoriesReplay(t *testing.T) {
+	for name, happens := range recorded {
+		path := filepath.Join("testdata", name+".json")
+		if *record {
+			recordHistory(t, path, happens)
+		}
+		if err := replay(path); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func replay(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	events, err := client.HistoryFromJSON(file, client.HistoryJSONOptions{})
+	if err != nil {
+		return err
+	}
+	replayer := worker.NewWorkflowReplayer()
+	Register(replayer)
+	return replayer.ReplayWorkflowHistoryWithOptions(quiet{}, events, worker.ReplayWorkflowHistoryOptions{OriginalExecution: workflow.Execution{ID: "r"}})
+}
+
+// recordHistory runs the workflow with both queues' workers in this process.
+func recordHistory(t *testing.T, path string, happens func(*world)) {
+	c, _ := server(t)
+	w := newWorld()
+	happens(w)
+	defer hostWorker(t, c, w)()
+	device := worker.New(c, pipeline.DeviceQueue, worker.Options{DisableWorkflowWorker: true, EnableSessionWorker: true, MaxConcurrentSessionExecutionSize: 1})
+	w.register(device)
+	if err := device.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer device.Stop()
+	if err := execute(t, c, "r", config(t)).Get(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	var events history.History
+	for all := c.GetWorkflowHistory(t.Context(), "r", "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); all.HasNext(); {
+		event, err := all.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		events.Events = append(events.Events, event)
+	}
+	data, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(&events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host, err := os.Hostname(); err == nil {
+		data = []byte(strings.ReplaceAll(string(data), "@"+host, "@worker"))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestServerChecksAConfigThatWasTypedByHand(t *testing.T) {
+	t.Parallel()
+	c, _ := server(t)
+	w := newWorld()
+	defer hostWorker(t, c, w)()
+	for text, want := range map[string][]string{
+		`{"dataset": [{"kind": "shapes"}], "train": {"epoch": 3, "dropout": 2}}`:  {"train.epoch: unknown key; did you mean train.epochs?", "train.dropout: is 2"},
+		`{"dataset": [{"kind": "shapes"}], "train": {"epochs": 0, "dropout": 2}}`: {"train.epochs: is 0", "train.dropout: is 2"},
+	} {
+		err := execute(t, c, "typed", json.RawMessage(text)).Get(t.Context(), nil)
+		if err == nil {
+			t.Fatalf("%s is accepted", text)
+		}
+		for _, part := range want {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%v lacks %q", err, part)
+			}
+		}
+	}
+	if len(w.calls) > 0 {
+		t.Errorf("calls: %s", w.without())
+	}
+}
