@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // Row is one example of a shard.
@@ -116,6 +118,9 @@ func OpenShard(r io.ReaderAt, size int64) (*Shard, error) {
 
 // openParquet opens a file that must have the schema's columns.
 func openParquet(r io.ReaderAt, size int64, want *parquet.Schema) (file *parquet.File, starts []int64, err error) {
+	if err := checkFooter(r, size); err != nil {
+		return nil, nil, err
+	}
 	err = guard(func() error {
 		file, err = parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(bufferBytes))
 		if err != nil {
@@ -123,6 +128,13 @@ func openParquet(r io.ReaderAt, size int64, want *parquet.Schema) (file *parquet
 		}
 		if !parquet.EqualNodes(want, file.Schema()) {
 			return fmt.Errorf("columns are %v, not %v", file.Schema(), want)
+		}
+		for _, g := range file.Metadata().RowGroups {
+			for _, c := range g.Columns {
+				if codec := c.MetaData.Codec; codec != format.Zstd && codec != format.Uncompressed {
+					return fmt.Errorf("column %v is compressed with %v; shards use zstd", c.MetaData.PathInSchema, codec)
+				}
+			}
 		}
 		var rows int64
 		for _, g := range file.RowGroups() {
@@ -139,6 +151,24 @@ func openParquet(r io.ReaderAt, size int64, want *parquet.Schema) (file *parquet
 		return nil
 	})
 	return file, starts, err
+}
+
+// checkFooter compares the footer's length with the file's, which parquet-go
+// allocates without asking.
+func checkFooter(r io.ReaderAt, size int64) error {
+	const magic = "PAR1"
+	var end [8]byte
+	if size < int64(len(magic)+len(end)) {
+		return fmt.Errorf("corrupt file: %d bytes are too few", size)
+	}
+	if n, err := r.ReadAt(end[:], size-int64(len(end))); n < len(end) {
+		return err
+	}
+	footer := int64(binary.LittleEndian.Uint32(end[:]))
+	if string(end[4:]) != magic || footer > size-int64(len(magic)+len(end)) {
+		return errors.New("not a Parquet file, or one cut short")
+	}
+	return nil
 }
 
 // NumRows is the number of rows.
