@@ -3,7 +3,6 @@ package workflows
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -115,7 +114,7 @@ func (r *run) recover(ctx workflow.Context, j job, err error) error {
 	if isFatal(err) || errorType(err) == pipeline.NumericsChanged && !r.Config.Train.AllowNumericsChange {
 		return err
 	}
-	if failed := r.count(ctx, j, reason(err)); failed != nil {
+	if failed := r.count(ctx, j, err); failed != nil {
 		return failed
 	}
 	switch errorType(err) {
@@ -142,7 +141,7 @@ func (r *run) recoverSession(ctx workflow.Context, j job) error {
 	}
 	r.device.abandoned = true
 	r.releaseDevice(ctx)
-	if err := r.count(ctx, j, pipeline.DeviceLost+": "+why); err != nil {
+	if err := r.count(ctx, j, temporal.NewApplicationError(why, pipeline.DeviceLost)); err != nil {
 		return err
 	}
 	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
@@ -234,7 +233,8 @@ func (r *run) branchFrom(ctx workflow.Context, checkpoint *pipeline.CheckpointRe
 
 // count keeps the reason of a failure. A checkpoint newer than at the last
 // failure wipes the slate; the fifth failure without one ends the run.
-func (r *run) count(ctx workflow.Context, j job, why string) error {
+func (r *run) count(ctx workflow.Context, j job, failure error) error {
+	why := reason(failure)
 	found, err := r.findProgress(ctx, r.Progress.Branch)
 	if err != nil {
 		return err
@@ -247,11 +247,10 @@ func (r *run) count(ctx workflow.Context, j job, why string) error {
 		return nil
 	}
 	all := fmt.Sprintf("gave up after %d failures without a new checkpoint", maxFailures)
-	for i, failure := range r.failures {
-		all += fmt.Sprintf("; %d. %s", i+1, failure)
+	for i, one := range r.failures {
+		all += fmt.Sprintf("; %d. %s", i+1, one)
 	}
-	kind, _, _ := strings.Cut(why, ":")
-	return temporal.NewNonRetryableApplicationError(all, kind, nil)
+	return temporal.NewNonRetryableApplicationError(all, errorType(failure), nil)
 }
 
 // reached notes the branch's newest checkpoint; a new one forgives failures.

@@ -283,4 +283,12 @@ func TestCancelledRunLeavesItsDeviceToTheNext(t *testing.T) {
 	if err := second.Get(t.Context(), nil); err != nil || w.count["Publish"] != 1 {
 		t.Errorf("%v, %d published", err, w.count["Publish"])
 	}
+	described, err := c.DescribeWorkflowExecution(t.Context(), "second", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := described.WorkflowExecutionInfo.SearchAttributes.IndexedFields
+	if model, stage := string(found[pipeline.SearchModel].GetData()), string(found[pipeline.SearchStage].GetData()); model != `"second"` || stage != `"done"` {
+		t.Errorf("search attributes: model %s, stage %s", model, stage)
+	}
 }
