@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.temporal.io/sdk/client"
 
+	"distilvit/model/trainer"
 	"distilvit/pipeline"
 )
 
@@ -100,57 +102,62 @@ func (f *follower) show(status *pipeline.Status, activities []activityState) {
 	f.live(status, activities)
 }
 
-// live shows the one line that moves.
+// live shows the one line that moves: the workflow's own count where it fans a
+// stage out, else what the open activity reports.
 func (f *follower) live(status *pipeline.Status, activities []activityState) {
-	heading, done, total := status.Stage, status.Done, status.Total
-	var details []string
-	detail := status.Detail
-	left := true
-	for _, activity := range activities {
-		beat := activity.Beat
-		if beat == nil {
-			continue
-		}
-		switch beat.Phase {
-		case "train":
-			heading = fmt.Sprintf("%s epoch %d/%d", status.Stage, beat.Epoch+1, status.Epochs)
-			done, total = beat.Step, beat.Steps
-			details = append(details, fmt.Sprintf("step %d/%d", beat.Step, beat.Steps))
-			if beat.Loss != 0 {
-				details = append(details, fmt.Sprintf("loss %.4f", beat.Loss))
+	now := liveLine{heading: status.Stage, done: status.Done, total: status.Total, detail: status.Detail}
+	if status.Total == 0 {
+		for _, activity := range activities {
+			if activity.Beat != nil {
+				now = lineOf(status, activity.Beat)
 			}
-			if beat.Rate > 0 {
-				details = append(details, fmt.Sprintf("%s pictures/s", rateText(beat.Rate)))
-			}
-			detail = ""
-		default:
-			heading = status.Stage
-			if status.Stage == pipeline.StageTrain {
-				heading = fmt.Sprintf("%s epoch %d/%d", status.Stage, min(beat.Epoch+1, status.Epochs), status.Epochs)
-			}
-			if beat.Phase != status.Stage {
-				heading += " " + beat.Phase
-			}
-			if beat.Total > 0 {
-				done, total = beat.Done, beat.Total
-			} else {
-				left = false
-			}
-			if beat.Rate > 0 {
-				details = append(details, fmt.Sprintf("%s pictures/s", rateText(beat.Rate)))
-			}
-			detail = beat.Message
 		}
 	}
-	if left && total > 0 {
-		if rest := f.pace.left(f.progress.now(), done, total); rest > 0 {
-			details = append(details, durationText(rest)+" left")
+	details := now.details
+	if now.total > 0 {
+		if left := f.pace.left(f.progress.now(), now.done, now.total); left > 0 {
+			details = append(details, durationText(left)+" left")
 		}
 	}
-	if detail != "" {
-		details = append(details, detail)
+	if now.detail != "" {
+		details = append(details, now.detail)
 	}
-	f.progress.show(heading, done, total, details...)
+	f.progress.show(now.heading, now.done, now.total, details...)
+}
+
+// liveLine is what the moving line says.
+type liveLine struct {
+	heading     string
+	done, total int64 // total 0: no bar
+	details     []string
+	detail      string
+}
+
+// uncounted are the phases of a trainer that say nothing of how far they are.
+var uncounted = []string{trainer.PhaseOpen, trainer.PhaseLoad, trainer.PhaseCompile, trainer.PhaseCheckpoint}
+
+func lineOf(status *pipeline.Status, beat *pipeline.Heartbeat) liveLine {
+	line := liveLine{heading: status.Stage, done: beat.Done, total: beat.Total, detail: beat.Message}
+	if status.Stage == pipeline.StageTrain && beat.Epoch > 0 {
+		line.heading += fmt.Sprintf(" epoch %d/%d", beat.Epoch, status.Epochs)
+	}
+	if beat.Phase != status.Stage {
+		line.heading += " " + beat.Phase
+	}
+	if slices.Contains(uncounted, beat.Phase) {
+		line.total = 0
+	}
+	if beat.Phase == trainer.PhaseTrain {
+		line.done, line.total = beat.Step, beat.Steps
+		line.details = append(line.details, fmt.Sprintf("step %d/%d", beat.Step, beat.Steps))
+		if beat.Loss != 0 {
+			line.details = append(line.details, fmt.Sprintf("loss %.4f", beat.Loss))
+		}
+	}
+	if beat.Rate > 0 && line.total > 0 {
+		line.details = append(line.details, rateText(beat.Rate)+" pictures/s")
+	}
+	return line
 }
 
 func rateText(rate float64) string {

@@ -78,9 +78,10 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	if usage != nil && usage.help {
 		text += fmt.Sprintf(" (see %s --help)", cmd.CommandPath())
 	}
-	for line := range strings.Lines(text) {
-		fmt.Fprintf(a.stderr, "distilvit: %s\n", strings.TrimRight(line, "\n"))
+	if code == exitUsage { // a line for each mistake
+		text = strings.ReplaceAll(text, "\n", "\ndistilvit: ")
 	}
+	fmt.Fprintf(a.stderr, "distilvit: %s\n", text)
 	return code
 }
 

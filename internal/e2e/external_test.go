@@ -3,6 +3,7 @@ package e2e
 import (
 	"net"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -45,7 +46,7 @@ func externalTemporal(t *testing.T) []string {
 	server := start(t, cleanEnv(), temporal, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port,
 		"--db-filename", filepath.Join(t.TempDir(), "temporal.db"))
 	eventually(t, "Temporal's answer", server, func() bool {
-		return runCommand(t, cleanEnv(), temporal, "operator", "namespace", "describe", "--address", address, "--namespace", "default").code == 0
+		return exec.Command(temporal, "operator", "namespace", "describe", "--address", address, "--namespace", "default").Run() == nil
 	})
 	return []string{"TEMPORAL_ADDRESS=" + address}
 }

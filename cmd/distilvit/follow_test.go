@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"distilvit/pipeline"
+)
+
+func newTestFollower() (*follower, *bytes.Buffer, *time.Time) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	p := newProgress(&out)
+	p.now = func() time.Time { return now }
+	return newFollower(nil, "demo", p), &out, &now
+}
+
+func TestFollowerShowsEachEpochOnceAndMarksTheBest(t *testing.T) {
+	f, out, _ := newTestFollower()
+	status := &pipeline.Status{Stage: pipeline.StageTrain, Epochs: 3, Detail: "epoch 2 of 3"}
+	status.History = []pipeline.EpochRecord{{Epoch: 1, Step: 20, TrainLoss: 2.5, Seconds: 65, Eval: pipeline.Metrics{Loss: 2.25, RougeL: 40.5, ExactMatch: 3}}}
+	status.Best = &pipeline.Best{Epoch: 1}
+	f.show(status, nil)
+	f.show(status, nil)
+	status.History = append(status.History, pipeline.EpochRecord{Epoch: 2, Step: 40, TrainLoss: 2, Seconds: 5, Eval: pipeline.Metrics{Loss: 2.5, RougeL: 30}})
+	f.show(status, nil)
+	require.Equal(t, "epoch 1/3  step 20  loss 2.5000  eval loss 2.2500  rougeL 40.50  exact 3.0%  1m05s  *\n"+
+		"train  epoch 2 of 3\n"+
+		"epoch 2/3  step 40  loss 2.0000  eval loss 2.5000  rougeL 30.00  exact 0.0%  5s\n", out.String())
+}
+
+func TestFollowerShowsStepLossRateAndTimeLeftOfTheHeartbeat(t *testing.T) {
+	f, out, now := newTestFollower()
+	status := &pipeline.Status{Stage: pipeline.StageTrain, Epochs: 3}
+	beat := &pipeline.Heartbeat{Phase: "train", Epoch: 1, Step: 10, Steps: 60, Loss: 3.5, Rate: 123.4}
+	f.show(status, []activityState{{ID: "epoch-1", Attempt: 1, Beat: beat}})
+	*now = now.Add(plainInterval)
+	beat.Step, beat.Loss = 20, 3
+	f.show(status, []activityState{{ID: "epoch-1", Attempt: 1, Beat: beat}})
+	require.Equal(t, "train epoch 1/3  10/60  step 10/60  loss 3.5000  123 pictures/s\n"+
+		"train epoch 1/3  20/60  step 20/60  loss 3.0000  123 pictures/s  2m00s left\n", out.String())
+}
+
+func TestFollowerGivesCompilingNoBar(t *testing.T) {
+	f, out, _ := newTestFollower()
+	beat := &pipeline.Heartbeat{Phase: "compile", Epoch: 1, Done: 1, Total: 1, Message: "compiling training step"}
+	f.show(&pipeline.Status{Stage: pipeline.StageTrain, Epochs: 3}, []activityState{{Beat: beat}})
+	require.Equal(t, "train epoch 1/3 compile  compiling training step\n", out.String())
+}
+
+func TestFollowerCountsAFannedOutStage(t *testing.T) {
+	f, out, _ := newTestFollower()
+	status := &pipeline.Status{Stage: pipeline.StagePrepare, Detail: "376 pictures", Done: 3, Total: 12}
+	f.show(status, []activityState{{Beat: &pipeline.Heartbeat{Phase: "prepare", Done: 80, Total: 100}}})
+	require.Equal(t, "prepare  3/12  376 pictures\n", out.String())
+}
+
+func TestFollowerTellsOfRetriesAndWarningsOnce(t *testing.T) {
+	f, out, _ := newTestFollower()
+	status := &pipeline.Status{Stage: pipeline.StageTrain, Epochs: 1, Warnings: []string{"3 pictures are unreadable"}}
+	failed := []activityState{{ID: "epoch-1", Attempt: 2, Failure: "DeviceLost: killed by a signal"}}
+	f.show(status, failed)
+	f.show(status, failed)
+	require.Equal(t, "warning: 3 pictures are unreadable\n"+
+		"epoch-1: attempt 2, since: DeviceLost: killed by a signal\n"+
+		"train\n", out.String())
+}
+
+func TestResultShowsScoresChecksAndHowToLook(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stdout: &out, output: "text", dataFlag: "here"}
+	err := a.printResult(&site{ui: "http://127.0.0.1:8233", namespace: "default"}, &pipeline.Result{
+		Run: "demo", Model: "models/demo/demo-b0", Epoch: 3, Step: 60, Bytes: 5 << 20,
+		Eval:   pipeline.Metrics{RougeL: 97, Samples: 300},
+		Test:   pipeline.Metrics{RougeL: 96, Samples: 1200, Groups: map[string]pipeline.Metrics{"unseen": {RougeL: 81.5, Samples: 200}}},
+		Checks: []pipeline.ExportCheck{{Dtype: "fp32", Pictures: 300, EqualIDs: 300, MaxLogitsDiff: 3e-5}, {Dtype: "q8", Pictures: 300, EqualIDs: 290}},
+	})
+	require.NoError(t, err)
+	for _, part := range []string{
+		"best epoch 3, step 60", "97.00", "unseen", "81.50", "3.0e-05", "models/demo/demo-b0 (5.0 MiB)",
+		"http://127.0.0.1:8233/namespaces/default/workflows/demo", "distilvit --data here get demo", "distilvit --data here caption -m demo PICTURE",
+	} {
+		require.Contains(t, out.String(), part)
+	}
+}
