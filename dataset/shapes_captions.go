@@ -7,14 +7,15 @@ import (
 
 // templates make a scene's five captions. Each begins with words no other begins
 // with, so that a caption once begun has one continuation; the last two name the
-// groups in reverse order. "%" stands for the groups, "is" agrees with the first.
+// groups in reverse order. No caption has more than 15 words, so that with its end
+// token it fills 16 labels. "%" stands for the groups, "is" agrees with the first.
 var templates = []struct {
 	text    string
 	reverse bool
 }{
 	{"%", false},
 	{"there is %", false},
-	{"on a plain background there is %", false},
+	{"this picture shows %", false},
 	{"a picture of %", true},
 	{"you can see %", true},
 }

@@ -36,7 +36,7 @@ func sceneKey(objects []Object) string {
 func parseCaption(t *testing.T, caption string) []Object {
 	t.Helper()
 	text := caption
-	for _, lead := range []string{"on a plain background ", "there is ", "there are ", "a picture of ", "you can see "} {
+	for _, lead := range []string{"this picture shows ", "there is ", "there are ", "a picture of ", "you can see "} {
 		text = strings.TrimPrefix(text, lead)
 	}
 	var objects []Object
@@ -73,6 +73,9 @@ func TestShapesCaptionsNameEveryObjectAndFitNoOtherScene(t *testing.T) {
 			}
 			if slices.Contains(e.Captions[:i], c) {
 				t.Fatalf("%s has %q twice", e.ID, c)
+			}
+			if n := len(strings.Fields(c)); n > 15 {
+				t.Fatalf("%q has %d words", c, n)
 			}
 			if strings.ToLower(c) != c {
 				t.Fatalf("%q is not lower case", c)
@@ -233,7 +236,7 @@ func ExampleList() {
 	// Output:
 	// a cyan square and a pink square and a black circle
 	// there is a cyan square and a pink square and a black circle
-	// on a plain background there is a cyan square and a pink square and a black circle
+	// this picture shows a cyan square and a pink square and a black circle
 	// a picture of a black circle and a pink square and a cyan square
 	// you can see a black circle and a pink square and a cyan square
 }
