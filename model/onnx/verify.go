@@ -110,6 +110,7 @@ type verification struct {
 
 	waiting []Example // without pixels
 	pixels  []uint8   // of those waiting
+	batch   int       // pictures of the largest batch so far
 
 	check               Check
 	rougeL, modelRougeL float64 // sums, 0 to 1 per picture
@@ -136,7 +137,8 @@ func (v *verification) compare() error {
 	if n == 0 {
 		return nil
 	}
-	want, err := v.ref.Generate(v.pixels, n, model.GenerateOptions{MaxLength: v.options.MaxLength, NumBeams: 1})
+	v.batch = max(v.batch, n) // the last, smaller batch is padded rather than compiled anew
+	want, err := v.ref.Generate(v.pixels, n, model.GenerateOptions{MaxLength: v.options.MaxLength, NumBeams: 1, BatchSize: v.batch})
 	if err != nil {
 		return fmt.Errorf("caption with the model: %w", err)
 	}
