@@ -159,6 +159,8 @@ func NewOpener(spec Spec, files []File) (*Opener, error) {
 // Open answers the picture's file as it was stored; for a generated scene, a PNG.
 func (o *Opener) Open(ctx context.Context, ref ImageRef) ([]byte, error) {
 	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	case ref.Missing != "":
 		return nil, errors.New(ref.Missing)
 	case ref.Scene != nil:
@@ -180,7 +182,8 @@ func (o *Opener) archive(ctx context.Context, i int) (*archive, error) {
 	if a := o.open[i]; a != nil {
 		return a, nil
 	}
-	a, err := openArchive(ctx, o.files[i])
+	// The archive stays open for later calls, so it must outlive this one's context.
+	a, err := openArchive(context.WithoutCancel(ctx), o.files[i])
 	if err != nil {
 		return nil, &ArchiveError{err}
 	}

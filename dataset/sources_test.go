@@ -204,6 +204,42 @@ func TestZipCutShortIsAClearError(t *testing.T) {
 	}
 }
 
+func TestOpenerOutlivesTheContextOfItsFirstCall(t *testing.T) {
+	contents := zipOf(t, "a.jpg", "A", "b.jpg", "B")
+	file := File{Role: RoleImages, Name: "i.zip", Open: func(ctx context.Context) (io.ReaderAt, int64, io.Closer, error) {
+		return contextReader{ctx, bytes.NewReader(contents)}, int64(len(contents)), io.NopCloser(nil), nil
+	}}
+	o, err := NewOpener(Spec{Kind: "folder"}, []File{file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	if _, err := o.Open(ctx, ImageRef{Name: "a.jpg"}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if b, err := o.Open(context.Background(), ImageRef{Name: "b.jpg"}); string(b) != "B" {
+		t.Errorf("second picture: %q, %v", b, err)
+	}
+	if _, err := o.Open(ctx, ImageRef{Name: "b.jpg"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled call answers %v", err)
+	}
+}
+
+// contextReader reads as long as its context lives, as an object store's does.
+type contextReader struct {
+	ctx context.Context
+	io.ReaderAt
+}
+
+func (r contextReader) ReadAt(p []byte, off int64) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.ReaderAt.ReadAt(p, off)
+}
+
 func TestPicturesAreFoundByTheEndOfTheirPath(t *testing.T) {
 	as, err := openArchives(context.Background(), []File{memory(RoleImages, "i.zip", zipOf(t, "x/a.jpg", "", "y/a.jpg", "", "x/b.jpg", "", "c.jpg", "", "x/c.jpg", ""))})
 	if err != nil {
