@@ -149,16 +149,16 @@ func (a *Activities) checkDisk(n need) ([]string, error) {
 	}
 	free, least := int64(fs.Bavail)*fs.Bsize, 3*3*n.weights+n.pixels
 	if free < least {
-		return nil, &typed{pipeline.StorageFull, fmt.Errorf("%s has %s free, the run needs at least %s", a.Dir, bytes(free), bytes(least))}
+		return nil, &typed{pipeline.StorageFull, fmt.Errorf("%s has %s free, the run needs at least %s", a.Dir, size(free), size(least))}
 	}
 	if free < 2*least {
-		return []string{fmt.Sprintf("%s has only %s free; the run needs about %s there", a.Dir, bytes(free), bytes(least))}, nil
+		return []string{fmt.Sprintf("%s has only %s free; the run needs about %s there", a.Dir, size(free), size(least))}, nil
 	}
 	return nil, nil
 }
 
-// bytes prints a size for people.
-func bytes(n int64) string {
+// size prints a size for people.
+func size(n int64) string {
 	v, unit := float64(n), "B"
 	for _, u := range []string{"kB", "MB", "GB", "TB"} {
 		if v < 1000 {

@@ -53,7 +53,8 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 			return fmt.Errorf("evaluate batch %d: %w", b.Step, err)
 		}
 		s.compiling(fmt.Sprintf("captions of %d pictures", a.BatchSize))
-		ids, err := captioner.Generate(b.Pixels, b.N, model.GenerateOptions{MaxLength: a.MaxLength, NumBeams: 1, BatchSize: a.BatchSize})
+		pixels := b.Pixels[:b.N*len(b.Pixels)/a.BatchSize]
+		ids, err := captioner.Generate(pixels, b.N, model.GenerateOptions{MaxLength: a.MaxLength, NumBeams: 1, BatchSize: a.BatchSize})
 		if err != nil {
 			return fmt.Errorf("caption batch %d: %w", b.Step, err)
 		}

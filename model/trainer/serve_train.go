@@ -192,16 +192,25 @@ func ReadRecords(dir string) ([]StepRecord, error) {
 		return nil, err
 	}
 	defer f.Close()
+	records, err := DecodeRecords(bufio.NewReader(f))
+	if err != nil {
+		return nil, errorf(Corrupt, "read %s: %v", f.Name(), err)
+	}
+	return records, nil
+}
+
+// DecodeRecords reads what stands in a MetricsFile.
+func DecodeRecords(r io.Reader) ([]StepRecord, error) {
 	var records []StepRecord
-	for d := json.NewDecoder(bufio.NewReader(f)); ; {
-		var r StepRecord
-		switch err := d.Decode(&r); {
+	for d := json.NewDecoder(r); ; {
+		var one StepRecord
+		switch err := d.Decode(&one); {
 		case errors.Is(err, io.EOF):
 			return records, nil
 		case err != nil:
-			return nil, errorf(Corrupt, "read %s: %v", f.Name(), err)
+			return nil, err
 		}
-		records = append(records, r)
+		records = append(records, one)
 	}
 }
 

@@ -1,0 +1,192 @@
+package trainer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/model/train"
+)
+
+// lab trains one small model in children that may be killed.
+type lab struct {
+	*testing.T
+	pool  *Pool
+	open  OpenArgs
+	shard dataset.ShardPair
+	dir   string
+}
+
+func newLab(t *testing.T, choice backend.Choice) *lab {
+	t.Helper()
+	l := &lab{T: t, dir: t.TempDir()}
+	l.shard, l.open.ModelDir = testShards(t)
+	l.open.Backend, l.open.Seed = choice, 7
+	l.open.Train = train.Config{
+		BatchSize: 8, MicroBatchSize: 4, CaptionsPerPicture: 2, MaxLength: testLength, LearningRate: 1e-3, WeightDecay: 0.01,
+		Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Dropout: 0.1, WarmupSteps: 2, TotalSteps: 16, Seed: 7,
+	}
+	l.open.Augment = dataset.Augment{Shift: 0.1, Color: 0.1}
+	l.pool = NewPool(Options{Exe: testExe(t), Environ: os.Environ(), LogDir: l.dir})
+	t.Cleanup(l.pool.Close)
+	return l
+}
+
+// lease opens the run's child.
+func (l *lab) lease(run string) *Lease {
+	l.Helper()
+	p, err := l.pool.Open(l.Context(), run, l.open, nothing)
+	check(l.T, err)
+	return p
+}
+
+// epoch trains one to its end and answers the last checkpoint.
+func (l *lab) epoch(p *Lease, epoch int, from State, out string) Checkpoint {
+	l.Helper()
+	var last Checkpoint
+	_, err := p.Do(l.Context(), l.train(epoch, from, out), func(e Event) {
+		if e.Event == EventCheckpoint {
+			last = *e.Saved
+		}
+	})
+	check(l.T, err)
+	return last
+}
+
+func (l *lab) train(epoch int, from State, out string) Command {
+	out = filepath.Join(l.dir, out)
+	check(l.T, os.MkdirAll(out, 0o755))
+	return Command{Do: DoTrain, Train: &TrainArgs{
+		Epoch: epoch, Branch: 1, From: from, Shards: []dataset.ShardPair{l.shard}, OutDir: out, CheckpointSteps: 1,
+	}}
+}
+
+func state(c Checkpoint) State { return State{Branch: 1, Step: c.State.Step, Dir: c.Dir} }
+
+// digests are those of a checkpoint's files.
+func digests(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	check(t, err)
+	out := map[string]string{}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		check(t, err)
+		sum := sha256.Sum256(b)
+		out[e.Name()] = hex.EncodeToString(sum[:])
+	}
+	return out
+}
+
+func same(t *testing.T, what string, want, got Checkpoint) {
+	t.Helper()
+	if !maps.Equal(digests(t, want.Dir), digests(t, got.Dir)) {
+		t.Errorf("%s: checkpoint of step %d is %v, undisturbed %v", what, got.State.Step, digests(t, got.Dir), digests(t, want.Dir))
+	}
+}
+
+func TestTrainerResumesBitExactAfterKill(t *testing.T) {
+	for _, choice := range backends(t) {
+		t.Run(choice.Kind, func(t *testing.T) {
+			l := newLab(t, choice)
+			// Killed in the middle of an epoch, once its first checkpoint stands.
+			p := l.lease("run")
+			var saved Checkpoint
+			_, err := p.Do(t.Context(), l.train(0, State{}, "killed"), func(e Event) {
+				if e.Event == EventCheckpoint && saved.Dir == "" {
+					saved = *e.Saved
+					syscall.Kill(p.PID(), syscall.SIGKILL)
+				}
+			})
+			wantKind(t, err, DeviceLost, "signal killed")
+			p.Release()
+			if saved.State.Step != 1 || saved.State.EpochStep != 1 {
+				t.Fatalf("killed at %+v", saved.State)
+			}
+
+			p = l.lease("run")
+			first := l.epoch(p, 0, state(saved), "resumed")
+			second := l.epoch(p, 1, state(first), "resumed")
+			if second.State.Step != 16 || second.State.Epoch != 2 || second.State.EpochStep != 0 {
+				t.Fatalf("end is %+v", second.State)
+			}
+			if names := slices.Sorted(maps.Keys(digests(t, second.Dir))); !slices.Contains(names, MetricsFile) || len(names) != 4 {
+				t.Errorf("a checkpoint holds %v", names)
+			}
+
+			undisturbed := l.epoch(p, 0, State{}, "undisturbed")
+			same(t, "after kill -9", undisturbed, first)
+			same(t, "after kill -9, second epoch", l.epoch(p, 1, state(undisturbed), "undisturbed"), second)
+			p.Release()
+		})
+	}
+}
+
+// A stop in mid-epoch, an evaluation between and another checkpoint loaded into
+// a warm child change no bit either.
+func TestWarmTrainerGoesOnBitExact(t *testing.T) {
+	l := newLab(t, backends(t)[0])
+	p := l.lease("undisturbed")
+	first := l.epoch(p, 0, State{}, "undisturbed")
+	want := l.epoch(p, 1, state(first), "undisturbed")
+	captions := l.evaluate(p, state(want))
+	p.Release()
+	l.pool.CloseRun("undisturbed")
+
+	p = l.lease("warm")
+	got := l.epoch(p, 0, State{}, "warm")
+	var saved Checkpoint
+	ended := errors.New("asked to stop")
+	e, err := stopped(l, p, l.train(1, state(got), "warm"), ended, &saved)
+	if !errors.Is(err, ended) || e.Trained == nil || !e.Trained.Stopped {
+		t.Fatalf("%v, %v", e, err)
+	}
+	at := State{Branch: 1, Step: saved.State.Step} // no Dir: the child must hold it
+	l.evaluate(p, at)
+	same(t, "stopped and gone on", want, l.epoch(p, 1, at, "warm"))
+	if again := l.evaluate(p, State{Branch: 1, Step: 16}); again != captions {
+		t.Errorf("captions of the same weights differ: %s, %s", again, captions)
+	}
+	same(t, "gone back to an epoch's end", want, l.epoch(p, 1, state(got), "back"))
+	p.Release()
+	if other := l.lease("warm"); other.Process != p.Process {
+		t.Error("the warm child was not used again")
+	}
+}
+
+// stopped asks to stop before the first step has ended.
+func stopped(l *lab, p *Lease, c Command, why error, saved *Checkpoint) (Event, error) {
+	ctx, cancel := context.WithCancelCause(l.Context())
+	cancel(why)
+	return p.Do(ctx, c, func(e Event) {
+		if e.Event == EventCheckpoint {
+			*saved = *e.Saved
+		}
+	})
+}
+
+// evaluate answers the digest of the predictions.
+func (l *lab) evaluate(p *Lease, from State) string {
+	l.Helper()
+	out := filepath.Join(l.dir, "predictions.jsonl")
+	e, err := p.Do(l.Context(), Command{Do: DoEvaluate, Evaluate: &EvaluateArgs{
+		From: from, Shards: []dataset.ShardPair{l.shard}, BatchSize: 8, MaxLength: testLength, Limit: 12, Out: out,
+	}}, nothing)
+	check(l.T, err)
+	if e.Evaluated.Pictures != 12 || e.Evaluated.Tokens < 100 || !(e.Evaluated.LossSum > 0) {
+		l.Fatalf("evaluation %+v", *e.Evaluated)
+	}
+	b, err := os.ReadFile(out)
+	check(l.T, err)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
