@@ -196,6 +196,19 @@ func TestDownloadGoesOnInAnotherProcess(t *testing.T) {
 	})
 }
 
+func TestAbandonedUploadsAreDroppedByAge(t *testing.T) {
+	onEachServer(t, func(t *testing.T, s *storage.Store) {
+		interrupted(t, s, serveFile(t, noise(41, 2*part)), 1)
+		if n, err := s.DropUploads(t.Context(), time.Hour); n != 0 || err != nil {
+			t.Errorf("dropped %d young ones, %v", n, err)
+		}
+		if n, err := s.DropUploads(t.Context(), -time.Hour); n != 1 || err != nil {
+			t.Errorf("dropped %d, %v", n, err)
+		}
+		noUploads(t, s)
+	})
+}
+
 func TestDownloadGoesOnAfterTheStoreWasKilled(t *testing.T) {
 	server := s3test.Start(t)
 	s := open(t, server)

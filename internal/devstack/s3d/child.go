@@ -78,20 +78,29 @@ func Start(ctx context.Context, exe string, c Config, log io.Writer) (*Child, er
 func (c *Child) wait(ctx context.Context, config Config) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	go func() { // whoever else may listen there can keep us waiting no longer than the child lives
+		select {
+		case <-c.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		if healthy(ctx, config.Address, config.Health) {
-			return nil
+	for !healthy(ctx, config.Address, config.Health) {
+		select {
+		case <-tick.C:
+			continue
+		case <-ctx.Done():
 		}
 		select {
 		case <-c.done:
 			return fmt.Errorf("s3 server on %s ended while starting: %v", config.Address, c.err)
-		case <-ctx.Done():
+		default:
 			return fmt.Errorf("s3 server on %s does not answer: %w", config.Address, context.Cause(ctx))
-		case <-tick.C:
 		}
 	}
+	return nil
 }
 
 func healthy(ctx context.Context, address, path string) bool {

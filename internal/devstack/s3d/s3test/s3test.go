@@ -42,7 +42,13 @@ type Server struct {
 // Start runs the embedded server until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{Endpoint: FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", dir: t.TempDir()}
+	return StartIn(t, t.TempDir())
+}
+
+// StartIn is Start with the server's state in dir.
+func StartIn(t testing.TB, dir string) *Server {
+	t.Helper()
+	s := &Server{Endpoint: FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", dir: dir}
 	s.start(t)
 	return s
 }
