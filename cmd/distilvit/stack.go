@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -127,7 +128,7 @@ func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error
 		}
 		options.Dir, options.SelfExe, options.Log = s.data, exe, logWriter{s.log}
 		if s.hosted, err = devstack.Start(ctx, options); err != nil {
-			return err
+			return startError(s.data, err)
 		}
 		hosted := s.hosted.Addresses()
 		addresses = &hosted
@@ -147,6 +148,14 @@ func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error
 		return err
 	}
 	return s.dial(ctx, client.Options{HostPort: addresses.Temporal, Namespace: addresses.Namespace})
+}
+
+// startError spares a person the statement SQLite ran out of space in.
+func startError(data string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "disk is full") {
+		return fmt.Errorf("no space left for %s: free some, or choose another place with --data", data)
+	}
+	return err
 }
 
 func (s *site) dial(ctx context.Context, options client.Options) error {

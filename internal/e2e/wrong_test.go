@@ -103,15 +103,23 @@ func TestPortInUseIsNamed(t *testing.T) {
 }
 
 func TestNoSpaceLeftIsSaid(t *testing.T) {
+	data := filepath.Join(tmpfs(t, "128k"), "data")
+	oneLine(t, distilvit(t, "up", "--data", data), 1, "no space left", data)
+
+	data = filepath.Join(tmpfs(t, "8m"), "data")
+	config := writeConfig(t, t.TempDir(), tinyConfig(nil))
+	oneLine(t, distilvit(t, "run", "-f", config, "--id", "full", "--data", data), 1, data, "free")
+}
+
+// tmpfs mounts a file system of this size.
+func tmpfs(t *testing.T, size string) string {
+	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		without(t, "mounting a small tmpfs needs root: "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{
-		"model": map[string]any{"hidden_size": 192, "encoder_layer": 4, "decoder_layer": 4},
-	}))
-	oneLine(t, distilvit(t, "run", "-f", config, "--id", "full", "--data", filepath.Join(dir, "data")), 1, "space")
+	return dir
 }
 
 func TestWrongS3SecretIsSaid(t *testing.T) {
