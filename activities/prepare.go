@@ -24,22 +24,35 @@ const shardBytes = 64 << 20
 // datasetManifest is datasets/<key>/manifest.json: what makes a prepared
 // dataset complete.
 type datasetManifest struct {
-	Version   int               `json:"version"`
-	Processor dataset.Processor `json:"processor"`
-	Shards    []pipeline.Shard  `json:"shards"` // by split, in order
-	Rows      map[string]int    `json:"rows"`   // by split
-	Bytes     int64             `json:"bytes"`
-	Bad       int               `json:"bad"`
-	BadLists  []pipeline.Object `json:"bad_lists"` // JSON arrays of badExample
-	Turned    int               `json:"turned"`    // pictures with an EXIF orientation
-	Warnings  []string          `json:"warnings"`
+	Version  int               `json:"version"`
+	Pixels   pixels            `json:"pixels"`
+	Shards   []pipeline.Shard  `json:"shards"` // by split, in order
+	Rows     map[string]int    `json:"rows"`   // by split
+	Bytes    int64             `json:"bytes"`
+	Bad      int               `json:"bad"`
+	BadLists []pipeline.Object `json:"bad_lists"` // JSON arrays of badExample
+	Turned   int               `json:"turned"`    // pictures with an EXIF orientation
+	Warnings []string          `json:"warnings"`
 }
 
 // preparePlan is datasets/<key>/plan.json: what FinishPrepare needs of the plan.
 type preparePlan struct {
-	Processor dataset.Processor `json:"processor"`
-	Examples  int               `json:"examples"`
-	Warnings  []string          `json:"warnings"`
+	Pixels   pixels   `json:"pixels"`
+	Examples int      `json:"examples"`
+	Warnings []string `json:"warnings"`
+}
+
+// pixels is what is done to the stored pictures: all of a processor but
+// normalising, which is the model's.
+type pixels struct {
+	Width           int  `json:"width"`
+	Height          int  `json:"height"`
+	Resample        int  `json:"resample"` // Pillow's number of the filter
+	ExifOrientation bool `json:"exif_orientation"`
+}
+
+func pixelsOf(p dataset.Processor) pixels {
+	return pixels{p.Width, p.Height, p.Resample, p.ExifOrientation}
 }
 
 // badExample was left out of a shard.
@@ -93,7 +106,7 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 				p.progress("plan", int64(plan.Examples), 0, split)
 			}
 		}
-		_, err = a.Store.PutJSON(ctx, plan.Dataset+"/plan.json", preparePlan{proc, plan.Examples, warnings})
+		_, err = a.Store.PutJSON(ctx, plan.Dataset+"/plan.json", preparePlan{pixelsOf(proc), plan.Examples, warnings})
 		return plan, err
 	})
 }
@@ -108,10 +121,10 @@ func prepareKey(in pipeline.PlanInput, proc dataset.Processor) (string, error) {
 		Stage     string
 		Version   int
 		Sources   []source
-		Processor dataset.Processor
+		Pixels    pixels
 		ShardRows int
 		Seed      uint64
-	}{Stage: "prepare", Version: prepareVersion, Processor: proc, ShardRows: in.Prepare.ShardRows}
+	}{Stage: "prepare", Version: prepareVersion, Pixels: pixelsOf(proc), ShardRows: in.Prepare.ShardRows}
 	for _, s := range in.Sources {
 		k.Sources = append(k.Sources, source{s.Digest, spec(s.Source, in.Prepare)})
 		if s.Source.Kind == pipeline.KindShapes {
@@ -288,7 +301,11 @@ func (s *shardWork) prepare(ctx context.Context, e example) (prepared, error) {
 	}
 	raw, err := s.openers[e.Source].Open(ctx, e.Image)
 	if err != nil {
-		if ctx.Err() != nil || kindOf(err) != "" {
+		var archive *dataset.ArchiveError
+		switch {
+		case errors.As(err, &archive):
+			return prepared{}, orInvalid(ctx, err)
+		case ctx.Err() != nil || kindOf(err) != "":
 			return prepared{}, err
 		}
 		return prepared{reason: err.Error()}, nil
@@ -330,7 +347,7 @@ func (a *Activities) datasetManifest(ctx context.Context, in pipeline.FinishPrep
 	if err := a.Store.GetJSON(ctx, in.Dataset+"/plan.json", &plan); err != nil {
 		return datasetManifest{}, err
 	}
-	m := datasetManifest{Version: prepareVersion, Processor: plan.Processor, Rows: map[string]int{}, Warnings: plan.Warnings}
+	m := datasetManifest{Version: prepareVersion, Pixels: plan.Pixels, Rows: map[string]int{}, Warnings: plan.Warnings}
 	shards := slices.Clone(in.Shards)
 	slices.SortFunc(shards, func(x, y pipeline.PrepareShardResult) int { return x.Shard.Index - y.Shard.Index })
 	for _, s := range shards {
@@ -351,7 +368,7 @@ func (a *Activities) datasetManifest(ctx context.Context, in pipeline.FinishPrep
 	}
 	if m.Turned > 0 {
 		what := "were not turned (prepare.exif_orientation is off, as in Hugging Face)"
-		if plan.Processor.ExifOrientation {
+		if plan.Pixels.ExifOrientation {
 			what = "were turned"
 		}
 		m.Warnings = append(m.Warnings, fmt.Sprintf("%d pictures carry an EXIF orientation and %s", m.Turned, what))

@@ -141,7 +141,7 @@ func (r *readable) readPictures(ctx context.Context, d datasetManifest) (map[str
 					return err
 				}
 				if wanted[row.ID] {
-					if pictures[row.ID], err = encodePNG(row.Pixels, d.Processor.Width, d.Processor.Height); err != nil {
+					if pictures[row.ID], err = encodePNG(row.Pixels, d.Pixels.Width, d.Pixels.Height); err != nil {
 						return err
 					}
 				}

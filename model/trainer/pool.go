@@ -135,6 +135,16 @@ func (p *Pool) Once(ctx context.Context, name string, b backend.Choice, c Comman
 	return child.Do(ctx, c, on)
 }
 
+// PID is the process id of the run's child; 0 where it has none.
+func (p *Pool) PID(run string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.runs[run]; s != nil && s.child.Alive() {
+		return s.child.PID()
+	}
+	return 0
+}
+
 // CloseRun ends the run's child, if there is one.
 func (p *Pool) CloseRun(run string) {
 	p.mu.Lock()

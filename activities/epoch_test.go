@@ -1,0 +1,197 @@
+package activities
+
+import (
+	"errors"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.temporal.io/sdk/temporal"
+
+	"distilvit/pipeline"
+)
+
+// slowConfig trains one picture a step and saves each: time enough to interfere.
+func slowConfig() pipeline.Config {
+	c := tinyConfig()
+	c.Train.BatchSize, c.Train.MicroBatchSize, c.Train.CheckpointSteps, c.Train.KeepCheckpoints = 1, 1, 1, 100
+	c.Train.Epochs = 2
+	return c
+}
+
+func wantType(t *testing.T, err error, kind, text string) {
+	t.Helper()
+	var e *temporal.ApplicationError
+	if !errors.As(err, &e) || e.Type() != kind || !strings.Contains(e.Error(), text) {
+		t.Fatalf("error %v, want type %s with %q", err, kind, text)
+	}
+}
+
+// afterCheckpoint waits until the run has stored one, then acts.
+func (b *bench) afterCheckpoint(run string, act func()) {
+	go func() {
+		for {
+			points, err := b.checkpoints(b.Context(), run, 1)
+			if err != nil {
+				return
+			}
+			if len(points) > 0 {
+				act()
+				return
+			}
+			runtime.Gosched()
+		}
+	}()
+}
+
+// end is what a checkpoint consists of, by file.
+func (b *bench) end(ref pipeline.CheckpointRef) map[string]string {
+	b.Helper()
+	m, err := b.readCheckpoint(b.Context(), ref.Manifest)
+	check(b.T, err)
+	out := map[string]string{}
+	for name, o := range m.Files {
+		out[name] = o.SHA256
+	}
+	return out
+}
+
+func TestEpochGoesOnBitExactAfterKillAndWorkerStop(t *testing.T) {
+	b := newBench(t)
+	c := slowConfig()
+	w, _ := b.work("undisturbed", c)
+	want := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	second := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &want.Checkpoint})
+	check(t, b.CloseTrainer(t.Context(), w))
+
+	w.Run = "disturbed"
+	b.afterCheckpoint(w.Run, func() { syscall.Kill(b.Pool.PID(w.Run), syscall.SIGKILL) })
+	_, err := try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	wantType(t, err, pipeline.DeviceLost, "signal killed")
+	killedAt, err := b.newest(t.Context(), w.Run, 1)
+	check(t, err)
+	if killedAt == nil || killedAt.Step >= want.Checkpoint.Step {
+		t.Fatalf("killed at %v", killedAt)
+	}
+	got := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	if !maps.Equal(b.end(want.Checkpoint), b.end(got.Checkpoint)) || want.Loss != got.Loss {
+		t.Errorf("after kill -9 epoch 1 ends with %v (loss %v), undisturbed %v (loss %v)", b.end(got.Checkpoint), got.Loss, b.end(want.Checkpoint), want.Loss)
+	}
+
+	// The worker stops in good order in the second epoch, another machine goes on.
+	stop := make(chan struct{})
+	b.env.SetWorkerStopChannel(stop)
+	go func() {
+		for points, err := b.checkpoints(t.Context(), w.Run, 1); err == nil && points[0].step <= got.Checkpoint.Step; points, err = b.checkpoints(t.Context(), w.Run, 1) {
+			runtime.Gosched()
+		}
+		close(stop)
+	}()
+	_, err = try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &got.Checkpoint})
+	wantType(t, err, pipeline.Interrupted, "the worker is stopping")
+	stopped, err := b.newest(t.Context(), w.Run, 1)
+	check(t, err)
+	if stopped.Step <= got.Checkpoint.Step || stopped.Step >= second.Checkpoint.Step {
+		t.Fatalf("stopped at %v", stopped)
+	}
+	other := &bench{T: t, s3: b.s3, Activities: newWorker(t, b.s3)}
+	other.register()
+	again := do[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &got.Checkpoint})
+	if !maps.Equal(b.end(second.Checkpoint), b.end(again.Checkpoint)) || second.Loss != again.Loss {
+		t.Errorf("after the stop epoch 2 ends with %v, undisturbed %v", b.end(again.Checkpoint), b.end(second.Checkpoint))
+	}
+	if kept := b.keys("runs/disturbed/metrics/"); !slices.Equal(kept, []string{"0001-000001.jsonl", "0001-000002.jsonl"}) {
+		t.Errorf("metrics kept: %v", kept)
+	}
+}
+
+func TestBranchStartsFromItsCheckpointAndOldOnesArePruned(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	c.Train.Epochs, c.Train.KeepCheckpoints, c.Train.CheckpointSteps = 2, 2, 0
+	w, _ := b.work("run", c)
+	first := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	second := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1})
+
+	w.Branch, w.Train.MicroBatchSize = 2, 4
+	third := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &first.Checkpoint, Best: &second.Checkpoint})
+	w.Branch = 3
+	fourth := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &first.Checkpoint})
+	if !maps.Equal(b.end(third.Checkpoint), b.end(fourth.Checkpoint)) {
+		t.Errorf("the same epoch in two branches ends with %v and %v", b.end(third.Checkpoint), b.end(fourth.Checkpoint))
+	}
+	want := []string{"1/5/manifest.json", "2/10/manifest.json", "3/10/manifest.json"}
+	if kept := b.keys("runs/run/checkpoints/"); !slices.Equal(kept, want) {
+		t.Errorf("checkpoints %v, want %v", kept, want)
+	}
+	used := map[string]bool{}
+	for _, key := range want {
+		m, err := b.readCheckpoint(t.Context(), "runs/run/checkpoints/"+key)
+		check(t, err)
+		for _, o := range m.Files {
+			used[strings.TrimPrefix(o.Key, "runs/run/blobs/")] = true
+		}
+	}
+	if there := b.keys("runs/run/blobs/"); len(there) != len(used) {
+		t.Errorf("%d blobs, %d are used", len(there), len(used))
+	}
+	newest := do[pipeline.Progress](b, b.FindProgress, pipeline.FindProgressInput{Run: "run", Branch: 3}).Newest
+	if newest == nil || *newest != fourth.Checkpoint {
+		t.Errorf("newest of branch 3 is %v", newest)
+	}
+}
+
+func TestOtherNumericsAndOtherTrainingAreRefused(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	c.Train.Epochs = 2
+	w, _ := b.work("run", c)
+	first := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	m, err := b.readCheckpoint(t.Context(), first.Checkpoint.Manifest)
+	check(t, err)
+
+	m.Run, m.Fingerprint = "elsewhere", map[string]string{"backend": "cuda"}
+	check(t, b.Store.Publish(t.Context(), checkpointKey("elsewhere", 1, m.Step), m))
+	w.Run = "elsewhere"
+	_, err = try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1})
+	wantType(t, err, pipeline.NumericsChanged, `backend "cuda", now "go"`)
+	from := m.ref()
+	w.Branch = 2
+	_, err = try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &from})
+	wantType(t, err, pipeline.NumericsChanged, "allow_numerics_change")
+	w.Train.AllowNumericsChange = true
+	do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &from})
+
+	w.Train.LearningRate *= 2
+	_, err = try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &from})
+	wantType(t, err, pipeline.InvalidInput, "another training")
+}
+
+func TestOtherBytesForOneStepAreNondeterministic(t *testing.T) {
+	b := newBench(t)
+	w, _ := b.work("run", tinyConfig())
+	want, err := training(w)
+	check(t, err)
+	// A checkpoint that is not complete is passed over, but its place is taken.
+	check(t, b.Store.Publish(t.Context(), checkpointKey("run", 1, 2), checkpointManifest{
+		Version: 1, Run: "run", Branch: 1, Step: 2, EpochStep: 2, Training: want,
+		Files: map[string]pipeline.Object{"model.safetensors": {Key: "runs/run/blobs/none", Size: 1}},
+	}))
+	_, err = try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	wantType(t, err, pipeline.Nondeterministic, "runs/run/checkpoints/1/2/manifest.json")
+}
+
+func TestDivergedTrainingNamesStepAndExamples(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	c.Train.LearningRate, c.Train.WarmupFraction, c.Train.MaxGradNorm = 1e30, 0, 0
+	w, _ := b.work("run", c)
+	_, err := try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	wantType(t, err, pipeline.Diverged, "step 2")
+	if b.Pool.PID("run") != 0 {
+		t.Error("the trainer that diverged lives")
+	}
+}

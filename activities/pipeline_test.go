@@ -1,0 +1,124 @@
+package activities
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"distilvit/pipeline"
+)
+
+// work prepares a run's data and model.
+func (b *bench) work(run string, c pipeline.Config) (pipeline.Work, []pipeline.DownloadResult) {
+	b.Helper()
+	var sources []pipeline.DownloadResult
+	for i, s := range c.Dataset {
+		sources = append(sources, do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: run, Index: i, Source: s}))
+	}
+	plan := do[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Run: run, Sources: sources, Image: c.Model.ImageSize, Prepare: c.Prepare, Seed: c.Seed})
+	finish := pipeline.FinishPrepareInput{Run: run, Dataset: plan.Dataset, Prepare: c.Prepare}
+	for _, task := range plan.Shards {
+		finish.Shards = append(finish.Shards, do[pipeline.PrepareShardResult](b, b.PrepareShard, pipeline.PrepareShardInput{
+			Run: run, Dataset: plan.Dataset, Task: task, Sources: sources, Image: c.Model.ImageSize, Prepare: c.Prepare,
+		}))
+	}
+	data := do[pipeline.Dataset](b, b.FinishPrepare, finish)
+	ref := do[pipeline.ModelRef](b, b.BuildModel, pipeline.BuildModelInput{
+		Run: run, Model: c.Model, Dataset: data, Train: c.Train, MaxLength: c.Evaluate.MaxLength,
+	})
+	in := pipeline.TokenizeInput{Run: run, Dataset: data, Model: ref, MaxLength: c.Train.MaxLength, Last: data.Shards}
+	tokens := do[pipeline.TokenizePlan](b, b.PlanTokenize, in)
+	list := pipeline.FinishTokensInput{Run: run, Tokens: tokens.Tokens}
+	if !tokens.Reused {
+		list.Shards = do[pipeline.TokenizeResult](b, b.TokenizeShards, in).Shards
+	}
+	return pipeline.Work{
+		Run: run, Branch: 1, Seed: c.Seed, Backend: c.Backend, Model: ref, Dataset: data,
+		Tokens: do[pipeline.Tokens](b, b.FinishTokens, list), Train: c.Train,
+	}, sources
+}
+
+func TestTinyPipelineGoesThroughEveryActivity(t *testing.T) {
+	b := newBench(t)
+	c := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "tiny", Config: tinyConfig()}).Config
+	device := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "tiny", Config: c, Device: true})
+	if device.Backend != pipeline.BackendGo {
+		t.Errorf("backend %q", device.Backend)
+	}
+	w, sources := b.work("tiny", c)
+	if want := map[string]int{"train": 40, "validation": 8, "test": 10}; !maps.Equal(w.Dataset.Rows, want) {
+		t.Errorf("rows %v, want %v", w.Dataset.Rows, want)
+	}
+	if w.Dataset.Shards != 5 {
+		t.Errorf("%d shards", w.Dataset.Shards)
+	}
+
+	epoch := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	if epoch.Checkpoint.Step != 5 || epoch.Checkpoint.Epoch != 1 || !(epoch.Loss > 0) {
+		t.Errorf("epoch %+v", epoch)
+	}
+	if again := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w}); again.Checkpoint != epoch.Checkpoint || again.Loss != epoch.Loss {
+		t.Errorf("a finished epoch trained again: %+v, %+v", again, epoch)
+	}
+	eval := do[pipeline.EvaluateResult](b, b.Evaluate, pipeline.EvaluateInput{
+		Work: w, Split: pipeline.SplitValidation, Checkpoint: epoch.Checkpoint, Evaluate: c.Evaluate,
+	})
+	test := do[pipeline.EvaluateResult](b, b.Evaluate, pipeline.EvaluateInput{
+		Work: w, Split: pipeline.SplitTest, Checkpoint: epoch.Checkpoint, Evaluate: c.Evaluate,
+	})
+	if eval.Metrics.Samples != 8 || test.Metrics.Samples != 10 || test.Metrics.Groups["unseen"].Samples != 4 || len(test.Samples) != 3 || !(test.Metrics.Loss > 0) {
+		t.Errorf("evaluations %+v, %+v", eval, test)
+	}
+	check(t, b.CloseTrainer(t.Context(), w))
+
+	if _, err := b.onnxRuntime(); err != nil {
+		t.Skipf("no export: %v", err)
+	}
+	export := do[pipeline.ExportResult](b, b.Export, pipeline.ExportInput{Work: w, Checkpoint: epoch.Checkpoint, Export: c.Export, MaxLength: c.Evaluate.MaxLength})
+	if len(export.Checks) != 2 || export.Checks[0].EqualIDs != 4 || export.Checks[0].MaxLogitsDiff > 1e-3 {
+		t.Errorf("checks %+v", export.Checks)
+	}
+	in := pipeline.PublishInput{
+		Run: "tiny", Name: "shapes", Branch: 1, Config: c, Best: pipeline.Best{Epoch: 1, Checkpoint: epoch.Checkpoint, Eval: eval.Metrics},
+		Test: test, TestedOn: "test", History: []pipeline.EpochRecord{{Epoch: 1, Step: 5, TrainLoss: epoch.Loss, Eval: eval.Metrics}},
+		Export: export, Dataset: w.Dataset, Sources: sources,
+	}
+	result := do[pipeline.Result](b, b.Publish, in)
+	if result.Model != "models/shapes/tiny-b1" {
+		t.Errorf("published as %s", result.Model)
+	}
+	names := b.keys(result.Model + "/")
+	for _, name := range []string{
+		"README.md", "config.json", "generation_config.json", "manifest.json", "model.safetensors", "onnx/decoder_model_merged.onnx",
+		"onnx/decoder_model_merged_quantized.onnx", "onnx/encoder_model.onnx", "onnx/encoder_model_quantized.onnx",
+		"preprocessor_config.json", "report.html", "tokenizer.json", "tokenizer_config.json",
+	} {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not published; there are %v", name, names)
+		}
+	}
+	in.Test.Metrics.Runtime++ // another evaluation of the same weights
+	if again := do[pipeline.Result](b, b.Publish, in); again.Model != result.Model || again.Bytes != result.Bytes {
+		t.Errorf("published again: %+v, %+v", again, result)
+	}
+	body, _, err := b.Store.Get(t.Context(), result.Model+"/report.html")
+	check(t, err)
+	defer body.Close()
+	html := make([]byte, 1<<20)
+	n, _ := body.Read(html)
+	if !strings.Contains(string(html[:n]), "<html") {
+		t.Errorf("the report begins %q", html[:min(n, 80)])
+	}
+}
+
+// keys lists what stands below a prefix, without it.
+func (b *bench) keys(prefix string) []string {
+	b.Helper()
+	var out []string
+	for o, err := range b.Store.List(b.Context(), prefix) {
+		check(b.T, err)
+		out = append(out, strings.TrimPrefix(o.Key, prefix))
+	}
+	return out
+}
