@@ -1,0 +1,198 @@
+package activities
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"distilvit/pipeline"
+)
+
+// pictures writes n small pictures and a CSV of captions; those in broken are
+// no pictures.
+func pictures(t *testing.T, n int, broken ...int) (csv, images string) {
+	t.Helper()
+	dir := t.TempDir()
+	images = filepath.Join(dir, "images")
+	check(t, os.Mkdir(images, 0o755))
+	var lines bytes.Buffer
+	lines.WriteString("image,caption\n")
+	for i := range n {
+		name := fmt.Sprintf("p%02d.png", i)
+		content := []byte("this is text, not a picture")
+		if !slices.Contains(broken, i) {
+			content = picture(t, uint8(i))
+		}
+		check(t, os.WriteFile(filepath.Join(images, name), content, 0o644))
+		fmt.Fprintf(&lines, "%s,a square of shade %d\n", name, i)
+	}
+	csv = filepath.Join(dir, "captions.csv")
+	check(t, os.WriteFile(csv, lines.Bytes(), 0o644))
+	return csv, images
+}
+
+func picture(t *testing.T, shade uint8) []byte {
+	t.Helper()
+	m := image.NewRGBA(image.Rect(0, 0, 20, 12))
+	for i := range m.Pix {
+		m.Pix[i] = 255
+	}
+	for y := range 12 {
+		for x := range 20 {
+			m.Set(x, y, color.RGBA{shade * 5, 100, 200, 255})
+		}
+	}
+	var b bytes.Buffer
+	check(t, png.Encode(&b, m))
+	return b.Bytes()
+}
+
+func folderConfig(csv, images string) pipeline.Config {
+	c := tinyConfig()
+	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindFolder, Captions: csv, Images: images}}
+	c.Prepare.ValidationFraction, c.Prepare.TestFraction = 0.2, 0.1
+	return c
+}
+
+func TestFolderIsPackedPreparedAndReusedWithAnotherTokenizer(t *testing.T) {
+	b := newBench(t)
+	c := folderConfig(pictures(t, 40))
+	w, sources := b.work("one", c)
+	if n := w.Dataset.Rows["train"] + w.Dataset.Rows["validation"] + w.Dataset.Rows["test"]; n != 40 || w.Dataset.Bad != 0 {
+		t.Errorf("dataset %+v", w.Dataset)
+	}
+	if f := sources[0].Files; len(f) != 2 || f[1].Name != "images-0000.zip" || !strings.HasPrefix(f[1].Object.Key, "sources/"+f[1].Object.SHA256+"/") {
+		t.Errorf("files %+v", f)
+	}
+	stored := b.keys("datasets/")
+
+	// The same pictures and captions elsewhere on the disk, another vocabulary.
+	c.Model.VocabSize = 260
+	csv, images := pictures(t, 40)
+	c.Dataset[0].Captions, c.Dataset[0].Images = csv, images
+	again, _ := b.work("two", c)
+	if again.Dataset.Manifest != w.Dataset.Manifest || !slices.Equal(b.keys("datasets/"), stored) {
+		t.Error("the pictures were stored again")
+	}
+	if again.Tokens.Manifest == w.Tokens.Manifest || again.Model.Digest == w.Model.Digest {
+		t.Error("another tokenizer has the same tokens")
+	}
+
+	c.Prepare.ExifOrientation = true
+	turned, _ := b.work("three", c)
+	if turned.Dataset.Manifest == w.Dataset.Manifest {
+		t.Error("turned pictures have the same key")
+	}
+}
+
+func TestBadPicturesAreListedAndTooManyFail(t *testing.T) {
+	b := newBench(t)
+	csv, images := pictures(t, 40, 7, 11)
+	c := folderConfig(csv, images)
+	c.Prepare.MaxBadFraction = 0.1
+	w, _ := b.work("run", c)
+	if w.Dataset.Bad != 2 || !slices.ContainsFunc(w.Dataset.Warnings, func(s string) bool { return strings.Contains(s, "2 of 40 pictures were left out") }) {
+		t.Errorf("dataset %+v", w.Dataset)
+	}
+	var m datasetManifest
+	check(t, b.Store.GetJSON(t.Context(), w.Dataset.Manifest, &m))
+	var ids []string
+	for _, o := range m.BadLists {
+		raw, err := b.Store.GetBytes(t.Context(), stored(o))
+		check(t, err)
+		var bad []badExample
+		check(t, json.Unmarshal(raw, &bad))
+		for _, e := range bad {
+			if e.Reason == "" {
+				t.Errorf("no reason for %s", e.ID)
+			}
+			ids = append(ids, e.ID)
+		}
+	}
+	slices.Sort(ids)
+	if len(ids) != 2 || !strings.Contains(ids[0], "p07") || !strings.Contains(ids[1], "p11") {
+		t.Errorf("listed: %v", ids)
+	}
+	_, err := try[pipeline.Dataset](b, b.FinishPrepare, pipeline.FinishPrepareInput{
+		Run: "run", Dataset: strings.TrimSuffix(w.Dataset.Manifest, "/manifest.json"), Prepare: pipeline.PrepareConfig{MaxBadFraction: 0.01},
+	})
+	wantType(t, err, pipeline.InvalidInput, "2 of 40 pictures cannot be used (5.0 %), prepare.max_bad_fraction allows 1.0 %; for example p")
+}
+
+func TestURLsAreDownloadedOnceAndChecked(t *testing.T) {
+	b := newBench(t)
+	csv, _ := pictures(t, 3)
+	content, err := os.ReadFile(csv)
+	check(t, err)
+	var gets int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			gets++
+		}
+		if r.URL.Path != "/captions.csv" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("ETag", `"one"`)
+		w.Write(content)
+	}))
+	defer server.Close()
+	in := pipeline.DownloadInput{Source: pipeline.SourceConfig{Kind: pipeline.KindFolder, Captions: server.URL + "/captions.csv"}}
+	first := do[pipeline.DownloadResult](b, b.Download, in)
+	if second := do[pipeline.DownloadResult](b, b.Download, in); second.Digest != first.Digest || gets != 1 {
+		t.Errorf("%d downloads of one version", gets)
+	}
+	local := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: pipeline.SourceConfig{Kind: pipeline.KindFolder, Captions: csv}})
+	if local.Digest != first.Digest {
+		t.Error("the same bytes from a file and a URL have different digests")
+	}
+	in.Source.SHA256 = map[string]string{"captions": strings.Repeat("0", 64)}
+	_, err = try[pipeline.DownloadResult](b, b.Download, in)
+	wantType(t, err, pipeline.InvalidInput, "dataset[0].captions")
+	in.Source.Captions = csv
+	_, err = try[pipeline.DownloadResult](b, b.Download, in)
+	wantType(t, err, pipeline.InvalidInput, "the config expects 0000")
+	in.Source.Captions = server.URL + "/nothing.csv"
+	_, err = try[pipeline.DownloadResult](b, b.Download, in)
+	wantType(t, err, pipeline.InvalidInput, "404 Not Found")
+}
+
+func TestPreflightNamesWhatIsWrong(t *testing.T) {
+	b := newBench(t)
+	good := tinyConfig()
+	first := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: good})
+	if again := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: good}); again.Object != first.Object {
+		t.Errorf("%+v, %+v", first, again)
+	}
+	csv, images := pictures(t, 3)
+	for _, c := range []struct {
+		change func(*pipeline.Config)
+		text   string
+	}{
+		{func(c *pipeline.Config) { c.Seed++ }, "run run exists with another config"},
+		{func(c *pipeline.Config) { c.Train.BatchSize = 0 }, "train.batch_size"},
+		{func(c *pipeline.Config) { c.Dataset = folderConfig(csv+"x", images).Dataset }, "dataset[0].captions: open " + csv + "x: no such file"},
+		{func(c *pipeline.Config) { c.Model = pipeline.ModelConfig{Weights: images} }, "model.weights"},
+		{func(c *pipeline.Config) { c.Model.Tokenizer = images }, "model.tokenizer"},
+	} {
+		config := good
+		config.Dataset = slices.Clone(good.Dataset)
+		c.change(&config)
+		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: config})
+		wantType(t, err, pipeline.InvalidInput, c.text)
+	}
+	bad := good
+	bad.Backend = pipeline.BackendCUDA
+	_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: bad, Device: true})
+	wantType(t, err, pipeline.InvalidInput, "cuda")
+}
