@@ -305,7 +305,7 @@ func (l *Loader) make(epoch int, step int64, rows []position) (*Batch, error) {
 		}
 		b.IDs[i] = s.ids[p.row]
 		b.Rows[i] = uint64(l.starts[p.shard] + p.row)
-		captions[i] = rotate(s.tokens[p.row], c.CaptionsPerPicture, epoch)
+		captions[i] = rotate(s.tokens[p.row], c.CaptionsPerPicture, epoch, b.Rows[i])
 		picture := b.Pixels[i*size : (i+1)*size]
 		if err := shard.ReadPixels(p.row, picture); err != nil {
 			return nil, fmt.Errorf("shard %s: %w", s.pair.Pixels, err)
@@ -316,14 +316,17 @@ func (l *Loader) make(epoch int, step int64, rows []position) (*Batch, error) {
 	return b, nil
 }
 
-// rotate chooses k captions; where there are more, each epoch goes on where the last ended.
-func rotate(captions [][]int32, k, epoch int) [][]int32 {
+// rotate chooses k captions; where there are more, each epoch goes on where the
+// last ended. Pictures begin at different ones: an epoch that showed only first
+// captions would teach only their wording.
+func rotate(captions [][]int32, k, epoch int, row uint64) [][]int32 {
 	if len(captions) <= k {
 		return captions
 	}
+	first := epoch%len(captions)*k + int(row%uint64(len(captions)))
 	chosen := make([][]int32, k)
 	for i := range chosen {
-		chosen[i] = captions[(epoch%len(captions)*k+i)%len(captions)]
+		chosen[i] = captions[(first+i)%len(captions)]
 	}
 	return chosen
 }

@@ -205,16 +205,25 @@ func TestOrderIsAFunctionOfSeedAndEpoch(t *testing.T) {
 
 func TestSurplusCaptionsRotateByEpoch(t *testing.T) {
 	captions := [][]int32{{0}, {1}, {2}, {3}, {4}}
-	seen := map[int32]int{}
-	for epoch := range 5 {
-		for _, c := range rotate(captions, 2, epoch) {
-			seen[c[0]]++
+	for row := range uint64(5) {
+		seen := map[int32]int{}
+		for epoch := range 5 {
+			for _, c := range rotate(captions, 2, epoch, row) {
+				seen[c[0]]++
+			}
+		}
+		for c := range captions {
+			if seen[int32(c)] != 2 {
+				t.Fatalf("row %d in 5 epochs of 2 captions each was shown: %v", row, seen)
+			}
 		}
 	}
-	for c := range captions {
-		if seen[int32(c)] != 2 {
-			t.Fatalf("in 5 epochs of 2 captions each was shown: %v", seen)
-		}
+	first := map[int32]bool{}
+	for row := range uint64(5) {
+		first[rotate(captions, 1, 0, row)[0][0]] = true
+	}
+	if len(first) != 5 {
+		t.Errorf("the first epoch shows %d of 5 wordings", len(first))
 	}
 }
 
