@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"distilvit/internal/devstack/s3d"
 )
@@ -24,6 +25,9 @@ const (
 	DefaultS3Port       = 9000
 )
 
+// startLimit bounds a start; it takes about a second on an idle machine.
+const startLimit = 2 * time.Minute
+
 // Options of Start.
 type Options struct {
 	Dir          string    // state directory; created when absent, locked while the stack runs
@@ -31,7 +35,7 @@ type Options struct {
 	UIPort       int       // the same, DefaultUIPort
 	S3Port       int       // the same, DefaultS3Port
 	SelfExe      string    // program whose `s3d` command calls ServeS3; default: this one
-	Log          io.Writer // a line for each event worth telling; may be nil
+	Log          io.Writer // a line for each event worth telling, from a goroutine of the stack; may be nil
 }
 
 // Addresses says where a stack listens and how to get in.
@@ -63,6 +67,8 @@ type Stack struct {
 // was killed, and returns when everything answers. ctx bounds the start only;
 // the stack runs until Close.
 func Start(ctx context.Context, o Options) (*Stack, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("not up after %v", startLimit))
+	defer cancel()
 	s, err := start(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("embedded stack: %w", err)
