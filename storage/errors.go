@@ -83,11 +83,11 @@ func (s *Store) wrap(ctx context.Context, op, key string, err error) error {
 		return fmt.Errorf("%s %s: %w", op, key, context.Cause(ctx))
 	}
 	e := &Error{Op: op, Key: key, Where: s.where(), Err: err}
-	e.Kind, e.Detail = s.classify(err)
+	e.Detail, e.Kind = s.classify(err)
 	return e
 }
 
-func (s *Store) classify(err error) (kind error, detail string) {
+func (s *Store) classify(err error) (detail string, kind error) {
 	var response minio.ErrorResponse
 	if errors.As(err, &response) && response.Code != "" {
 		return s.classifyResponse(response)
@@ -95,54 +95,54 @@ func (s *Store) classify(err error) (kind error, detail string) {
 	var network *url.Error
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return ErrFull, oneLine(err)
+		return oneLine(err), ErrFull
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return ErrUnavailable, "nothing listens there (connection refused)"
+		return "nothing listens there (connection refused)", ErrUnavailable
 	case errors.As(err, &network):
-		return ErrUnavailable, oneLine(network.Err)
+		return oneLine(network.Err), ErrUnavailable
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, new(net.Error)):
-		return ErrUnavailable, oneLine(err)
+		return oneLine(err), ErrUnavailable
 	case strings.HasPrefix(err.Error(), "XML syntax error"), errors.Is(err, io.EOF):
-		return ErrUnavailable, "what answers there is not an S3 server: " + oneLine(err)
+		return "what answers there is not an S3 server: " + oneLine(err), ErrUnavailable
 	}
-	return nil, oneLine(err)
+	return oneLine(err), nil
 }
 
-func (s *Store) classifyResponse(response minio.ErrorResponse) (kind error, detail string) {
+func (s *Store) classifyResponse(response minio.ErrorResponse) (detail string, kind error) {
 	said := oneLine(response)
 	switch response.Code {
 	case "SignatureDoesNotMatch":
-		return ErrDenied, fmt.Sprintf("wrong secret key for access key %q", s.config.AccessKey)
+		return fmt.Sprintf("wrong secret key for access key %q", s.config.AccessKey), ErrDenied
 	case "InvalidAccessKeyId", "XAdminUserNotFound": // MinIO's and AWS's code, versitygw's code
-		return ErrDenied, fmt.Sprintf("no such access key %q", s.config.AccessKey)
+		return fmt.Sprintf("no such access key %q", s.config.AccessKey), ErrDenied
 	case "AccessDenied", "AllAccessDisabled":
-		return ErrDenied, fmt.Sprintf("access key %q lacks the right to do this (it needs to list, get, put and delete)", s.config.AccessKey)
+		return fmt.Sprintf("access key %q lacks the right to do this (it needs to list, get, put and delete)", s.config.AccessKey), ErrDenied
 	case "AuthorizationHeaderMalformed", "InvalidRegion", "InvalidToken", "ExpiredToken":
-		return ErrDenied, said
+		return said, ErrDenied
 	case "RequestTimeTooSkewed":
-		return ErrDenied, "this machine's clock and the server's differ too much"
+		return "this machine's clock and the server's differ too much", ErrDenied
 	case "XMinioStorageFull", "InsufficientStorage", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded":
-		return ErrFull, said
+		return said, ErrFull
 	case "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
-		return ErrCorrupt, said
+		return said, ErrCorrupt
 	case "PreconditionFailed", "ConditionalRequestConflict":
-		return ErrConflict, said
+		return said, ErrConflict
 	case "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NoSuchVersion":
-		return ErrNotFound, said
+		return said, ErrNotFound
 	}
 	switch status := response.StatusCode; {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return ErrDenied, said
+		return said, ErrDenied
 	case status == http.StatusNotFound:
-		return ErrNotFound, said
+		return said, ErrNotFound
 	case status == http.StatusPreconditionFailed:
-		return ErrConflict, said
+		return said, ErrConflict
 	case status == http.StatusInsufficientStorage:
-		return ErrFull, said
+		return said, ErrFull
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
-		return ErrUnavailable, said
+		return said, ErrUnavailable
 	}
-	return nil, said
+	return said, nil
 }
 
 // oneLine cuts what servers say, which may be a page, to one line.
