@@ -87,7 +87,7 @@ type placed struct {
 }
 
 // radii bound objects' sizes by their number.
-var radii = [3][2]float64{{0.15, 0.28}, {0.14, 0.22}, {0.14, 0.185}}
+var radii = [3][2]float64{{0.17, 0.29}, {0.16, 0.24}, {0.155, 0.2}}
 
 const (
 	gap         = 0.02 // between objects, and to the picture's edge, in sides
