@@ -221,16 +221,7 @@ func (w *workbench) encode(caption string) []int32 {
 
 func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o evaluateOptions, out string, on func(trainer.Event)) (*trainer.Evaluated, error) {
 	child, err := w.pool.Open(ctx, "evaluate", trainer.OpenArgs{
-		ModelDir: w.dir,
-		Backend:  w.choice,
-		Train: train.Config{
-			BatchSize:          o.batch,
-			MicroBatchSize:     o.batch,
-			CaptionsPerPicture: 1,
-			MaxLength:          w.config.Decoder.NPositions,
-			TotalSteps:         1,
-			Normalization:      model.Normalization{Mean: w.processor.Mean, Std: w.processor.Std},
-		},
+		ModelDir: w.dir, Backend: w.choice, Train: w.noTraining(o.batch),
 	}, on)
 	if err != nil {
 		return nil, err
@@ -243,6 +234,18 @@ func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o 
 		return nil, err
 	}
 	return done.Evaluated, nil
+}
+
+// noTraining is a valid config of a trainer that takes no step.
+func (w *workbench) noTraining(batch int) train.Config {
+	return train.Config{
+		BatchSize:          batch,
+		CaptionsPerPicture: 1,
+		MaxLength:          w.config.Decoder.NPositions,
+		Epsilon:            1e-8,
+		TotalSteps:         1,
+		Normalization:      model.Normalization{Mean: w.processor.Mean, Std: w.processor.Std},
+	}
 }
 
 // showEvents turns a trainer's events into progress.

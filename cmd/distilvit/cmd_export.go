@@ -22,10 +22,12 @@ type exportOptions struct {
 	backend  string
 	dtypes   []string
 	pictures int
+	maxDrop  float64
 }
 
 func (a *app) exportCommand() *cobra.Command {
-	o := exportOptions{dtypes: pipeline.Default().Export.Dtypes}
+	limits := pipeline.Default().Export
+	var o exportOptions
 	cmd := &cobra.Command{
 		Use:   "export -m MODEL [--dtypes fp32,q8] DIR",
 		Short: "a model as ONNX for Transformers.js, checked",
@@ -54,9 +56,10 @@ something else say little, so give one to judge q8.`,
 	modelFlag(cmd, &o.model)
 	backendFlag(cmd, &o.backend)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&o.dtypes, "dtypes", o.dtypes, "weights' number formats")
+	flags.StringSliceVar(&o.dtypes, "dtypes", limits.Dtypes, "weights' number formats")
 	flags.StringVarP(&o.dataset, "dataset", "d", pipeline.KindShapes, "DATASET the checks run on: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
 	flags.IntVar(&o.pictures, "pictures", 64, "pictures each export is checked on")
+	flags.Float64Var(&o.maxDrop, "max-rouge-l-drop", limits.MaxRougeDrop, "points of rougeL an export other than fp32 may lose")
 	return cmd
 }
 
@@ -87,7 +90,6 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fileError("output directory", out, err)
 	}
-	limits := pipeline.Default().Export
 	done, err := w.pool.Once(ctx, "export", w.choice, trainer.Command{Do: trainer.DoExport, Export: &trainer.ExportArgs{
 		ModelDir:      dir,
 		Backend:       w.choice,
@@ -96,8 +98,8 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 		Dtypes:        o.dtypes,
 		Shards:        shards,
 		MaxLength:     maxLength,
-		MaxLogitsDiff: limits.MaxLogitsDiff,
-		MaxRougeDrop:  limits.MaxRougeDrop,
+		MaxLogitsDiff: pipeline.Default().Export.MaxLogitsDiff,
+		MaxRougeDrop:  o.maxDrop,
 		ONNXRuntime:   library,
 	}}, showEvents(p, "export"))
 	if err != nil {

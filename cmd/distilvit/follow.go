@@ -217,7 +217,11 @@ func (a *app) printResult(s *site, result *pipeline.Result) error {
 
 func addScores(t *table, name string, m pipeline.Metrics) {
 	row := func(name string, m pipeline.Metrics) {
-		t.add(name, fmt.Sprint(m.Samples), fmt.Sprintf("%.4f", m.Loss), fmt.Sprintf("%.2f", m.Rouge1),
+		loss := "" // a group has none of its own
+		if m.Loss != 0 {
+			loss = fmt.Sprintf("%.4f", m.Loss)
+		}
+		t.add(name, fmt.Sprint(m.Samples), loss, fmt.Sprintf("%.2f", m.Rouge1),
 			fmt.Sprintf("%.2f", m.Rouge2), fmt.Sprintf("%.2f", m.RougeL),
 			fmt.Sprintf("%.2f", m.ExactMatch), fmt.Sprintf("%.1f", m.GenLen))
 	}

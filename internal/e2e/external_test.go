@@ -25,7 +25,7 @@ func TestWorkerAgainstExternalTemporalAndMinIO(t *testing.T) {
 	run := runCommand(t, client, program, "run", "-f", config, "--id", "team", "-o", "json")
 	require.Zero(t, run.code, run.stderr)
 	result := decode[pipeline.Result](t, run.stdout)
-	require.Equal(t, "models/team/team-b0", result.Model)
+	require.Equal(t, "models/team/team-b1", result.Model)
 
 	dir := filepath.Join(t.TempDir(), "model")
 	get := runCommand(t, client, program, "get", "team", dir)

@@ -19,7 +19,7 @@ import (
 func tinyConfig(changes map[string]any) map[string]any {
 	config := map[string]any{
 		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
-			"train": 320, "validation": 24, "test": 24, "test_unseen": 8, "max_objects": 1, "image_size": 32,
+			"train": 320, "validation": 24, "test": 24, "test_unseen": 8, "max_objects": 2, "image_size": 32,
 		}}},
 		"model": map[string]any{
 			"image_size": 32, "patch_size": 8, "hidden_size": 48, "encoder_layer": 2, "decoder_layer": 2,
@@ -69,7 +69,7 @@ func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) 
 		published.data = filepath.Join(dir, "data")
 		file := writeConfig(t, dir, tinyConfig(map[string]any{
 			"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
-				"train": 1600, "validation": 48, "test": 48, "test_unseen": 16, "max_objects": 1, "image_size": 32,
+				"train": 1600, "validation": 48, "test": 48, "test_unseen": 16, "max_objects": 2, "image_size": 32,
 			}}},
 			"train":    map[string]any{"epochs": 6, "learning_rate": 0.002},
 			"evaluate": map[string]any{"batch_size": 16},
@@ -92,7 +92,7 @@ func removePublished() {
 // pictures writes n drawn scenes as PNG files of the model's size.
 func pictures(t testing.TB, n, side int) []string {
 	t.Helper()
-	spec := dataset.Spec{Kind: "shapes", Shapes: dataset.ShapesSpec{Test: n, MaxObjects: 1, ImageSize: side}}
+	spec := dataset.Spec{Kind: "shapes", Shapes: dataset.ShapesSpec{Test: n, MaxObjects: 2, ImageSize: side}}
 	examples, _, err := dataset.List(t.Context(), spec, nil, 99)
 	require.NoError(t, err)
 	opener, err := dataset.NewOpener(spec, nil)

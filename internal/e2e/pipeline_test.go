@@ -14,7 +14,7 @@ import (
 
 func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 	model, data, result := publishedModel(t)
-	require.Equal(t, "models/tiny/tiny-b0", result.Model)
+	require.Equal(t, "models/tiny/tiny-b1", result.Model)
 	require.Len(t, result.Checks, 2)
 	require.Equal(t, "fp32", result.Checks[0].Dtype)
 	require.Equal(t, result.Checks[0].Pictures, result.Checks[0].EqualIDs)

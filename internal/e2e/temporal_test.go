@@ -53,7 +53,7 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 
 	// The same config attaches, whoever started the run.
 	result := decode[pipeline.Result](t, succeed(t, "run", "-f", config, "--id", "by-hand", "--data", data, "-o", "json"))
-	require.Equal(t, "models/by-hand/by-hand-b0", result.Model)
+	require.Equal(t, "models/by-hand/by-hand-b1", result.Model)
 	require.Less(t, result.Epoch, 500)
 
 	listed := runCommand(t, cleanEnv(), temporal, "workflow", "list", "--address", addresses.Temporal, "--query", `DistilvitModel = "by-hand" AND DistilvitStage = "done"`)
