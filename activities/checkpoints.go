@@ -107,9 +107,9 @@ func (a *Activities) readCheckpoint(ctx context.Context, key string) (checkpoint
 	return m, err
 }
 
-// complete tells whether every file of a checkpoint is there.
-func (a *Activities) complete(ctx context.Context, m checkpointManifest) (bool, error) {
-	for _, o := range m.Files {
+// complete tells whether every file that a manifest names is there.
+func (a *Activities) complete(ctx context.Context, files map[string]pipeline.Object) (bool, error) {
+	for _, o := range files {
 		found, err := a.Store.Stat(ctx, o.Key)
 		if isNotFound(err) || err == nil && found.Size != o.Size {
 			return false, nil
@@ -132,7 +132,7 @@ func (a *Activities) newest(ctx context.Context, run string, branch int) (*pipel
 		if err != nil {
 			return nil, err
 		}
-		ok, err := a.complete(ctx, m)
+		ok, err := a.complete(ctx, m.Files)
 		if err != nil {
 			return nil, err
 		}
@@ -179,8 +179,9 @@ func metricsKey(run string, branch, epoch int) string {
 	return fmt.Sprintf("runs/%s/metrics/%04d-%06d.jsonl", run, branch, epoch)
 }
 
-// prune removes all but the newest keep checkpoints of a run and those named,
-// then the blobs that none of the rest uses.
+// prune removes all but the newest keep checkpoints of a run, the newest end of
+// an epoch, to which a run that diverges goes back, and those named; then the
+// blobs that none of the rest uses.
 func (a *Activities) prune(ctx context.Context, run string, keep int, named ...*pipeline.CheckpointRef) error {
 	points, err := a.checkpoints(ctx, run, 0)
 	if err != nil || len(points) <= keep {
@@ -195,6 +196,7 @@ func (a *Activities) prune(ctx context.Context, run string, keep int, named ...*
 	var remove []string
 	used := map[string]bool{}
 	gone := map[string]bool{}
+	ended := false // an epoch's end is among the kept
 	for i, p := range points {
 		m, err := a.readCheckpoint(ctx, p.key)
 		if isNotFound(err) {
@@ -204,7 +206,9 @@ func (a *Activities) prune(ctx context.Context, run string, keep int, named ...*
 			return err
 		}
 		into := used
-		if i >= keep && !kept[p.key] {
+		end := m.EpochStep == 0 && !ended && p.branch == points[0].branch
+		ended = ended || end
+		if i >= keep && !kept[p.key] && !end {
 			remove = append(remove, p.key)
 			into = gone
 		}

@@ -76,19 +76,10 @@ func (e *epochRun) train(ctx context.Context) (checkpointManifest, error) {
 	if err := os.Mkdir(out, 0o755); err != nil {
 		return checkpointManifest{}, err
 	}
-	last, err := e.steps(ctx, trainer.TrainArgs{
+	return e.steps(ctx, trainer.TrainArgs{
 		Epoch: e.in.Epoch, Branch: e.in.Work.Branch, From: from, Shards: shards, OutDir: out,
 		CheckpointSteps: e.in.Work.Train.CheckpointSteps, CheckpointSeconds: e.in.Work.Train.CheckpointSeconds,
 	})
-	if err != nil {
-		return checkpointManifest{}, err
-	}
-	best, start := e.in.Best, e.in.From
-	newest := last.ref()
-	if err := e.prune(ctx, e.in.Work.Run, max(1, e.in.Work.Train.KeepCheckpoints), best, start, &newest); err != nil {
-		activity.GetLogger(ctx).Warn("old checkpoints are not pruned", "error", err)
-	}
-	return last, nil
 }
 
 // starts lists the checkpoints to go on from, best first, or the epoch's end
@@ -115,7 +106,7 @@ func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end
 		if !ended && m.Epoch != e.in.Epoch {
 			continue
 		}
-		ok, err := e.complete(ctx, m)
+		ok, err := e.complete(ctx, m.Files)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -186,7 +177,7 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 		}
 	})
 	defer stop()
-	u := startUploads(ctx, e.Activities, e.in.Work, cancel)
+	u := startUploads(ctx, e.Activities, e.in, cancel)
 	_, err := e.lease.Do(tctx, trainer.Command{Do: trainer.DoTrain, Train: &args}, func(ev trainer.Event) {
 		if ev.Event == trainer.EventCheckpoint && ev.Saved != nil {
 			u.add(*ev.Saved)

@@ -2,7 +2,10 @@ package activities
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -141,6 +144,30 @@ func TestBranchStartsFromItsCheckpointAndOldOnesArePruned(t *testing.T) {
 	newest := do[pipeline.Progress](b, b.FindProgress, pipeline.FindProgressInput{Run: "run", Branch: 3}).Newest
 	if newest == nil || *newest != fourth.Checkpoint {
 		t.Errorf("newest of branch 3 is %v", newest)
+	}
+}
+
+func TestNewestEndOfAnEpochIsKept(t *testing.T) {
+	b := newBench(t)
+	put := func(step int64, epoch int, epochStep int64) {
+		path := filepath.Join(t.TempDir(), "weights")
+		check(t, os.WriteFile(path, fmt.Append(nil, step), 0o644))
+		o, err := b.Store.PutBlob(t.Context(), blobs("run"), "", path)
+		check(t, err)
+		check(t, b.Store.Publish(t.Context(), checkpointKey("run", 1, step), checkpointManifest{
+			Run: "run", Branch: 1, Step: step, Epoch: epoch, EpochStep: epochStep, Files: map[string]pipeline.Object{"weights": object(o)},
+		}))
+	}
+	for _, p := range [][3]int64{{10, 1, 0}, {20, 2, 0}, {22, 2, 2}, {24, 2, 4}, {26, 2, 6}} {
+		put(p[0], int(p[1]), p[2])
+	}
+	check(t, b.prune(t.Context(), "run", 2))
+	want := []string{"20/manifest.json", "24/manifest.json", "26/manifest.json"}
+	if kept := b.keys("runs/run/checkpoints/1/"); !slices.Equal(kept, want) {
+		t.Errorf("kept %v, want %v", kept, want)
+	}
+	if n := len(b.keys("runs/run/blobs/")); n != 3 {
+		t.Errorf("%d blobs are left", n)
 	}
 }
 

@@ -28,8 +28,8 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipel
 		if err != nil {
 			return out, err
 		}
-		if err := a.Store.GetJSON(ctx, key, &out); err == nil || !isNotFound(err) {
-			return out, err
+		if done, err := a.exported(ctx, key); done != nil || err != nil {
+			return *done, err
 		}
 		dir, done, err := a.scratch("export")
 		if err != nil {
@@ -72,6 +72,23 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipel
 		}
 		return out, a.Store.Publish(ctx, key, out)
 	})
+}
+
+// exported is an earlier export under this key whose files are all still there.
+func (a *Activities) exported(ctx context.Context, key string) (*pipeline.ExportResult, error) {
+	var out pipeline.ExportResult
+	err := a.Store.GetJSON(ctx, key, &out)
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return &out, err
+	}
+	ok, err := a.complete(ctx, out.Files)
+	if !ok && err == nil {
+		return nil, nil
+	}
+	return &out, err
 }
 
 // exportKey names an export by all that determines its files and checks.

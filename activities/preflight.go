@@ -51,7 +51,7 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 		if out.Warnings, err = a.checkDisk(need); err != nil {
 			return out, err
 		}
-		out.Object = "runs/" + in.Run + "/config.json"
+		out.Object = configKey(in.Run)
 		err = a.Store.Publish(ctx, out.Object, out.Config)
 		if errors.Is(err, storage.ErrConflict) {
 			err = invalid("run %s exists with another config (%s): use another run id", in.Run, out.Object)
@@ -59,6 +59,9 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 		return out, err
 	})
 }
+
+// configKey is where a run's resolved config is frozen.
+func configKey(run string) string { return "runs/" + run + "/config.json" }
 
 func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.PreflightResult, error) {
 	c, err := a.choose(in.Config.Backend)

@@ -23,6 +23,7 @@ type modelManifest struct {
 	Branch     int                    `json:"branch"`
 	Checkpoint pipeline.CheckpointRef `json:"checkpoint"`
 	Program    string                 `json:"program"` // version of this program
+	Config     string                 `json:"config"`  // key of the run's resolved config
 	Dataset    string                 `json:"dataset"` // key of the prepared dataset's manifest
 	Sources    []source               `json:"sources"`
 	Eval       pipeline.Metrics       `json:"eval"` // validation
@@ -101,7 +102,7 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 func manifestOf(in pipeline.PublishInput, model string) modelManifest {
 	m := modelManifest{
 		Version: 1, Model: model, Run: in.Run, Branch: in.Branch, Checkpoint: in.Best.Checkpoint, Program: program(),
-		Dataset: in.Dataset.Manifest, Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
+		Config: configKey(in.Run), Dataset: in.Dataset.Manifest, Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
 		Checks: in.Export.Checks, Files: map[string]publicFile{},
 	}
 	for _, s := range in.Sources {

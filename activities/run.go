@@ -83,9 +83,12 @@ func run[T any](ctx context.Context, work func(ctx context.Context, p *pulse) (T
 
 	finished := make(chan struct{})
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(finished)
 	wg.Go(func() {
 		tick := time.NewTicker(beatEvery)
 		defer tick.Stop()
+		activity.RecordHeartbeat(beat, p.details())
 		for {
 			select {
 			case <-tick.C:
@@ -99,8 +102,6 @@ func run[T any](ctx context.Context, work func(ctx context.Context, p *pulse) (T
 		}
 	})
 	v, err := work(ctx, p)
-	close(finished)
-	wg.Wait()
 	if err != nil {
 		activity.RecordHeartbeat(beat, p.details()) // goes with the error to the next attempt
 		var none T

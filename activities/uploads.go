@@ -27,7 +27,7 @@ const (
 type uploads struct {
 	a    *Activities
 	ctx  context.Context // of the activity, whose end uploads outlive
-	work pipeline.Work
+	in   pipeline.EpochInput
 	fail context.CancelCauseFunc // ends training
 
 	mu      sync.Mutex
@@ -41,8 +41,8 @@ type uploads struct {
 
 // startUploads begins; fail is called with the reason why it makes no sense to
 // train on.
-func startUploads(ctx context.Context, a *Activities, w pipeline.Work, fail context.CancelCauseFunc) *uploads {
-	u := &uploads{a: a, ctx: ctx, work: w, fail: fail, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func startUploads(ctx context.Context, a *Activities, in pipeline.EpochInput, fail context.CancelCauseFunc) *uploads {
+	u := &uploads{a: a, ctx: ctx, in: in, fail: fail, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go u.loop()
 	return u
 }
@@ -89,6 +89,7 @@ func (u *uploads) loop() {
 				u.fail(err)
 			} else {
 				u.last = m
+				u.prune()
 			}
 			os.RemoveAll(c.Dir)
 		}
@@ -98,12 +99,22 @@ func (u *uploads) loop() {
 	}
 }
 
+// prune removes what the newest checkpoint makes superfluous; that it can be
+// done later, too, makes it no reason to fail.
+func (u *uploads) prune() {
+	newest := u.last.ref()
+	err := u.a.prune(context.WithoutCancel(u.ctx), u.in.Work.Run, max(1, u.in.Work.Train.KeepCheckpoints), u.in.Best, u.in.From, &newest)
+	if err != nil {
+		activity.GetLogger(u.ctx).Warn("old checkpoints are not pruned", "error", err)
+	}
+}
+
 // store retries while the object store is away; training goes on meanwhile.
 func (u *uploads) store(c trainer.Checkpoint) (checkpointManifest, error) {
 	ctx, deadline := context.WithoutCancel(u.ctx), time.Now().Add(uploadPatience)
 	ended := u.ctx.Done()
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		m, err := u.a.storeCheckpoint(ctx, u.work, c)
+		m, err := u.a.storeCheckpoint(ctx, u.in.Work, c)
 		if err == nil || !errors.Is(err, storage.ErrUnavailable) || time.Now().After(deadline) {
 			return m, err
 		}

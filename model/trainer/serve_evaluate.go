@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 
@@ -67,6 +68,9 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 			}
 		}
 		s.send(Event{Event: EventProgress, Phase: PhaseEvaluate, Done: int64(sum.Pictures), Total: total})
+	}
+	if math.IsNaN(sum.LossSum) || math.IsInf(sum.LossSum, 0) {
+		return errorf(Diverged, "the loss of the checkpoint of step %d is not finite", a.From.Step)
 	}
 	if err := errors.Join(w.Flush(), f.Close()); err != nil {
 		return err

@@ -107,9 +107,11 @@ func (e *epoch) step(b *dataset.Batch) error {
 	st.LossSum += r.LossSum
 	st.Tokens += r.Tokens
 	e.records = append(e.records, StepRecord{Step: r.Step, Loss: mean(r.LossSum, r.Tokens), Tokens: r.Tokens, GradNorm: r.GradNorm, LearningRate: r.LearningRate})
-	if now := float64(b.N) / max(seconds, 1e-9); e.rate == 0 {
+	switch now := float64(b.N) / max(seconds, 1e-9); {
+	case compiled: // tells nothing of the steps to come
+	case e.rate == 0:
 		e.rate = now
-	} else if !compiled {
+	default:
 		e.rate += 0.05 * (now - e.rate)
 	}
 	if e.report.due() || compiled || st.EpochStep == e.steps {
