@@ -93,12 +93,36 @@ func (a *app) run(ctx context.Context, o runOptions) error {
 			}
 		}
 	}
-	s, err := a.openSite(ctx, o.stack)
+	s, err := a.openWorkingSite(ctx, o.stack)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	return a.runOn(ctx, s, o, cfg)
+}
+
+// openWorkingSite finds a stack that lasts. Commands such as list start one for
+// a moment, without workers; an up that has just started has none yet.
+func (a *app) openWorkingSite(ctx context.Context, stack devstack.Options) (*site, error) {
+	const tries, pause = 60, 500 * time.Millisecond
+	for range tries {
+		s, err := a.openSite(ctx, stack)
+		if err != nil || s.external || s.hosted != nil {
+			return s, err
+		}
+		if missing, err := queuesWithoutWorkers(ctx, s); err == nil && len(missing) == 0 {
+			return s, nil
+		}
+		if err := s.close(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return nil, errors.New("another command holds the stack of this data directory and has no workers: end it first")
 }
 
 // runOn starts or attaches to the run on an open site, and follows it.
@@ -182,6 +206,14 @@ func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progre
 		}
 	}()
 	result, err := newFollower(s.client, o.id, p).follow(followCtx)
+	if !errors.Is(err, errInterrupted) {
+		waitErr := s.awaitGuests(ctx, func() {
+			p.line("run %s has ended; staying up for another command that uses this stack (Ctrl-C leaves)", o.id)
+		})
+		if waitErr != nil {
+			s.log.Warn("wait for other commands", "error", waitErr)
+		}
+	}
 	if stopErr := workers.stop(); err == nil && stopErr != nil {
 		s.log.Error("workers", "error", stopErr)
 	}

@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/gofrs/flock"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	sdklog "go.temporal.io/sdk/log"
@@ -34,6 +36,7 @@ type site struct {
 	hosted    *devstack.Stack // the embedded stack this process hosts, if it does
 	external  bool            // TEMPORAL_ADDRESS and S3_ENDPOINT name it
 	data      string          // the data directory
+	guest     *flock.Flock    // held while we use a stack another process hosts
 	log       *slog.Logger
 	logFile   io.Closer
 }
@@ -121,7 +124,12 @@ func s3Config(env func(string) string) (storage.Config, error) {
 
 func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error {
 	addresses, found := devstack.Find(s.data)
-	if !found {
+	if found {
+		s.guest = flock.New(guestsPath(s.data))
+		if err := s.guest.RLock(); err != nil {
+			return fmt.Errorf("announce ourselves to the stack's process: %w", err)
+		}
+	} else {
 		exe, err := os.Executable()
 		if err != nil {
 			return err
@@ -179,6 +187,25 @@ func (s *site) runUI(run string) string {
 	return s.ui + "/namespaces/" + s.namespace + "/workflows/" + run
 }
 
+// guestsPath is the file whose shared locks are held by every process that uses
+// a stack it does not host.
+func guestsPath(data string) string { return filepath.Join(data, "guests.lock") }
+
+// guestsInterval is how often a host looks whether its guests are gone.
+const guestsInterval = 500 * time.Millisecond
+
+// awaitGuests returns when nobody else uses the stack this process hosts, or ctx
+// ends. told is called once if there is somebody to wait for.
+func (s *site) awaitGuests(ctx context.Context, told func()) error {
+	all := flock.New(guestsPath(s.data))
+	alone, err := all.TryLock()
+	if err == nil && !alone {
+		told()
+		_, err = all.TryLockContext(ctx, guestsInterval)
+	}
+	return errors.Join(err, all.Unlock())
+}
+
 // close lets go of everything; the stack goes down if this process hosts it.
 // Workers must have been stopped before.
 func (s *site) close() error {
@@ -188,6 +215,9 @@ func (s *site) close() error {
 	}
 	if s.hosted != nil {
 		errs = append(errs, s.hosted.Close())
+	}
+	if s.guest != nil {
+		errs = append(errs, s.guest.Unlock())
 	}
 	if s.logFile != nil {
 		errs = append(errs, s.logFile.Close())
