@@ -80,7 +80,7 @@ type TrainConfig struct {
 	MaxLength          int     `json:"max_length"`           // label tokens a caption at most, end token included
 	LearningRate       float64 `json:"learning_rate"`        // peak learning rate; 0: 5e-5 with model.weights, else by hidden_size 1e-3 (to 128), 5e-4 (to 256) or 1e-4
 	WarmupFraction     float64 `json:"warmup_fraction"`      // share of all steps in linear warm-up
-	WeightDecay        float64 `json:"weight_decay"`         // AdamW decay of matrices; biases, norms and embeddings have none
+	WeightDecay        float64 `json:"weight_decay"`         // AdamW decay of matrices; biases and norms have none
 	Beta1              float64 `json:"beta1"`                // AdamW
 	Beta2              float64 `json:"beta2"`                // AdamW
 	Epsilon            float64 `json:"epsilon"`              // AdamW
