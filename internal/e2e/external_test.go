@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -46,7 +47,7 @@ func externalTemporal(t *testing.T) []string {
 	require.NoError(t, err)
 	server := start(t, cleanEnv(), temporal, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port,
 		"--db-filename", filepath.Join(t.TempDir(), "temporal.db"))
-	eventually(t, "Temporal's answer", server, func() bool {
+	poll(t, "Temporal's answer", server, time.Second, func() bool {
 		return exec.Command(temporal, "operator", "namespace", "describe", "--address", address, "--namespace", "default").Run() == nil
 	})
 	return []string{"TEMPORAL_ADDRESS=" + address}

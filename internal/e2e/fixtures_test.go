@@ -58,8 +58,11 @@ var published struct {
 	result *pipeline.Result
 }
 
-// publishedModel trains a tiny model long enough that its captions differ, and
-// returns its fetched directory, the data directory and the run's result.
+// publishedShapes are the pictures of the shared model.
+var publishedShapes = dataset.ShapesSpec{Train: 1600, Validation: 48, Test: 48, TestUnseen: 16, MaxObjects: 2, ImageSize: 32}
+
+// publishedModel trains a tiny model until it captions its training pictures
+// firmly, and returns its fetched directory, the data directory and the result.
 func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) {
 	t.Helper()
 	published.once.Do(func() {
@@ -68,10 +71,8 @@ func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) 
 		published.dir = dir
 		published.data = filepath.Join(dir, "data")
 		file := writeConfig(t, dir, tinyConfig(map[string]any{
-			"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
-				"train": 1600, "validation": 48, "test": 48, "test_unseen": 16, "max_objects": 2, "image_size": 32,
-			}}},
-			"train":    map[string]any{"epochs": 6, "learning_rate": 0.002},
+			"dataset":  []any{map[string]any{"kind": "shapes", "shapes": publishedShapes}},
+			"train":    map[string]any{"epochs": 12, "learning_rate": 0.003, "dropout": 0},
 			"evaluate": map[string]any{"batch_size": 16},
 		}))
 		answer := decode[pipeline.Result](t, succeed(t, "run", "-f", file, "--id", "tiny", "--data", published.data, "-o", "json"))
@@ -89,22 +90,22 @@ func removePublished() {
 	}
 }
 
-// pictures writes n drawn scenes as PNG files of the model's size.
-func pictures(t testing.TB, n, side int) []string {
+// pictures writes n training pictures of the shared model as PNG files.
+func pictures(t testing.TB, n int) []string {
 	t.Helper()
-	spec := dataset.Spec{Kind: "shapes", Shapes: dataset.ShapesSpec{Test: n, MaxObjects: 2, ImageSize: side}}
-	examples, _, err := dataset.List(t.Context(), spec, nil, 99)
+	spec := dataset.Spec{Kind: "shapes", Shapes: publishedShapes}
+	examples, _, err := dataset.List(t.Context(), spec, nil, pipeline.Default().Seed)
 	require.NoError(t, err)
 	opener, err := dataset.NewOpener(spec, nil)
 	require.NoError(t, err)
 	defer opener.Close()
 	dir := t.TempDir()
 	var paths []string
-	for i, example := range examples {
+	for i, example := range examples[:n] {
+		require.Equal(t, pipeline.SplitTrain, example.Split)
 		raw, err := opener.Open(t.Context(), example.Image)
 		require.NoError(t, err)
 		paths = append(paths, writeFile(t, dir, fmt.Sprintf("scene-%03d.png", i), string(raw)))
 	}
-	require.Len(t, paths, n)
 	return paths
 }

@@ -42,7 +42,7 @@ func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 		require.Contains(t, status, result.Model)
 	})
 	t.Run("caption by run id and by directory agree", func(t *testing.T) {
-		images := pictures(t, 3, 32)
+		images := pictures(t, 3)
 		byRun := succeed(t, append([]string{"caption", "-m", "tiny", "--data", data, "-o", "json"}, images...)...)
 		byDir := succeed(t, append([]string{"caption", "-m", model, "-o", "json"}, images...)...)
 		require.Equal(t, byDir, byRun)
@@ -79,7 +79,7 @@ func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 		require.Len(t, lines, 2)
 		require.NotEmpty(t, decode[[]int](t, lines[0]))
 		require.Equal(t, "[]", lines[1])
-		image := pictures(t, 1, 40)[0]
+		image := pictures(t, 1)[0]
 		succeed(t, "preprocess", "-m", dir, "-o", filepath.Join(dir, "seen"), image)
 		require.FileExists(t, filepath.Join(dir, "seen", "scene-000.png"))
 	})
@@ -94,7 +94,7 @@ func TestPublishedModelCaptionsAlikeInTransformersJS(t *testing.T) {
 		without(t, "web/node_modules is missing; npm ci in web makes it")
 	}
 	model, _, _ := publishedModel(t)
-	images := pictures(t, 60, 32)
+	images := pictures(t, 60)
 	captions := succeed(t, append([]string{"caption", "-m", model, "-o", "json"}, images...)...)
 	different := map[string]bool{}
 	for line := range strings.Lines(captions) {

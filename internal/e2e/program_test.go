@@ -179,9 +179,15 @@ func succeed(t testing.TB, args ...string) string {
 // eventually polls until ok, or the process it waits on has ended.
 func eventually(t testing.TB, what string, while *process, ok func() bool) {
 	t.Helper()
+	poll(t, what, while, 50*time.Millisecond, ok)
+}
+
+// poll is eventually with a pause of the caller's choice, for costly questions.
+func poll(t testing.TB, what string, while *process, pause time.Duration, ok func() bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for !ok() {
 		select {

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -38,7 +39,7 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 	started := workflow("start", "--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "by-hand", "--input-file", config)
 	require.Zero(t, started.code, started.stdout+started.stderr)
 
-	eventually(t, "a trained epoch in the answer of the status query", stack, func() bool {
+	poll(t, "a trained epoch in the answer of the status query", stack, time.Second, func() bool {
 		answer := workflow("query", "--workflow-id", "by-hand", "--type", "status", "-o", "json")
 		return answer.code == 0 && strings.Contains(answer.stdout, `"train_loss"`) && !strings.Contains(answer.stdout, `"epoch": 0,`) && !strings.Contains(answer.stdout, `"epoch":0,`)
 	})

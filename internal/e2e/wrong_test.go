@@ -65,7 +65,7 @@ func TestPictureThatIsATextFileIsNamed(t *testing.T) {
 	text := writeFile(t, t.TempDir(), "notes.png", "not a picture\n")
 	oneLine(t, distilvit(t, "caption", "-m", model, text), 1, text)
 
-	good := pictures(t, 1, 32)[0]
+	good := pictures(t, 1)[0]
 	f := distilvit(t, "caption", "-m", model, "-o", "json", text, good)
 	oneLine(t, f, 1, text)
 	require.Contains(t, f.stdout, good, "the other pictures are captioned all the same")
@@ -75,7 +75,7 @@ func TestZipCutShortIsNamed(t *testing.T) {
 	dir := t.TempDir()
 	var archive bytes.Buffer
 	w := zip.NewWriter(&archive)
-	for _, path := range pictures(t, 20, 32) {
+	for _, path := range pictures(t, 20) {
 		raw, err := os.ReadFile(path)
 		require.NoError(t, err)
 		entry, err := w.Create(filepath.Base(path))
