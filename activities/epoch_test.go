@@ -147,6 +147,21 @@ func TestBranchStartsFromItsCheckpointAndOldOnesArePruned(t *testing.T) {
 	}
 }
 
+func TestTrainingGoesOnWhileTheObjectStoreIsAway(t *testing.T) {
+	b := newBench(t)
+	w, _ := b.work("run", slowConfig())
+	restarted := make(chan struct{})
+	b.afterCheckpoint("run", func() {
+		b.s3.KillAndRestart(t)
+		close(restarted)
+	})
+	end := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	<-restarted
+	if newest, err := b.newest(t.Context(), "run", 1); err != nil || newest == nil || *newest != end.Checkpoint || end.Checkpoint.Step != 40 {
+		t.Errorf("ended at %v; stored %v, %v", end.Checkpoint, newest, err)
+	}
+}
+
 func TestNewestEndOfAnEpochIsKept(t *testing.T) {
 	b := newBench(t)
 	put := func(step int64, epoch int, epochStep int64) {
