@@ -116,10 +116,8 @@ func (a *app) openWorkingSite(ctx context.Context, stack devstack.Options) (*sit
 		if err := s.close(); err != nil {
 			return nil, err
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if err := wait(ctx, pause); err != nil {
+			return nil, err
 		}
 	}
 	return nil, errors.New("another command holds the stack of this data directory and has no workers: end it first")

@@ -123,29 +123,14 @@ func s3Config(env func(string) string) (storage.Config, error) {
 }
 
 func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error {
-	addresses, found := devstack.Find(s.data)
-	if found {
-		s.guest = flock.New(guestsPath(s.data))
-		if err := s.guest.RLock(); err != nil {
-			return fmt.Errorf("announce ourselves to the stack's process: %w", err)
-		}
-	} else {
-		exe, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		options.Dir, options.SelfExe, options.Log = s.data, exe, logWriter{s.log}
-		if s.hosted, err = devstack.Start(ctx, options); err != nil {
-			return startError(s.data, err)
-		}
-		hosted := s.hosted.Addresses()
-		addresses = &hosted
+	addresses, err := s.findOrStart(ctx, options)
+	if err != nil {
+		return err
 	}
 	s.ui, s.temporal = addresses.UI, addresses.Temporal
 	if s.ui != "" && !strings.Contains(s.ui, "://") {
 		s.ui = "http://" + s.ui
 	}
-	var err error
 	s.store, err = storage.Open(ctx, storage.Config{
 		Endpoint:  addresses.S3,
 		AccessKey: addresses.AccessKey,
@@ -156,6 +141,45 @@ func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error
 		return err
 	}
 	return s.dial(ctx, client.Options{HostPort: addresses.Temporal, Namespace: addresses.Namespace})
+}
+
+// findOrStart joins the stack that is up for the data directory, or hosts it. A
+// stack that another process is just starting or closing is waited for.
+func (s *site) findOrStart(ctx context.Context, options devstack.Options) (*devstack.Addresses, error) {
+	const tries, pause = 60, 500 * time.Millisecond
+	options.Dir, options.Log = s.data, logWriter{s.log}
+	var err error
+	for range tries {
+		if addresses, found := devstack.Find(s.data); found {
+			s.guest = flock.New(guestsPath(s.data))
+			if err := s.guest.RLock(); err != nil {
+				return nil, fmt.Errorf("announce ourselves to the stack's process: %w", err)
+			}
+			return addresses, nil
+		}
+		if s.hosted, err = devstack.Start(ctx, options); err == nil {
+			addresses := s.hosted.Addresses()
+			return &addresses, nil
+		}
+		s.hosted = nil
+		if !errors.Is(err, devstack.ErrBusy) {
+			break
+		}
+		if err := wait(ctx, pause); err != nil {
+			return nil, err
+		}
+	}
+	return nil, startError(s.data, err)
+}
+
+// wait pauses unless ctx ends first.
+func wait(ctx context.Context, pause time.Duration) error {
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // startError spares a person the statement SQLite ran out of space in.

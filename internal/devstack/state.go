@@ -160,6 +160,10 @@ func writePrivate(path string, v any) error {
 	return err
 }
 
+// ErrBusy means that another process is about to start or to close the
+// directory's stack: Find will tell in a moment.
+var ErrBusy = errors.New("is in use by another process")
+
 // lockDir takes the directory for this process. The lock belongs to the open
 // file, so Find can ask for it without taking it, and it ends with the process.
 func lockDir(dir string) (*os.File, error) {
@@ -178,7 +182,7 @@ func lockDir(dir string) (*os.File, error) {
 	if running, ok := Find(dir); ok {
 		return nil, fmt.Errorf("%s is in use by process %d, whose web UI is at %s", dir, running.PID, running.UI)
 	}
-	return nil, fmt.Errorf("%s is in use by another process", dir)
+	return nil, fmt.Errorf("%s %w", dir, ErrBusy)
 }
 
 // Find tells where the live stack of a directory listens, if there is one.
