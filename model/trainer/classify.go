@@ -73,6 +73,9 @@ func failure(err error) *Error {
 	return &Error{Kind: kind, Message: text}
 }
 
+// runtimeFrame is a line of a Go trace that every trace has.
+var runtimeFrame = regexp.MustCompile(`^(runtime\.|/\S*/src/runtime/|goroutine \d+ gp=|PC=0x)`)
+
 // excerpt is the few lines of a log that say why it ends.
 func excerpt(lines []string) []string {
 	const most = 6
@@ -85,7 +88,7 @@ func excerpt(lines []string) []string {
 	}
 	var out []string
 	for _, l := range lines[from:] {
-		if l = strings.TrimSpace(l); l == "" {
+		if l = strings.TrimSpace(l); l == "" || runtimeFrame.MatchString(l) {
 			continue
 		}
 		if len(l) > 300 {

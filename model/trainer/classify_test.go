@@ -72,7 +72,7 @@ func TestErrorsOfTheChildAreClassified(t *testing.T) {
 }
 
 func TestExcerptStartsAtTheReasonAndStaysShort(t *testing.T) {
-	lines := []string{"loading", "panic: boom", "", "goroutine 1", "a", "b", "c", "d", "e", "rax 0"}
+	lines := []string{"loading", "panic: boom", "", "goroutine 1 gp=0x1 m=3", "runtime.throw({0x1, 0x2})", "\t/usr/local/go/src/runtime/panic.go:1 +0x4", "a", "b", "c", "d", "e", "rax 0"}
 	got := excerpt(lines)
 	if got[0] != "panic: boom" || len(got) != 6 {
 		t.Fatalf("excerpt %q", got)
