@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -161,25 +159,14 @@ func (a *app) lookDisk() finding {
 		f.Detail = err.Error()
 		return f
 	}
-	at := data
-	for {
-		if _, err := os.Stat(at); err == nil || at == filepath.Dir(at) {
-			break
-		}
-		at = filepath.Dir(at)
-	}
-	var stat syscall.Statfs_t
-	if err := syscall.Statfs(at, &stat); err != nil {
-		f.Detail = fmt.Sprintf("%s: %v", at, err)
+	free, err := freeBytes(data)
+	if err != nil {
+		f.Detail = err.Error()
 		return f
 	}
-	free := int64(stat.Bavail) * stat.Bsize
 	f.Detail = fmt.Sprintf("%s free for %s", bytesText(free), data)
 	if f.OK = free >= scarceBytes; !f.OK {
 		f.Fix = "free some, or choose another place with --data"
-	}
-	if err := syscall.Access(at, 2 /* writable */); err != nil {
-		f.OK, f.Detail, f.Fix = false, fmt.Sprintf("%s: %v", at, err), "choose another place with --data"
 	}
 	return f
 }

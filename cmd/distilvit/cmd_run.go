@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -196,14 +197,7 @@ func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progre
 	ctx, stop := a.interruptible(ctx, "stopping: the trainer writes a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
 	workers := startWorkers(s, workerOptions{devices: o.devices})
-	followCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		if err := workers.wait(); err != nil {
-			cancel(err)
-		}
-	}()
-	result, err := newFollower(s.client, o.id, p).follow(followCtx)
+	result, err := followWithWorkers(ctx, s, workers, newFollower(s.client, o.id, p))
 	if !errors.Is(err, errInterrupted) {
 		waitErr := s.awaitGuests(ctx, func() {
 			p.line("run %s has ended; staying up for another command that uses this stack (Ctrl-C leaves)", o.id)
@@ -212,7 +206,7 @@ func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progre
 			s.log.Warn("wait for other commands", "error", waitErr)
 		}
 	}
-	if stopErr := workers.stop(); err == nil && stopErr != nil {
+	if stopErr := workers.stop(); stopErr != nil {
 		s.log.Error("workers", "error", stopErr)
 	}
 	if errors.Is(err, errInterrupted) {
@@ -223,6 +217,28 @@ func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progre
 		return runFailed(o.id, err)
 	}
 	return a.printResult(s, result)
+}
+
+// followWithWorkers follows until the run ends, the workers do, or the disk under
+// them is full.
+func followWithWorkers(ctx context.Context, s *site, workers *workers, f *follower) (*pipeline.Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer cancel(nil)
+	watchers.Go(func() {
+		select {
+		case <-workers.done:
+			cancel(workers.err)
+		case <-ctx.Done():
+		}
+	})
+	watchers.Go(func() {
+		if err := watchDisk(ctx, s.data); err != nil {
+			cancel(err)
+		}
+	})
+	return f.follow(ctx)
 }
 
 // followElsewhere only watches: the workers are in another process.

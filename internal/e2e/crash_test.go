@@ -14,14 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// crashSteps are the steps of an epoch of crashConfig: 320 pictures, 16 a step.
-const crashSteps = 20
+// crashSteps are the steps of an epoch of crashConfig: 960 pictures, 16 a step.
+const crashSteps = 60
 
-// crashConfig trains slowly enough to be killed between two checkpoints.
+// crashConfig has epochs long enough to be disturbed between two checkpoints.
 func crashConfig() map[string]any {
 	return tinyConfig(map[string]any{
-		"model": map[string]any{"hidden_size": 96, "encoder_layer": 4, "decoder_layer": 3},
-		"train": map[string]any{"epochs": 3, "checkpoint_steps": 4, "micro_batch_size": 8, "augment": map[string]any{"shift": 0.1, "color": 0.1}},
+		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
+			"train": 960, "validation": 16, "test": 16, "max_objects": 2, "image_size": 32,
+		}}},
+		"model": map[string]any{"hidden_size": 64},
+		"train": map[string]any{"epochs": 3, "checkpoint_steps": 7, "micro_batch_size": 8, "augment": map[string]any{"shift": 0.1, "color": 0.1}},
 	})
 }
 

@@ -27,6 +27,7 @@ func TestWorkerAgainstExternalTemporalAndMinIO(t *testing.T) {
 	require.Zero(t, run.code, run.stderr)
 	result := decode[pipeline.Result](t, run.stdout)
 	require.Equal(t, "models/team/team-b1", result.Model)
+	require.Contains(t, result.Test.Groups, "unseen")
 
 	dir := filepath.Join(t.TempDir(), "model")
 	get := runCommand(t, client, program, "get", "team", dir)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -19,13 +20,13 @@ import (
 func tinyConfig(changes map[string]any) map[string]any {
 	config := map[string]any{
 		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
-			"train": 320, "validation": 24, "test": 24, "test_unseen": 8, "max_objects": 2, "image_size": 32,
+			"train": 320, "validation": 16, "test": 16, "test_unseen": 8, "max_objects": 2, "image_size": 32,
 		}}},
 		"model": map[string]any{
 			"image_size": 32, "patch_size": 8, "hidden_size": 48, "encoder_layer": 2, "decoder_layer": 2,
-			"heads": 2, "vocab_size": 320, "positions": 40,
+			"heads": 2, "vocab_size": 512, "positions": 24,
 		},
-		"train":    map[string]any{"epochs": 2, "batch_size": 16, "max_length": 24, "checkpoint_seconds": 0, "patience": 0},
+		"train":    map[string]any{"epochs": 2, "batch_size": 16, "max_length": 16, "checkpoint_seconds": 0, "patience": 0},
 		"evaluate": map[string]any{"batch_size": 8, "samples": 4},
 		"export":   map[string]any{"pictures": 16, "max_rouge_l_drop": 100},
 	}
@@ -58,11 +59,14 @@ var published struct {
 	result *pipeline.Result
 }
 
-// publishedShapes are the pictures of the shared model.
-var publishedShapes = dataset.ShapesSpec{Train: 1600, Validation: 48, Test: 48, TestUnseen: 16, MaxObjects: 2, ImageSize: 32}
+const (
+	publishedPictures = 64 // different ones, each with a caption of its own
+	publishedCopies   = 20 // of each, so that an epoch is more than a few steps
+)
 
-// publishedModel trains a tiny model until it captions its training pictures
-// firmly, and returns its fetched directory, the data directory and the result.
+// publishedModel trains a tiny model until it knows a few pictures by heart, so
+// that its captions are firm and differ, and returns its fetched directory, the
+// data directory and the result.
 func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) {
 	t.Helper()
 	published.once.Do(func() {
@@ -70,9 +74,14 @@ func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) 
 		require.NoError(t, err)
 		published.dir = dir
 		published.data = filepath.Join(dir, "data")
+		writePictures(t, filepath.Join(dir, "train"), publishedPictures, publishedCopies)
+		writePictures(t, filepath.Join(dir, "held"), publishedPictures, 1)
+		source := func(split, folder string) map[string]any {
+			return map[string]any{"kind": "folder", "split": split, "captions": folder + "/captions.jsonl", "images": folder + "/images"}
+		}
 		file := writeConfig(t, dir, tinyConfig(map[string]any{
-			"dataset":  []any{map[string]any{"kind": "shapes", "shapes": publishedShapes}},
-			"train":    map[string]any{"epochs": 12, "learning_rate": 0.003, "dropout": 0},
+			"dataset":  []any{source("train", "train"), source("validation", "held"), source("test", "held")},
+			"train":    map[string]any{"epochs": 6, "learning_rate": 0.003, "captions_per_picture": 1, "dropout": 0},
 			"evaluate": map[string]any{"batch_size": 16},
 		}))
 		answer := decode[pipeline.Result](t, succeed(t, "run", "-f", file, "--id", "tiny", "--data", published.data, "-o", "json"))
@@ -84,28 +93,63 @@ func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) 
 	return published.model, published.data, published.result
 }
 
+// writePictures makes a source of kind folder: n different pictures with one
+// caption each, every one so many times.
+func writePictures(t testing.TB, dir string, n, copies int) {
+	t.Helper()
+	var lines strings.Builder
+	for i, p := range scenes(t, n) {
+		for c := range copies {
+			name := fmt.Sprintf("%03d-%02d.png", i, c)
+			writeFile(t, filepath.Join(dir, "images"), name, string(p.png))
+			require.NoError(t, json.NewEncoder(&lines).Encode(map[string]string{"image": name, "caption": p.caption}))
+		}
+	}
+	writeFile(t, dir, "captions.jsonl", lines.String())
+}
+
 func removePublished() {
 	if published.dir != "" {
 		os.RemoveAll(published.dir)
 	}
 }
 
-// pictures writes n training pictures of the shared model as PNG files.
+// pictures writes n pictures that the shared model has seen.
 func pictures(t testing.TB, n int) []string {
 	t.Helper()
-	spec := dataset.Spec{Kind: "shapes", Shapes: publishedShapes}
-	examples, _, err := dataset.List(t.Context(), spec, nil, pipeline.Default().Seed)
+	dir := t.TempDir()
+	var paths []string
+	for i, p := range scenes(t, n) {
+		paths = append(paths, writeFile(t, dir, fmt.Sprintf("scene-%03d.png", i), string(p.png)))
+	}
+	return paths
+}
+
+// scene is a drawn picture of the tiny models' size and its caption.
+type scene struct {
+	png     []byte
+	caption string
+}
+
+// scenes are n drawn pictures, each with another caption.
+func scenes(t testing.TB, n int) []scene {
+	t.Helper()
+	spec := dataset.Spec{Kind: pipeline.KindShapes, Shapes: dataset.ShapesSpec{Train: 4 * n, MaxObjects: 2, ImageSize: 32}}
+	examples, _, err := dataset.List(t.Context(), spec, nil, 1)
 	require.NoError(t, err)
 	opener, err := dataset.NewOpener(spec, nil)
 	require.NoError(t, err)
 	defer opener.Close()
-	dir := t.TempDir()
-	var paths []string
-	for i, example := range examples[:n] {
-		require.Equal(t, pipeline.SplitTrain, example.Split)
-		raw, err := opener.Open(t.Context(), example.Image)
-		require.NoError(t, err)
-		paths = append(paths, writeFile(t, dir, fmt.Sprintf("scene-%03d.png", i), string(raw)))
+	var found []scene
+	seen := map[string]bool{}
+	for _, example := range examples {
+		if caption := example.Captions[0]; !seen[caption] && len(found) < n {
+			seen[caption] = true
+			raw, err := opener.Open(t.Context(), example.Image)
+			require.NoError(t, err)
+			found = append(found, scene{raw, caption})
+		}
 	}
-	return paths
+	require.Len(t, found, n)
+	return found
 }

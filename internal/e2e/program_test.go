@@ -44,7 +44,7 @@ func testMain(m *testing.M) int {
 }
 
 // limit bounds every wait; it is reached only when something hangs.
-const limit = 5 * time.Minute
+const limit = 10 * time.Minute
 
 // cleanEnv is the environment without what would point the program elsewhere.
 func cleanEnv(more ...string) []string {

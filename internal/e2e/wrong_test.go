@@ -106,7 +106,7 @@ func TestNoSpaceLeftIsSaid(t *testing.T) {
 	data := filepath.Join(tmpfs(t, "128k"), "data")
 	oneLine(t, distilvit(t, "up", "--data", data), 1, "no space left", data)
 
-	data = filepath.Join(tmpfs(t, "8m"), "data")
+	data = filepath.Join(tmpfs(t, "4m"), "data")
 	config := writeConfig(t, t.TempDir(), tinyConfig(nil))
 	oneLine(t, distilvit(t, "run", "-f", config, "--id", "full", "--data", data), 1, data, "free")
 }
