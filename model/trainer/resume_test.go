@@ -35,6 +35,9 @@ func newLab(t *testing.T, choice backend.Choice) *lab {
 		BatchSize: 8, MicroBatchSize: 4, CaptionsPerPicture: 2, MaxLength: testLength, LearningRate: 1e-3, WeightDecay: 0.01,
 		Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Dropout: 0.1, WarmupSteps: 2, TotalSteps: 16, Seed: 7,
 	}
+	if choice.Kind != backend.Go {
+		l.open.Train.MicroBatchSize = 8 // one graph to compile, not two
+	}
 	l.open.Augment = dataset.Augment{Shift: 0.1, Color: 0.1}
 	l.pool = NewPool(Options{Exe: testExe(t), Environ: os.Environ(), LogDir: l.dir})
 	t.Cleanup(l.pool.Close)
