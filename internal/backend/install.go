@@ -16,12 +16,12 @@ import (
 // wheel pins a Python package that carries a native library, to be got by pip
 // for a fixed platform, whatever Python is here.
 type wheel struct {
-	requirement string // for pip
-	version     string // also the folder it is installed to
-	python      string // tag the wheel was built for
-	file        string // the library inside
-	sha256      string // of the wheel that holds file
-	deps        bool   // with everything it requires
+	requirement string   // for pip
+	version     string   // also the folder it is installed to
+	python      string   // tag the wheel was built for
+	file        string   // the library inside
+	sha256      string   // of the wheel that holds file
+	with        []string // further requirements, unpacked whole beside it
 }
 
 var wheels = map[string]wheel{
@@ -31,9 +31,16 @@ var wheels = map[string]wheel{
 		sha256: "1319390d948b39f69f7dade496b7c385149d9ca6097a6b62114da113216d9ad1",
 	},
 	cudaPlugin: {
-		requirement: "jax-cuda13-plugin[with-cuda]==0.11.2", version: "0.11.2", python: "3.12", deps: true,
+		requirement: "jax-cuda13-pjrt==0.11.2", version: "0.11.2", python: "3.12",
 		file:   "jax_plugins/xla_cuda13/xla_cuda_plugin.so",
 		sha256: "e5ff589d43064913bb74027682d89639c7ea48f9f81c2bae6fc75117e913f93e",
+		// what jax-cuda13-plugin[with-cuda] of that version requires
+		with: []string{
+			"nvidia-cublas>=13.0.0.19,<14", "nvidia-cuda-cupti>=13.0.48,<14", "nvidia-cuda-nvcc>=13.0.48,<14",
+			"nvidia-cuda-runtime>=13.0.48,<14", "nvidia-cudnn-cu13>=9.12.0.46,<10", "nvidia-cufft>=12.0.0.15,<13",
+			"nvidia-cusolver>=12.0.3.29,<13", "nvidia-cusparse>=12.6.2.49,<13", "nvidia-nccl-cu13>=2.27.7,<3",
+			"nvidia-nvjitlink>=13.0.39,<14", "nvidia-cuda-nvrtc>=13.0.48,<14", "nvidia-nvshmem-cu13>=3.3.20,<4", "nvidia-nvvm>=13.0,<14",
+		},
 	},
 	onnxRuntime: {
 		requirement: "onnxruntime==1.26.0", version: "1.26.0", python: "3.11",
@@ -87,7 +94,7 @@ func Install(ctx context.Context, what, cacheDir string, log func(string)) (stri
 	return path, nil
 }
 
-// install downloads the wheel and what it requires to tmp, unpacks and publishes it.
+// install downloads the wheel and what goes with it to tmp, unpacks and publishes it.
 func (w wheel) install(ctx context.Context, root, tmp string, log func(string)) (string, error) {
 	log(fmt.Sprintf("downloading %s", w.requirement))
 	downloads := filepath.Join(tmp, "wheels")
@@ -113,7 +120,7 @@ func (w wheel) install(ctx context.Context, root, tmp string, log func(string)) 
 			verified = true
 		}
 		log("unpacking " + filepath.Base(f))
-		keep := func(name string) bool { return w.deps || name == w.file || strings.Contains(name, "LICENSE") }
+		keep := func(name string) bool { return w.with != nil || name == w.file || strings.Contains(name, "LICENSE") }
 		if err := unzip(f, unpacked, keep); err != nil {
 			return "", err
 		}
@@ -127,21 +134,24 @@ func (w wheel) install(ctx context.Context, root, tmp string, log func(string)) 
 	return publish(root, unpacked, installed{File: w.file, Version: w.version, Source: w.requirement}, log)
 }
 
+// glibcMinor is the newest glibc, 2.28, that wheels may ask for.
+const glibcMinor = 28
+
 // download runs pip with a fixed platform.
 func (w wheel) download(ctx context.Context, dir string) error {
 	args := []string{"-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
-		"--implementation", "cp", "--python-version", w.python, "--dest", dir}
-	for _, p := range []string{"_2_28", "_2_27", "_2_26", "_2_24", "_2_17", "2014", "2010"} {
-		args = append(args, "--platform", "manylinux"+p+"_x86_64")
+		"--no-deps", "--implementation", "cp", "--python-version", w.python, "--dest", dir}
+	for minor := glibcMinor; minor >= 5; minor-- {
+		args = append(args, "--platform", fmt.Sprintf("manylinux_2_%d_x86_64", minor))
 	}
-	if !w.deps {
-		args = append(args, "--no-deps")
+	for _, old := range []string{"manylinux2014", "manylinux2010", "manylinux1"} {
+		args = append(args, "--platform", old+"_x86_64")
 	}
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		return fmt.Errorf("python3 with pip is needed for the download: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, python, append(args, w.requirement)...)
+	cmd := exec.CommandContext(ctx, python, append(append(args, w.requirement), w.with...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
