@@ -144,7 +144,7 @@ func TestEpochShowsEveryRowOnceWithItsPixelsAndLabels(t *testing.T) {
 				got := b.Labels[(i*b.K+k)*b.T : (i*b.K+k+1)*b.T]
 				var ids []int32
 				if have := tokens[id]; len(have) > b.K {
-					ids = have[(3*b.K+k)%len(have)]
+					ids = have[(3*b.K+k+int(numbers[id]))%len(have)]
 				} else if k < len(have) {
 					ids = have[k]
 				}
