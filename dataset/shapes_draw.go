@@ -86,11 +86,10 @@ type placed struct {
 	inside              func(x, y float64) bool
 }
 
-// radii bound objects' sizes by their number.
-var radii = [3][2]float64{{0.17, 0.29}, {0.16, 0.24}, {0.155, 0.2}}
-
 const (
-	gap         = 0.02 // between objects, and to the picture's edge, in sides
+	minRadius, maxRadius = 0.16, 0.215 // sides
+
+	gap         = 0.02 // around an object, in sides
 	supersample = 4    // samples a pixel, each direction
 )
 
@@ -130,41 +129,23 @@ func (s *Scene) draw() (*image.NRGBA, error) {
 	return im, nil
 }
 
-// place finds room for every object, so that none touches another. Sizes shrink
-// when a layout cannot be completed.
+// place puts every object into a quarter of its own, a little off its centre, so
+// that none touches another.
 func (s *Scene) place(rng *rand.Rand) ([]placed, error) {
-	for shrink := 1.0; ; shrink *= 0.97 {
-		objects := make([]placed, 0, len(s.Objects))
-		for _, o := range s.Objects {
-			p, err := appearance(o, rng)
-			if err != nil {
-				return nil, err
-			}
-			bounds := radii[len(s.Objects)-1]
-			p.radius = (bounds[0] + rng.Float64()*(bounds[1]-bounds[0])) * shrink
-			for range 40 {
-				room := 1 - 2*(p.radius+gap)
-				p.x, p.y = p.radius+gap+rng.Float64()*room, p.radius+gap+rng.Float64()*room
-				if p.clear(objects) {
-					objects = append(objects, p)
-					break
-				}
-			}
+	quarters := rng.Perm(4)
+	objects := make([]placed, len(s.Objects))
+	for i, o := range s.Objects {
+		p, err := appearance(o, rng)
+		if err != nil {
+			return nil, err
 		}
-		if len(objects) == len(s.Objects) {
-			return objects, nil
-		}
+		p.radius = minRadius + rng.Float64()*(maxRadius-minRadius)
+		room := 0.5 - 2*(p.radius+gap)
+		p.x = float64(quarters[i]%2)*0.5 + p.radius + gap + rng.Float64()*room
+		p.y = float64(quarters[i]/2)*0.5 + p.radius + gap + rng.Float64()*room
+		objects[i] = p
 	}
-}
-
-func (p placed) clear(others []placed) bool {
-	for _, o := range others {
-		dx, dy, reach := p.x-o.x, p.y-o.y, p.radius+o.radius+gap
-		if float64(dx*dx)+float64(dy*dy) < float64(reach*reach) {
-			return false
-		}
-	}
-	return true
+	return objects, nil
 }
 
 // appearance draws an object's shade and tilt.
