@@ -121,11 +121,11 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		TieWordEmbeddings: &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
 		Encoder: encoderJSON{
 			Architectures: []string{"ViTModel"}, ModelType: "vit", ViTConfig: c.Encoder,
-			ImageSize: side(c.Encoder.ImageSize), PatchSize: side(c.Encoder.PatchSize), InitializerRange: initStd,
+			ImageSize: side(c.Encoder.ImageSize), PatchSize: side(c.Encoder.PatchSize), InitializerRange: initStd(c.Encoder.HiddenSize),
 		},
 		Decoder: decoderJSON{
 			Architectures: []string{"GPT2LMHeadModel"}, ModelType: "gpt2", GPT2Config: c.Decoder,
-			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &yes, InitializerRange: initStd,
+			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &yes, InitializerRange: initStd(c.Decoder.NEmbd),
 			BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
 			TieWordEmbeddings: &yes,
 		},

@@ -7,8 +7,10 @@ import (
 	"strings"
 )
 
-// initStd is the initializer_range of ViT and GPT-2.
-const initStd = 0.02
+// initStd is the initializer_range of a part of the given width: that of ViT and
+// GPT-2 at their 768, and in proportion to 1/√width elsewhere, since 0.02 leaves
+// narrow layers nearly silent and their training slow to begin.
+func initStd(width int) float64 { return 0.02 * math.Sqrt(768/float64(width)) }
 
 // Init draws weights as transformers initialises them: normal matrices and
 // embeddings, those that write to GPT-2's residual stream scaled down by its depth,
@@ -25,7 +27,10 @@ func Init(c *Config, seed uint64) Weights {
 				t.Data[i] = 1
 			}
 		default:
-			std := initStd
+			std := initStd(c.Encoder.HiddenSize)
+			if strings.HasPrefix(name, "decoder.") {
+				std = initStd(c.Decoder.NEmbd)
+			}
 			if strings.HasSuffix(name, ".c_proj.weight") {
 				std /= math.Sqrt(2 * float64(c.Decoder.NLayer))
 			}

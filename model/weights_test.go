@@ -31,9 +31,12 @@ func TestInitIsAFunctionOfSeedAndName(t *testing.T) {
 		}
 		return math.Sqrt(sum / float64(len(one[name].Data)))
 	}
+	if got := initStd(768); got != 0.02 {
+		t.Errorf("at the published width the deviation is %g instead of 0.02", got)
+	}
 	for name, want := range map[string]float64{
-		wte: 0.02, "decoder.transformer.h.0.mlp.c_proj.weight": 0.02 / math.Sqrt(6),
-		"encoder.encoder.layer.0.output.dense.weight": 0.02, "decoder.transformer.h.0.attn.c_attn.bias": 0, "encoder.layernorm.weight": 1,
+		wte: initStd(c.Decoder.NEmbd), "decoder.transformer.h.0.mlp.c_proj.weight": initStd(c.Decoder.NEmbd) / math.Sqrt(6),
+		"encoder.encoder.layer.0.output.dense.weight": initStd(c.Encoder.HiddenSize), "decoder.transformer.h.0.attn.c_attn.bias": 0, "encoder.layernorm.weight": 1,
 	} {
 		if got := deviation(name); math.Abs(got-want) > 0.02*want {
 			t.Errorf("%s has deviation %g instead of %g", name, got, want)
