@@ -28,8 +28,9 @@ type Captioner struct {
 	norm    Normalization
 	weights func() []*tensors.Tensor // in the order of Config.Names
 	owned   []*tensors.Tensor        // to be freed by Close
+	view    bool                     // Close frees nothing
 
-	mu                  sync.Mutex
+	mu                  *sync.Mutex
 	encode, step, teach *device.Program
 }
 
@@ -51,7 +52,7 @@ func NewCaptioner(be compute.Backend, c *Config, w Weights) (*Captioner, error) 
 // NewSharedCaptioner uses weights that live on the device already, in the order
 // of Config.Names; they are asked for at every call.
 func NewSharedCaptioner(be compute.Backend, c *Config, weights func() []*tensors.Tensor) (*Captioner, error) {
-	g := &Captioner{be: be, config: c, norm: HalfNormalization, weights: weights}
+	g := &Captioner{be: be, config: c, norm: HalfNormalization, weights: weights, mu: new(sync.Mutex)}
 	for _, p := range []struct {
 		program **device.Program
 		name    string
@@ -89,8 +90,18 @@ func (g *Captioner) SetNormalization(n Normalization) { g.norm = n.Or(HalfNormal
 // Config returns the network's config.
 func (g *Captioner) Config() *Config { return g.config }
 
+// View is the same captioner, compiled graphs and all, whose Close does nothing.
+func (g *Captioner) View() *Captioner {
+	v := *g
+	v.view = true
+	return &v
+}
+
 // Close frees what the captioner holds on the device.
 func (g *Captioner) Close() {
+	if g.view {
+		return
+	}
 	g.encode.Close()
 	g.step.Close()
 	g.teach.Close()

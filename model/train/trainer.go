@@ -25,7 +25,8 @@ type Trainer struct {
 
 	step          int64 // steps done
 	weights, m, v []*tensors.Tensor
-	broken        error // set once the state cannot be trusted
+	broken        error            // set once the state cannot be trusted
+	captioner     *model.Captioner // made when first asked for
 
 	loss, full, accumulate, apply, zeros *device.Program
 }
@@ -95,6 +96,9 @@ func (t *Trainer) Close() {
 	device.Free(t.v...)
 	for _, p := range []*device.Program{t.loss, t.full, t.accumulate, t.apply, t.zeros} {
 		p.Close()
+	}
+	if t.captioner != nil {
+		t.captioner.Close()
 	}
 }
 
@@ -251,14 +255,18 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 }
 
 // Captioner decodes with the trainer's present weights, whatever they are at
-// each call, without a copy of them.
+// each call, without a copy of them. Its graphs are compiled once for the
+// trainer's life; closing what is returned does nothing.
 func (t *Trainer) Captioner() (*model.Captioner, error) {
-	g, err := model.NewSharedCaptioner(t.be, t.model, func() []*tensors.Tensor { return t.weights })
-	if err != nil {
-		return nil, err
+	if t.captioner == nil {
+		g, err := model.NewSharedCaptioner(t.be, t.model, func() []*tensors.Tensor { return t.weights })
+		if err != nil {
+			return nil, err
+		}
+		g.SetNormalization(t.config.Normalization)
+		t.captioner = g
 	}
-	g.SetNormalization(t.config.Normalization)
-	return g, nil
+	return t.captioner.View(), nil
 }
 
 // Weights copies the present weights to the host.

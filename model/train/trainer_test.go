@@ -134,6 +134,39 @@ func TestDamagedCheckpointsAreRefusedAndLeaveTheTrainerAsItWas(t *testing.T) {
 	}
 }
 
+func TestCaptionerFollowsTheTrainersWeights(t *testing.T) {
+	tr, step := newTrainer(t, func(c *Config, _ model.Weights) { c.LearningRate = 0.1 })
+	_, b, _, _, err := readGolden()
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture := b.Pixels[:len(b.Pixels)/b.N]
+	logits := func() []float32 {
+		g, err := tr.Captioner()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close() // must leave the trainer's own in order
+		x, err := g.Logits(picture, []int32{39, 1, 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	first := logits()
+	if !slices.Equal(logits(), first) {
+		t.Error("logits changed without a step")
+	}
+	for range 2 { // the first step of a warm-up has rate 0
+		if _, err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if slices.Equal(logits(), first) {
+		t.Error("logits are those of the old weights")
+	}
+}
+
 func TestBatchesThatDoNotFitAreErrors(t *testing.T) {
 	tr, _ := newTrainer(t, nil)
 	_, good, _, _, err := readGolden()
