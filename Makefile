@@ -24,14 +24,14 @@ build:
 	go build -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/distilvit
 
 demo: build
-	@$(BIN) backend install cpu || echo "no XLA plugin: going on with the pure-Go backend and a smaller model (slower)"
 	@$(BIN) backend install onnxruntime
-	@config=examples/demo.yaml; \
-	$(BIN) doctor -o json | grep -q '"detail": "go ' && config=examples/demo-go.yaml; \
+	@if $(BIN) backend install cpu; then config=examples/demo.yaml; else \
+		echo "no XLA plugin to be had: a smaller model on the pure-Go backend instead"; \
+		config=examples/demo-go.yaml; \
+	fi; \
 	$(BIN) run -f $$config --id demo --data .distilvit
 	@$(BIN) get demo .distilvit/demo --data .distilvit
-	@echo "try: $(BIN) caption -m .distilvit/demo examples/pictures/*.png"
-	@$(BIN) caption -m .distilvit/demo examples/pictures/*.png
+	$(BIN) caption -m .distilvit/demo examples/pictures/*.png
 
 tools: $(TOOLS)/minio $(TOOLS)/temporal $(TOOLS)/staticcheck $(TOOLS)/workflowcheck
 
