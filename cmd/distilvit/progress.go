@@ -123,6 +123,6 @@ func (p *pace) left(now time.Time, done, total int64) time.Duration {
 	if last.done == first.done || total <= done {
 		return 0
 	}
-	perUnit := now.Sub(first.at) / time.Duration(last.done-first.done)
-	return perUnit * time.Duration(total-done)
+	perUnit := last.at.Sub(first.at) / time.Duration(last.done-first.done)
+	return max(perUnit*time.Duration(total-done)-now.Sub(last.at), time.Second)
 }
