@@ -299,8 +299,11 @@ func (a *app) printDetached(s *site, id string) error {
 	if ui := s.runUI(id); ui != "" {
 		look.add(ui, "web UI")
 	}
-	look.add("distilvit status "+id, "where it stands")
-	look.add("distilvit stop "+id, "publish what is best after this epoch")
+	look.add(a.command()+" status "+id, "where it stands")
+	look.add(a.command()+" stop "+id, "publish what is best after this epoch")
+	if s.host > 0 {
+		look.add(fmt.Sprintf("kill %d", s.host), "end the stack; open runs go on when it is up again")
+	}
 	look.write(a.stdout, "  ")
 	return nil
 }

@@ -198,10 +198,7 @@ func (a *app) printResult(s *site, result *pipeline.Result) error {
 	checks.write(a.stdout, "  ")
 	fmt.Fprintf(a.stdout, "\npublished %s (%s). Look at it:\n", result.Model, bytesText(result.Bytes))
 	look := &table{}
-	command := "distilvit"
-	if flag := a.dataFlag; flag != "" && !s.external {
-		command += " --data " + flag
-	}
+	command := a.command()
 	if ui := s.runUI(result.Run); ui != "" {
 		if s.hosted != nil {
 			look.add(command+" up", "then "+ui)
@@ -213,6 +210,14 @@ func (a *app) printResult(s *site, result *pipeline.Result) error {
 	look.add(fmt.Sprintf("%s caption -m %s PICTURE", command, result.Run), "caption a picture of yours")
 	look.write(a.stdout, "  ")
 	return nil
+}
+
+// command is how a person would call this program on the same stack again.
+func (a *app) command() string {
+	if a.dataFlag != "" {
+		return "distilvit --data " + a.dataFlag
+	}
+	return "distilvit"
 }
 
 func addScores(t *table, name string, m pipeline.Metrics) {

@@ -207,6 +207,9 @@ const queryTimeout = 5 * time.Second
 func heartbeats(described *workflowservice.DescribeWorkflowExecutionResponse) []activityState {
 	var states []activityState
 	for _, pending := range described.GetPendingActivities() {
+		if strings.HasPrefix(pending.GetActivityType().GetName(), "internalSession") {
+			continue // the SDK's own, which holds the device
+		}
 		state := activityState{
 			ID:      pending.GetActivityId(),
 			Type:    pending.GetActivityType().GetName(),

@@ -36,6 +36,7 @@ type site struct {
 	hosted    *devstack.Stack // the embedded stack this process hosts, if it does
 	external  bool            // TEMPORAL_ADDRESS and S3_ENDPOINT name it
 	data      string          // the data directory
+	host      int             // the process that hosts an embedded stack
 	guest     *flock.Flock    // held while we use a stack another process hosts
 	log       *slog.Logger
 	logFile   io.Closer
@@ -127,10 +128,7 @@ func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error
 	if err != nil {
 		return err
 	}
-	s.ui, s.temporal = addresses.UI, addresses.Temporal
-	if s.ui != "" && !strings.Contains(s.ui, "://") {
-		s.ui = "http://" + s.ui
-	}
+	s.ui, s.temporal, s.host = addresses.UI, addresses.Temporal, addresses.PID
 	s.store, err = storage.Open(ctx, storage.Config{
 		Endpoint:  addresses.S3,
 		AccessKey: addresses.AccessKey,
