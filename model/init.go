@@ -12,8 +12,8 @@ import (
 // narrow layers nearly silent and their training slow to begin.
 func initStd(width int) float64 { return 0.02 * math.Sqrt(768/float64(width)) }
 
-// Init draws weights as transformers initialises them: normal matrices and
-// embeddings, those that write to GPT-2's residual stream scaled down by its depth,
+// Init draws weights as transformers initialises them, but for the deviation of
+// narrow models (see initStd): normal matrices and embeddings, those that write to GPT-2's residual stream scaled down by its depth,
 // biases 0, norms 1. Each tensor is a function of the seed and its name.
 func Init(c *Config, seed uint64) Weights {
 	w := Weights{}
