@@ -13,8 +13,9 @@ import (
 func initStd(width int) float64 { return 0.02 * math.Sqrt(768/float64(width)) }
 
 // Init draws weights as transformers initialises them, but for the deviation of
-// narrow models (see initStd): normal matrices and embeddings, those that write to GPT-2's residual stream scaled down by its depth,
-// biases 0, norms 1. Each tensor is a function of the seed and its name.
+// narrow models (see initStd): normal matrices and embeddings, those that write to
+// GPT-2's residual stream scaled down by its depth, biases 0, norms 1. Each tensor
+// is a function of the seed and its name.
 func Init(c *Config, seed uint64) Weights {
 	w := Weights{}
 	for name, shape := range c.Shapes() {
