@@ -6,18 +6,15 @@ import (
 )
 
 // templates make a scene's five captions. Each begins with words no other begins
-// with, so that a caption once begun has one continuation; the last two name the
-// groups in reverse order. No caption has more than 15 words, so that with its end
-// token it fills 16 labels. "%" stands for the groups, "is" agrees with the first.
-var templates = []struct {
-	text    string
-	reverse bool
-}{
-	{"%", false},
-	{"there is %", false},
-	{"this picture shows %", false},
-	{"a picture of %", true},
-	{"you can see %", true},
+// with, so that a caption once begun has one continuation. No caption has more than
+// 15 words, so that with its end token it fills 16 labels. "%" stands for the
+// groups, "is" agrees with the first.
+var templates = []string{
+	"%",
+	"there is %",
+	"this picture shows %",
+	"a picture of %",
+	"you can see %",
 }
 
 // countWords are the articles and numbers of a group.
@@ -34,18 +31,13 @@ type group struct {
 // per template and no wording fits two scenes.
 func captionsOf(objects []Object) []string {
 	groups := groupsOf(objects)
+	phrases := make([]string, len(groups))
+	for i, g := range groups {
+		phrases[i] = g.String()
+	}
 	captions := make([]string, len(templates))
-	for i, t := range templates {
-		ordered := slices.Clone(groups)
-		if t.reverse {
-			slices.Reverse(ordered)
-		}
-		phrases := make([]string, len(ordered))
-		for j, g := range ordered {
-			phrases[j] = g.String()
-		}
-		text := t.text
-		if ordered[0].count > 1 {
+	for i, text := range templates {
+		if groups[0].count > 1 {
 			text = strings.Replace(text, "there is", "there are", 1)
 		}
 		captions[i] = strings.Replace(text, "%", strings.Join(phrases, " and "), 1)

@@ -141,16 +141,15 @@ func TestShapesTestSetHasAThousandScenesAndTrainingEveryOtherPair(t *testing.T) 
 }
 
 func TestShapesTemplatesStayUnambiguousOnceBegun(t *testing.T) {
-	// Two templates that begin alike would leave open, once begun, in which order
-	// the objects come.
+	// Two templates that begin alike would leave open, once begun, how they go on.
 	for i, a := range templates {
 		for _, b := range templates[i+1:] {
-			if strings.TrimSuffix(a.text, "%") == strings.TrimSuffix(b.text, "%") {
-				t.Errorf("%q and %q begin alike", a.text, b.text)
+			if strings.TrimSuffix(a, "%") == strings.TrimSuffix(b, "%") {
+				t.Errorf("%q and %q begin alike", a, b)
 			}
 		}
-		if !strings.HasSuffix(a.text, "%") {
-			t.Errorf("%q goes on after the objects", a.text)
+		if !strings.HasSuffix(a, "%") {
+			t.Errorf("%q goes on after the objects", a)
 		}
 	}
 }
