@@ -239,6 +239,6 @@ func ExampleList() {
 	// a cyan square and a pink square and a black circle
 	// there is a cyan square and a pink square and a black circle
 	// this picture shows a cyan square and a pink square and a black circle
-	// a picture of a black circle and a pink square and a cyan square
-	// you can see a black circle and a pink square and a cyan square
+	// a picture of a cyan square and a pink square and a black circle
+	// you can see a cyan square and a pink square and a black circle
 }
