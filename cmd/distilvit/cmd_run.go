@@ -219,8 +219,8 @@ func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progre
 	return a.printResult(s, result)
 }
 
-// followWithWorkers follows until the run ends, the workers do, or the disk under
-// them is full.
+// followWithWorkers follows until the run ends, the workers do, or the stack under
+// them cannot go on.
 func followWithWorkers(ctx context.Context, s *site, workers *workers, f *follower) (*pipeline.Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watchers sync.WaitGroup
@@ -234,7 +234,7 @@ func followWithWorkers(ctx context.Context, s *site, workers *workers, f *follow
 		}
 	})
 	watchers.Go(func() {
-		if err := watchDisk(ctx, s.data); err != nil {
+		if err := s.watch(ctx); err != nil {
 			cancel(err)
 		}
 	})

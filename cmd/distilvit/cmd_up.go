@@ -80,12 +80,18 @@ func (a *app) up(ctx context.Context, stack devstack.Options, devices int) error
 		fmt.Fprintf(a.stdout, "Temporal  %s\nweb UI    %s\nS3        %s\ndata      %s\nup; Ctrl-C ends it, open runs go on at the next start\n",
 			s.temporal, s.ui, addresses.S3, data)
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	go func() { failed <- workers.wait() }()
+	go func() {
+		if err := s.watch(ctx); err != nil {
+			failed <- err
+		}
+	}()
 	select {
 	case <-ctx.Done():
 		return workers.stop()
 	case err := <-failed:
+		workers.stop()
 		return err
 	}
 }

@@ -39,6 +39,21 @@ func (e *noSpaceError) Error() string {
 	return fmt.Sprintf("no space left for %s: free some, then the same command goes on from the newest checkpoint", e.data)
 }
 
+// watch returns what keeps the embedded stack of this process from going on: its
+// disk is full, or its S3 server cannot be kept running. It returns nil when ctx ends.
+func (s *site) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	full := make(chan error, 1)
+	go func() { full <- watchDisk(ctx, s.data) }()
+	select {
+	case err := <-full:
+		return err
+	case err := <-s.hosted.Failed():
+		return err
+	}
+}
+
 // watchDisk returns when the data directory's disk is full, or ctx ends.
 func watchDisk(ctx context.Context, data string) error {
 	tick := time.NewTicker(diskInterval)
