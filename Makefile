@@ -8,6 +8,7 @@ export GOFLAGS := -buildvcs=false
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 BIN     := bin/distilvit
 TOOLS   := $(CURDIR)/.cache/bin
+export PATH := $(TOOLS):$(PATH)
 
 # Versions that work together; see go.mod for the rest.
 MINIO         := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
@@ -60,7 +61,7 @@ race:
 
 test: build tools web/node_modules check race
 	$(BIN) backend install cpu onnxruntime
-	PATH="$(TOOLS):$$PATH" DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -timeout 30m ./...
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -timeout 30m ./...
 
 clean:
 	rm -rf bin .cache web/node_modules

@@ -24,7 +24,7 @@ var minio struct {
 	stop   func()
 }
 
-var errNoMinIO = errors.New("no minio binary: set MINIO or put it on PATH (see `make minio`)")
+var errNoMinIO = errors.New("no minio binary: set MINIO or put it on PATH (see `make tools`)")
 
 // MinIO is a real MinIO shared by the tests of this process. Where there is no
 // binary the test is skipped, or fails when CI=true.
