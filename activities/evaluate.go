@@ -88,6 +88,7 @@ func (a *Activities) score(ctx context.Context, in pipeline.EvaluateInput, path 
 func scores(s metrics.Scores) pipeline.Metrics {
 	return pipeline.Metrics{
 		Rouge1: s.Rouge1, Rouge2: s.Rouge2, RougeL: s.RougeL, RougeLsum: s.RougeLsum,
+		Bleu1: s.Bleu1, Bleu2: s.Bleu2, Bleu3: s.Bleu3, Bleu4: s.Bleu4, Cider: s.Cider,
 		GenLen: s.GenLen, ExactMatch: s.ExactMatch, Samples: s.N,
 	}
 }

@@ -1,6 +1,7 @@
 // Package metrics scores captions against references: ROUGE as the Python
-// package rouge_score computes it, exact matches and generated length. Start
-// reading at Score.
+// package rouge_score computes it; BLEU, CIDEr and another ROUGE-L as
+// pycocoevalcap does, on the words of the Penn Treebank's tokenizer; exact matches
+// and generated length. Start reading at Score.
 package metrics
 
 import (
@@ -18,12 +19,18 @@ type Prediction struct {
 	Group      string   `json:"group,omitempty"` // scored apart where not empty
 }
 
-// Scores are means over predictions. ROUGE and ExactMatch are × 100.
+// Scores are of all predictions together: means over them, BLEU apart. All but
+// GenLen and N are × 100.
 type Scores struct {
 	Rouge1     float64 `json:"rouge1"`
 	Rouge2     float64 `json:"rouge2"`
 	RougeL     float64 `json:"rougeL"`
 	RougeLsum  float64 `json:"rougeLsum"`
+	Bleu1      float64 `json:"bleu1"` // see Bleu
+	Bleu2      float64 `json:"bleu2"`
+	Bleu3      float64 `json:"bleu3"`
+	Bleu4      float64 `json:"bleu4"`
+	Cider      float64 `json:"cider"`       // see Cider; 100 is 1.0 there, more is possible
 	GenLen     float64 `json:"gen_len"`     // tokens, the end token included
 	ExactMatch float64 `json:"exact_match"` // captions equal to one of their references
 	N          int     `json:"n"`
@@ -34,28 +41,33 @@ type Scores struct {
 func Score(predictions []Prediction) (all Scores, byGroup map[string]Scores) {
 	var total sums
 	groups := map[string]*sums{}
-	for _, p := range predictions {
+	split := tokenize(predictions)
+	for i, p := range predictions {
 		s := scoreOne(p)
-		total.add(s)
+		total.add(s, split, i)
 		if p.Group == "" {
 			continue
 		}
 		if groups[p.Group] == nil {
 			groups[p.Group] = &sums{}
 		}
-		groups[p.Group].add(s)
+		groups[p.Group].add(s, split, i)
 	}
 	if len(groups) > 0 {
 		byGroup = make(map[string]Scores, len(groups))
 		for name, s := range groups {
-			byGroup[name] = s.mean()
+			byGroup[name] = s.scores()
 		}
 	}
-	return total.mean(), byGroup
+	return total.scores(), byGroup
 }
 
-// sums adds up scores of single predictions, before × 100.
-type sums struct{ Scores }
+// sums adds up scores of single predictions, before × 100, and keeps the words of
+// those that are scored together.
+type sums struct {
+	Scores
+	words words
+}
 
 func scoreOne(p Prediction) Scores {
 	r := Rouge(p.Caption, p.References)
@@ -67,7 +79,7 @@ func scoreOne(p Prediction) Scores {
 	return s
 }
 
-func (s *sums) add(o Scores) {
+func (s *sums) add(o Scores, split words, i int) {
 	s.Rouge1 += o.Rouge1
 	s.Rouge2 += o.Rouge2
 	s.RougeL += o.RougeL
@@ -75,14 +87,23 @@ func (s *sums) add(o Scores) {
 	s.GenLen += o.GenLen
 	s.ExactMatch += o.ExactMatch
 	s.N += o.N
+	s.words.candidates = append(s.words.candidates, split.candidates[i])
+	s.words.references = append(s.words.references, split.references[i])
 }
 
-func (s *sums) mean() Scores {
+func (s *sums) scores() Scores {
 	if s.N == 0 {
 		return Scores{}
 	}
 	n := float64(s.N)
+	bleu, _ := Bleu(s.words.candidates, s.words.references)
+	cider, _ := Cider(s.words.candidates, s.words.references)
 	return Scores{
+		Bleu1:      100 * bleu[0],
+		Bleu2:      100 * bleu[1],
+		Bleu3:      100 * bleu[2],
+		Bleu4:      100 * bleu[3],
+		Cider:      100 * cider,
 		Rouge1:     100 * s.Rouge1 / n,
 		Rouge2:     100 * s.Rouge2 / n,
 		RougeL:     100 * s.RougeL / n,

@@ -72,14 +72,20 @@ type Best struct {
 	Eval       Metrics       `json:"eval"`
 }
 
-// Metrics of an evaluation. Rouge values are × 100: with several references
-// the best per example, then the mean over examples.
+// Metrics of an evaluation. Rouge, Bleu and Cider values are × 100. Rouge: with
+// several references the best per example, then the mean over examples; Bleu and
+// Cider: see package metrics.
 type Metrics struct {
 	Loss             float64            `json:"eval_loss"` // mean over label tokens of all captions, end token included
 	Rouge1           float64            `json:"eval_rouge1"`
 	Rouge2           float64            `json:"eval_rouge2"`
 	RougeL           float64            `json:"eval_rougeL"`
 	RougeLsum        float64            `json:"eval_rougeLsum"`
+	Bleu1            float64            `json:"eval_bleu1"`
+	Bleu2            float64            `json:"eval_bleu2"`
+	Bleu3            float64            `json:"eval_bleu3"`
+	Bleu4            float64            `json:"eval_bleu4"`
+	Cider            float64            `json:"eval_cider"`
 	GenLen           float64            `json:"eval_gen_len"`     // mean tokens of generated captions, start and padding not counted, end token counted
 	ExactMatch       float64            `json:"eval_exact_match"` // share × 100 of captions equal to one of their references
 	Runtime          float64            `json:"eval_runtime"`     // seconds

@@ -132,6 +132,7 @@ func evalMetrics(s metrics.Scores) pipeline.Metrics {
 	return pipeline.Metrics{
 		Rouge1: s.Rouge1, Rouge2: s.Rouge2, RougeL: s.RougeL, RougeLsum: s.RougeLsum,
 		GenLen: s.GenLen, ExactMatch: s.ExactMatch, Samples: s.N,
+		Bleu1: s.Bleu1, Bleu2: s.Bleu2, Bleu3: s.Bleu3, Bleu4: s.Bleu4, Cider: s.Cider,
 	}
 }
 

@@ -1,0 +1,139 @@
+package metrics
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+)
+
+// cocoGolden is golden_coco.json.gz, which testdata/make_golden_coco.py makes.
+type cocoGolden struct {
+	Corpora []struct {
+		Examples []struct {
+			Caption    string
+			References []string
+			Bleu       BleuScores
+			Cider      float64
+			RougeL     float64
+			Meteor     float64
+		}
+		Bleu   BleuScores
+		Cider  float64
+		RougeL float64
+		Meteor float64
+	}
+	Lines [][2]string // a caption and its words
+}
+
+func readCocoGolden(t *testing.T) cocoGolden {
+	t.Helper()
+	var g cocoGolden
+	if err := json.Unmarshal(golden(t, "golden_coco.json.gz"), &g); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestPTBTokenizeEqualsPycocoevalcap(t *testing.T) {
+	lines := readCocoGolden(t).Lines
+	if len(lines) < 1000 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	captions := make([]string, len(lines))
+	for i, line := range lines {
+		captions[i] = line[0]
+	}
+	for i, words := range PTBTokenize(captions) {
+		if got := strings.Join(words, " "); got != lines[i][1] {
+			t.Errorf("%q: %q, want %q", lines[i][0], got, lines[i][1])
+		}
+	}
+}
+
+// The quick way for plain words must not see anything that the rules do not.
+func TestPlainWordsAreWhatTheRulesGive(t *testing.T) {
+	plain := 0
+	for _, line := range readCocoGolden(t).Lines {
+		for at := range line[0] {
+			text := line[0][at:]
+			n := plainWord(text)
+			if n == 0 {
+				continue
+			}
+			plain++
+			if token, length := ptbToken(text); token != text[:n] || length != n {
+				t.Errorf("%q: %q", text, token)
+			}
+		}
+	}
+	if plain < 1000 {
+		t.Fatalf("%d plain words", plain)
+	}
+}
+
+func TestALineEndsWhereTheCaptionEnds(t *testing.T) {
+	got := PTBTokenize([]string{"a\rdog <a b='", "c'> The letter C.\v", "\n", "A cat"})
+	want := []string{"a dog < a b =", "c > the letter c", "", "a cat"}
+	for i, words := range got {
+		if strings.Join(words, " ") != want[i] {
+			t.Errorf("line %d: %q", i, words)
+		}
+	}
+}
+
+func TestBleuCiderRougeLEqualPycocoevalcap(t *testing.T) {
+	for i, corpus := range readCocoGolden(t).Corpora {
+		var predictions []Prediction
+		for _, e := range corpus.Examples {
+			predictions = append(predictions, Prediction{Caption: e.Caption, References: e.References})
+		}
+		w := tokenize(predictions)
+		same := func(what string, example int, got, want float64) {
+			if !(math.Abs(got-want) <= 1e-12) {
+				t.Errorf("corpus %d, example %d: %s is %v, want %v", i, example, what, got, want)
+			}
+		}
+		bleu, bleus := Bleu(w.candidates, w.references)
+		cider, ciders := Cider(w.candidates, w.references)
+		rouge, rouges := CocoRougeL(w.candidates, w.references)
+		for n := range bleu {
+			same("BLEU", -1, bleu[n], corpus.Bleu[n])
+		}
+		same("CIDEr", -1, cider, corpus.Cider)
+		same("ROUGE-L", -1, rouge, corpus.RougeL)
+		for j, e := range corpus.Examples {
+			for n := range bleu {
+				same("BLEU", j, bleus[j][n], e.Bleu[n])
+			}
+			same("CIDEr", j, ciders[j], e.Cider)
+			same("ROUGE-L", j, rouges[j], e.RougeL)
+		}
+	}
+}
+
+func TestNothingIsScoredZero(t *testing.T) {
+	bleu, _ := Bleu(nil, nil)
+	cider, _ := Cider(nil, nil)
+	rouge, _ := CocoRougeL(nil, nil)
+	if bleu[3] > 1e-5 || cider != 0 || rouge != 0 {
+		t.Error(bleu, cider, rouge)
+	}
+	_, each := Bleu([][]string{{"a", "dog"}}, [][][]string{nil})
+	if each[0][0] > 1e-9 {
+		t.Error(each)
+	}
+}
+
+func FuzzPTBTokenizeTakesAnyText(f *testing.F) {
+	f.Add("Mr. Smith's \xff \"dog\" <a b='c", "The end.")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		for _, words := range PTBTokenize([]string{a, b}) {
+			for _, w := range words {
+				if w == "" || strings.ContainsAny(w, " \n") {
+					t.Fatalf("%q", words)
+				}
+			}
+		}
+	})
+}
