@@ -88,15 +88,15 @@ func TestBleuCiderRougeLEqualPycocoevalcap(t *testing.T) {
 		for _, e := range corpus.Examples {
 			predictions = append(predictions, Prediction{Caption: e.Caption, References: e.References})
 		}
-		w := tokenize(predictions)
+		w := Tokenize(predictions)
 		same := func(what string, example int, got, want float64) {
 			if !(math.Abs(got-want) <= 1e-12) {
 				t.Errorf("corpus %d, example %d: %s is %v, want %v", i, example, what, got, want)
 			}
 		}
-		bleu, bleus := Bleu(w.candidates, w.references)
-		cider, ciders := Cider(w.candidates, w.references)
-		rouge, rouges := CocoRougeL(w.candidates, w.references)
+		bleu, bleus := Bleu(w.Candidates, w.References)
+		cider, ciders := Cider(w.Candidates, w.References)
+		rouge, rouges := CocoRougeL(w.Candidates, w.References)
 		for n := range bleu {
 			same("BLEU", -1, bleu[n], corpus.Bleu[n])
 		}

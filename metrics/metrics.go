@@ -41,7 +41,7 @@ type Scores struct {
 func Score(predictions []Prediction) (all Scores, byGroup map[string]Scores) {
 	var total sums
 	groups := map[string]*sums{}
-	split := tokenize(predictions)
+	split := Tokenize(predictions)
 	for i, p := range predictions {
 		s := scoreOne(p)
 		total.add(s, split, i)
@@ -66,7 +66,7 @@ func Score(predictions []Prediction) (all Scores, byGroup map[string]Scores) {
 // those that are scored together.
 type sums struct {
 	Scores
-	words words
+	words Words
 }
 
 func scoreOne(p Prediction) Scores {
@@ -79,7 +79,7 @@ func scoreOne(p Prediction) Scores {
 	return s
 }
 
-func (s *sums) add(o Scores, split words, i int) {
+func (s *sums) add(o Scores, split Words, i int) {
 	s.Rouge1 += o.Rouge1
 	s.Rouge2 += o.Rouge2
 	s.RougeL += o.RougeL
@@ -87,8 +87,8 @@ func (s *sums) add(o Scores, split words, i int) {
 	s.GenLen += o.GenLen
 	s.ExactMatch += o.ExactMatch
 	s.N += o.N
-	s.words.candidates = append(s.words.candidates, split.candidates[i])
-	s.words.references = append(s.words.references, split.references[i])
+	s.words.Candidates = append(s.words.Candidates, split.Candidates[i])
+	s.words.References = append(s.words.References, split.References[i])
 }
 
 func (s *sums) scores() Scores {
@@ -96,8 +96,8 @@ func (s *sums) scores() Scores {
 		return Scores{}
 	}
 	n := float64(s.N)
-	bleu, _ := Bleu(s.words.candidates, s.words.references)
-	cider, _ := Cider(s.words.candidates, s.words.references)
+	bleu, _ := Bleu(s.words.Candidates, s.words.References)
+	cider, _ := Cider(s.words.Candidates, s.words.References)
 	return Scores{
 		Bleu1:      100 * bleu[0],
 		Bleu2:      100 * bleu[1],

@@ -1,25 +1,35 @@
 package metrics
 
-// words are captions split for BLEU, CIDEr, METEOR and CocoRougeL.
-type words struct {
-	candidates [][]string
-	references [][][]string
+// Words are captions split for Bleu, Cider, CocoRougeL and Meteor: a candidate for
+// each picture, and its references.
+type Words struct {
+	Candidates [][]string
+	References [][][]string
 }
 
-// tokenize splits the captions of predictions in their order, and all references
+// Tokenize splits the captions of predictions in their order, and all references
 // in theirs: see PTBTokenize for why they are not split one by one.
-func tokenize(predictions []Prediction) words {
+func Tokenize(predictions []Prediction) Words {
 	var captions, references []string
 	for _, p := range predictions {
 		captions = append(captions, p.Caption)
 		references = append(references, p.References...)
 	}
-	w := words{candidates: PTBTokenize(captions)}
+	w := Words{Candidates: PTBTokenize(captions)}
 	split := PTBTokenize(references)
 	for _, p := range predictions {
 		n := len(p.References)
-		w.references = append(w.references, split[:n:n])
+		w.References = append(w.References, split[:n:n])
 		split = split[n:]
 	}
 	return w
+}
+
+// MeanLength is the mean number of words of a candidate.
+func (w Words) MeanLength() float64 {
+	n := 0
+	for _, words := range w.Candidates {
+		n += len(words)
+	}
+	return float64(n) / float64(max(len(w.Candidates), 1))
 }

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"distilvit/metrics"
+)
+
+// metricsOptions are the flags of metrics.
+type metricsOptions struct {
+	references  string
+	predictions string
+}
+
+func (a *app) metricsCommand() *cobra.Command {
+	var o metricsOptions
+	cmd := &cobra.Command{
+		Use:   "metrics --references FILE --predictions FILE",
+		Short: "scores of captions in COCO's files, without a model",
+		Long: `Score captions that are there already. References are an annotation file in
+COCO's caption form; predictions a list of {"image_id", "caption"} (COCO's results
+form) or JSON lines, as evaluate --predictions writes them; those hold their
+references, so that --references may be left out. Pictures without a prediction are
+left out.
+
+All scores are x 100: a CIDEr of 1.05 is 105.
+
+  rouge1, rouge2, rougeL, rougeLsum   as the Python package rouge_score, with stemming
+  bleu1 ... bleu4, cider, rougeL_coco as pycocoevalcap, on the words of its tokenizer
+  exact_match                         captions equal to one of their references
+  gen_len                             mean length: tokens, the end token counted, where
+                                      every prediction has token_ids, else words
+  n                                   pictures`,
+		Example: `  distilvit metrics --references captions_val2014.json --predictions results.json
+  distilvit evaluate -m demo -d shapes --predictions p.jsonl && distilvit metrics --predictions p.jsonl -o json`,
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.predictions == "" {
+				return usagef("--predictions FILE is missing: COCO's results form or JSON lines")
+			}
+			return a.metrics(o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.references, "references", "", "annotation file in COCO's caption form")
+	flags.StringVar(&o.predictions, "predictions", "", "captions to score: COCO's results form or JSON lines")
+	return cmd
+}
+
+// metricsReport is what metrics prints.
+type metricsReport struct {
+	metrics.Scores
+	RougeLCoco float64 `json:"rougeL_coco"`
+}
+
+func (a *app) metrics(o metricsOptions) error {
+	predictions, err := a.matchedPredictions(o)
+	if err != nil {
+		return err
+	}
+	all, _ := metrics.Score(predictions)
+	r := metricsReport{Scores: all}
+	words := metrics.Tokenize(predictions)
+	rouge, _ := metrics.CocoRougeL(words.Candidates, words.References)
+	r.RougeLCoco = 100 * rouge
+	unit := "tokens"
+	if !haveTokens(predictions) {
+		r.GenLen, unit = words.MeanLength(), "words"
+	}
+	if a.output == "json" {
+		return printJSON(a.stdout, r)
+	}
+	r.table(unit).write(a.stdout, "")
+	return nil
+}
+
+func (r *metricsReport) table(unit string) *table {
+	t := &table{right: true}
+	t.add("pictures", fmt.Sprint(r.N))
+	for _, row := range []struct {
+		name  string
+		value float64
+	}{
+		{"rouge1", r.Rouge1}, {"rouge2", r.Rouge2}, {"rougeL", r.RougeL}, {"rougeLsum", r.RougeLsum},
+		{"bleu1", r.Bleu1}, {"bleu2", r.Bleu2}, {"bleu3", r.Bleu3}, {"bleu4", r.Bleu4},
+		{"cider", r.Cider}, {"rougeL_coco", r.RougeLCoco},
+		{"exact %", r.ExactMatch}, {"length, " + unit, r.GenLen},
+	} {
+		t.add(row.name, fmt.Sprintf("%.2f", row.value))
+	}
+	return t
+}
+
+// matchedPredictions reads both files and gives every prediction its references.
+func (a *app) matchedPredictions(o metricsOptions) ([]metrics.Prediction, error) {
+	predictions, err := readFile("predictions file", o.predictions, metrics.ReadPredictions)
+	if err != nil {
+		return nil, err
+	}
+	if o.references == "" {
+		for i, p := range predictions {
+			if len(p.References) == 0 {
+				return nil, fmt.Errorf("predictions file %s: image %s (prediction %d) has no references: give --references FILE", o.predictions, p.ImageID, i+1)
+			}
+		}
+		return predictions, nil
+	}
+	references, err := readFile("references file", o.references, metrics.ReadReferences)
+	if err != nil {
+		return nil, err
+	}
+	matched, left, err := references.Match(predictions)
+	if err != nil {
+		return nil, fmt.Errorf("predictions file %s: %w in %s: remove it, or give the annotations of its split", o.predictions, err, o.references)
+	}
+	if left > 0 {
+		fmt.Fprintf(a.stderr, "warning: %d of %d pictures of %s have no prediction and are left out\n", left, left+len(matched), o.references)
+	}
+	return matched, nil
+}
+
+// readFile reads a file of a kind; what says in errors which kind.
+func readFile[T any](what, path string, read func(io.Reader) (T, error)) (out T, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return out, fileError(what, path, err)
+	}
+	defer file.Close()
+	if out, err = read(file); err != nil {
+		return out, fmt.Errorf("%s %s: %w", what, path, err)
+	}
+	return out, nil
+}
+
+func haveTokens(predictions []metrics.Prediction) bool {
+	for _, p := range predictions {
+		if p.TokenIDs == nil {
+			return false
+		}
+	}
+	return true
+}
