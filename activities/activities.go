@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"distilvit/internal/backend"
+	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -33,6 +34,7 @@ type Activities struct {
 
 	Backend     backend.Options // what to choose from; Kind is each run's own
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
+	Hub         hub.Options     // where models named hf:ORG/NAME come from
 }
 
 // versions of what a stage makes of the same input; raised by hand when that changes.

@@ -9,6 +9,7 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/model"
+	"distilvit/model/hub"
 	"distilvit/model/onnx"
 	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
@@ -21,8 +22,9 @@ const (
 	weightsFile   = "model.safetensors"
 )
 
-// StorePretrained checks a local Hugging Face directory and stores what a run
-// needs of it. With only a tokenizer it stores only that.
+// StorePretrained checks a directory in Hugging Face form, local or fetched from
+// the hub, and stores what a run needs of it. With only a tokenizer it stores
+// only that.
 func (a *Activities) StorePretrained(ctx context.Context, in pipeline.PretrainedInput) (pipeline.ModelRef, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ModelRef, error) {
 		dir, done, err := a.scratch("weights")
@@ -30,9 +32,16 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 			return pipeline.ModelRef{}, err
 		}
 		defer done()
-		from := in.Tokenizer
+		weights, err := a.given(ctx, p, "model.weights", in.Weights, hub.ModelFiles)
+		if err != nil {
+			return pipeline.ModelRef{}, err
+		}
+		from, err := a.given(ctx, p, "model.tokenizer", in.Tokenizer, hub.TokenizerFiles)
+		if err != nil {
+			return pipeline.ModelRef{}, err
+		}
 		if from == "" {
-			from = in.Weights
+			from = weights
 		}
 		t, err := tokenizer.Load(from)
 		if err != nil {
@@ -41,9 +50,9 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 		if err := t.WriteDir(dir); err != nil {
 			return pipeline.ModelRef{}, err
 		}
-		if in.Weights != "" {
+		if weights != "" {
 			p.progress("read weights", 0, 0, in.Weights)
-			if err := readPretrained(in.Weights, dir, t); err != nil {
+			if err := readPretrained(weights, dir, t); err != nil {
 				return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("model.weights: %w", err))
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
+	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -61,7 +62,7 @@ func kindOf(err error) string {
 		return pipeline.InvalidInput
 	case errors.Is(err, storage.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return pipeline.StorageFull
-	case errors.Is(err, storage.ErrUnavailable):
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, hub.ErrUnavailable):
 		return pipeline.StorageUnavailable
 	case errors.Is(err, fs.ErrPermission):
 		return pipeline.InvalidInput

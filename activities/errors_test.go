@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
+	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -35,6 +36,7 @@ func TestErrorsGetTheTypesWorkflowsActOn(t *testing.T) {
 		{fmt.Errorf("x: %w", storage.ErrCorrupt), pipeline.Corrupt, false},
 		{fmt.Errorf("x: %w", storage.ErrNotFound), pipeline.Corrupt, false},
 		{fmt.Errorf("x: %w", storage.ErrUnavailable), pipeline.StorageUnavailable, false},
+		{fmt.Errorf("x: %w", hub.ErrUnavailable), pipeline.StorageUnavailable, false},
 		{fmt.Errorf("x: %w", storage.ErrFull), pipeline.StorageFull, false},
 		{fmt.Errorf("x: %w", storage.ErrDenied), pipeline.InvalidInput, true},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, pipeline.StorageFull, false},

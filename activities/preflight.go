@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"distilvit/model"
+	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -44,7 +45,11 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 				return out, err
 			}
 		}
-		need, err := a.checkModel(ctx, out.Config)
+		var err error
+		if out.Config.Model, err = a.pinModel(ctx, p, in.Run, out.Config.Model); err != nil {
+			return out, err
+		}
+		need, err := a.checkModel(ctx, p, out.Config)
 		if err != nil {
 			return out, err
 		}
@@ -104,24 +109,32 @@ type need struct {
 }
 
 // checkModel makes sure that the given weights and tokenizer can be read.
-func (a *Activities) checkModel(ctx context.Context, c pipeline.Config) (need, error) {
+func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config) (need, error) {
 	var n need
-	if c.Model.Tokenizer != "" {
-		if _, err := tokenizer.Load(c.Model.Tokenizer); err != nil {
+	vocabulary, err := a.given(ctx, p, "model.tokenizer", c.Model.Tokenizer, hub.TokenizerFiles)
+	if err != nil {
+		return n, err
+	}
+	// The weights come later; that they can be had is known from the list of files.
+	weights, err := a.given(ctx, p, "model.weights", c.Model.Weights, hub.ConfigFiles)
+	if err != nil {
+		return n, err
+	}
+	if vocabulary != "" {
+		if _, err := tokenizer.Load(vocabulary); err != nil {
 			return n, orInvalid(ctx, fmt.Errorf("model.tokenizer: %w", err))
 		}
 	}
 	net := network(c.Model, c.Model.VocabSize, 0)
-	if c.Model.Weights != "" {
-		var err error
-		if net, err = model.ReadConfig(c.Model.Weights); err != nil {
+	if weights != "" {
+		if net, err = model.ReadConfig(weights); err != nil {
 			return n, orInvalid(ctx, fmt.Errorf("model.weights: %w", err))
 		}
-		if matches, _ := filepath.Glob(filepath.Join(c.Model.Weights, "*.safetensors")); len(matches) == 0 {
+		if matches, _ := filepath.Glob(filepath.Join(weights, "*.safetensors")); len(matches) == 0 && weights == c.Model.Weights {
 			return n, invalid("model.weights: %s has no model.safetensors", c.Model.Weights)
 		}
 		if c.Model.Tokenizer == "" {
-			if _, err := tokenizer.Load(c.Model.Weights); err != nil {
+			if _, err := tokenizer.Load(weights); err != nil {
 				return n, orInvalid(ctx, fmt.Errorf("model.weights: tokenizer: %w", err))
 			}
 		}

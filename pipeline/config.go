@@ -47,8 +47,8 @@ type ShapesConfig struct {
 // ModelConfig chooses the network. A preset fills every size that is 0.
 type ModelConfig struct {
 	Preset    string `json:"preset"`    // tiny, small or base (base: ViT-base/16-224 + DistilGPT2); empty: small, unless every size is given
-	Weights   string `json:"weights"`   // directory in Hugging Face form to start from; empty: random init. Its config.json then gives all sizes
-	Tokenizer string `json:"tokenizer"` // directory with tokenizer.json, or vocab.json and merges.txt; empty: that of weights, else one trained on the training captions
+	Weights   string `json:"weights"`   // directory in Hugging Face form to start from, or hf:ORG/NAME[@REVISION] of the Hugging Face hub; empty: random init. Its config.json then gives all sizes
+	Tokenizer string `json:"tokenizer"` // directory with tokenizer.json, or vocab.json and merges.txt, or hf:ORG/NAME[@REVISION]; empty: that of weights, else one trained on the training captions
 
 	ImageSize    int `json:"image_size"`    // side of the square input, pixels
 	PatchSize    int `json:"patch_size"`    // side of a patch, pixels; divides image_size

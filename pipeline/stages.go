@@ -143,7 +143,8 @@ type SourceFile struct {
 	Object Object `json:"object"`
 }
 
-// PretrainedInput stores a local Hugging Face directory under weights/<digest>/.
+// PretrainedInput stores a directory in Hugging Face form, local or of the hub,
+// under weights/<digest>/.
 type PretrainedInput struct {
 	Run       string `json:"run"`
 	Weights   string `json:"weights"`

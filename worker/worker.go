@@ -18,6 +18,7 @@ import (
 
 	"distilvit/activities"
 	"distilvit/internal/backend"
+	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -42,6 +43,7 @@ type Options struct {
 
 	Backend     backend.Options // where backends are; Kind is each run's own
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
+	Hub         hub.Options     // where models named hf:ORG/NAME come from
 
 	StopTimeout time.Duration  // for activities to save and return; default 2 min
 	Limits      trainer.Limits // of the trainer's watchdog
@@ -102,7 +104,7 @@ func Run(ctx context.Context, o Options) error {
 	defer pool.Close()
 	acts := &activities.Activities{
 		Store: o.Store, Cache: storage.NewCache(filepath.Join(o.Dir, "cache"), o.CacheBytes), Dir: o.Dir, Pool: pool,
-		Backend: o.Backend, ONNXRuntime: o.ONNXRuntime,
+		Backend: o.Backend, ONNXRuntime: o.ONNXRuntime, Hub: o.Hub,
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

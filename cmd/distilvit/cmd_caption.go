@@ -8,6 +8,7 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/model"
+	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
 )
 
@@ -47,7 +48,7 @@ func (a *app) captionCommand() *cobra.Command {
 			if o.maxLength < 0 {
 				return usagef("--max-length %d: use 2 or more", o.maxLength)
 			}
-			return a.withModelDir(cmd.Context(), o.model, func(ctx context.Context, dir string) error {
+			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles, func(ctx context.Context, dir string) error {
 				return a.caption(ctx, dir, o, images)
 			})
 		},

@@ -57,7 +57,7 @@ func probeBackend(kind string) error {
 }
 
 func (a *app) doctor(ctx context.Context) error {
-	findings := []finding{a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), a.lookDisk()}
+	findings := []finding{a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), a.lookDisk(), a.lookHub()}
 	external, err := a.external()
 	switch {
 	case err != nil:

@@ -18,6 +18,7 @@ import (
 	"distilvit/internal/backend"
 	"distilvit/metrics"
 	"distilvit/model"
+	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
 	"distilvit/model/train"
 	"distilvit/model/trainer"
@@ -59,7 +60,7 @@ evaluated whole; of the others --split says which pictures.`,
 			if o.batch < 1 || o.limit < 0 || o.maxLength < 0 {
 				return usagef("--batch-size must be at least 1, --limit and --max-length at least 0")
 			}
-			return a.withModelDir(cmd.Context(), o.model, func(ctx context.Context, dir string) error {
+			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles, func(ctx context.Context, dir string) error {
 				return a.evaluate(ctx, dir, o)
 			})
 		},

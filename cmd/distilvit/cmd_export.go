@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distilvit/internal/backend"
+	"distilvit/model/hub"
 	"distilvit/model/onnx"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
@@ -48,7 +49,7 @@ something else say little, so give one to judge q8.`,
 			if o.pictures < 1 {
 				return usagef("--pictures %d: use 1 or more", o.pictures)
 			}
-			return a.withModelDir(cmd.Context(), o.model, func(ctx context.Context, dir string) error {
+			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles, func(ctx context.Context, dir string) error {
 				return a.export(ctx, dir, args[0], o)
 			})
 		},

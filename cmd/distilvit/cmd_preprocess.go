@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distilvit/dataset"
+	"distilvit/model/hub"
 )
 
 func (a *app) preprocessCommand() *cobra.Command {
@@ -28,7 +29,7 @@ DIR/NAME.png. MODEL needs only preprocessor_config.json.`,
 			if dir == "" {
 				return usagef("preprocess needs -o DIR")
 			}
-			return a.withModelDir(cmd.Context(), name, func(_ context.Context, model string) error {
+			return a.withModelDir(cmd.Context(), name, hub.Patterns("preprocessor_config.json"), func(_ context.Context, model string) error {
 				return a.preprocess(model, dir, images)
 			})
 		},

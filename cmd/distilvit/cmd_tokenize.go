@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
 )
 
@@ -23,7 +24,7 @@ line. MODEL needs only the tokenizer's files.`,
 		Example: `  echo '"a red circle"' | distilvit tokenize -m demo`,
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withModelDir(cmd.Context(), name, a.tokenize)
+			return a.withModelDir(cmd.Context(), name, hub.TokenizerFiles, a.tokenize)
 		},
 	}
 	modelFlag(cmd, &name)

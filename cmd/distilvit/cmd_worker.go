@@ -36,7 +36,8 @@ func (a *app) workerCommand() *cobra.Command {
 Queue distilvit holds workflows and everything that needs no device, queue
 distilvit-gpu holds training and evaluation. Without these variables the worker
 joins the stack that is up for the data directory. Pictures, shards and checkpoints
-on their way lie in the data directory.`,
+on their way lie in the data directory. Models named hf:ORG/NAME are fetched as
+huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE.`,
 		Example: `  TEMPORAL_ADDRESS=temporal:7233 S3_ENDPOINT=minio:9000 \
   S3_ACCESS_KEY=... S3_SECRET_KEY=... distilvit worker --devices 2
   distilvit worker --queues distilvit`,
@@ -128,6 +129,7 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		Queues:    o.queues,
 		Devices:   o.devices,
 		Backend:   backend.Options{CacheDir: cache},
+		Hub:       s.hub,
 	})
 }
 

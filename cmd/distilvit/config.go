@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"distilvit/model/hub"
 	"distilvit/pipeline"
 )
 
@@ -83,10 +84,25 @@ func absolutePaths(cfg *pipeline.Config, base string) error {
 			}
 		}
 	}
-	if err := absolutePath(&cfg.Model.Weights, base); err != nil {
+	if err := absoluteModel("model.weights", &cfg.Model.Weights, base); err != nil {
 		return err
 	}
-	return absolutePath(&cfg.Model.Tokenizer, base)
+	return absoluteModel("model.tokenizer", &cfg.Model.Tokenizer, base)
+}
+
+// absoluteModel makes a model's directory absolute. What is no directory here
+// and looks like ORG/NAME becomes hf:ORG/NAME: a worker elsewhere has other
+// directories.
+func absoluteModel(key string, name *string, base string) error {
+	_, beside := os.Stat(filepath.Join(base, *name))
+	if hub.Names(*name) && beside != nil {
+		if _, err := hub.Parse(*name); err != nil {
+			return usagef("%s: %v", key, err)
+		}
+		*name = hub.Prefix + strings.TrimPrefix(*name, hub.Prefix)
+		return nil
+	}
+	return absolutePath(name, base)
 }
 
 func absolutePath(path *string, base string) error {
@@ -125,7 +141,7 @@ func missingFiles(cfg pipeline.Config) error {
 		named{"directory at model.weights", cfg.Model.Weights},
 		named{"directory at model.tokenizer", cfg.Model.Tokenizer})
 	for _, file := range files {
-		if file.path == "" || isURL(file.path) {
+		if file.path == "" || isURL(file.path) || strings.HasPrefix(file.path, hub.Prefix) {
 			continue
 		}
 		if _, err := os.Stat(file.path); err != nil {

@@ -16,20 +16,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"distilvit/internal/devstack"
+	"distilvit/model/hub"
 	"distilvit/pipeline"
 	"distilvit/storage"
 )
 
 // modelFlag adds -m MODEL.
 func modelFlag(cmd *cobra.Command, name *string) {
-	cmd.Flags().StringVarP(name, "model", "m", "", "MODEL: a directory in Hugging Face form, a run's id, or models/NAME/VERSION")
+	cmd.Flags().StringVarP(name, "model", "m", "", "MODEL: a directory in Hugging Face form, a run's id, models/NAME/VERSION, or hf:ORG/NAME[@REVISION] of the Hugging Face hub")
 }
 
-// withModelDir gives a MODEL's local directory to do: the directory itself, or a
-// copy of what a run published, fetched into the data directory once.
-func (a *app) withModelDir(ctx context.Context, name string, do func(ctx context.Context, dir string) error) error {
+// withModelDir gives a MODEL's local directory to do: the directory itself, a
+// copy of what a run published, fetched into the data directory once, or these
+// files of a model of the Hugging Face hub, in its cache.
+func (a *app) withModelDir(ctx context.Context, name string, files hub.Select, do func(ctx context.Context, dir string) error) error {
 	if name == "" {
-		return usagef("-m MODEL is missing: a directory, a run's id, or models/NAME/VERSION")
+		return usagef("-m MODEL is missing: a directory, a run's id, models/NAME/VERSION, or hf:ORG/NAME")
 	}
 	ctx, stop := a.interruptible(ctx, "")
 	defer stop()
@@ -38,10 +40,16 @@ func (a *app) withModelDir(ctx context.Context, name string, do func(ctx context
 			return usagef("MODEL %s is a file: give the directory it is in", name)
 		}
 		return do(ctx, name)
-	} else if !errors.Is(err, fs.ErrNotExist) || !isPublishedName(name) {
+	} else if !errors.Is(err, fs.ErrNotExist) || !isPublishedName(name) && !hub.Names(name) {
 		return fileError("MODEL", name, err)
 	}
-	dir, err := a.fetchPublished(ctx, name)
+	var dir string
+	var err error
+	if isPublishedName(name) {
+		dir, err = a.fetchPublished(ctx, name)
+	} else {
+		dir, err = a.fetchFromHub(ctx, name, files)
+	}
 	if err != nil {
 		return err
 	}

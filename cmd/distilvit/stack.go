@@ -19,6 +19,7 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 
 	"distilvit/internal/devstack"
+	"distilvit/model/hub"
 	"distilvit/storage"
 )
 
@@ -38,6 +39,7 @@ type site struct {
 	data      string          // the data directory
 	host      int             // the process that hosts an embedded stack
 	guest     *flock.Flock    // held while we use a stack another process hosts
+	hub       hub.Options     // where workers fetch models that are named hf:ORG/NAME
 	log       *slog.Logger
 	logFile   io.Closer
 }
@@ -66,7 +68,7 @@ func (a *app) openSite(ctx context.Context, options devstack.Options) (*site, er
 	if err != nil {
 		return nil, err
 	}
-	s := &site{external: external, data: data}
+	s := &site{external: external, data: data, hub: hubOptions(a.env)}
 	if s.log, s.logFile, err = a.logger(data, external); err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (c *Client) cacheError(err error) error {
 }
 
 // cached answers from the cache alone.
-func (c *Client) cached(_ context.Context, r Repo, choose Select, progress Progress) (*Snapshot, error) {
+func (c *Client) cached(r Repo, choose Select) (*Snapshot, error) {
 	commit, sizes, err := c.look(r)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, c.cacheError(err)
@@ -63,13 +63,6 @@ func (c *Client) cached(_ context.Context, r Repo, choose Select, progress Progr
 	files, err := choose(l.names())
 	if err != nil {
 		return nil, fmt.Errorf("the cache %s holds only a part of it (%w) and HF_HUB_OFFLINE is set: fetch it once without", c.cache, err)
-	}
-	var total int64
-	for _, name := range files {
-		total += sizes[name]
-	}
-	if progress != nil {
-		progress("", total, total)
 	}
 	return &Snapshot{Dir: filepath.Join(c.cache, r.folder(), snapshotsDir, commit), Commit: commit, Files: files}, nil
 }

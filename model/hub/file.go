@@ -26,7 +26,6 @@ const (
 func (f *fetch) file(ctx context.Context, name string) error {
 	if size, ok := f.here(name); ok {
 		f.counted(size)
-		f.progress(name, 0)
 		return nil
 	}
 	for range changes {
@@ -291,9 +290,9 @@ func (d *download) copy(ctx context.Context, body io.Reader, alive func()) error
 		d.have += int64(n)
 		d.progress(d.name, d.have)
 		switch {
-		case err == nil:
-		case ctx.Err() != nil:
+		case ctx.Err() != nil: // what is buffered would otherwise still come
 			return context.Cause(ctx)
+		case err == nil:
 		case d.have < d.size:
 			return &retryError{err: fmt.Errorf("the connection ended after %d of %d bytes", d.have, d.size)}
 		default:

@@ -79,11 +79,14 @@ const (
 	Dataset = "dataset"
 )
 
+// Main is the branch that a repository's name alone stands for.
+const Main = "main"
+
 // Repo names a revision of a repository.
 type Repo struct {
 	Kind     string // Model or Dataset; default Model
 	ID       string // ORG/NAME; a few old models have no ORG
-	Revision string // branch, tag or commit; default main
+	Revision string // branch, tag or commit; default Main
 }
 
 func (r Repo) withDefaults() Repo {
@@ -91,7 +94,7 @@ func (r Repo) withDefaults() Repo {
 		r.Kind = Model
 	}
 	if r.Revision == "" {
-		r.Revision = "main"
+		r.Revision = Main
 	}
 	return r
 }
@@ -180,7 +183,8 @@ type Snapshot struct {
 }
 
 // Progress tells how many bytes of all selected files are here, and which file
-// is under way; total is 0 where the hub does not say.
+// is under way; total is 0 where the hub does not say. Nothing is told while
+// nothing is fetched.
 type Progress func(file string, done, total int64)
 
 // Fetch brings the selected files of a revision into the cache, as far as they
@@ -191,11 +195,13 @@ func (c *Client) Fetch(ctx context.Context, r Repo, choose Select, progress Prog
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("hugging face: %w", err)
 	}
-	fetch := c.online
+	var s *Snapshot
+	var err error
 	if c.offline {
-		fetch = c.cached
+		s, err = c.cached(r, choose)
+	} else {
+		s, err = c.online(ctx, r, choose, progress)
 	}
-	s, err := fetch(ctx, r, choose, progress)
 	if err != nil {
 		return nil, fmt.Errorf("hugging face %s: %w", r, err)
 	}
