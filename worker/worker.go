@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -45,6 +46,8 @@ type Options struct {
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
 	Hub         hub.Options     // where models named hf:ORG/NAME come from
 
+	Log *slog.Logger // default slog.Default()
+
 	StopTimeout time.Duration  // for activities to save and return; default 2 min
 	Limits      trainer.Limits // of the trainer's watchdog
 }
@@ -69,6 +72,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Activities == 0 {
 		o.Activities = max(2, runtime.NumCPU())
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	if o.StopTimeout == 0 {
 		o.StopTimeout = 2 * time.Minute
@@ -111,6 +117,9 @@ func Run(ctx context.Context, o Options) error {
 	var workers []sdk.Worker
 	var stop sync.WaitGroup
 	defer stop.Wait()
+	if slices.Contains(o.Queues, pipeline.TaskQueue) {
+		stop.Go(func() { dropOldUploads(ctx, o) })
+	}
 	for _, queue := range slices.Compact(slices.Sorted(slices.Values(o.Queues))) {
 		w := newWorker(o, queue, acts, func(err error) { fail(&fatalError{queue, err}) })
 		if err := w.Start(); err != nil {
@@ -128,6 +137,22 @@ func Run(ctx context.Context, o Options) error {
 		return fatal
 	}
 	return nil
+}
+
+// abandonedAfter is longer than any upload goes on: a download of a source may
+// take a week, and an attempt that goes on later begins its upload again.
+const abandonedAfter = 14 * 24 * time.Hour
+
+// dropOldUploads frees what killed processes uploaded and never completed. A
+// store that does not let us is no reason not to work.
+func dropOldUploads(ctx context.Context, o Options) {
+	n, err := o.Store.DropUploads(ctx, abandonedAfter)
+	if err != nil && ctx.Err() == nil {
+		o.Log.Warn("free abandoned uploads", "error", err)
+	}
+	if n > 0 {
+		o.Log.Info("freed abandoned uploads", "uploads", n)
+	}
 }
 
 // newWorker is the worker of one queue. The device queue's gives out sessions,

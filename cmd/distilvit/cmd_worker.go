@@ -130,6 +130,7 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		Devices:   o.devices,
 		Backend:   backend.Options{CacheDir: cache},
 		Hub:       s.hub,
+		Log:       s.log,
 	})
 }
 
