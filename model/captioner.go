@@ -12,15 +12,8 @@ import (
 	"distilvit/internal/device"
 )
 
-// GenerateOptions say how captions are decoded.
-type GenerateOptions struct {
-	MaxLength int // tokens at most, start token included, as in Hugging Face; 0: 20
-	NumBeams  int // 0 or 1: greedy, the only way there is
-	BatchSize int // pictures decoded at once; 0: as many as there are, at most 32
-}
-
-// Captioner decodes captions greedily with cached keys and values. Its shapes
-// are fixed by batch size and maximal length, so that each is compiled once.
+// Captioner decodes captions with cached keys and values. Its shapes are fixed
+// by batch size, beams and maximal length, so that each is compiled once.
 // It is safe for concurrent use, one call at a time running.
 type Captioner struct {
 	be      compute.Backend
@@ -30,8 +23,8 @@ type Captioner struct {
 	owned   []*tensors.Tensor        // to be freed by Close
 	view    bool                     // Close frees nothing
 
-	mu                  *sync.Mutex
-	encode, step, teach *device.Program
+	mu                         *sync.Mutex
+	encode, step, score, teach *device.Program
 }
 
 // NewCaptioner uploads weights to the backend's device.
@@ -57,7 +50,7 @@ func NewSharedCaptioner(be compute.Backend, c *Config, weights func() []*tensors
 		program **device.Program
 		name    string
 		build   func([]*Node) []*Node
-	}{{&g.encode, "encode pictures", g.buildEncode}, {&g.step, "decode a token", g.buildStep}, {&g.teach, "logits", g.buildLogits}} {
+	}{{&g.encode, "encode pictures", g.buildEncode}, {&g.step, "decode a token", g.buildStep}, {&g.score, "score a token", g.buildScore}, {&g.teach, "logits", g.buildLogits}} {
 		var err error
 		if *p.program, err = device.NewProgram(be, p.name, p.build); err != nil {
 			return nil, err
@@ -104,6 +97,7 @@ func (g *Captioner) Close() {
 	}
 	g.encode.Close()
 	g.step.Close()
+	g.score.Close()
 	g.teach.Close()
 	device.Free(g.owned...)
 }
@@ -115,12 +109,10 @@ func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int3
 		o.MaxLength = 20
 	}
 	bytes := g.pictureBytes()
-	switch {
-	case o.NumBeams > 1:
-		return nil, fmt.Errorf("num_beams is %d; only greedy decoding (1) is supported, as in Transformers.js", o.NumBeams)
-	case o.MaxLength < 2 || o.MaxLength > g.config.Decoder.NPositions:
-		return nil, fmt.Errorf("max_length is %d; must be from 2 to the decoder's %d positions", o.MaxLength, g.config.Decoder.NPositions)
-	case n < 0 || len(pixels) != n*bytes:
+	if err := o.Validate(g.config); err != nil {
+		return nil, err
+	}
+	if n < 0 || len(pixels) != n*bytes {
 		return nil, fmt.Errorf("%d bytes of pixels for %d pictures of %d", len(pixels), n, bytes)
 	}
 	batch := o.BatchSize
@@ -136,7 +128,7 @@ func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int3
 		if count < batch {
 			padded = append(make([]uint8, 0, batch*bytes), padded...)[:batch*bytes]
 		}
-		got, err := g.generate(padded, batch, count, o.MaxLength)
+		got, err := g.generate(padded, batch, count, &o)
 		if err != nil {
 			return nil, err
 		}
@@ -149,51 +141,32 @@ func (g *Captioner) pictureBytes() int {
 	return g.config.Encoder.ImageSize * g.config.Encoder.ImageSize * 3
 }
 
-// generate decodes one batch, of which the first count rows are real.
-func (g *Captioner) generate(pixels []uint8, batch, count, maxLength int) ([][]int32, error) {
+// generate decodes one batch, of which the first count pictures are real.
+func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOptions) ([][]int32, error) {
 	side := g.config.Encoder.ImageSize
 	picture, err := device.Upload(g.be, pixels, batch, side, side, 3)
 	if err != nil {
 		return nil, err
 	}
 	defer device.Free(picture)
-	weights := g.weights()
-	cross, err := g.encode.Run(weights, []*tensors.Tensor{picture})
+	cross, err := g.encode.Run(g.weights(), []*tensors.Tensor{picture})
 	if err != nil {
 		return nil, err
 	}
 	defer device.Free(cross...)
-	state, err := g.firstState(batch, maxLength)
+	state, err := g.firstState(batch*max(1, o.NumBeams), o.MaxLength)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { device.Free(state...) }()
-
-	rows := make([][]int32, count)
-	ended := make([]bool, count)
-	for left, length := count, 1; left > 0 && length < maxLength; length++ {
-		after, err := g.step.Run(state, weights, cross)
-		if err != nil {
-			return nil, err
-		}
-		device.Free(state...)
-		state = after
-		next, err := device.Download[int32](state[0])
-		if err != nil {
-			return nil, err
-		}
-		for i := range rows {
-			if ended[i] {
-				continue
-			}
-			rows[i] = append(rows[i], next[i])
-			if int(next[i]) == g.config.EOSTokenID {
-				ended[i] = true
-				left--
-			}
-		}
+	d := &decoding{g, o, cross, state}
+	defer d.close()
+	switch {
+	case o.plain():
+		return d.greedy(count)
+	case o.NumBeams <= 1:
+		return d.constrained(batch, count)
 	}
-	return rows, nil
+	return d.search(batch, count)
 }
 
 // firstState is what a step takes and gives: tokens [N], position, and keys
@@ -282,6 +255,21 @@ func (g *Captioner) buildStep(in []*Node) []*Node {
 	h, self := m.Decoder.Step(tokens, position, self, pairs(in[2+l+w:]))
 	next := ArgMax(m.Decoder.Logits(h), -1, dtypes.Int32)
 	return append([]*Node{next, AddScalar(position, 1)}, flatten(self)...)
+}
+
+// buildScore: rows [N] that each row goes on from, then as buildStep → logits [N, vocab],
+// next position, self keys and values
+func (g *Captioner) buildScore(in []*Node) []*Node {
+	l, w := 2*g.config.Decoder.NLayer, len(g.config.Names())
+	rows := InsertAxes(in[0], -1)
+	tokens, position, self := in[1], in[2], in[3:3+l]
+	reordered := make([]*Node, l)
+	for i, x := range self {
+		reordered[i] = Gather(x, rows)
+	}
+	m := New(g.config, g.config.BindNodes(in[3+l:3+l+w]))
+	h, next := m.Decoder.Step(tokens, position, pairs(reordered), pairs(in[3+l+w:]))
+	return append([]*Node{m.Decoder.Logits(h), AddScalar(position, 1)}, flatten(next)...)
 }
 
 // buildLogits: weights, pixels [1, H, W, 3], ids [1, T] → [1, T, vocab]

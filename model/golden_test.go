@@ -162,3 +162,60 @@ func TestCachedDecodingEqualsTeacherForcing(t *testing.T) {
 		}
 	})
 }
+
+// TestGeneratedIDsEqualTransformers goes through what make_generate.py asked
+// generate() for: greedy and beam search with every option, the end token's id 0.
+func TestGeneratedIDsEqualTransformers(t *testing.T) {
+	const dir = "testdata/search"
+	var golden struct {
+		Pictures int    `json:"pictures"`
+		Pixels   []byte `json:"pixels"`
+		Cases    []struct {
+			Options json.RawMessage `json:"options"`
+			IDs     [][]int32       `json:"ids"`
+		} `json:"cases"`
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "golden.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &golden); err != nil {
+		t.Fatal(err)
+	}
+	config, err := ReadConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights, err := ReadWeights(dir, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.EOSTokenID != 0 || len(golden.Cases) < 40 {
+		t.Fatalf("end token %d, %d cases", config.EOSTokenID, len(golden.Cases))
+	}
+	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+		c, err := NewCaptioner(be, config, weights)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for i, example := range golden.Cases {
+			o := DefaultGenerate()
+			if err := json.Unmarshal(example.Options, &o); err != nil {
+				t.Fatal(err)
+			}
+			if i%20 == 1 {
+				o.BatchSize = 7 // in parts, the last padded
+			}
+			got, err := c.Generate(golden.Pixels, golden.Pictures, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j := range got {
+				if !slices.Equal(got[j], example.IDs[j]) {
+					t.Errorf("%s, picture %d: got %v instead of %v", example.Options, j, got[j], example.IDs[j])
+				}
+			}
+		}
+	})
+}

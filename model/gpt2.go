@@ -100,8 +100,10 @@ func (m *GPT2) Forward(ids *Node, cross []KV, drop *Dropout) *Node {
 }
 
 // Step runs one token of each row, with the keys and values of the rows' earlier tokens.
+// K rows in a row caption one picture.
 //
-//	tokens [N] int32, position scalar int32, self with room for all positions → [N, n_embd], self with this position filled in
+//	tokens [B·K] int32, position scalar int32, self with room for all positions, cross of B pictures
+//	→ [B·K, n_embd], self with this position filled in
 func (m *GPT2) Step(tokens, position *Node, self, cross []KV) (*Node, []KV) {
 	n, heads := tokens.Shape().Dim(0), m.Config.NHead
 	room := self[0].K.Shape().Dim(2)
@@ -119,8 +121,13 @@ func (m *GPT2) Step(tokens, position *Node, self, cross []KV) (*Node, []KV) {
 			V: fill(self[i].V, splitHeads(qkv[2], heads), position),
 		}
 		x = Add(x, b.Attn.CProj.Forward(attend(qkv[0], next[i], heads, bias, nil)))
+
+		pictures := cross[i].K.Shape().Dim(0)
 		q := b.CrossAttention.QAttn.Forward(b.LnCrossAttn.Forward(x))
-		x = Add(x, b.CrossAttention.CProj.Forward(attend(q, cross[i], heads, nil, nil)))
+		q = Reshape(q, pictures, n/pictures, m.Config.NEmbd)
+		a := Reshape(attend(q, cross[i], heads, nil, nil), n, 1, m.Config.NEmbd)
+		x = Add(x, b.CrossAttention.CProj.Forward(a))
+
 		x = Add(x, b.mlp(x))
 	}
 	return Reshape(m.LnF.Forward(x), n, m.Config.NEmbd), next
