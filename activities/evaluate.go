@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"distilvit/metrics"
+	"distilvit/model"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 )
@@ -45,7 +46,7 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 		}
 		path := filepath.Join(dir, "predictions.jsonl")
 		e, err := lease.Do(ctx, trainer.Command{Do: trainer.DoEvaluate, Evaluate: &trainer.EvaluateArgs{
-			From: from, Shards: shards, BatchSize: in.Evaluate.BatchSize, MaxLength: in.Evaluate.MaxLength, Limit: in.Evaluate.Limit, Out: path,
+			From: from, Shards: shards, BatchSize: in.Evaluate.BatchSize, Generate: model.GenerateOptions{MaxLength: in.Evaluate.MaxLength}, Limit: in.Evaluate.Limit, Out: path,
 		}}, p.follow)
 		if err != nil {
 			return out, err

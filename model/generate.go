@@ -79,6 +79,7 @@ func ReadGenerate(dir string) (GenerateOptions, error) {
 		*GenerateOptions
 		DoSample      bool `json:"do_sample"`
 		NumBeamGroups int  `json:"num_beam_groups"`
+		MaxNewTokens  int  `json:"max_new_tokens"`
 	}{GenerateOptions: &o}
 	if err := json.Unmarshal(b, &other); err != nil {
 		return o, fmt.Errorf("%s: %w", path, err)
@@ -88,6 +89,9 @@ func ReadGenerate(dir string) (GenerateOptions, error) {
 		return o, fmt.Errorf("%s: do_sample is true; only greedy and beam search are supported", path)
 	case other.NumBeamGroups > 1:
 		return o, fmt.Errorf("%s: num_beam_groups is %d; must be 1", path, other.NumBeamGroups)
+	}
+	if other.MaxNewTokens > 0 {
+		o.MaxLength = other.MaxNewTokens + 1
 	}
 	return o, nil
 }

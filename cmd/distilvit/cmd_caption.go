@@ -18,10 +18,9 @@ const captionBatch = 16
 
 // captionOptions are the flags of caption.
 type captionOptions struct {
-	model     string
-	backend   string
-	beams     int
-	maxLength int
+	model    string
+	backend  string
+	generate generateFlags
 }
 
 // captioned is one picture's caption, as printed with -o json.
@@ -36,17 +35,17 @@ func (a *app) captionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "caption -m MODEL IMAGE...",
 		Short: "caption pictures",
-		Long: `Caption pictures with a model, decoding greedily as Transformers.js does. With
--o json a line for each picture: {"image", "caption", "token_ids"}.`,
+		Long: `Caption pictures with a model, decoding as its generation_config.json says:
+greedily, as Transformers.js does, or by beam search with its penalties, as Hugging
+Face's generate() does. With -o json a line for each picture: {"image", "caption",
+"token_ids"}.`,
 		Example: `  distilvit caption -m demo picture.png
-  distilvit caption -m ./model-directory -o json *.png`,
+  distilvit caption -m ./model-directory -o json *.png
+  distilvit caption -m hf:nlpconnect/vit-gpt2-image-captioning --beams 4 photo.jpg`,
 		Args: args(1, -1, "an IMAGE"),
 		RunE: func(cmd *cobra.Command, images []string) error {
-			if o.beams != 1 {
-				return usagef("--beams %d: this version decodes greedily, with 1", o.beams)
-			}
-			if o.maxLength < 0 {
-				return usagef("--max-length %d: use 2 or more", o.maxLength)
+			if err := o.generate.check(); err != nil {
+				return err
 			}
 			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles, func(ctx context.Context, dir string) error {
 				return a.caption(ctx, dir, o, images)
@@ -55,8 +54,7 @@ func (a *app) captionCommand() *cobra.Command {
 	}
 	modelFlag(cmd, &o.model)
 	backendFlag(cmd, &o.backend)
-	cmd.Flags().IntVar(&o.beams, "beams", 1, "beams of the search; 1 is greedy")
-	cmd.Flags().IntVar(&o.maxLength, "max-length", 0, "tokens at most, start token included (default: the model's generation_config.json)")
+	o.generate.add(cmd)
 	return cmd
 }
 
@@ -66,19 +64,19 @@ func (a *app) caption(ctx context.Context, dir string, o captionOptions, images 
 		return err
 	}
 	defer c.close()
-	if o.maxLength == 0 {
-		if o.maxLength, err = generationLength(dir); err != nil {
-			return err
-		}
+	generate, err := o.generate.options(dir)
+	if err != nil {
+		return err
 	}
 	size := min(captionBatch, len(images))
+	generate.BatchSize = size
 	var names []string
 	var pixels []uint8
 	flush := func() error {
 		if len(names) == 0 {
 			return nil
 		}
-		ids, err := c.Generate(pixels, len(names), model.GenerateOptions{MaxLength: o.maxLength, NumBeams: o.beams, BatchSize: size})
+		ids, err := c.Generate(pixels, len(names), generate)
 		if err != nil {
 			return fmt.Errorf("caption %s: %w", names[0], err)
 		}

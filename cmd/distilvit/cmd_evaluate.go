@@ -33,7 +33,7 @@ type evaluateOptions struct {
 	backend     string
 	batch       int
 	limit       int
-	maxLength   int
+	generate    generateFlags
 	predictions string
 }
 
@@ -42,8 +42,8 @@ func (a *app) evaluateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "evaluate -m MODEL -d DATASET",
 		Short: "loss and metrics of a model on a dataset",
-		Long: `Caption a dataset greedily and print loss and ROUGE, computed as at the end of a
-run. DATASET is a YAML file with a dataset: list (a run's config is one), or
+		Long: `Caption a dataset and print loss and metrics, computed as at the end of a run.
+DATASET is a YAML file with a dataset: list (a run's config is one), or
 KIND:CAPTIONS,IMAGES, or shapes for generated pictures. A source without a split is
 evaluated whole; of the others --split says which pictures.`,
 		Example: `  distilvit evaluate -m demo -d shapes
@@ -57,8 +57,11 @@ evaluated whole; of the others --split says which pictures.`,
 			if splits := []string{pipeline.SplitTrain, pipeline.SplitValidation, pipeline.SplitTest}; !slices.Contains(splits, o.split) {
 				return usagef("--split %s: use train, validation or test", o.split)
 			}
-			if o.batch < 1 || o.limit < 0 || o.maxLength < 0 {
-				return usagef("--batch-size must be at least 1, --limit and --max-length at least 0")
+			if o.batch < 1 || o.limit < 0 {
+				return usagef("--batch-size must be at least 1, --limit at least 0")
+			}
+			if err := o.generate.check(); err != nil {
+				return err
 			}
 			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles, func(ctx context.Context, dir string) error {
 				return a.evaluate(ctx, dir, o)
@@ -72,7 +75,7 @@ evaluated whole; of the others --split says which pictures.`,
 	flags.StringVar(&o.split, "split", pipeline.SplitTest, "train, validation or test, of sources that have splits")
 	flags.IntVar(&o.batch, "batch-size", 32, "pictures captioned at once")
 	flags.IntVar(&o.limit, "limit", 0, "pictures at most; 0: all")
-	flags.IntVar(&o.maxLength, "max-length", 0, "tokens at most, start token included (default: the model's generation_config.json)")
+	o.generate.add(cmd)
 	flags.StringVar(&o.predictions, "predictions", "", "write each picture's caption and references to this file, as JSON lines")
 	return cmd
 }
@@ -90,16 +93,15 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 	if err != nil {
 		return err
 	}
-	if o.maxLength == 0 {
-		if o.maxLength, err = generationLength(dir); err != nil {
-			return err
-		}
+	generate, err := o.generate.options(dir)
+	if err != nil {
+		return err
 	}
 	predictions := filepath.Join(w.temp, "predictions.jsonl")
 	if o.predictions != "" {
 		predictions = o.predictions
 	}
-	summed, err := w.evaluate(ctx, shards, o, predictions, showEvents(p, "evaluate"))
+	summed, err := w.evaluate(ctx, shards, o, generate, predictions, showEvents(p, "evaluate"))
 	if err != nil {
 		return err
 	}
@@ -132,8 +134,8 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 func evalMetrics(s metrics.Scores) pipeline.Metrics {
 	return pipeline.Metrics{
 		Rouge1: s.Rouge1, Rouge2: s.Rouge2, RougeL: s.RougeL, RougeLsum: s.RougeLsum,
-		GenLen: s.GenLen, ExactMatch: s.ExactMatch, Samples: s.N,
 		Bleu1: s.Bleu1, Bleu2: s.Bleu2, Bleu3: s.Bleu3, Bleu4: s.Bleu4, Cider: s.Cider,
+		GenLen: s.GenLen, ExactMatch: s.ExactMatch, Samples: s.N,
 	}
 }
 
@@ -221,7 +223,7 @@ func (w *workbench) encode(caption string) []int32 {
 	return append(slices.Clip(ids), w.tokenizer.EOS())
 }
 
-func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o evaluateOptions, out string, on func(trainer.Event)) (*trainer.Evaluated, error) {
+func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o evaluateOptions, generate model.GenerateOptions, out string, on func(trainer.Event)) (*trainer.Evaluated, error) {
 	child, err := w.pool.Open(ctx, "evaluate", trainer.OpenArgs{
 		ModelDir: w.dir, Backend: w.choice, Train: w.noTraining(o.batch),
 	}, on)
@@ -230,7 +232,7 @@ func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o 
 	}
 	defer child.Release()
 	done, err := child.Do(ctx, trainer.Command{Do: trainer.DoEvaluate, Evaluate: &trainer.EvaluateArgs{
-		Shards: shards, BatchSize: o.batch, MaxLength: o.maxLength, Out: out,
+		Shards: shards, BatchSize: o.batch, Generate: generate, Out: out,
 	}}, on)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distilvit/internal/backend"
+	"distilvit/model"
 	"distilvit/model/hub"
 	"distilvit/model/onnx"
 	"distilvit/model/trainer"
@@ -78,7 +79,7 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	if err != nil {
 		return err
 	}
-	maxLength, err := generationLength(dir)
+	generate, err := model.ReadGenerate(dir)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 		OutDir:        out,
 		Dtypes:        o.dtypes,
 		Shards:        shards,
-		MaxLength:     maxLength,
+		MaxLength:     generate.MaxLength,
 		MaxLogitsDiff: pipeline.Default().Export.MaxLogitsDiff,
 		MaxRougeDrop:  o.maxDrop,
 		ONNXRuntime:   library,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distilvit/internal/devstack"
+	"distilvit/model"
 	"distilvit/model/hub"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -170,26 +170,29 @@ func fetchModel(ctx context.Context, store *storage.Store, prefix, dir string, e
 	return fetch(*manifest)
 }
 
-// generationLength is the most tokens a MODEL generates, start token included,
-// as its generation_config.json says; 20, Hugging Face's default, without it.
-func generationLength(dir string) (int, error) {
-	const byDefault = 20
-	file := filepath.Join(dir, "generation_config.json")
-	raw, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return byDefault, nil
+// generateFlags are the flags that change how captions are decoded.
+type generateFlags struct{ beams, maxLength int }
+
+func (f *generateFlags) add(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&f.beams, "beams", 0, "beams of the search, 1 is greedy (default: num_beams of the model's generation_config.json, or 1)")
+	cmd.Flags().IntVar(&f.maxLength, "max-length", 0, "tokens at most, start token included (default: the model's generation_config.json)")
+}
+
+func (f *generateFlags) check() error {
+	if f.beams < 0 || f.maxLength < 0 {
+		return usagef("--beams must be at least 1, --max-length at least 2")
 	}
-	if err != nil {
-		return 0, err
+	return nil
+}
+
+// options are those of the model's generation_config.json with the flags' changes.
+func (f *generateFlags) options(dir string) (model.GenerateOptions, error) {
+	o, err := model.ReadGenerate(dir)
+	if f.beams > 0 {
+		o.NumBeams = f.beams
 	}
-	var generation struct {
-		MaxLength int `json:"max_length"`
+	if f.maxLength > 0 {
+		o.MaxLength = f.maxLength
 	}
-	if err := json.Unmarshal(raw, &generation); err != nil {
-		return 0, fmt.Errorf("%s: %w", file, err)
-	}
-	if generation.MaxLength < 1 {
-		return byDefault, nil
-	}
-	return generation.MaxLength, nil
+	return o, err
 }

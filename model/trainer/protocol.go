@@ -12,6 +12,7 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/internal/backend"
+	"distilvit/model"
 	"distilvit/model/onnx"
 	"distilvit/model/train"
 )
@@ -74,12 +75,12 @@ type TrainArgs struct {
 
 // EvaluateArgs captions and scores stored pictures with the weights of From.
 type EvaluateArgs struct {
-	From      State               `json:"from"`
-	Shards    []dataset.ShardPair `json:"shards"`
-	BatchSize int                 `json:"batch_size"`
-	MaxLength int                 `json:"max_length"` // start token included
-	Limit     int                 `json:"limit"`      // pictures; 0: all
-	Out       string              `json:"out"`        // JSON lines of metrics.Prediction
+	From      State                 `json:"from"`
+	Shards    []dataset.ShardPair   `json:"shards"`
+	BatchSize int                   `json:"batch_size"`
+	Generate  model.GenerateOptions `json:"generate"`
+	Limit     int                   `json:"limit"` // pictures; 0: all
+	Out       string                `json:"out"`   // JSON lines of metrics.Prediction
 }
 
 // ExportArgs writes and checks the published files. It needs no open: the

@@ -14,6 +14,7 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/internal/backend"
+	"distilvit/model"
 	"distilvit/model/train"
 )
 
@@ -182,7 +183,7 @@ func (l *lab) evaluate(p *Lease, from State) string {
 	l.Helper()
 	out := filepath.Join(l.dir, "predictions.jsonl")
 	e, err := p.Do(l.Context(), Command{Do: DoEvaluate, Evaluate: &EvaluateArgs{
-		From: from, Shards: []dataset.ShardPair{l.shard}, BatchSize: 8, MaxLength: testLength, Limit: 12, Out: out,
+		From: from, Shards: []dataset.ShardPair{l.shard}, BatchSize: 8, Generate: model.GenerateOptions{MaxLength: testLength}, Limit: 12, Out: out,
 	}}, nothing)
 	check(l.T, err)
 	if e.Evaluated.Pictures != 12 || e.Evaluated.Tokens < 100 || !(e.Evaluated.LossSum > 0) {

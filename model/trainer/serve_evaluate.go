@@ -12,7 +12,6 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/metrics"
-	"distilvit/model"
 )
 
 // evaluate captions stored pictures greedily and sums the loss over all label
@@ -38,6 +37,8 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 	defer f.Close()
 	w := bufio.NewWriter(f)
 	enc := json.NewEncoder(w)
+	generate := a.Generate
+	generate.BatchSize = a.BatchSize
 
 	var sum Evaluated
 	total := count(a.Shards, a.Limit)
@@ -55,7 +56,7 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 		}
 		s.compiling(fmt.Sprintf("captions of %d pictures", a.BatchSize))
 		pixels := b.Pixels[:b.N*len(b.Pixels)/a.BatchSize]
-		ids, err := captioner.Generate(pixels, b.N, model.GenerateOptions{MaxLength: a.MaxLength, NumBeams: 1, BatchSize: a.BatchSize})
+		ids, err := captioner.Generate(pixels, b.N, generate)
 		if err != nil {
 			return fmt.Errorf("caption batch %d: %w", b.Step, err)
 		}
