@@ -37,7 +37,7 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"caption", "picture.png"}, "-m MODEL is missing"},
 		{[]string{"caption", "-m", dir}, "caption needs an IMAGE"},
 		{[]string{"caption", "-m", "./none", "picture.png"}, "no such MODEL: ./none"},
-		{[]string{"caption", "-m", dir, "--beams", "4", "picture.png"}, "--beams 4"},
+		{[]string{"caption", "-m", dir, "--beams", "-4", "picture.png"}, "--beams must be at least 1"},
 		{[]string{"evaluate", "-m", dir}, "-d DATASET is missing"},
 		{[]string{"evaluate", "-m", dir, "-d", "shapes", "--split", "dev"}, "--split dev"},
 		{[]string{"export", "-m", dir, "--dtypes", "q3", "out"}, "--dtypes q3: use fp32, q8"},
