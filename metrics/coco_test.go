@@ -16,14 +16,19 @@ type cocoGolden struct {
 			Bleu       BleuScores
 			Cider      float64
 			RougeL     float64
-			Meteor     float64
+			meteorGolden
 		}
 		Bleu   BleuScores
 		Cider  float64
 		RougeL float64
-		Meteor float64
+		meteorGolden
 	}
 	Lines [][2]string // a caption and its words
+}
+
+type meteorGolden struct {
+	Meteor      float64 // with METEOR's data
+	MeteorSmall float64 `json:"meteor_small"` // with testdata/meteor
 }
 
 func readCocoGolden(t *testing.T) cocoGolden {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 type metricsOptions struct {
 	references  string
 	predictions string
+	meteorData  string
 }
 
 func (a *app) metricsCommand() *cobra.Command {
@@ -31,11 +33,17 @@ All scores are x 100: a CIDEr of 1.05 is 105.
 
   rouge1, rouge2, rougeL, rougeLsum   as the Python package rouge_score, with stemming
   bleu1 ... bleu4, cider, rougeL_coco as pycocoevalcap, on the words of its tokenizer
+  meteor                              the same, version 1.5; null without --meteor-data
   exact_match                         captions equal to one of their references
   gen_len                             mean length: tokens, the end token counted, where
                                       every prediction has token_ids, else words
-  n                                   pictures`,
+  n                                   pictures
+
+METEOR needs data that distilvit does not carry, WordNet's synonyms and a table of
+paraphrases: pip install pycocoevalcap, and give the directory meteor of that
+package, in which meteor-1.5.jar and data/paraphrase-en.gz lie. No Java is needed.`,
 		Example: `  distilvit metrics --references captions_val2014.json --predictions results.json
+  distilvit metrics --references captions_val2014.json --predictions results.json --meteor-data site-packages/pycocoevalcap/meteor
   distilvit evaluate -m demo -d shapes --predictions p.jsonl && distilvit metrics --predictions p.jsonl -o json`,
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,13 +56,15 @@ All scores are x 100: a CIDEr of 1.05 is 105.
 	flags := cmd.Flags()
 	flags.StringVar(&o.references, "references", "", "annotation file in COCO's caption form")
 	flags.StringVar(&o.predictions, "predictions", "", "captions to score: COCO's results form or JSON lines")
+	flags.StringVar(&o.meteorData, "meteor-data", "", "METEOR's data: the directory meteor of pycocoevalcap, or meteor-1.5.jar in it")
 	return cmd
 }
 
 // metricsReport is what metrics prints.
 type metricsReport struct {
 	metrics.Scores
-	RougeLCoco float64 `json:"rougeL_coco"`
+	RougeLCoco float64  `json:"rougeL_coco"`
+	Meteor     *float64 `json:"meteor"` // nil: not computed
 }
 
 func (a *app) metrics(o metricsOptions) error {
@@ -67,29 +77,59 @@ func (a *app) metrics(o metricsOptions) error {
 	words := metrics.Tokenize(predictions)
 	rouge, _ := metrics.CocoRougeL(words.Candidates, words.References)
 	r.RougeLCoco = 100 * rouge
+	noMeteor := r.meteor(o.meteorData, words)
 	unit := "tokens"
 	if !haveTokens(predictions) {
 		r.GenLen, unit = words.MeanLength(), "words"
 	}
 	if a.output == "json" {
-		return printJSON(a.stdout, r)
+		if err := printJSON(a.stdout, r); err != nil {
+			return err
+		}
+	} else {
+		r.table(unit).write(a.stdout, "")
 	}
-	r.table(unit).write(a.stdout, "")
+	if noMeteor != nil && o.meteorData == "" {
+		fmt.Fprintln(a.stderr, noMeteor)
+		return nil
+	}
+	return noMeteor // asked for, but not there: the other scores stand above
+}
+
+// meteor adds METEOR's score, or says why it cannot.
+func (r *metricsReport) meteor(data string, words metrics.Words) error {
+	if data == "" {
+		return errors.New("meteor: not computed: it needs --meteor-data (see distilvit metrics --help)")
+	}
+	d, err := metrics.OpenMeteorData(data)
+	if err != nil {
+		return fmt.Errorf("meteor: not computed: %w", err)
+	}
+	score, _, err := d.Meteor(words)
+	if err != nil {
+		return fmt.Errorf("meteor: not computed: %w", err)
+	}
+	score *= 100
+	r.Meteor = &score
 	return nil
 }
 
 func (r *metricsReport) table(unit string) *table {
 	t := &table{right: true}
 	t.add("pictures", fmt.Sprint(r.N))
-	for _, row := range []struct {
+	type row struct {
 		name  string
 		value float64
-	}{
+	}
+	rows := []row{
 		{"rouge1", r.Rouge1}, {"rouge2", r.Rouge2}, {"rougeL", r.RougeL}, {"rougeLsum", r.RougeLsum},
 		{"bleu1", r.Bleu1}, {"bleu2", r.Bleu2}, {"bleu3", r.Bleu3}, {"bleu4", r.Bleu4},
 		{"cider", r.Cider}, {"rougeL_coco", r.RougeLCoco},
-		{"exact %", r.ExactMatch}, {"length, " + unit, r.GenLen},
-	} {
+	}
+	if r.Meteor != nil {
+		rows = append(rows, row{"meteor", *r.Meteor})
+	}
+	for _, row := range append(rows, row{"exact %", r.ExactMatch}, row{"length, " + unit, r.GenLen}) {
 		t.add(row.name, fmt.Sprintf("%.2f", row.value))
 	}
 	return t

@@ -46,9 +46,25 @@ func TestMetricsOfWhatEvaluateWrites(t *testing.T) {
 `)
 	code, stdout, stderr := cli(t, "", "metrics", "--predictions", lines, "-o", "json")
 	require.Zero(t, code, stderr)
-	require.Empty(t, stderr)
+	require.Equal(t, "meteor: not computed: it needs --meteor-data (see distilvit metrics --help)\n", stderr)
 	require.Contains(t, stdout, `"gen_len": 3.5`)
 	require.Contains(t, stdout, `"exact_match": 100`)
+	require.Contains(t, stdout, `"meteor": null`)
+}
+
+func TestMetricsComputesMeteorWhereItsDataIs(t *testing.T) {
+	lines := write(t, t.TempDir(), "p.jsonl", `{"image_id":1,"caption":"a red dog","references":["a red dog"]}`)
+	args := []string{"metrics", "--predictions", lines, "-o", "json", "--meteor-data"}
+	code, stdout, stderr := cli(t, "", append(args, "../../metrics/testdata/meteor")...)
+	require.Zero(t, code, stderr)
+	require.Empty(t, stderr)
+	require.Contains(t, stdout, `"meteor": 100`)
+
+	code, stdout, stderr = cli(t, "", append(args, "none")...)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stdout, `"meteor": null`) // and the other scores
+	require.Contains(t, stdout, `"rougeL": 100`)
+	require.Equal(t, "distilvit: meteor: not computed: stat none: no such file or directory\n", stderr)
 }
 
 func TestMetricsSaysInOneLineWhatIsWrong(t *testing.T) {

@@ -1,4 +1,5 @@
-"""Makes golden_coco.json.gz: what pycocoevalcap computes for made-up captions.
+"""Makes golden_coco.json.gz, what pycocoevalcap computes for made-up captions, and
+meteor/, the little data that METEOR has in one of the two ways it is run here.
 
     Python 3.11, Java 17
     pip install pycocoevalcap==1.2 pycocotools==2.0.11 numpy==2.4.6
@@ -7,15 +8,22 @@
 Every caption below is written or put together here; none is from a data set. The
 file holds for each corpus its captions, the scores of the corpus and of each
 example, and for the tokenizer each line with the words that are left of it.
+
+METEOR's own data is not in the repository. So "meteor" are the scores with it, which
+are compared where DISTILVIT_METEOR_DATA names it, and "meteor_small" those with the
+words, synonyms and paraphrases written below, which always are.
 """
 import gzip
 import json
 import os
 import random
+import subprocess
 import sys
+import threading
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor import meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
@@ -85,6 +93,54 @@ def example(odd=0.1):
     return {"caption": candidate, "references": references}
 
 
+# --- METEOR with little data of our own, in its formats ------------------------------------------
+METEOR_DATA = os.path.join(HERE, "meteor")
+FUNCTION_WORDS = "a an the of to in on at is it with and by under near , . 's \" ( ) -lrb- -rrb-".split()
+PREFIXES = ["Mr", "Dr", "vs", "pp #NUMERIC_ONLY#"]  # the jar has all of them, and knows no others of our captions
+BASES = {"man": ["men"], "child": ["children"], "run": ["ran", "running"], "lie": ["lying", "lay"], "good": ["better", "best"]}
+SYNSETS = {"man": [1, 2], "guy": [2], "woman": [3], "lady": [3], "child": [4], "boy": [4, 5], "kid": [4], "photo": [6], "picture": [6, 7], "street": [8], "road": [8],
+           "bike": [9], "bicycle": [9], "motorcycle": [9, 10], "sofa": [11], "couch": [11], "plane": [12], "airplane": [12], "lie": [13], "lay": [13], "dog": [14],
+           "hand": [15], "spoon": [15], "hope": [16], "wish": [16], "ride": [17], "drive": [17], "small": [18], "little": [18], "box": [19], "case": [19], "large": [20], "big": [20]}
+PARAPHRASES = [("next to", "beside"), ("beside", "next to"), ("next to", "close to"), ("close to", "near"), ("near", "close to"), ("a group of", "several"),
+               ("group of people", "crowd"), ("crowd", "group of people"), ("on top of", "atop"), ("atop", "on top of"), ("in front of", "before"), ("before", "in front of"),
+               ("playing a game of tennis", "playing tennis"), ("laying", "lying down"), ("laying down", "lying"), ("red", "reddish"), ("a", "one"), ("a dog", "one dog")]
+
+
+def write_meteor_data():
+    files = {
+        "function/english.words": FUNCTION_WORDS,
+        "nonbreaking/english.prefixes": ["# abbreviations that keep their period"] + PREFIXES,
+        "synonym/english.exceptions": [line for base, forms in BASES.items() for line in (base, " ".join(forms))],
+        "synonym/english.synsets": [line for word, ids in SYNSETS.items() for line in (word, " ".join(map(str, ids)))],
+        "data/paraphrase-en.gz": [line for phrase, other in PARAPHRASES for line in ("0.5", phrase, other)],
+    }
+    for name, lines in files.items():
+        path = os.path.join(METEOR_DATA, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        data = "".join(line + "\n" for line in lines).encode()
+        if name.endswith(".gz"):
+            with open(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as f:
+                f.write(data)
+        else:
+            with open(path, "wb") as f:
+                f.write(data)
+
+
+class SmallMeteor(meteor.Meteor):
+    """pycocoevalcap's METEOR, its jar told to use our data."""
+
+    def __init__(self):
+        self.meteor_cmd = ["java", "-jar", "-Xmx2G", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm",
+                           "-s", METEOR_DATA + "/function/english.words", "-d", METEOR_DATA + "/synonym", "-a", METEOR_DATA + "/data/paraphrase-en.gz"]
+        self.meteor_p = subprocess.Popen(self.meteor_cmd, cwd=os.path.dirname(os.path.abspath(meteor.__file__)),
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.lock = threading.Lock()
+
+
+write_meteor_data()
+METEORS = {"meteor": meteor.Meteor(), "meteor_small": SmallMeteor()}
+
+
 # --- scores -------------------------------------------------------------------------------------
 def tokenized(captions):
     """PTBTokenizer.tokenize of lists of captions, which it takes by image id."""
@@ -100,6 +156,10 @@ def scored(examples):
     out = {"examples": examples, "bleu": bleu, "cider": float(cider), "rougeL": float(rouge)}
     for i, e in enumerate(examples):
         e.update(bleu=[b[i] for b in bleus], cider=float(ciders[i]), rougeL=float(rouges[i]))
+    for name, scorer in METEORS.items():
+        out[name], each = scorer.compute_score(references, candidates)
+        for e, score in zip(examples, each):
+            e[name] = score
     return out
 
 
