@@ -77,6 +77,21 @@ func TestPlainWordsAreWhatTheRulesGive(t *testing.T) {
 	}
 }
 
+// A rule is tried only where its first byte fits: that must not lose a match.
+func TestRulesAreTriedWhereverTheyMatch(t *testing.T) {
+	rules := ptbRules()
+	for _, line := range readCocoGolden(t).Lines[:400] {
+		for at := range line[0] {
+			text := line[0][at:]
+			for i := range rules {
+				if !rules[i].first[text[0]] && rules[i].re.MatchString(text) {
+					t.Fatalf("%v is not tried on %q", rules[i].re, text)
+				}
+			}
+		}
+	}
+}
+
 func TestALineEndsWhereTheCaptionEnds(t *testing.T) {
 	got := PTBTokenize([]string{"a\rdog <a b='", "c'> The letter C.\v", "\n", "A cat"})
 	want := []string{"a dog < a b =", "c > the letter c", "", "a cat"}

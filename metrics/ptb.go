@@ -132,9 +132,10 @@ var ptbNotPlain = sync.OnceValue(func() map[string]bool {
 func ptbToken(text string) (token string, n int) {
 	furthest := 0
 	var best *ptbRule
-	for i := range ptbRules() {
-		r := &ptbRules()[i]
-		if !r.mayStart(text[0]) {
+	rules := ptbRules()
+	for i := range rules {
+		r := &rules[i]
+		if !r.first[text[0]] {
 			continue
 		}
 		if m := r.re.FindStringSubmatchIndex(text); m != nil && m[1] > furthest {
@@ -154,5 +155,3 @@ type ptbRule struct {
 	first [256]bool      // bytes that can start it
 	make  func(text string) (token string, n int)
 }
-
-func (r *ptbRule) mayStart(b byte) bool { return r.first[b] }
