@@ -2,13 +2,10 @@ package activities
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image"
-	"image/png"
 	"path"
 	"slices"
 	"strings"
@@ -141,7 +138,7 @@ func (r *readable) readPictures(ctx context.Context, d datasetManifest) (map[str
 					return err
 				}
 				if wanted[row.ID] {
-					if pictures[row.ID], err = encodePNG(row.Pixels, d.Pixels.Width, d.Pixels.Height); err != nil {
+					if pictures[row.ID], err = dataset.EncodePNG(row.Pixels, d.Pixels.Width, d.Pixels.Height); err != nil {
 						return err
 					}
 				}
@@ -153,21 +150,6 @@ func (r *readable) readPictures(ctx context.Context, d datasetManifest) (map[str
 		}
 	}
 	return pictures, nil
-}
-
-// encodePNG makes a file of pixels, uint8 [height, width, 3].
-func encodePNG(rgb []byte, width, height int) ([]byte, error) {
-	if len(rgb) != 3*width*height {
-		return nil, fmt.Errorf("%d bytes are not %d×%d pixels", len(rgb), width, height)
-	}
-	m := image.NewNRGBA(image.Rect(0, 0, width, height))
-	for i := range width * height {
-		copy(m.Pix[4*i:], rgb[3*i:3*i+3])
-		m.Pix[4*i+3] = 255
-	}
-	var b bytes.Buffer
-	err := png.Encode(&b, m)
-	return b.Bytes(), err
 }
 
 func (r *readable) card() report.Card {

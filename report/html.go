@@ -36,17 +36,25 @@ type Run struct {
 //go:embed report.html.tmpl
 var htmlText string
 
-var htmlTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
+//go:embed style.css
+var styleText string
+
+var htmlTemplate = template.Must(template.New("report").Funcs(functions).Parse(htmlText))
+
+// functions are what the pages' templates may call.
+var functions = template.FuncMap{
+	"style": func() template.CSS { return template.CSS(styleText) },
 	"count": count, "rows": rows, "bytes": bytesText, "duration": duration, "groups": groupNames, "share": share,
 	"picture": pictureURI,
 	"f1":      func(v float64) string { return fixed(1, v) },
 	"f2":      func(v float64) string { return fixed(2, v) },
 	"f3":      func(v float64) string { return fixed(3, v) },
+	"ms":      func(d time.Duration) string { return fixed(1, 1000*d.Seconds()) },
 	"sci":     func(v float64) string { return fmt.Sprintf("%.1e", v) },
 	"i64":     func(n int) int64 { return int64(n) },
 	"when":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 	"row":     func(name string, m Metrics) metricsRow { return metricsRow{name, m} },
-}).Parse(htmlText))
+}
 
 type metricsRow struct {
 	Name string

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image"
-	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,17 +96,12 @@ func readPicture(path string, processor dataset.Processor) ([]uint8, error) {
 
 // writePNG stores H*W*3 RGB bytes as a PNG without alpha.
 func writePNG(path string, rgb []uint8, width, height int) error {
-	img := image.NewNRGBA(image.Rect(0, 0, width, height))
-	for i := range width * height {
-		copy(img.Pix[4*i:], rgb[3*i:3*i+3])
-		img.Pix[4*i+3] = 0xff
-	}
-	file, err := os.Create(path)
+	data, err := dataset.EncodePNG(rgb, width, height)
 	if err != nil {
-		return fileError("output", path, err)
-	}
-	if err := errors.Join(png.Encode(file, img), file.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		return fileError("output", path, err)
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ object store elsewhere are used; see distilvit worker --help.`,
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.workerCommand(),
 		a.listCommand(), a.statusCommand(), a.stopCommand(), a.getCommand(),
-		a.captionCommand(), a.evaluateCommand(), a.metricsCommand(), a.exportCommand(),
+		a.captionCommand(), a.evaluateCommand(), a.metricsCommand(), a.compareCommand(), a.exportCommand(),
 		a.tokenizeCommand(), a.preprocessCommand(),
 		a.doctorCommand(), a.backendCommand(), a.versionCommand(),
 		a.trainerCommand(), a.s3dCommand(),

@@ -55,6 +55,30 @@ func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 		require.InDelta(t, result.Test.RougeL, evaluated.RougeL, 1e-9)
 		require.InDelta(t, result.Test.Loss, evaluated.Loss, 1e-4)
 	})
+	t.Run("compare puts weights and exports side by side", func(t *testing.T) {
+		config, page := filepath.Join(filepath.Dir(model), "config.json"), filepath.Join(t.TempDir(), "page.html")
+		compared := decode[struct {
+			Pictures int `json:"pictures"`
+			Models   []struct {
+				Form   string  `json:"form"`
+				Bytes  int64   `json:"bytes"`
+				Ms     float64 `json:"ms_per_picture"`
+				RougeL float64 `json:"rougeL"`
+			} `json:"models"`
+		}](t, succeed(t, "compare", "-m", model, "-d", config, "--html", page, "-o", "json"))
+		require.Equal(t, result.Test.Samples, compared.Pictures)
+		require.Len(t, compared.Models, 3)
+		for i, form := range []string{"weights", "fp32", "q8"} {
+			require.Equal(t, form, compared.Models[i].Form)
+			require.Positive(t, compared.Models[i].Ms)
+		}
+		require.InDelta(t, result.Test.RougeL, compared.Models[0].RougeL, 1e-9)
+		require.InDelta(t, result.Test.RougeL, compared.Models[1].RougeL, 1e-9)
+		require.Less(t, compared.Models[2].Bytes, compared.Models[1].Bytes)
+		html, err := os.ReadFile(page)
+		require.NoError(t, err)
+		require.Equal(t, compared.Pictures, strings.Count(string(html), "<img "))
+	})
 	t.Run("export writes the published files again", func(t *testing.T) {
 		out := t.TempDir()
 		succeed(t, "export", "-m", model, "--dtypes", "fp32", "--pictures", "8", out)

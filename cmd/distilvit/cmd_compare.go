@@ -1,0 +1,345 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/metrics"
+	"distilvit/model"
+	"distilvit/model/hub"
+	"distilvit/model/onnx"
+	"distilvit/model/tokenizer"
+	"distilvit/pipeline"
+	"distilvit/report"
+)
+
+// compareOptions are the flags of compare.
+type compareOptions struct {
+	models   []string
+	dataset  string
+	split    string
+	forms    []string
+	limit    int
+	backend  string
+	html     string
+	pictures int
+}
+
+// weightsForm is the form of a model that its own weights are, beside its ONNX dtypes.
+const weightsForm = "weights"
+
+func (a *app) compareCommand() *cobra.Command {
+	var o compareOptions
+	cmd := &cobra.Command{
+		Use:   "compare -m MODEL [-m MODEL...] -d DATASET",
+		Short: "models and their exports side by side",
+		Long: `Caption a dataset with several models and print them side by side: quality, time
+and size. Each model is compared in every form it has, its weights and its ONNX
+exports in ONNX Runtime, unless --forms says which. --html writes a page with the
+pictures and everything that was said of them, those first on which models differ.
+
+Every picture is captioned by itself, as in a web page; the time is the mean without
+the first picture. Exports decode greedily, as Transformers.js does; weights as their
+generation_config.json says. DATASET is as in distilvit evaluate.`,
+		Example: `  distilvit compare -m demo -d shapes --limit 200
+  distilvit compare -m first -m second -d coco:captions.json,images/ --html compare.html
+  distilvit compare -m demo -d config.yaml --forms q8,weights -o json`,
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case len(o.models) == 0:
+				return usagef("-m MODEL is missing: give one or more")
+			case o.dataset == "":
+				return usagef("-d DATASET is missing: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
+			case o.limit < 0 || o.pictures < 0:
+				return usagef("--limit and --pictures must be at least 0")
+			}
+			for _, form := range o.forms {
+				if form != weightsForm && !slices.Contains(onnx.Dtypes(), form) {
+					return usagef("--forms %s: use %s, %s", form, weightsForm, strings.Join(onnx.Dtypes(), ", "))
+				}
+			}
+			return a.withModelDirs(cmd.Context(), o.models, nil, func(ctx context.Context, dirs []string) error {
+				return a.compare(ctx, dirs, o)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&o.models, "model", "m", nil, "MODEL, as in distilvit caption; may be repeated")
+	flags.StringVarP(&o.dataset, "dataset", "d", "", "DATASET: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
+	flags.StringVar(&o.split, "split", pipeline.SplitTest, "train, validation or test, of sources that have splits")
+	flags.StringSliceVar(&o.forms, "forms", nil, "forms to compare: weights, fp32, q8 (default: all that a model has)")
+	flags.IntVar(&o.limit, "limit", 0, "pictures at most; 0: all")
+	flags.StringVar(&o.html, "html", "", "write a page with the pictures and captions to this file")
+	flags.IntVar(&o.pictures, "pictures", 100, "pictures on that page")
+	backendFlag(cmd, &o.backend)
+	return cmd
+}
+
+// withModelDirs is withModelDir for several.
+func (a *app) withModelDirs(ctx context.Context, names, dirs []string, do func(ctx context.Context, dirs []string) error) error {
+	if len(dirs) == len(names) {
+		return do(ctx, dirs)
+	}
+	return a.withModelDir(ctx, names[len(dirs)], hub.ModelFiles, func(ctx context.Context, dir string) error {
+		return a.withModelDirs(ctx, names, append(slices.Clone(dirs), dir), do)
+	})
+}
+
+// comparison is what compare prints with -o json.
+type comparison struct {
+	Dataset  string       `json:"dataset"`
+	Pictures int          `json:"pictures"`
+	Models   []*contender `json:"models"`
+}
+
+// contender is a model in one form, and how it did.
+type contender struct {
+	Model        string  `json:"model"`
+	Form         string  `json:"form"`  // weights or a dtype
+	Bytes        int64   `json:"bytes"` // of the weights or graphs
+	MsPerPicture float64 `json:"ms_per_picture"`
+	metrics.Scores
+
+	dir         string
+	predictions []metrics.Prediction
+}
+
+func (c *contender) name() string { return c.Model + " " + c.Form }
+
+func (a *app) compare(ctx context.Context, dirs []string, o compareOptions) error {
+	contenders, err := contendersOf(dirs, o)
+	if err != nil {
+		return err
+	}
+	config, err := model.ReadConfig(dirs[0])
+	if err != nil {
+		return err
+	}
+	sources, err := parseDataset(o.dataset, config.Encoder.ImageSize)
+	if err != nil {
+		return err
+	}
+	pictures, err := listExamples(ctx, sources, o.split, pipeline.Default().Seed)
+	if err != nil {
+		return err
+	}
+	defer pictures.close()
+	if o.limit > 0 {
+		pictures.list = pictures.list[:min(o.limit, len(pictures.list))]
+	}
+	p := newProgress(a.stderr)
+	defer p.clear()
+	for _, warning := range pictures.warnings {
+		p.line("warning: %s", warning)
+	}
+	for _, c := range contenders {
+		if err := c.captionAll(ctx, o.backend, pictures, p); err != nil {
+			return fmt.Errorf("%s: %w", c.name(), err)
+		}
+	}
+	p.clear()
+	if o.html != "" {
+		page, err := comparePage(ctx, o, contenders, pictures)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.html, page, 0o644); err != nil {
+			return fileError("page", o.html, err)
+		}
+	}
+	if a.output == "json" {
+		return printJSON(a.stdout, comparison{o.dataset, len(pictures.list), contenders})
+	}
+	compareTable(contenders).write(a.stdout, "")
+	return nil
+}
+
+// contendersOf are the forms of every model that are there and asked for.
+func contendersOf(dirs []string, o compareOptions) ([]*contender, error) {
+	var list []*contender
+	for i, dir := range dirs {
+		found := len(list)
+		for _, form := range append([]string{weightsForm}, onnx.Dtypes()...) {
+			files := []string{"model.safetensors"}
+			if form != weightsForm {
+				files = []string{onnx.EncoderFile(form), onnx.DecoderFile(form)}
+			}
+			size, err := sizeOf(dir, files)
+			if wanted := slices.Contains(o.forms, form); err != nil && wanted {
+				return nil, fmt.Errorf("MODEL %s has no %s: %w", o.models[i], form, err)
+			} else if err != nil || len(o.forms) > 0 && !wanted {
+				continue
+			}
+			list = append(list, &contender{Model: o.models[i], Form: form, Bytes: size, dir: dir})
+		}
+		if len(list) == found {
+			return nil, fmt.Errorf("MODEL %s has neither weights nor ONNX files", o.models[i])
+		}
+	}
+	return list, nil
+}
+
+func sizeOf(dir string, files []string) (int64, error) {
+	var size int64
+	for _, file := range files {
+		info, err := os.Stat(filepath.Join(dir, file))
+		if err != nil {
+			return 0, err
+		}
+		size += info.Size()
+	}
+	return size, nil
+}
+
+// captionAll captions and scores. Pictures that cannot be read fail here: side
+// by side, every model must have seen the same.
+func (c *contender) captionAll(ctx context.Context, kind string, pictures *examples, p *progress) error {
+	processor, err := dataset.ReadProcessor(c.dir)
+	if err != nil {
+		return err
+	}
+	words, err := tokenizer.Load(c.dir)
+	if err != nil {
+		return err
+	}
+	generate, closeModel, err := c.open(kind, processor)
+	if err != nil {
+		return err
+	}
+	defer closeModel()
+	var spent time.Duration
+	for i, example := range pictures.list {
+		row, err := pictures.row(ctx, i, processor)
+		if err != nil {
+			return fmt.Errorf("picture %s: %w", example.ID, err)
+		}
+		begun := time.Now()
+		ids, err := generate(row.Pixels)
+		if err != nil {
+			return fmt.Errorf("caption %s: %w", example.ID, err)
+		}
+		if i > 0 { // the first pays for compiling
+			spent += time.Since(begun)
+		}
+		c.predictions = append(c.predictions, metrics.Prediction{
+			ImageID: example.ID, Caption: words.Decode(ids, true), TokenIDs: ids, References: example.Captions, Group: example.Group,
+		})
+		p.show(c.name(), int64(i+1), int64(len(pictures.list)))
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
+	c.MsPerPicture = 1000 * spent.Seconds() / float64(max(1, len(pictures.list)-1))
+	c.Scores, _ = metrics.Score(c.predictions)
+	return nil
+}
+
+// open loads the form and answers what captions one picture.
+func (c *contender) open(kind string, processor dataset.Processor) (generate func(rgb []uint8) ([]int32, error), closeModel func(), err error) {
+	if c.Form == weightsForm {
+		options, err := model.ReadGenerate(c.dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		weights, err := openCaptioner(c.dir, kind)
+		if err != nil {
+			return nil, nil, err
+		}
+		one := func(rgb []uint8) ([]int32, error) {
+			ids, err := weights.Generate(rgb, 1, options)
+			if err != nil {
+				return nil, err
+			}
+			return ids[0], nil
+		}
+		return one, weights.close, nil
+	}
+	options, err := model.ReadGenerate(c.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	cache, err := backendCache()
+	if err != nil {
+		return nil, nil, err
+	}
+	library, err := backend.ONNXRuntime(cache)
+	if err != nil {
+		return nil, nil, err
+	}
+	session, err := onnx.Open(library, c.dir, c.Form)
+	if err != nil {
+		return nil, nil, err
+	}
+	norm := model.Normalization{Mean: processor.Mean, Std: processor.Std}
+	one := func(rgb []uint8) ([]int32, error) {
+		return session.Generate(onnx.PixelValues(rgb, norm), options.MaxLength)
+	}
+	return one, func() { session.Close() }, nil
+}
+
+func compareTable(contenders []*contender) *table {
+	t := &table{right: true}
+	t.add("", "weights", "ms a picture", "rouge1", "rougeL", "bleu4", "cider", "exact %", "length")
+	for _, c := range contenders {
+		row := []string{c.name(), bytesText(c.Bytes), fmt.Sprintf("%.1f", c.MsPerPicture)}
+		for _, score := range []float64{c.Rouge1, c.RougeL, c.Bleu4, c.Cider, c.ExactMatch} {
+			row = append(row, fmt.Sprintf("%.2f", score))
+		}
+		t.add(append(row, fmt.Sprintf("%.1f", c.GenLen))...)
+	}
+	return t
+}
+
+// comparePage shows the pictures on which the models differ first.
+func comparePage(ctx context.Context, o compareOptions, contenders []*contender, pictures *examples) ([]byte, error) {
+	page := report.Comparison{Dataset: o.dataset, Total: len(pictures.list)}
+	for _, c := range contenders {
+		page.Models = append(page.Models, report.Compared{
+			Name: c.name(), Bytes: c.Bytes, Latency: time.Duration(c.MsPerPicture * float64(time.Millisecond)),
+			RougeL: c.RougeL, Bleu4: c.Bleu4, Cider: c.Cider, Exact: c.ExactMatch, GenLen: c.GenLen,
+		})
+	}
+	order := make([]int, len(pictures.list))
+	shown := make([]report.ComparedPicture, len(pictures.list))
+	for i, example := range pictures.list {
+		order[i] = i
+		shown[i].Sample = report.Sample{ImageID: example.ID, Group: example.Group, References: example.Captions}
+		for _, c := range contenders {
+			shown[i].Captions = append(shown[i].Captions, c.predictions[i].Caption)
+		}
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(differs(shown[y]), differs(shown[x])) })
+	processor, err := dataset.ReadProcessor(contenders[0].dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range order[:min(o.pictures, len(order))] {
+		row, err := pictures.row(ctx, i, processor)
+		if err != nil {
+			return nil, err
+		}
+		if shown[i].Picture, err = dataset.EncodePNG(row.Pixels, processor.Width, processor.Height); err != nil {
+			return nil, err
+		}
+		page.Pictures = append(page.Pictures, shown[i])
+	}
+	return report.CompareHTML(page), nil
+}
+
+func differs(p report.ComparedPicture) int {
+	if p.Differ() {
+		return 1
+	}
+	return 0
+}
