@@ -12,7 +12,8 @@ func spec(s pipeline.SourceConfig, p pipeline.PrepareConfig) dataset.Spec {
 	return dataset.Spec{
 		Kind: s.Kind, Split: s.Split, Limit: s.Limit,
 		ValidationFraction: p.ValidationFraction, TestFraction: p.TestFraction,
-		Shapes: dataset.ShapesSpec(s.Shapes),
+		Shapes:  dataset.ShapesSpec(s.Shapes),
+		Columns: dataset.Columns{Image: s.ImageColumn, Captions: s.CaptionColumns, Split: s.SplitColumn, ID: s.IDColumn},
 	}
 }
 

@@ -22,20 +22,15 @@ import (
 )
 
 // Download stores a source's files as they are under sources/<digest>/: a URL's
-// bytes, a local file, or a folder of pictures packed into archives. Kind
+// bytes, local files, or a folder of pictures packed into archives. Kind
 // shapes has no files, only a digest of what to draw.
 func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (pipeline.DownloadResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.DownloadResult, error) {
 		out := pipeline.DownloadResult{Source: in.Source}
-		for _, f := range []struct{ role, from string }{
-			{dataset.RoleCaptions, in.Source.Captions}, {dataset.RoleImages, in.Source.Images},
-		} {
-			if in.Source.Kind == pipeline.KindShapes || f.from == "" {
-				continue
-			}
-			files, err := a.bring(ctx, p, f.role, f.from, in.Source.SHA256[f.role])
+		for _, g := range givenFiles(in.Source) {
+			files, err := a.bring(ctx, p, g, in.Source.SHA256[g.role])
 			if err != nil {
-				return out, fmt.Errorf("dataset[%d].%s: %w", in.Index, f.role, err)
+				return out, fmt.Errorf("dataset[%d].%s: %w", in.Index, g.key, err)
 			}
 			out.Files = append(out.Files, files...)
 		}
@@ -43,6 +38,35 @@ func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (p
 		out.Digest, err = sourceDigest(in.Source, out.Files)
 		return out, err
 	})
+}
+
+// givenFile is a path or URL of a source's config.
+type givenFile struct {
+	role, from string
+	key        string // below dataset[i]; names the download's state, too
+}
+
+// givenFiles are those of a source, in a fixed order.
+func givenFiles(s pipeline.SourceConfig) []givenFile {
+	if s.Kind == pipeline.KindShapes {
+		return nil
+	}
+	var out []givenFile
+	add := func(role string, paths ...string) {
+		for i, from := range paths {
+			g := givenFile{role: role, from: from, key: role}
+			if len(paths) > 1 {
+				g.key = fmt.Sprintf("%s[%d]", role, i)
+			}
+			if from != "" {
+				out = append(out, g)
+			}
+		}
+	}
+	add(dataset.RoleCaptions, s.Captions)
+	add(dataset.RoleImages, s.Images...)
+	add(dataset.RoleFiles, s.Files...)
+	return out
 }
 
 // sourceDigest names what a source holds, wherever it came from.
@@ -59,31 +83,55 @@ func sourceDigest(s pipeline.SourceConfig, files []pipeline.SourceFile) (string,
 }
 
 // bring stores what one of a source's paths or URLs names.
-func (a *Activities) bring(ctx context.Context, p *pulse, role, from, want string) ([]pipeline.SourceFile, error) {
-	if isURL(from) {
-		f, err := a.bringURL(ctx, p, role, from, want)
+func (a *Activities) bring(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
+	if isURL(g.from) {
+		f, err := a.bringURL(ctx, p, g, want)
 		return []pipeline.SourceFile{f}, err
 	}
-	info, err := os.Stat(from)
+	if g.role == dataset.RoleFiles {
+		return a.bringFiles(ctx, p, g, want)
+	}
+	info, err := os.Stat(g.from)
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
 	if info.IsDir() {
-		if role != dataset.RoleImages {
-			return nil, invalid("%s is a folder, not a file", from)
+		if g.role != dataset.RoleImages {
+			return nil, invalid("%s is a folder, not a file", g.from)
 		}
 		if want != "" {
-			return nil, invalid("%s is a folder; a sha256 can only be given for a file", from)
+			return nil, invalid("%s is a folder; a sha256 can only be given for a file", g.from)
 		}
-		return a.bringFolder(ctx, p, role, from)
+		return a.bringFolder(ctx, p, g.role, g.from)
 	}
-	f, err := a.bringFile(ctx, p, role, from, want)
+	f, err := a.bringFile(ctx, p, g.role, g.from, want)
 	return []pipeline.SourceFile{f}, err
+}
+
+// bringFiles stores the files of a folder or those that fit a pattern.
+func (a *Activities) bringFiles(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
+	paths, err := dataset.FilesAt(g.from, ".parquet")
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	if want != "" && (len(paths) > 1 || paths[0] != g.from) {
+		return nil, invalid("%s names %d files; a sha256 can only be given for a file", g.from, len(paths))
+	}
+	var files []pipeline.SourceFile
+	for _, path := range paths {
+		f, err := a.bringFile(ctx, p, g.role, path, want)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
 }
 
 // bringURL downloads a URL once for each version of it that the server tells
 // apart; a broken download goes on in the next attempt.
-func (a *Activities) bringURL(ctx context.Context, p *pulse, role, from, want string) (pipeline.SourceFile, error) {
+func (a *Activities) bringURL(ctx context.Context, p *pulse, g givenFile, want string) (pipeline.SourceFile, error) {
+	role, from := g.role, g.from
 	name, err := fileName(from)
 	if err != nil {
 		return pipeline.SourceFile{}, invalid("%v", err)
@@ -104,8 +152,8 @@ func (a *Activities) bringURL(ctx context.Context, p *pulse, role, from, want st
 		}
 	}
 	o, err := a.Store.Download(ctx, from, key, storage.DownloadOptions{
-		SHA256: want, State: p.resume[role],
-		Save:     func(state []byte) { p.keep(role, state) },
+		SHA256: want, State: p.resume[g.key],
+		Save:     func(state []byte) { p.keep(g.key, state) },
 		Progress: func(done, total int64) { p.progress("download", done, max(total, 0), from) },
 	})
 	if errors.Is(err, storage.ErrCorrupt) && want != "" {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"distilvit/dataset"
 	"distilvit/model"
 	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
@@ -82,22 +83,28 @@ func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.Prefl
 
 // checkSource makes sure that a source's files can be read.
 func checkSource(ctx context.Context, i int, s pipeline.SourceConfig) error {
-	for _, f := range []struct{ key, from string }{{"captions", s.Captions}, {"images", s.Images}} {
-		if f.from == "" {
-			continue
-		}
-		path := fmt.Sprintf("dataset[%d].%s", i, f.key)
-		if isURL(f.from) {
-			if _, err := headURL(ctx, f.from); err != nil {
+	for _, g := range givenFiles(s) {
+		path := fmt.Sprintf("dataset[%d].%s", i, g.key)
+		if isURL(g.from) {
+			if _, err := headURL(ctx, g.from); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 			continue
 		}
-		file, err := os.Open(f.from)
-		if err != nil {
-			return invalid("%s: %v", path, err)
+		files := []string{g.from}
+		if g.role == dataset.RoleFiles {
+			var err error
+			if files, err = dataset.FilesAt(g.from, ".parquet"); err != nil {
+				return invalid("%s: %v", path, err)
+			}
 		}
-		file.Close()
+		for _, name := range files {
+			file, err := os.Open(name)
+			if err != nil {
+				return invalid("%s: %v", path, err)
+			}
+			file.Close()
+		}
 	}
 	return nil
 }

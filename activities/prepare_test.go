@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"distilvit/dataset"
 	"distilvit/pipeline"
 )
 
@@ -59,7 +60,7 @@ func picture(t *testing.T, shade uint8) []byte {
 
 func folderConfig(csv, images string) pipeline.Config {
 	c := tinyConfig()
-	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindFolder, Captions: csv, Images: images}}
+	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindFolder, Captions: csv, Images: pipeline.Paths{images}}}
 	c.Prepare.ValidationFraction, c.Prepare.TestFraction = 0.2, 0.1
 	return c
 }
@@ -79,7 +80,7 @@ func TestFolderIsPackedPreparedAndReusedWithAnotherTokenizer(t *testing.T) {
 	// The same pictures and captions elsewhere on the disk, another vocabulary.
 	c.Model.VocabSize = 260
 	csv, images := pictures(t, 40)
-	c.Dataset[0].Captions, c.Dataset[0].Images = csv, images
+	c.Dataset[0].Captions, c.Dataset[0].Images = csv, pipeline.Paths{images}
 	again, _ := b.work("two", c)
 	if again.Dataset.Manifest != w.Dataset.Manifest || !slices.Equal(b.keys("datasets/"), stored) {
 		t.Error("the pictures were stored again")
@@ -165,6 +166,55 @@ func TestURLsAreDownloadedOnceAndChecked(t *testing.T) {
 	in.Source.Captions = server.URL + "/nothing.csv"
 	_, err = try[pipeline.DownloadResult](b, b.Download, in)
 	wantType(t, err, pipeline.InvalidInput, "404 Not Found")
+}
+
+func TestParquetFilesArePreparedWithTheirOwnSplits(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	dir := t.TempDir()
+	content, err := os.ReadFile("../dataset/testdata/parquet/hf_list.parquet")
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "train-00000-of-00001.parquet"), content, 0o644))
+	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindParquet, Files: pipeline.Paths{filepath.Join(dir, "train-*.parquet")}, SplitColumn: "split"}}
+	w, sources := b.work("one", c)
+	if got := w.Dataset.Rows; got["train"] != 5 || got["validation"] != 3 || got["test"] != 3 || w.Dataset.Bad != 0 {
+		t.Errorf("dataset %+v", w.Dataset)
+	}
+	if f := sources[0].Files; len(f) != 1 || f[0].Role != "files" || f[0].Name != "train-00000-of-00001.parquet" {
+		t.Errorf("files %+v", f)
+	}
+	c.Dataset[0].Files = pipeline.Paths{dir}
+	if again, _ := b.work("two", c); again.Dataset.Manifest != w.Dataset.Manifest {
+		t.Error("a folder with the same file makes another dataset")
+	}
+	c.Dataset[0].IDColumn = "img_id"
+	if other, _ := b.work("three", c); other.Dataset.Manifest == w.Dataset.Manifest {
+		t.Error("other columns make the same dataset")
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "test-*.parquet"): "dataset[0].files: " + filepath.Join(dir, "test-*.parquet") + ": no file fits this pattern",
+		t.TempDir():                          "no .parquet files in it",
+		filepath.Join(dir, "none.parquet"):   "no such file",
+	} {
+		c.Dataset[0].Files = pipeline.Paths{path}
+		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "bad", Config: c})
+		wantType(t, err, pipeline.InvalidInput, want)
+	}
+	c.Dataset[0].Files, c.Dataset[0].SHA256 = pipeline.Paths{dir}, map[string]string{"files": strings.Repeat("0", 64)}
+	_, err = try[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: c.Dataset[0]})
+	wantType(t, err, pipeline.InvalidInput, "a sha256 can only be given for a file")
+}
+
+// Names of prepared data hang on these: a new key of Spec must not change them.
+func TestDatasetKeysOfOlderConfigsStay(t *testing.T) {
+	in := pipeline.PlanInput{Sources: []pipeline.DownloadResult{{
+		Source: pipeline.SourceConfig{Kind: pipeline.KindCOCO, Split: "train", Limit: 3, Captions: "c.json", Images: pipeline.Paths{"i.zip"}}, Digest: "d",
+	}}, Prepare: pipeline.PrepareConfig{ShardRows: 10}}
+	key, err := prepareKey(in, dataset.NewProcessor(64))
+	check(t, err)
+	if want := "42c414a1509bfb864e960787e425cb5d0cf61a3319a5867d823c7e9583453334"; key != want {
+		t.Errorf("key %s, not %s", key, want)
+	}
 }
 
 func TestPreflightNamesWhatIsWrong(t *testing.T) {

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -194,8 +195,8 @@ func (r *readable) datasets() []report.Dataset {
 	var out []report.Dataset
 	for _, s := range r.in.Sources {
 		name := s.Source.Kind
-		if s.Source.Captions != "" {
-			name += " " + s.Source.Captions
+		if from := cmp.Or(s.Source.Captions, s.Source.Files.String()); from != "" {
+			name += " " + from
 		}
 		note := ""
 		if s.Source.Split != "" {

@@ -142,18 +142,19 @@ type Opener struct {
 	spec  Spec
 	files []File
 
-	mu   sync.Mutex
-	open map[int]*archive
+	mu     sync.Mutex
+	open   map[int]*archive
+	tables map[int]*pictureTable
 }
 
 // NewOpener answers an opener that opens each archive when a picture of it is first asked for.
 func NewOpener(spec Spec, files []File) (*Opener, error) {
 	switch spec.Kind {
-	case "shapes", "coco", "folder":
+	case "shapes", "coco", "folder", "parquet":
 	default:
-		return nil, fmt.Errorf("dataset kind %q: must be shapes, coco or folder", spec.Kind)
+		return nil, unknownKind(spec.Kind)
 	}
-	return &Opener{spec: spec, files: files, open: map[int]*archive{}}, nil
+	return &Opener{spec: spec, files: files, open: map[int]*archive{}, tables: map[int]*pictureTable{}}, nil
 }
 
 // Open answers the picture's file as it was stored; for a generated scene, a PNG.
@@ -165,6 +166,12 @@ func (o *Opener) Open(ctx context.Context, ref ImageRef) ([]byte, error) {
 		return nil, errors.New(ref.Missing)
 	case ref.Scene != nil:
 		return ref.Scene.PNG()
+	case o.spec.Kind == "parquet":
+		t, err := o.table(ctx, ref.File)
+		if err != nil {
+			return nil, err
+		}
+		return t.read(ref.Row)
 	}
 	a, err := o.archive(ctx, ref.File)
 	if err != nil {
@@ -191,6 +198,24 @@ func (o *Opener) archive(ctx context.Context, i int) (*archive, error) {
 	return a, nil
 }
 
+// table is archive for a Parquet file.
+func (o *Opener) table(ctx context.Context, i int) (*pictureTable, error) {
+	if i < 0 || i >= len(o.files) || o.files[i].Role != RoleFiles {
+		return nil, fmt.Errorf("Parquet file %d: the source has no such file", i)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t := o.tables[i]; t != nil {
+		return t, nil
+	}
+	t, err := openPictures(context.WithoutCancel(ctx), o.files[i], o.spec.Columns.Image)
+	if err != nil {
+		return nil, &ArchiveError{err}
+	}
+	o.tables[i] = t
+	return t, nil
+}
+
 // Close closes the archives.
 func (o *Opener) Close() error {
 	o.mu.Lock()
@@ -199,7 +224,10 @@ func (o *Opener) Close() error {
 	for _, a := range o.open {
 		errs = append(errs, a.closer.Close())
 	}
-	o.open = map[int]*archive{}
+	for _, t := range o.tables {
+		errs = append(errs, t.closer.Close())
+	}
+	o.open, o.tables = map[int]*archive{}, map[int]*pictureTable{}
 	return errors.Join(errs...)
 }
 

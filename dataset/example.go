@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -23,6 +24,7 @@ type Example struct {
 type ImageRef struct {
 	File    int    `json:"file"`              // index into the source's files
 	Name    string `json:"name,omitempty"`    // entry of that archive
+	Row     int64  `json:"row,omitempty"`     // kind parquet: row of that file
 	Scene   *Scene `json:"scene,omitempty"`   // kind shapes: what to draw
 	Missing string `json:"missing,omitempty"` // why the example cannot be used: Opener.Open answers it as an error
 }
@@ -31,6 +33,7 @@ type ImageRef struct {
 const (
 	RoleCaptions = "captions"
 	RoleImages   = "images"
+	RoleFiles    = "files" // kind parquet: captions and pictures in one
 )
 
 // Splits.
@@ -42,21 +45,33 @@ const (
 
 // File is one stored file of a source.
 type File struct {
-	Role string // RoleCaptions or RoleImages
+	Role string // RoleCaptions, RoleImages or RoleFiles
 	Name string // for messages and, by its extension, the format
 	Open func(ctx context.Context) (r io.ReaderAt, size int64, c io.Closer, err error)
 }
 
-// Spec says how to read a source.
+// Spec says how to read a source. Keys that are newer than stored datasets are
+// left out where they are empty, so that those keep their names.
 type Spec struct {
-	Kind  string `json:"kind"`  // shapes, coco or folder
-	Split string `json:"split"` // train, validation, test; empty: by the hash of the id (shapes draws all three)
+	Kind  string `json:"kind"`  // shapes, coco, folder or parquet
+	Split string `json:"split"` // train, validation, test; empty: the source's own, else by the hash of the id. Where pictures have splits of their own, only those of this one
 	Limit int    `json:"limit"` // examples at most; 0: all
 
 	ValidationFraction float64 `json:"validation_fraction"` // share held out where Split is empty
 	TestFraction       float64 `json:"test_fraction"`       // share held out where Split is empty
 
 	Shapes ShapesSpec `json:"shapes"` // kind shapes only
+
+	Columns Columns `json:"columns,omitzero"` // kind parquet only
+}
+
+// Columns names the columns of Parquet files. A column within others has their
+// names before its own, with dots: sentences.raw.
+type Columns struct {
+	Image    string   `json:"image,omitempty"`    // empty: the usual names
+	Captions []string `json:"captions,omitempty"` // empty: the usual names
+	Split    string   `json:"split,omitempty"`    // empty: none
+	ID       string   `json:"id,omitempty"`       // rows of one value are one picture; empty: each row is one
 }
 
 // List answers every example of a source, in a fixed order, and what a person
@@ -77,8 +92,10 @@ func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples [
 		examples, warnings, err = listArchived(ctx, spec, files, readCOCO)
 	case "folder":
 		examples, warnings, err = listArchived(ctx, spec, files, readFolder)
+	case "parquet":
+		examples, warnings, err = listParquet(ctx, spec, files)
 	default:
-		err = fmt.Errorf("dataset kind %q: must be shapes, coco or folder", spec.Kind)
+		err = unknownKind(spec.Kind)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -86,10 +103,16 @@ func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples [
 	return limit(examples, spec.Limit), warnings, nil
 }
 
+func unknownKind(kind string) error {
+	return fmt.Errorf("dataset kind %q: must be shapes, coco, folder or parquet", kind)
+}
+
 // listed is what a captions file says of one picture.
 type listed struct {
 	id, name, group string
+	split           string // the source's own; empty: none
 	captions        []string
+	image           ImageRef // kind parquet
 }
 
 // listArchived joins the captions file, read by read, with the image archives.
@@ -117,42 +140,63 @@ func listArchived(ctx context.Context, spec Spec, files []File, read func(io.Rea
 	}
 	defer archives.close()
 
-	var examples []Example
-	var missing, uncaptioned, empty int
+	g := gathering{spec: spec, name: f.Name}
+	missing := 0
 	for _, p := range pictures {
-		e := Example{ID: p.id, Group: p.group, Split: spec.Split, Image: ImageRef{Name: p.name}}
-		for _, c := range p.captions {
-			if c = cleanCaption(c); c != "" {
-				e.Captions = append(e.Captions, c)
-			} else {
-				empty++
-			}
-		}
-		if e.Split == "" {
-			e.Split = splitOf(e.ID, spec.ValidationFraction, spec.TestFraction)
-		}
-		if e.Image.File, e.Image.Name, err = archives.find(p.name); err != nil {
-			e.Image = ImageRef{File: -1, Name: p.name, Missing: err.Error()}
+		if p.image.File, p.image.Name, err = archives.find(p.name); err != nil {
+			p.image = ImageRef{File: -1, Name: p.name, Missing: err.Error()}
 			missing++
-		} else if len(e.Captions) == 0 {
-			e.Image.Missing = fmt.Sprintf("picture %s: has no caption", p.name)
-			uncaptioned++
 		}
-		examples = append(examples, e)
+		g.add(p)
 	}
-	if missing == len(examples) {
+	if missing == len(pictures) {
 		return nil, nil, fmt.Errorf("captions file %s: none of its %d pictures (the first is %s) is in the image archives", f.Name, missing, pictures[0].name)
 	}
-	var warnings []string
-	warn := func(n int, what string) {
-		if n > 0 {
-			warnings = append(warnings, fmt.Sprintf("%s: %d %s", f.Name, n, what))
+	return g.examples, append(warning(f.Name, missing, "pictures are not in the image archives"), g.warnings()...), nil
+}
+
+// gathering makes examples of what a source lists and counts what is left out.
+type gathering struct {
+	spec     Spec
+	name     string // of the source, for warnings
+	examples []Example
+
+	uncaptioned, empty int
+}
+
+// add takes a picture, unless another split is asked for than its own.
+func (g *gathering) add(p listed) {
+	if g.spec.Split != "" && p.split != "" && p.split != g.spec.Split {
+		return
+	}
+	e := Example{ID: p.id, Group: p.group, Split: cmp.Or(g.spec.Split, p.split), Image: p.image}
+	for _, c := range p.captions {
+		if c = cleanCaption(c); c != "" {
+			e.Captions = append(e.Captions, c)
+		} else {
+			g.empty++
 		}
 	}
-	warn(missing, "pictures are not in the image archives")
-	warn(uncaptioned, "pictures have no caption")
-	warn(empty, "empty captions left out")
-	return examples, warnings, nil
+	if e.Split == "" {
+		e.Split = splitOf(e.ID, g.spec.ValidationFraction, g.spec.TestFraction)
+	}
+	if len(e.Captions) == 0 && e.Image.Missing == "" {
+		e.Image.Missing = fmt.Sprintf("picture %s: has no caption", cmp.Or(p.name, p.id))
+		g.uncaptioned++
+	}
+	g.examples = append(g.examples, e)
+}
+
+func (g *gathering) warnings() []string {
+	return append(warning(g.name, g.uncaptioned, "pictures have no caption"), warning(g.name, g.empty, "empty captions left out")...)
+}
+
+// warning is nothing where n is 0.
+func warning(name string, n int, what string) []string {
+	if n == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %d %s", name, n, what)}
 }
 
 // cleanCaption collapses white space and replaces bytes that are not UTF-8.

@@ -23,7 +23,7 @@ func (d *decoder) assign(root *yaml.Node, assignment string) {
 	}
 	value := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
 	keys := strings.Split(path, ".")
-	if t := typeAt(reflect.TypeFor[Config](), keys); t == nil || t.Kind() != reflect.String {
+	if !verbatim(typeAt(reflect.TypeFor[Config](), keys), text) {
 		parsed, err := fragment(text)
 		if err != nil {
 			d.problems = append(d.problems, Problem{Path: name, Message: err.Error()})
@@ -34,6 +34,15 @@ func (d *decoder) assign(root *yaml.Node, assignment string) {
 	if err := place(root, keys, value); err != nil {
 		d.problems = append(d.problems, Problem{Path: name, Message: err.Error()})
 	}
+}
+
+// verbatim says that a value is text as it stands: a single path may hold what
+// means something else in YAML.
+func verbatim(t reflect.Type, text string) bool {
+	if t == reflect.TypeFor[Paths]() {
+		return !strings.HasPrefix(text, "[")
+	}
+	return t != nil && t.Kind() == reflect.String
 }
 
 // fragment reads a value; its lines are forgotten since they are no document's.

@@ -23,13 +23,19 @@ type Config struct {
 // SourceConfig is one source of captioned pictures. Paths are read by the
 // worker; an http(s) URL works wherever a path does.
 type SourceConfig struct {
-	Kind  string `json:"kind"`  // shapes, coco or folder
-	Split string `json:"split"` // train, validation or test; empty: held out by the hash of the picture's id (shapes draws all three)
+	Kind  string `json:"kind"`  // shapes, coco, folder or parquet (what the datasets library writes and the Hugging Face hub stores)
+	Split string `json:"split"` // train, validation or test; empty: the source's own splits, else held out by the hash of the picture's id (shapes draws all three). Of a source with splits of its own only these pictures
 	Limit int    `json:"limit"` // use at most this many pictures; 0: all
 
 	Captions string            `json:"captions"` // coco: annotation JSON; folder: .csv (image,caption) or .jsonl ({"image","caption"|"captions"})
-	Images   string            `json:"images"`   // coco, folder: image folder or .zip
-	SHA256   map[string]string `json:"sha256"`   // expected digests, by "captions" and "images"; checked while downloading
+	Images   Paths             `json:"images"`   // coco, folder: image folder or .zip, or a list of them
+	SHA256   map[string]string `json:"sha256"`   // expected digests, by "captions", "images" and "files", each of one file; checked while downloading
+
+	Files          Paths    `json:"files,omitempty"`           // parquet: a file, a folder of .parquet files, a pattern such as data/train-*.parquet, or a list of them
+	ImageColumn    string   `json:"image_column,omitempty"`    // parquet: column of the pictures' bytes, or a struct of bytes and path; empty: image, or another usual name
+	CaptionColumns []string `json:"caption_columns,omitempty"` // parquet: columns of captions, each a text or a list of texts; a column within others is a.b; empty: the one with a usual name
+	SplitColumn    string   `json:"split_column,omitempty"`    // parquet: column of each picture's split; empty: none
+	IDColumn       string   `json:"id_column,omitempty"`       // parquet: column that names the picture: rows of one name are one picture with all their captions; empty: each row is one
 
 	Shapes ShapesConfig `json:"shapes"` // kind shapes only
 }

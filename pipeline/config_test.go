@@ -75,10 +75,10 @@ evaluate: {batch_size: 2.5, limit: -1}
 `))
 	want := []string{
 		`line 1: name: is "Über"; must be 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit`,
-		`line 3: dataset[0].kind: is "coca"; must be one of shapes, coco, folder; did you mean coco?`,
+		`line 3: dataset[0].kind: is "coca"; must be one of shapes, coco, folder, parquet; did you mean coco?`,
 		`line 5: dataset[1].images: is a URL; it must name a .zip`,
 		`line 6: dataset[1].sha256.captions: is "abc"; must be 64 lower-case hex digits`,
-		`line 6: dataset[1].sha256: knows only the keys captions and images`,
+		`line 6: dataset[1].sha256: knows only the keys captions, images and files`,
 		`line 8: train.epoch: unknown key; did you mean train.epochs?`,
 		`line 9: train.batch_size: wants a whole number, not the text "many"`,
 		`line 10: train.dropout: is 1; must be at least 0 and below 1`,
@@ -127,6 +127,8 @@ func TestImpossibleValuesAreRejected(t *testing.T) {
 		{"dataset[0].shapes.validation=0", "dataset"},
 		{"dataset[0].shapes.max_objects=4", "dataset[0].shapes.max_objects"},
 		{"dataset[0].captions=c.json", "dataset[0].captions"},
+		{"dataset[0].files=c.parquet", "dataset[0].files"},
+		{"dataset[0].id_column=id", "dataset[0].id_column"},
 		{"seed=-1", "seed"},
 		{"model.weights=gpt", "model.preset"},
 		{"train.augment.scale=.nan", "train.augment.scale"},
@@ -279,4 +281,47 @@ func TestReferenceIsUpToDate(t *testing.T) {
 	if err != nil || string(have) != Reference() {
 		t.Errorf("%s is not what the comments of config.go say: run go generate ./pipeline (%v)", path, err)
 	}
+}
+
+func TestPathsAreOneTextOrAList(t *testing.T) {
+	c := mustDecode(t, "dataset: [{kind: folder, captions: c.csv, images: a.zip}, {kind: coco, split: train, captions: c.json, images: [a.zip, b/]}]",
+		"dataset[0].images=odd: name", "dataset[1].images[2]=c.zip")
+	if got := c.Dataset[0].Images; !reflect.DeepEqual(got, Paths{"odd: name"}) {
+		t.Errorf("one: %q", got)
+	}
+	if got := c.Dataset[1].Images; !reflect.DeepEqual(got, Paths{"a.zip", "b/", "c.zip"}) {
+		t.Errorf("several: %q", got)
+	}
+	text, err := json.Marshal(c.Dataset)
+	if err != nil || !strings.Contains(string(text), `"images":"odd: name"`) || strings.Contains(string(text), "files") {
+		t.Errorf("%s, %v", text, err)
+	}
+	var back []SourceConfig
+	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, c.Dataset) {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
+
+func TestKeysOfOtherKindsAreRejected(t *testing.T) {
+	for source, want := range map[string]string{
+		"kind: parquet":                                               "dataset[1].files: is missing; kind parquet needs it",
+		"kind: parquet, files: a, captions: b":                        "dataset[1].captions: is not for kind parquet, whose files hold captions and pictures",
+		"kind: parquet, files: a, images: b":                          "dataset[1].images: is not for kind parquet, whose files hold captions and pictures",
+		"kind: parquet, files: [a, a]":                                "dataset[1].files[1]: names a a second time",
+		"kind: parquet, files: 'https://x.org/data'":                  "dataset[1].files: is a URL; it must name a .parquet",
+		"kind: parquet, files: 3":                                     "dataset[1].files: wants text or a list, not 3",
+		"kind: parquet, files: a, caption_columns: ['']":              "dataset[1].caption_columns[0]: is empty",
+		"kind: folder, captions: a, images: b, files: c":              "dataset[1].files: is for kind parquet only; this source is folder",
+		"kind: coco, captions: a, images: b, split_column: s":         "dataset[1].split_column: is for kind parquet only; this source is coco",
+		"kind: coco, captions: a, images: ['https://x.org/z.tar', b]": "dataset[1].images[0]: is a URL; it must name a .zip",
+		"kind: coco, captions: a, images: [b, c], sha256: {images: " + strings.Repeat("ab", 32) + "}": "dataset[1].sha256.images: can only be given for one file; images are 2",
+	} {
+		_, err := Decode([]byte("dataset: [{kind: shapes}, {" + source + "}]"))
+		if err == nil {
+			t.Errorf("%s: no error", source)
+		} else if got := problems(t, err); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q, not %q", source, got, want)
+		}
+	}
+	mustDecode(t, "dataset: [{kind: parquet, files: [data/train-*.parquet], split_column: split}]\nprepare: {validation_fraction: 0}")
 }

@@ -95,12 +95,14 @@ func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
 			d.fail(path, n, "wants keys and values, not %s", describe(n))
 		}
 	case reflect.Slice:
-		if n.Kind == yaml.SequenceNode {
+		if paths, ok := v.Addr().Interface().(*Paths); ok && n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
+			*paths = onePath(n.Value)
+		} else if n.Kind == yaml.SequenceNode {
 			d.list(n, path, v)
 		} else if null {
 			v.SetZero()
 		} else {
-			d.fail(path, n, "wants a list, not %s", describe(n))
+			d.fail(path, n, "wants %s, not %s", wanted(v.Type()), describe(n))
 		}
 	case reflect.Map:
 		if n.Kind == yaml.MappingNode {
@@ -220,6 +222,9 @@ func wanted(t reflect.Type) string {
 	case reflect.Float64:
 		return "a number"
 	case reflect.Slice:
+		if t == reflect.TypeFor[Paths]() {
+			return "text or a list"
+		}
 		return "a list"
 	}
 	return "keys and values"

@@ -2,9 +2,10 @@ package pipeline
 
 // Names a config may hold.
 const (
-	KindShapes = "shapes"
-	KindCOCO   = "coco"
-	KindFolder = "folder"
+	KindShapes  = "shapes"
+	KindCOCO    = "coco"
+	KindFolder  = "folder"
+	KindParquet = "parquet"
 
 	SplitTrain      = "train"
 	SplitValidation = "validation"
@@ -20,7 +21,7 @@ const (
 )
 
 var (
-	kinds    = []string{KindShapes, KindCOCO, KindFolder}
+	kinds    = []string{KindShapes, KindCOCO, KindFolder, KindParquet}
 	splits   = []string{SplitTrain, SplitValidation, SplitTest}
 	dtypes   = []string{DtypeFP32, DtypeQ8}
 	backends = []string{BackendAuto, BackendCUDA, BackendXLA, BackendGo}

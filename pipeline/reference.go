@@ -113,6 +113,9 @@ func typeName(t reflect.Type) string {
 		if t.Elem().Kind() == reflect.Struct {
 			return "list of sections"
 		}
+		if t == reflect.TypeFor[Paths]() {
+			return "text or list of text"
+		}
 		return "list of " + typeName(t.Elem())
 	case reflect.Map:
 		return "map"

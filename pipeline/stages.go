@@ -138,7 +138,7 @@ type DownloadResult struct {
 	Files  []SourceFile `json:"files,omitempty"`
 }
 type SourceFile struct {
-	Role   string `json:"role"` // captions or images
+	Role   string `json:"role"` // captions, images or files
 	Name   string `json:"name"`
 	Object Object `json:"object"`
 }

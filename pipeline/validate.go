@@ -3,7 +3,6 @@ package pipeline
 import (
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,28 +86,82 @@ func (v *validator) source(path string, s SourceConfig) {
 		return
 	}
 	v.check(s.Shapes == ShapesConfig{}, path+".shapes", "is for kind shapes only; this source is %s", s.Kind)
-	v.check(s.Captions != "", path+".captions", "is missing; kind %s needs it", s.Kind)
-	if v.check(s.Images != "", path+".images", "is missing; kind %s needs it", s.Kind) {
-		u, err := url.Parse(s.Images)
-		remote := err == nil && (u.Scheme == "http" || u.Scheme == "https")
-		v.check(!remote || strings.HasSuffix(strings.ToLower(u.Path), ".zip"), path+".images", "is a URL; it must name a .zip")
-	}
-	known := 0
-	for _, role := range []string{"captions", "images"} {
-		digest, given := s.SHA256[role]
-		if given {
-			known++
-			raw, err := hex.DecodeString(digest)
-			v.check(err == nil && len(raw) == 32 && digest == strings.ToLower(digest), path+".sha256."+role, "is %q; must be 64 lower-case hex digits", digest)
+	v.columns(path, s)
+	if s.Kind == KindParquet {
+		for _, file := range s.fileKeys()[:2] {
+			v.check(len(file.paths) == 0, path+"."+file.key, "is not for kind parquet, whose files hold captions and pictures")
 		}
+		v.paths(path+".files", s.Files, ".parquet", s.Kind)
+	} else {
+		v.check(s.Captions != "", path+".captions", "is missing; kind %s needs it", s.Kind)
+		v.paths(path+".images", s.Images, ".zip", s.Kind)
+		v.check(len(s.Files) == 0, path+".files", "is for kind parquet only; this source is %s", s.Kind)
 	}
-	v.check(known == len(s.SHA256), path+".sha256", "knows only the keys captions and images")
+	v.digests(path+".sha256", s)
+}
+
+// paths checks paths that a kind cannot do without, and what their URLs name.
+func (v *validator) paths(path string, paths Paths, ending, kind string) {
+	v.check(len(paths) > 0, path, "is missing; kind %s needs it", kind)
+	for i, p := range paths {
+		at := path
+		if len(paths) > 1 {
+			at = fmt.Sprintf("%s[%d]", path, i)
+		}
+		v.check(p != "", at, "is empty")
+		v.check(slices.Index(paths, p) == i, at, "names %s a second time", p)
+		u, remote := remotePath(p)
+		v.check(!remote || strings.HasSuffix(strings.ToLower(u), ending), at, "is a URL; it must name a %s", ending)
+	}
+}
+
+// columns checks the keys of kind parquet.
+func (v *validator) columns(path string, s SourceConfig) {
+	for _, column := range []struct{ key, value string }{
+		{"image_column", s.ImageColumn}, {"split_column", s.SplitColumn}, {"id_column", s.IDColumn},
+	} {
+		v.check(column.value == "" || s.Kind == KindParquet, path+"."+column.key, "is for kind parquet only; this source is %s", s.Kind)
+	}
+	v.check(len(s.CaptionColumns) == 0 || s.Kind == KindParquet, path+".caption_columns", "is for kind parquet only; this source is %s", s.Kind)
+	for i, name := range s.CaptionColumns {
+		at := fmt.Sprintf("%s.caption_columns[%d]", path, i)
+		v.check(name != "", at, "is empty")
+		v.check(slices.Index(s.CaptionColumns, name) == i, at, "names %s a second time", name)
+	}
+}
+
+// digests checks the expected digests; a folder or a pattern has none, which
+// only the worker can tell.
+func (v *validator) digests(path string, s SourceConfig) {
+	known := 0
+	for _, file := range s.fileKeys() {
+		digest, given := s.SHA256[file.key]
+		if !given {
+			continue
+		}
+		known++
+		raw, err := hex.DecodeString(digest)
+		v.check(err == nil && len(raw) == 32 && digest == strings.ToLower(digest), path+"."+file.key, "is %q; must be 64 lower-case hex digits", digest)
+		v.check(len(file.paths) < 2, path+"."+file.key, "can only be given for one file; %s are %d", file.key, len(file.paths))
+	}
+	v.check(known == len(s.SHA256), path, "knows only the keys captions, images and files")
+}
+
+// fileKey is a key of a source that names files.
+type fileKey struct {
+	key   string
+	paths Paths
+}
+
+func (s SourceConfig) fileKeys() []fileKey {
+	return []fileKey{{"captions", onePath(s.Captions)}, {"images", s.Images}, {"files", s.Files}}
 }
 
 func (v *validator) shapes(path string, s SourceConfig) {
-	for _, file := range []struct{ key, value string }{{"captions", s.Captions}, {"images", s.Images}} {
-		v.check(file.value == "", path+"."+file.key, "is not for kind shapes, whose pictures are drawn")
+	for _, file := range s.fileKeys() {
+		v.check(len(file.paths) == 0, path+"."+file.key, "is not for kind shapes, whose pictures are drawn")
 	}
+	v.columns(path, s)
 	v.check(len(s.SHA256) == 0, path+".sha256", "is not for kind shapes, whose pictures are drawn")
 	path += ".shapes"
 	v.atLeast(path+".train", s.Shapes.Train, 0)
@@ -133,7 +186,7 @@ func (v *validator) splits(c Config) {
 		case SplitValidation:
 			validation = validation || !drawn || s.Shapes.Validation > 0
 		case "":
-			validation = validation || !drawn && c.Prepare.ValidationFraction > 0 || drawn && s.Shapes.Validation > 0
+			validation = validation || !drawn && (c.Prepare.ValidationFraction > 0 || s.SplitColumn != "") || drawn && s.Shapes.Validation > 0
 		}
 	}
 	v.check(train, "dataset", "has no training pictures; a source with split train or without a split is needed")

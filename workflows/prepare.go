@@ -65,6 +65,9 @@ func sourceSummary(s pipeline.SourceConfig) string {
 	if s.Kind == pipeline.KindShapes {
 		return fmt.Sprintf("shapes, %d training pictures", s.Shapes.Train)
 	}
+	if s.Kind == pipeline.KindParquet {
+		return fmt.Sprintf("%s %s", s.Kind, s.Files)
+	}
 	return fmt.Sprintf("%s %s", s.Kind, s.Images)
 }
 

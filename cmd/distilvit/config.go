@@ -78,7 +78,13 @@ func fileError(what, path string, err error) error {
 func absolutePaths(cfg *pipeline.Config, base string) error {
 	for i := range cfg.Dataset {
 		source := &cfg.Dataset[i]
-		for _, path := range []*string{&source.Captions, &source.Images} {
+		paths := []*string{&source.Captions}
+		for _, list := range []pipeline.Paths{source.Images, source.Files} {
+			for i := range list {
+				paths = append(paths, &list[i])
+			}
+		}
+		for _, path := range paths {
 			if err := absolutePath(path, base); err != nil {
 				return err
 			}
@@ -110,10 +116,8 @@ func absolutePath(path *string, base string) error {
 		return nil
 	}
 	found := filepath.Join(base, *path)
-	if _, err := os.Stat(found); err != nil {
-		if _, err := os.Stat(*path); err == nil {
-			found = *path
-		}
+	if !exists(found) && exists(*path) {
+		found = *path
 	}
 	abs, err := filepath.Abs(found)
 	if err != nil {
@@ -121,6 +125,15 @@ func absolutePath(path *string, base string) error {
 	}
 	*path = abs
 	return nil
+}
+
+// exists says that a path, or something that fits a pattern, is there.
+func exists(path string) bool {
+	if _, err := os.Stat(path); err == nil {
+		return true
+	}
+	found, err := filepath.Glob(path)
+	return err == nil && len(found) > 0
 }
 
 func isURL(path string) bool {
@@ -133,9 +146,13 @@ func missingFiles(cfg pipeline.Config) error {
 	type named struct{ what, path string }
 	var files []named
 	for i, source := range cfg.Dataset {
-		files = append(files,
-			named{fmt.Sprintf("file at dataset[%d].captions", i), source.Captions},
-			named{fmt.Sprintf("file at dataset[%d].images", i), source.Images})
+		files = append(files, named{fmt.Sprintf("file at dataset[%d].captions", i), source.Captions})
+		for _, path := range source.Images {
+			files = append(files, named{fmt.Sprintf("file at dataset[%d].images", i), path})
+		}
+		for _, path := range source.Files {
+			files = append(files, named{fmt.Sprintf("file at dataset[%d].files", i), path})
+		}
 	}
 	files = append(files,
 		named{"directory at model.weights", cfg.Model.Weights},
@@ -144,7 +161,8 @@ func missingFiles(cfg pipeline.Config) error {
 		if file.path == "" || isURL(file.path) || strings.HasPrefix(file.path, hub.Prefix) {
 			continue
 		}
-		if _, err := os.Stat(file.path); err != nil {
+		if !exists(file.path) {
+			_, err := os.Stat(file.path)
 			return fileError(file.what, file.path, err)
 		}
 	}

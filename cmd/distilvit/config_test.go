@@ -64,7 +64,7 @@ func TestRelativePathsAreLookedForBesideTheFileThenHere(t *testing.T) {
 	cfg, err := readConfig(file, nil, nil)
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(dir, "data/captions.json"), cfg.Dataset[0].Captions)
-	require.Equal(t, filepath.Join(here, "images"), cfg.Dataset[0].Images)
+	require.Equal(t, pipeline.Paths{filepath.Join(here, "images")}, cfg.Dataset[0].Images)
 	require.NoError(t, missingFiles(cfg))
 	require.NoError(t, os.RemoveAll(filepath.Join(here, "images")))
 	require.EqualError(t, missingFiles(cfg), "no such file at dataset[0].images: "+filepath.Join(here, "images"))
@@ -102,7 +102,7 @@ func TestDatasetsAreParsed(t *testing.T) {
 	sources, err := parseDataset("coco:captions.json,images/", 64)
 	require.NoError(t, err)
 	require.Equal(t, "captions.json", sources[0].Captions)
-	require.Equal(t, "images/", sources[0].Images)
+	require.Equal(t, pipeline.Paths{"images/"}, sources[0].Images)
 
 	sources, err = parseDataset("shapes", 32)
 	require.NoError(t, err)

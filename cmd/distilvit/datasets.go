@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -30,7 +31,12 @@ func parseDataset(text string, side int) ([]pipeline.SourceConfig, error) {
 		if !named || !both || captions == "" || images == "" {
 			return nil, usagef("DATASET %s: use %s:CAPTIONS,IMAGES", text, kind)
 		}
-		return []pipeline.SourceConfig{{Kind: kind, Captions: captions, Images: images}}, nil
+		return []pipeline.SourceConfig{{Kind: kind, Captions: captions, Images: pipeline.Paths{images}}}, nil
+	case pipeline.KindParquet:
+		if paths == "" {
+			return nil, usagef("DATASET %s: use %s:FILES, one or several files, folders or patterns", text, kind)
+		}
+		return []pipeline.SourceConfig{{Kind: kind, Files: strings.Split(paths, ",")}}, nil
 	}
 	raw, err := os.ReadFile(text)
 	if err != nil {
@@ -109,10 +115,8 @@ func (e *examples) add(ctx context.Context, index int, source pipeline.SourceCon
 		TestUnseen: source.Shapes.TestUnseen,
 		MaxObjects: source.Shapes.MaxObjects,
 		ImageSize:  source.Shapes.ImageSize,
-	}}
-	if source.Kind != pipeline.KindShapes && spec.Split == "" {
-		spec.Split = pipeline.SplitTest // given by itself: all of it is evaluated
-	}
+	}, Columns: dataset.Columns{Image: source.ImageColumn, Captions: source.CaptionColumns, Split: source.SplitColumn, ID: source.IDColumn}}
+	spec.TestFraction = 1 // without a split, given or its own, all of it is evaluated
 	listed, warnings, err := dataset.List(ctx, spec, files, seed)
 	if err != nil {
 		return err
@@ -137,31 +141,57 @@ func (e *examples) files(ctx context.Context, index int, source pipeline.SourceC
 	if source.Kind == pipeline.KindShapes {
 		return nil, nil
 	}
-	for _, path := range []string{source.Captions, source.Images} {
+	for _, path := range slices.Concat([]string{source.Captions}, source.Images, source.Files) {
 		if isURL(path) {
 			return nil, usagef("%s: evaluate reads local files only", path)
 		}
+	}
+	var files []dataset.File
+	if source.Kind == pipeline.KindParquet {
+		for _, path := range source.Files {
+			found, err := dataset.FilesAt(path, ".parquet")
+			if err != nil {
+				return nil, fileError("files", path, err)
+			}
+			for _, name := range found {
+				files = append(files, localFile(dataset.RoleFiles, name))
+			}
+		}
+		return files, nil
 	}
 	if info, err := os.Stat(source.Captions); err != nil {
 		return nil, fileError("captions", source.Captions, err)
 	} else if info.IsDir() {
 		return nil, usagef("captions %s: is a directory", source.Captions)
 	}
-	files := []dataset.File{localFile(dataset.RoleCaptions, source.Captions)}
-	info, err := os.Stat(source.Images)
+	files = append(files, localFile(dataset.RoleCaptions, source.Captions))
+	for i, path := range source.Images {
+		found, err := e.images(ctx, fmt.Sprintf("%d-%d", index, i), path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	return files, nil
+}
+
+// images are an archive, or those that a folder is packed into.
+func (e *examples) images(ctx context.Context, prefix, path string) ([]dataset.File, error) {
+	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fileError("images", source.Images, err)
+		return nil, fileError("images", path, err)
 	}
 	if !info.IsDir() {
-		return append(files, localFile(dataset.RoleImages, source.Images)), nil
+		return []dataset.File{localFile(dataset.RoleImages, path)}, nil
 	}
-	err = dataset.Pack(ctx, source.Images, func(name string, write func(io.Writer) error) error {
-		path := filepath.Join(e.temp, fmt.Sprintf("%d-%s", index, name))
-		file, err := os.Create(path)
+	var files []dataset.File
+	err = dataset.Pack(ctx, path, func(name string, write func(io.Writer) error) error {
+		packed := filepath.Join(e.temp, prefix+"-"+name)
+		file, err := os.Create(packed)
 		if err != nil {
 			return err
 		}
-		files = append(files, localFile(dataset.RoleImages, path))
+		files = append(files, localFile(dataset.RoleImages, packed))
 		return errors.Join(write(file), file.Close())
 	})
 	return files, err

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParquetFilesAreADatasetOfTheCommandLine(t *testing.T) {
+	const file = "../../dataset/testdata/parquet/hf_list.parquet"
+	sources, err := parseDataset("parquet:"+file, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := func(split string) (*examples, error) { return listExamples(t.Context(), sources, split, 1) }
+	e, err := whole("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	if len(e.list) != 11 {
+		t.Errorf("without splits %d pictures, not all 11", len(e.list))
+	}
+	if raw, err := e.openers[0].Open(t.Context(), e.list[10].Image); err != nil || len(raw) == 0 {
+		t.Errorf("picture: %v", err)
+	}
+	sources[0].SplitColumn = "split"
+	v, err := whole("validation")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	if len(v.list) != 3 || !slices.Equal(v.list[0].Captions, []string{"picture 1, told once.", "picture 1, told twice."}) {
+		t.Errorf("validation: %+v", v.list)
+	}
+	for text, want := range map[string]string{
+		"parquet:":                        "use parquet:FILES",
+		"parquet:https://x.org/a.parquet": "reads local files only",
+		"parquet:none*.parquet":           "no file fits this pattern",
+	} {
+		sources, err := parseDataset(text, 64)
+		if err == nil {
+			_, err = listExamples(t.Context(), sources, "test", 1)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

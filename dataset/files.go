@@ -1,0 +1,66 @@
+package dataset
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// FilesAt answers the local files that a path of a config names, sorted: the
+// file itself, those of a folder that end in ext, or those that fit a pattern. It is an
+// error if there are none.
+func FilesAt(path, ext string) ([]string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return filesBelow(path, ext)
+	case err == nil:
+		return []string{path}, nil
+	case !strings.ContainsAny(path, "*?["):
+		return nil, err
+	}
+	found, err := filepath.Glob(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	found = slices.DeleteFunc(found, func(name string) bool {
+		info, err := os.Stat(name)
+		return err != nil || info.IsDir()
+	})
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s: no file fits this pattern", path)
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// filesBelow skips what begins with a dot, such as a download's cache.
+func filesBelow(dir, ext string) ([]string, error) {
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if path != dir && strings.HasPrefix(d.Name(), ".") {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !d.IsDir() && strings.EqualFold(filepath.Ext(path), ext) {
+			found = append(found, path)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s: no %s files in it", dir, ext)
+	}
+	slices.Sort(found)
+	return found, nil
+}

@@ -1,0 +1,385 @@
+package dataset
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/bits"
+	"strconv"
+
+	"github.com/klauspost/compress/snappy"
+	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go/format"
+)
+
+const (
+	maxPageBytes   = 1 << 30 // of a page, unpacked: old files hold a row group's pictures in one
+	maxPageValues  = 1 << 24
+	maxHeaderBytes = 1 << 20 // of a page's header, which may hold whole values as bounds
+	headerBytes    = 4 << 10 // read at first
+)
+
+// page is where a page lies, as its header has it.
+type page struct {
+	kind             format.PageType
+	body             int64 // offset of what follows the header
+	packed, unpacked int   // bytes of it, levels included
+	values           int   // nulls included
+	encoding         format.Encoding
+	repBytes, defLen int  // version 2: bytes of the levels, which are never packed
+	plain            bool // version 2: the values are not packed
+	crc              uint32
+}
+
+// pageAt reads the header at offset; a page must end before end.
+func (t *table) pageAt(offset, end int64) (page, error) {
+	var h format.PageHeader
+	var n int
+	for size := int64(headerBytes); ; size *= 4 {
+		raw := make([]byte, min(size, end-offset))
+		if got, err := t.r.ReadAt(raw, offset); got < len(raw) {
+			return page{}, err
+		}
+		var err error
+		if n, err = decodeThrift(raw, &h); err == nil {
+			break
+		}
+		if !errors.Is(err, errThriftShort) || int64(len(raw)) < size || size >= maxHeaderBytes {
+			return page{}, fmt.Errorf("corrupt page header: %w", err)
+		}
+	}
+	p := page{kind: h.Type, body: offset + int64(n), packed: int(h.CompressedPageSize), unpacked: int(h.UncompressedPageSize), crc: uint32(h.CRC)}
+	switch {
+	case h.Type == format.DataPage && h.DataPageHeader.Valid:
+		d := h.DataPageHeader.V
+		p.values, p.encoding = int(d.NumValues), d.Encoding
+	case h.Type == format.DataPageV2 && h.DataPageHeaderV2.Valid:
+		d := h.DataPageHeaderV2.V
+		p.values, p.encoding = int(d.NumValues), d.Encoding
+		p.repBytes, p.defLen = int(d.RepetitionLevelsByteLength), int(d.DefinitionLevelsByteLength)
+		p.plain = d.IsCompressed.Valid && !d.IsCompressed.V
+	case h.Type == format.DictionaryPage && h.DictionaryPageHeader.Valid:
+		p.values, p.encoding = int(h.DictionaryPageHeader.V.NumValues), format.Plain
+	}
+	if p.packed < 0 || p.unpacked < 0 || p.values < 0 || p.body+int64(p.packed) > end {
+		return page{}, fmt.Errorf("corrupt page header: %d bytes packed, %d unpacked, %d values", p.packed, p.unpacked, p.values)
+	}
+	if p.unpacked > maxPageBytes || p.values > maxPageValues {
+		return page{}, fmt.Errorf("a page of %d bytes and %d values is larger than %d bytes or %d values; write the file with smaller row groups", p.unpacked, p.values, maxPageBytes, maxPageValues)
+	}
+	return p, nil
+}
+
+// next is the offset after the page.
+func (p page) next() int64 { return p.body + int64(p.packed) }
+
+// pageValues is a decoded page: a value for each definition level that is the
+// column's highest. Levels are nil where the column has none.
+type pageValues struct {
+	n        int
+	rep, def []uint32
+	values   [][]byte
+}
+
+// chunk walks over the pages of a column in one row group.
+type chunk struct {
+	t     *table
+	leaf  leaf
+	codec format.CompressionCodec
+	at    int64 // next page
+	end   int64
+	dict  *page
+}
+
+func (t *table) chunk(group, column int) (*chunk, error) {
+	m := t.meta.RowGroups[group].Columns[column].MetaData
+	c := &chunk{t: t, leaf: t.leaves[column], codec: m.Codec, at: m.DataPageOffset}
+	if d := m.DictionaryPageOffset; d > 0 && d < c.at {
+		c.at = d
+	}
+	c.end = c.at + m.TotalCompressedSize
+	if c.at < 4 || m.TotalCompressedSize < 0 || c.end < c.at || c.end > t.end {
+		return nil, fmt.Errorf("corrupt footer: column %s of row group %d is not within the file", c.leaf.name, group)
+	}
+	return c, nil
+}
+
+// nextPage answers the next page of data, or io.EOF.
+func (c *chunk) nextPage() (page, error) {
+	for c.at < c.end {
+		p, err := c.t.pageAt(c.at, c.end)
+		if err != nil {
+			return p, fmt.Errorf("column %s: %w", c.leaf.name, err)
+		}
+		c.at = p.next()
+		switch p.kind {
+		case format.DataPage, format.DataPageV2:
+			return p, nil
+		case format.DictionaryPage:
+			c.dict = &p
+		}
+	}
+	return page{}, io.EOF
+}
+
+// decode reads a page of data; dict is that of the chunk when the page was found.
+func (c *chunk) decode(p page, dict *page) (pageValues, error) {
+	v, err := c.decodePage(p, dict)
+	if err != nil {
+		return v, fmt.Errorf("column %s: page at byte %d: %w", c.leaf.name, p.body, err)
+	}
+	return v, nil
+}
+
+func (c *chunk) decodePage(p page, dict *page) (pageValues, error) {
+	body, err := c.unpack(p)
+	if err != nil {
+		return pageValues{}, err
+	}
+	v := pageValues{n: p.values}
+	if v.rep, body, err = p.levels(body, c.leaf.maxRep, p.values, p.repBytes); err != nil {
+		return v, err
+	}
+	if v.def, body, err = p.levels(body, c.leaf.maxDef, p.values, p.defLen); err != nil {
+		return v, err
+	}
+	n := p.values
+	if v.def != nil {
+		n = 0
+		for _, d := range v.def {
+			if d == uint32(c.leaf.maxDef) {
+				n++
+			}
+		}
+	}
+	switch p.encoding {
+	case format.Plain:
+		v.values, err = plainValues(body, n, c.leaf.kind)
+	case format.PlainDictionary, format.RLEDictionary:
+		v.values, err = c.fromDictionary(body, n, dict)
+	default:
+		err = fmt.Errorf("its encoding %v is not known here; write the file with the datasets library or pyarrow", p.encoding)
+	}
+	return v, err
+}
+
+// unpack reads a page's body and undoes its compression.
+func (c *chunk) unpack(p page) ([]byte, error) {
+	raw, err := readSpan(c.t.r, p.body, p.packed)
+	if err != nil {
+		return nil, err
+	}
+	if p.crc != 0 && crc32.ChecksumIEEE(raw) != p.crc {
+		return nil, errors.New("its checksum does not match")
+	}
+	levels := 0
+	if p.kind == format.DataPageV2 {
+		levels = p.repBytes + p.defLen
+		if p.repBytes < 0 || p.defLen < 0 || levels > len(raw) || levels > p.unpacked {
+			return nil, errors.New("corrupt: its levels are longer than it is")
+		}
+	}
+	if c.codec == format.Uncompressed || p.plain {
+		return raw, nil
+	}
+	body, err := unpackBytes(c.codec, raw[levels:], p.unpacked-levels)
+	if err != nil || levels == 0 {
+		return body, err
+	}
+	return append(raw[:levels:levels], body...), nil
+}
+
+// readSpan reads n bytes, which the caller knows to lie within the file.
+func readSpan(r io.ReaderAt, at int64, n int) ([]byte, error) {
+	b := make([]byte, n)
+	if got, err := r.ReadAt(b, at); got < n {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+// snappyRatio is more than snappy can pack: two bytes copy at most 64.
+const snappyRatio = 64
+
+// unpackBytes undoes a compression whose result must have want bytes. Memory
+// grows with what is really there, not with what is promised.
+func unpackBytes(codec format.CompressionCodec, raw []byte, want int) ([]byte, error) {
+	var r io.Reader
+	switch codec {
+	case format.Snappy:
+		if n, err := snappy.DecodedLen(raw); err != nil || n != want || want > snappyRatio*(len(raw)+1) {
+			return nil, fmt.Errorf("corrupt: %d bytes of snappy are not %d bytes packed", len(raw), want)
+		}
+		return snappy.Decode(nil, raw)
+	case format.Gzip:
+		z, err := gzip.NewReader(bytes.NewReader(raw))
+		if err != nil {
+			return nil, err
+		}
+		r = z
+	case format.Zstd:
+		z, err := zstd.NewReader(bytes.NewReader(raw), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxPageBytes))
+		if err != nil {
+			return nil, err
+		}
+		defer z.Close()
+		r = z
+	default:
+		return nil, fmt.Errorf("it is compressed with %v, which is not known here; use snappy, zstd, gzip or none", codec)
+	}
+	var out bytes.Buffer
+	out.Grow(min(want, snappyRatio*len(raw)) + bytes.MinRead)
+	if _, err := out.ReadFrom(io.LimitReader(r, int64(want)+1)); err != nil {
+		return nil, err
+	}
+	if out.Len() != want {
+		return nil, fmt.Errorf("corrupt: unpacks to %d bytes or more, its header says %d", out.Len(), want)
+	}
+	return out.Bytes(), nil
+}
+
+// levels reads repetition or definition levels and answers what follows them.
+func (p page) levels(body []byte, highest, n, length int) ([]uint32, []byte, error) {
+	if p.kind == format.DataPage {
+		if highest == 0 {
+			return nil, body, nil
+		}
+		if len(body) < 4 {
+			return nil, nil, io.ErrUnexpectedEOF
+		}
+		length, body = int(binary.LittleEndian.Uint32(body)), body[4:]
+	}
+	if length > len(body) {
+		return nil, nil, io.ErrUnexpectedEOF
+	}
+	if highest == 0 {
+		return nil, body[length:], nil
+	}
+	levels, err := runs(body[:length], bits.Len(uint(highest)), n)
+	return levels, body[length:], err
+}
+
+// runs decodes n numbers of Parquet's hybrid of runs and packed bits.
+func runs(b []byte, width, n int) ([]uint32, error) {
+	if width > 32 {
+		return nil, fmt.Errorf("corrupt: numbers of %d bits", width)
+	}
+	out := make([]uint32, 0, n)
+	for len(out) < n {
+		head, used := binary.Uvarint(b)
+		if used <= 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		b = b[used:]
+		count := min(head>>1, uint64(n-len(out)))
+		if head&1 == 0 {
+			size := (width + 7) / 8
+			if len(b) < size || count == 0 {
+				return nil, io.ErrUnexpectedEOF
+			}
+			var v uint32
+			for i := range size {
+				v |= uint32(b[i]) << (8 * i)
+			}
+			b = b[size:]
+			for range count {
+				out = append(out, v)
+			}
+			continue
+		}
+		groups := min(head>>1, uint64(n-len(out)+7)/8)
+		size := groups * uint64(width)
+		if size > uint64(len(b)) || groups == 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		out = unpackBits(out, b[:size], width, min(int(groups)*8, n-len(out)))
+		b = b[size:]
+	}
+	return out, nil
+}
+
+// unpackBits appends n numbers of width bits, the lowest bits first.
+func unpackBits(out []uint32, b []byte, width, n int) []uint32 {
+	var have uint64
+	bitsLeft := 0
+	for range n {
+		for bitsLeft < width {
+			have |= uint64(b[0]) << bitsLeft
+			b = b[1:]
+			bitsLeft += 8
+		}
+		out = append(out, uint32(have&(1<<width-1)))
+		have >>= width
+		bitsLeft -= width
+	}
+	return out
+}
+
+// plainValues cuts n values out of a body; whole numbers become decimal text.
+func plainValues(b []byte, n int, kind format.Type) ([][]byte, error) {
+	least := map[format.Type]int{format.ByteArray: 4, format.Int32: 4, format.Int64: 8}[kind]
+	if least == 0 {
+		return nil, fmt.Errorf("its values are %v, neither bytes nor whole numbers", kind)
+	}
+	if n > len(b)/least {
+		return nil, io.ErrUnexpectedEOF
+	}
+	out := make([][]byte, n)
+	for i := range out {
+		switch kind {
+		case format.Int32:
+			out[i] = strconv.AppendInt(nil, int64(int32(binary.LittleEndian.Uint32(b))), 10)
+		case format.Int64:
+			out[i] = strconv.AppendInt(nil, int64(binary.LittleEndian.Uint64(b)), 10)
+		default:
+			if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
+				return nil, io.ErrUnexpectedEOF
+			}
+			end := 4 + int(binary.LittleEndian.Uint32(b))
+			out[i], b = b[4:end:end], b[end:]
+			continue
+		}
+		b = b[least:]
+	}
+	return out, nil
+}
+
+// fromDictionary looks up values by the indexes that a body holds.
+func (c *chunk) fromDictionary(body []byte, n int, dict *page) ([][]byte, error) {
+	if dict == nil {
+		return nil, errors.New("corrupt: it has no dictionary")
+	}
+	raw, err := c.unpack(*dict)
+	if err != nil {
+		return nil, fmt.Errorf("dictionary: %w", err)
+	}
+	values, err := plainValues(raw, dict.values, c.leaf.kind)
+	if err != nil {
+		return nil, fmt.Errorf("dictionary: %w", err)
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	if len(body) == 0 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	indexes, err := runs(body[1:], int(body[0]), n)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]byte, n)
+	for i, at := range indexes {
+		if int(at) >= len(values) {
+			return nil, fmt.Errorf("corrupt: value %d of a dictionary of %d", at, len(values))
+		}
+		out[i] = values[at]
+	}
+	return out, nil
+}

@@ -1,0 +1,52 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+)
+
+// Paths is one path or URL, or several. One is written as text and not as a
+// list, as configs had it before there were lists.
+type Paths []string
+
+// onePath is the path alone; empty text is no path.
+func onePath(path string) Paths {
+	if path == "" {
+		return nil
+	}
+	return Paths{path}
+}
+
+// MarshalJSON writes one path as text.
+func (p Paths) MarshalJSON() ([]byte, error) {
+	switch len(p) {
+	case 0:
+		return []byte(`""`), nil
+	case 1:
+		return json.Marshal(p[0])
+	}
+	return json.Marshal([]string(p))
+}
+
+// UnmarshalJSON reads text or a list.
+func (p *Paths) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		*p = onePath(one)
+		return nil
+	}
+	return json.Unmarshal(data, (*[]string)(p))
+}
+
+// String lists the paths for people.
+func (p Paths) String() string { return strings.Join(p, ", ") }
+
+// remotePath is a URL's path; not every path is a URL.
+func remotePath(s string) (string, bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return "", false
+	}
+	return u.Path, true
+}
