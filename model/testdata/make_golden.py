@@ -3,7 +3,7 @@ transformers: python make_golden.py (torch 2.8.0, transformers 4.57.1).
 
 Each folder holds a model in Hugging Face's form, golden.json (inputs, loss,
 greedy ids) and golden.safetensors (logits, and in `same` gradients, and
-weights after three steps of AdamW)."""
+weights after ten steps of AdamW)."""
 import base64, json, os, pathlib
 
 import numpy as np
@@ -102,7 +102,8 @@ def main():
                 tensors["grad." + n] = p.grad.clone().contiguous()
             opt = adamw(m, 0.0)
             golden["steps"] = []
-            for lr in (0.0, 1e-3, 2e-3):  # linear warm-up of 2 steps to 2e-3
+            for step in range(10):  # linear warm-up of 3 steps to 2e-3, linear decay to 0 at step 20
+                lr = 2e-3 * (step / 3 if step < 3 else (20 - step) / 17)
                 for g in opt.param_groups:
                     g["lr"] = lr
                 opt.zero_grad()

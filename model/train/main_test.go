@@ -99,7 +99,7 @@ func goldenTensors(t *testing.T) *safetensors.File {
 func goldenConfig(g golden) Config {
 	return Config{
 		BatchSize: g.Pictures, CaptionsPerPicture: g.Captions, MaxLength: g.T, LearningRate: 2e-3, WeightDecay: 0.1,
-		Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-8, MaxGradNorm: 0.5, WarmupSteps: 2, TotalSteps: 1000, Seed: 5,
+		Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-8, MaxGradNorm: 0.5, WarmupSteps: 3, TotalSteps: 20, Seed: 5,
 	}
 }
 
