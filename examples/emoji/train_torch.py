@@ -115,12 +115,13 @@ def label_batch(ids, eos, longest, device):
 
 # --- model ---------------------------------------------------------------------------------------
 def build_model(m, vocab, eos, dropout):
+    deviation = 0.02 * math.sqrt(768 / m["hidden_size"])  # as distilvit; its config.json says the same
     encoder = ViTConfig(
-        hidden_size=m["hidden_size"], num_hidden_layers=m["encoder_layer"], num_attention_heads=m["heads"], intermediate_size=m["mlp_size"],
+        initializer_range=deviation, hidden_size=m["hidden_size"], num_hidden_layers=m["encoder_layer"], num_attention_heads=m["heads"], intermediate_size=m["mlp_size"],
         image_size=m["image_size"], patch_size=m["patch_size"], hidden_dropout_prob=0, attention_probs_dropout_prob=0,
     )
     decoder = GPT2Config(
-        vocab_size=vocab, n_positions=m["positions"], n_embd=m["hidden_size"], n_layer=m["decoder_layer"], n_head=m["heads"], n_inner=m["mlp_size"],
+        initializer_range=deviation, vocab_size=vocab, n_positions=m["positions"], n_embd=m["hidden_size"], n_layer=m["decoder_layer"], n_head=m["heads"], n_inner=m["mlp_size"],
         embd_pdrop=dropout, attn_pdrop=dropout, resid_pdrop=dropout, add_cross_attention=True, is_decoder=True, bos_token_id=eos, eos_token_id=eos,
     )
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
