@@ -9,11 +9,13 @@ import (
 
 // spec is a source as package dataset knows it.
 func spec(s pipeline.SourceConfig, p pipeline.PrepareConfig) dataset.Spec {
+	_, entry := pipeline.CutEntry(s.Captions)
 	return dataset.Spec{
 		Kind: s.Kind, Split: s.Split, Limit: s.Limit,
 		ValidationFraction: p.ValidationFraction, TestFraction: p.TestFraction,
 		Shapes:  dataset.ShapesSpec(s.Shapes),
 		Columns: dataset.Columns{Image: s.ImageColumn, Captions: s.CaptionColumns, Split: s.SplitColumn, ID: s.IDColumn},
+		Entry:   entry,
 	}
 }
 

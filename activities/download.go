@@ -63,7 +63,8 @@ func givenFiles(s pipeline.SourceConfig) []givenFile {
 			}
 		}
 	}
-	add(dataset.RoleCaptions, s.Captions)
+	captions, _ := pipeline.CutEntry(s.Captions)
+	add(dataset.RoleCaptions, captions)
 	add(dataset.RoleImages, s.Images...)
 	add(dataset.RoleFiles, s.Files...)
 	return out

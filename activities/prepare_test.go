@@ -205,6 +205,23 @@ func TestParquetFilesArePreparedWithTheirOwnSplits(t *testing.T) {
 	wantType(t, err, pipeline.InvalidInput, "a sha256 can only be given for a file")
 }
 
+func TestKarpathysSplitsArePreparedFromSeveralArchives(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	dir := "../dataset/testdata/captions/"
+	c.Dataset = []pipeline.SourceConfig{
+		{Kind: pipeline.KindKarpathy, Captions: dir + "dataset_coco.json", Images: pipeline.Paths{dir + "train2014.zip", dir + "val2014.zip"}},
+		{Kind: pipeline.KindCOCO, Split: "train", Captions: dir + "annotations_trainval2017.zip#annotations/captions_train2017.json", Images: pipeline.Paths{dir + "train2017.zip"}},
+	}
+	for _, s := range c.Dataset {
+		check(t, checkSource(t.Context(), 0, s))
+	}
+	w, _ := b.work("one", c)
+	if got := w.Dataset.Rows; got["train"] != 6 || got["validation"] != 1 || got["test"] != 1 || w.Dataset.Bad != 0 {
+		t.Errorf("dataset %+v", w.Dataset)
+	}
+}
+
 // Names of prepared data hang on these: a new key of Spec must not change them.
 func TestDatasetKeysOfOlderConfigsStay(t *testing.T) {
 	in := pipeline.PlanInput{Sources: []pipeline.DownloadResult{{

@@ -110,6 +110,17 @@ func openArchives(ctx context.Context, files []File) (*archives, error) {
 	return as, nil
 }
 
+// locate finds a listed picture by either of its names.
+func (as *archives) locate(p listed) (file int, entry string, err error) {
+	file, entry, err = as.find(p.name)
+	if err != nil && p.also != "" {
+		if file, entry, also := as.find(p.also); also == nil {
+			return file, entry, nil
+		}
+	}
+	return file, entry, err
+}
+
 // find answers the entry that is called name, or the only one whose path ends in it.
 func (as *archives) find(name string) (file int, entry string, err error) {
 	name = strings.TrimPrefix(path.Clean("/"+strings.ReplaceAll(name, `\`, "/")), "/")
@@ -150,7 +161,7 @@ type Opener struct {
 // NewOpener answers an opener that opens each archive when a picture of it is first asked for.
 func NewOpener(spec Spec, files []File) (*Opener, error) {
 	switch spec.Kind {
-	case "shapes", "coco", "folder", "parquet":
+	case "shapes", "coco", "karpathy", "folder", "parquet":
 	default:
 		return nil, unknownKind(spec.Kind)
 	}

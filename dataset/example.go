@@ -53,7 +53,7 @@ type File struct {
 // Spec says how to read a source. Keys that are newer than stored datasets are
 // left out where they are empty, so that those keep their names.
 type Spec struct {
-	Kind  string `json:"kind"`  // shapes, coco, folder or parquet
+	Kind  string `json:"kind"`  // shapes, coco, karpathy, folder or parquet
 	Split string `json:"split"` // train, validation, test; empty: the source's own, else by the hash of the id. Where pictures have splits of their own, only those of this one
 	Limit int    `json:"limit"` // examples at most; 0: all
 
@@ -62,7 +62,8 @@ type Spec struct {
 
 	Shapes ShapesSpec `json:"shapes"` // kind shapes only
 
-	Columns Columns `json:"columns,omitzero"` // kind parquet only
+	Columns Columns `json:"columns,omitzero"`         // kind parquet only
+	Entry   string  `json:"captions_entry,omitempty"` // of a captions file that is a zip; empty: its only one
 }
 
 // Columns names the columns of Parquet files. A column within others has their
@@ -90,6 +91,8 @@ func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples [
 		examples, warnings, err = listShapes(spec, seed)
 	case "coco":
 		examples, warnings, err = listArchived(ctx, spec, files, readCOCO)
+	case "karpathy":
+		examples, warnings, err = listArchived(ctx, spec, files, readKarpathy)
 	case "folder":
 		examples, warnings, err = listArchived(ctx, spec, files, readFolder)
 	case "parquet":
@@ -104,12 +107,13 @@ func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples [
 }
 
 func unknownKind(kind string) error {
-	return fmt.Errorf("dataset kind %q: must be shapes, coco, folder or parquet", kind)
+	return fmt.Errorf("dataset kind %q: must be shapes, coco, karpathy, folder or parquet", kind)
 }
 
 // listed is what a captions file says of one picture.
 type listed struct {
 	id, name, group string
+	also            string // another name of the picture's file
 	split           string // the source's own; empty: none
 	captions        []string
 	image           ImageRef // kind parquet
@@ -122,12 +126,7 @@ func listArchived(ctx context.Context, spec Spec, files []File, read func(io.Rea
 		return nil, nil, fmt.Errorf("dataset kind %s: no captions file given", spec.Kind)
 	}
 	f := files[captions]
-	r, size, closer, err := f.Open(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("captions file %s: %w", f.Name, err)
-	}
-	defer closer.Close()
-	pictures, err := read(io.NewSectionReader(r, 0, size), f.Name)
+	pictures, err := readCaptions(ctx, f, spec.Entry, read)
 	if err != nil {
 		return nil, nil, fmt.Errorf("captions file %s: %w", f.Name, err)
 	}
@@ -143,7 +142,7 @@ func listArchived(ctx context.Context, spec Spec, files []File, read func(io.Rea
 	g := gathering{spec: spec, name: f.Name}
 	missing := 0
 	for _, p := range pictures {
-		if p.image.File, p.image.Name, err = archives.find(p.name); err != nil {
+		if p.image.File, p.image.Name, err = archives.locate(p); err != nil {
 			p.image = ImageRef{File: -1, Name: p.name, Missing: err.Error()}
 			missing++
 		}

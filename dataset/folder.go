@@ -9,15 +9,17 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// maxLineBytes bounds a line of a JSONL file.
+// maxLineBytes bounds a line of a file that is read by lines.
 const maxLineBytes = 16 << 20
 
-// readFolder reads the captions of an image folder: CSV with the header
-// image,caption, or JSON lines with "image" and "caption" or "captions". A picture
+// readFolder reads the captions of an image folder: JSON lines with "image" and
+// "caption" or "captions", CSV with the header image,caption, or one of the
+// forms that Flickr8k and Flickr30k are given away in, told by their first line. A picture
 // named several times has several captions. A "group" column or key is optional.
 func readFolder(r io.Reader, name string) ([]listed, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
@@ -27,12 +29,12 @@ func readFolder(r io.Reader, name string) ([]listed, error) {
 	var pictures pictureList
 	var err error
 	switch ext := strings.ToLower(path.Ext(name)); ext {
-	case ".csv":
-		err = readCSV(b, &pictures)
+	case ".csv", ".txt", ".token":
+		err = readTable(b, &pictures)
 	case ".jsonl", ".ndjson":
 		err = readJSONL(b, &pictures)
 	default:
-		err = fmt.Errorf("ends in %q; captions of a folder are a .csv or .jsonl file", ext)
+		err = fmt.Errorf("ends in %q; captions of a folder are a .csv, .txt, .token or .jsonl file", ext)
 	}
 	return pictures.all, err
 }
@@ -43,7 +45,7 @@ type pictureList struct {
 	index map[string]int
 }
 
-func (l *pictureList) add(image, group string, captions ...string) {
+func (l *pictureList) add(image, group string, captions ...string) *listed {
 	if l.index == nil {
 		l.index = map[string]int{}
 	}
@@ -54,6 +56,81 @@ func (l *pictureList) add(image, group string, captions ...string) {
 		l.all = append(l.all, listed{id: image, name: image, group: group})
 	}
 	l.all[i].captions = append(l.all[i].captions, captions...)
+	return &l.all[i]
+}
+
+// tokenLine is Flickr's token form: a picture, the caption's number and the caption.
+var tokenLine = regexp.MustCompile(`^([^\t#]+)#\d+\t(.*)$`)
+
+// readTable tells the forms apart by the first line.
+func readTable(b *bufio.Reader, pictures *pictureList) error {
+	first, _ := b.Peek(4 << 10)
+	line, _, _ := bytes.Cut(first, []byte("\n"))
+	line = bytes.TrimRight(line, "\r")
+	switch {
+	case strings.ReplaceAll(string(line), " ", "") == "image_name|comment_number|comment":
+		return readPiped(b, pictures)
+	case tokenLine.Match(line):
+		return eachLine(b, func(n int, line string) error {
+			m := tokenLine.FindStringSubmatch(line)
+			if m == nil {
+				return fmt.Errorf("line %d: is not PICTURE#NUMBER, a tab and the caption", n)
+			}
+			pictures.add(m[1], "", m[2])
+			return nil
+		})
+	}
+	return readCSV(b, pictures)
+}
+
+// missingPipe is how a line of Flickr30k's own results.csv looks that lacks its
+// second separator.
+var missingPipe = regexp.MustCompile(`^\s*\d+\s+(.*)$`)
+
+// readPiped reads Flickr30k's results.csv, whose fields are neither quoted nor
+// separated by commas.
+func readPiped(b *bufio.Reader, pictures *pictureList) error {
+	return eachLine(b, func(n int, line string) error {
+		if n == 1 {
+			return nil
+		}
+		fields := strings.SplitN(line, "|", 3)
+		if len(fields) == 2 {
+			if m := missingPipe.FindStringSubmatch(fields[1]); m != nil {
+				fields = append(fields, m[1])
+			}
+		}
+		image := strings.TrimSpace(fields[0])
+		if len(fields) < 3 || image == "" {
+			return fmt.Errorf("line %d: is not image_name| comment_number| comment", n)
+		}
+		pictures.add(image, "", fields[2])
+		return nil
+	})
+}
+
+// columnForms are the headers that are known: the picture's file, its caption
+// or, as a JSON list, all of them, and its split.
+var columnForms = []struct{ image, caption, list, split string }{
+	{image: "image", caption: "caption"},
+	{image: "image_name", caption: "comment"},        // Flickr30k
+	{image: "filename", list: "raw", split: "split"}, // the hub's flickr_annotations_30k.csv
+}
+
+// csvColumns are the places of a form's columns; -1: none.
+type csvColumns struct{ image, caption, list, split, group int }
+
+func columnsOf(header []string) (csvColumns, error) {
+	column := func(name string) int {
+		return slices.IndexFunc(header, func(h string) bool { return name != "" && strings.EqualFold(strings.TrimSpace(h), name) })
+	}
+	for _, form := range columnForms {
+		c := csvColumns{column(form.image), column(form.caption), column(form.list), column(form.split), column("group")}
+		if c.image >= 0 && (c.caption >= 0 || c.list >= 0) {
+			return c, nil
+		}
+	}
+	return csvColumns{}, fmt.Errorf("first line is %q; it must name the columns image and caption, or those of Flickr30k: image_name and comment, or filename and raw", strings.Join(header, ","))
 }
 
 func readCSV(r io.Reader, pictures *pictureList) error {
@@ -66,12 +143,9 @@ func readCSV(r io.Reader, pictures *pictureList) error {
 	if err != nil {
 		return csvError(err)
 	}
-	column := func(name string) int {
-		return slices.IndexFunc(header, func(h string) bool { return strings.EqualFold(strings.TrimSpace(h), name) })
-	}
-	image, caption, group := column("image"), column("caption"), column("group")
-	if image < 0 || caption < 0 {
-		return fmt.Errorf("first line is %q; it must name the columns image and caption", strings.Join(header, ","))
+	columns, err := columnsOf(header)
+	if err != nil {
+		return err
 	}
 	for {
 		record, err := c.Read()
@@ -82,15 +156,41 @@ func readCSV(r io.Reader, pictures *pictureList) error {
 			return csvError(err)
 		}
 		line, _ := c.FieldPos(0)
-		if record[image] == "" {
-			return fmt.Errorf("line %d: image is empty", line)
+		if err := columns.add(record, pictures); err != nil {
+			return fmt.Errorf("line %d: %w", line, err)
 		}
-		g := ""
-		if group >= 0 {
-			g = record[group]
-		}
-		pictures.add(record[image], g, record[caption])
 	}
+}
+
+func (c csvColumns) add(record []string, pictures *pictureList) error {
+	field := func(at int) string {
+		if at < 0 {
+			return ""
+		}
+		return record[at]
+	}
+	if field(c.image) == "" {
+		return errors.New("image is empty")
+	}
+	captions := []string{field(c.caption)}
+	if c.list >= 0 {
+		if err := json.Unmarshal([]byte(record[c.list]), &captions); err != nil {
+			return fmt.Errorf("raw is no JSON list of captions: %w", err)
+		}
+	}
+	p := pictures.add(field(c.image), field(c.group), captions...)
+	if c.split < 0 {
+		return nil
+	}
+	split, ok := splitNames[strings.ToLower(record[c.split])]
+	if !ok {
+		return fmt.Errorf("split %q is none of %s", record[c.split], knownSplits())
+	}
+	if p.split != "" && p.split != split {
+		return fmt.Errorf("picture %s is in split %s, and in %s before", p.id, split, p.split)
+	}
+	p.split = split
+	return nil
 }
 
 // csvError names the line; encoding/csv counts it from 1 already.
@@ -110,16 +210,9 @@ type jsonLine struct {
 }
 
 func readJSONL(r io.Reader, pictures *pictureList) error {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, maxLineBytes)
-	line := 0
-	for s.Scan() {
-		line++
-		if len(bytes.TrimSpace(s.Bytes())) == 0 {
-			continue
-		}
+	return eachLine(r, func(line int, text string) error {
 		var l jsonLine
-		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
 			return fmt.Errorf("broken JSON in line %d: %w", line, err)
 		}
 		if l.Image == nil || *l.Image == "" || l.Caption == nil && l.Captions == nil {
@@ -130,6 +223,23 @@ func readJSONL(r io.Reader, pictures *pictureList) error {
 			captions = append([]string{*l.Caption}, captions...)
 		}
 		pictures.add(*l.Image, l.Group, captions...)
+		return nil
+	})
+}
+
+// eachLine calls f with every line that is not blank, and its number from 1.
+func eachLine(r io.Reader, f func(line int, text string) error) error {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, maxLineBytes)
+	line := 0
+	for s.Scan() {
+		line++
+		if len(bytes.TrimSpace(s.Bytes())) == 0 {
+			continue
+		}
+		if err := f(line, s.Text()); err != nil {
+			return err
+		}
 	}
 	if errors.Is(s.Err(), bufio.ErrTooLong) {
 		return fmt.Errorf("line %d: longer than %d bytes", line+1, maxLineBytes)

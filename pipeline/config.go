@@ -23,12 +23,12 @@ type Config struct {
 // SourceConfig is one source of captioned pictures. Paths are read by the
 // worker; an http(s) URL works wherever a path does.
 type SourceConfig struct {
-	Kind  string `json:"kind"`  // shapes, coco, folder or parquet (what the datasets library writes and the Hugging Face hub stores)
+	Kind  string `json:"kind"`  // shapes (generated pictures), coco (annotation JSON), karpathy (his split JSON of COCO or Flickr30k), folder (CSV or JSON lines) or parquet (what the datasets library writes and the Hugging Face hub stores)
 	Split string `json:"split"` // train, validation or test; empty: the source's own splits, else held out by the hash of the picture's id (shapes draws all three). Of a source with splits of its own only these pictures
 	Limit int    `json:"limit"` // use at most this many pictures; 0: all
 
-	Captions string            `json:"captions"` // coco: annotation JSON; folder: .csv (image,caption) or .jsonl ({"image","caption"|"captions"})
-	Images   Paths             `json:"images"`   // coco, folder: image folder or .zip, or a list of them
+	Captions string            `json:"captions"` // coco: annotation JSON; karpathy: dataset_coco.json or dataset_flickr30k.json; folder: .csv or .txt (image,caption, or a form of Flickr8k or Flickr30k, known by its first line) or .jsonl ({"image","caption"|"captions"}). In a .zip its entry stands after a #: annotations_trainval2017.zip#annotations/captions_train2017.json
+	Images   Paths             `json:"images"`   // coco, karpathy, folder: image folder or .zip, or a list of them. Pictures are found by the end of their path
 	SHA256   map[string]string `json:"sha256"`   // expected digests, by "captions", "images" and "files", each of one file; checked while downloading
 
 	Files          Paths    `json:"files,omitempty"`           // parquet: a file, a folder of .parquet files, a pattern such as data/train-*.parquet, or a list of them

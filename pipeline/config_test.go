@@ -75,7 +75,7 @@ evaluate: {batch_size: 2.5, limit: -1}
 `))
 	want := []string{
 		`line 1: name: is "Über"; must be 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit`,
-		`line 3: dataset[0].kind: is "coca"; must be one of shapes, coco, folder, parquet; did you mean coco?`,
+		`line 3: dataset[0].kind: is "coca"; must be one of shapes, coco, karpathy, folder, parquet; did you mean coco?`,
 		`line 5: dataset[1].images: is a URL; it must name a .zip`,
 		`line 6: dataset[1].sha256.captions: is "abc"; must be 64 lower-case hex digits`,
 		`line 6: dataset[1].sha256: knows only the keys captions, images and files`,
@@ -323,5 +323,20 @@ func TestKeysOfOtherKindsAreRejected(t *testing.T) {
 			t.Errorf("%s: %q, not %q", source, got, want)
 		}
 	}
+	mustDecode(t, "dataset: [{kind: karpathy, captions: d.zip#d.json, images: [a, b]}]\nprepare: {validation_fraction: 0}")
 	mustDecode(t, "dataset: [{kind: parquet, files: [data/train-*.parquet], split_column: split}]\nprepare: {validation_fraction: 0}")
+}
+
+func TestEntriesOfZipsAreCutOff(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"a/b.zip#c/d.json":               {"a/b.zip", "c/d.json"},
+		"https://x.org/B.ZIP#d.json":     {"https://x.org/B.ZIP", "d.json"},
+		"odd#name.json":                  {"odd#name.json", ""},
+		"b.zip":                          {"b.zip", ""},
+		"https://x.org/b.zip?v=1#c.json": {"https://x.org/b.zip?v=1#c.json", ""},
+	} {
+		if file, entry := CutEntry(path); file != want[0] || entry != want[1] {
+			t.Errorf("%s: %q, %q", path, file, entry)
+		}
+	}
 }

@@ -2,10 +2,11 @@ package pipeline
 
 // Names a config may hold.
 const (
-	KindShapes  = "shapes"
-	KindCOCO    = "coco"
-	KindFolder  = "folder"
-	KindParquet = "parquet"
+	KindShapes   = "shapes"
+	KindCOCO     = "coco"
+	KindKarpathy = "karpathy"
+	KindFolder   = "folder"
+	KindParquet  = "parquet"
 
 	SplitTrain      = "train"
 	SplitValidation = "validation"
@@ -21,7 +22,7 @@ const (
 )
 
 var (
-	kinds    = []string{KindShapes, KindCOCO, KindFolder, KindParquet}
+	kinds    = []string{KindShapes, KindCOCO, KindKarpathy, KindFolder, KindParquet}
 	splits   = []string{SplitTrain, SplitValidation, SplitTest}
 	dtypes   = []string{DtypeFP32, DtypeQ8}
 	backends = []string{BackendAuto, BackendCUDA, BackendXLA, BackendGo}

@@ -42,6 +42,16 @@ func (p *Paths) UnmarshalJSON(data []byte) error {
 // String lists the paths for people.
 func (p Paths) String() string { return strings.Join(p, ", ") }
 
+// CutEntry cuts the name of a zip's entry, which stands after a #, off a path or URL:
+// annotations.zip#annotations/captions.json. Other paths may hold a #.
+func CutEntry(path string) (file, entry string) {
+	const mark = ".zip#"
+	if at := strings.Index(strings.ToLower(path), mark); at >= 0 {
+		return path[:at+len(mark)-1], path[at+len(mark):]
+	}
+	return path, ""
+}
+
 // remotePath is a URL's path; not every path is a URL.
 func remotePath(s string) (string, bool) {
 	u, err := url.Parse(s)

@@ -94,6 +94,7 @@ func (v *validator) source(path string, s SourceConfig) {
 		v.paths(path+".files", s.Files, ".parquet", s.Kind)
 	} else {
 		v.check(s.Captions != "", path+".captions", "is missing; kind %s needs it", s.Kind)
+		v.check(!strings.HasSuffix(s.Captions, "#"), path+".captions", "names no entry after its #")
 		v.paths(path+".images", s.Images, ".zip", s.Kind)
 		v.check(len(s.Files) == 0, path+".files", "is for kind parquet only; this source is %s", s.Kind)
 	}
@@ -186,7 +187,7 @@ func (v *validator) splits(c Config) {
 		case SplitValidation:
 			validation = validation || !drawn || s.Shapes.Validation > 0
 		case "":
-			validation = validation || !drawn && (c.Prepare.ValidationFraction > 0 || s.SplitColumn != "") || drawn && s.Shapes.Validation > 0
+			validation = validation || !drawn && (c.Prepare.ValidationFraction > 0 || s.SplitColumn != "" || s.Kind == KindKarpathy) || drawn && s.Shapes.Validation > 0
 		}
 	}
 	v.check(train, "dataset", "has no training pictures; a source with split train or without a split is needed")

@@ -78,7 +78,8 @@ func fileError(what, path string, err error) error {
 func absolutePaths(cfg *pipeline.Config, base string) error {
 	for i := range cfg.Dataset {
 		source := &cfg.Dataset[i]
-		paths := []*string{&source.Captions}
+		captions, entry := pipeline.CutEntry(source.Captions)
+		paths := []*string{&captions}
 		for _, list := range []pipeline.Paths{source.Images, source.Files} {
 			for i := range list {
 				paths = append(paths, &list[i])
@@ -88,6 +89,9 @@ func absolutePaths(cfg *pipeline.Config, base string) error {
 			if err := absolutePath(path, base); err != nil {
 				return err
 			}
+		}
+		if source.Captions = captions; entry != "" {
+			source.Captions += "#" + entry
 		}
 	}
 	if err := absoluteModel("model.weights", &cfg.Model.Weights, base); err != nil {
@@ -146,7 +150,8 @@ func missingFiles(cfg pipeline.Config) error {
 	type named struct{ what, path string }
 	var files []named
 	for i, source := range cfg.Dataset {
-		files = append(files, named{fmt.Sprintf("file at dataset[%d].captions", i), source.Captions})
+		captions, _ := pipeline.CutEntry(source.Captions)
+		files = append(files, named{fmt.Sprintf("file at dataset[%d].captions", i), captions})
 		for _, path := range source.Images {
 			files = append(files, named{fmt.Sprintf("file at dataset[%d].images", i), path})
 		}

@@ -26,12 +26,12 @@ func parseDataset(text string, side int) ([]pipeline.SourceConfig, error) {
 	case pipeline.KindShapes:
 		return datasetConfig(map[string]any{"dataset": []any{map[string]any{
 			"kind": kind, "shapes": map[string]any{"image_size": max(side, 16)}}}})
-	case pipeline.KindCOCO, pipeline.KindFolder:
+	case pipeline.KindCOCO, pipeline.KindKarpathy, pipeline.KindFolder:
 		captions, images, both := strings.Cut(paths, ",")
 		if !named || !both || captions == "" || images == "" {
 			return nil, usagef("DATASET %s: use %s:CAPTIONS,IMAGES", text, kind)
 		}
-		return []pipeline.SourceConfig{{Kind: kind, Captions: captions, Images: pipeline.Paths{images}}}, nil
+		return []pipeline.SourceConfig{{Kind: kind, Captions: captions, Images: strings.Split(images, ",")}}, nil
 	case pipeline.KindParquet:
 		if paths == "" {
 			return nil, usagef("DATASET %s: use %s:FILES, one or several files, folders or patterns", text, kind)
@@ -108,7 +108,8 @@ func (e *examples) add(ctx context.Context, index int, source pipeline.SourceCon
 	if err != nil {
 		return err
 	}
-	spec := dataset.Spec{Kind: source.Kind, Split: source.Split, Limit: source.Limit, Shapes: dataset.ShapesSpec{
+	_, entry := pipeline.CutEntry(source.Captions)
+	spec := dataset.Spec{Kind: source.Kind, Entry: entry, Split: source.Split, Limit: source.Limit, Shapes: dataset.ShapesSpec{
 		Train:      source.Shapes.Train,
 		Validation: source.Shapes.Validation,
 		Test:       source.Shapes.Test,
@@ -159,12 +160,13 @@ func (e *examples) files(ctx context.Context, index int, source pipeline.SourceC
 		}
 		return files, nil
 	}
-	if info, err := os.Stat(source.Captions); err != nil {
-		return nil, fileError("captions", source.Captions, err)
+	captions, _ := pipeline.CutEntry(source.Captions)
+	if info, err := os.Stat(captions); err != nil {
+		return nil, fileError("captions", captions, err)
 	} else if info.IsDir() {
-		return nil, usagef("captions %s: is a directory", source.Captions)
+		return nil, usagef("captions %s: is a directory", captions)
 	}
-	files = append(files, localFile(dataset.RoleCaptions, source.Captions))
+	files = append(files, localFile(dataset.RoleCaptions, captions))
 	for i, path := range source.Images {
 		found, err := e.images(ctx, fmt.Sprintf("%d-%d", index, i), path)
 		if err != nil {

@@ -47,3 +47,32 @@ func TestParquetFilesAreADatasetOfTheCommandLine(t *testing.T) {
 		}
 	}
 }
+
+func TestKarpathysSplitsAreEvaluatedByName(t *testing.T) {
+	const dir = "../../dataset/testdata/captions/"
+	sources, err := parseDataset("karpathy:"+dir+"dataset_coco.json,"+dir+"train2014.zip,"+dir+"val2014.zip", 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for split, want := range map[string]int{"train": 3, "validation": 1, "test": 1} {
+		e, err := listExamples(t.Context(), sources, split, 1)
+		if err != nil || len(e.list) != want {
+			t.Errorf("%s: %+v, %v", split, e, err)
+			continue
+		}
+		e.close()
+	}
+	file := write(t, t.TempDir(), "d.yaml", "dataset: [{kind: coco, captions: annotations_trainval2017.zip#annotations/captions_train2017.json, images: train2017.zip}]")
+	t.Chdir(dir)
+	if sources, err = parseDataset(file, 64); err != nil {
+		t.Fatal(err)
+	}
+	e, err := listExamples(t.Context(), sources, "test", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	if len(e.list) != 3 {
+		t.Errorf("a captions file in a zip: %+v", e.list)
+	}
+}
