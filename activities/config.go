@@ -16,6 +16,7 @@ func spec(s pipeline.SourceConfig, p pipeline.PrepareConfig) dataset.Spec {
 		Shapes:  dataset.ShapesSpec(s.Shapes),
 		Columns: dataset.Columns{Image: s.ImageColumn, Captions: s.CaptionColumns, Split: s.SplitColumn, ID: s.IDColumn},
 		Entry:   entry,
+		Clean:   dataset.Clean(s.Clean),
 	}
 }
 

@@ -229,6 +229,12 @@ func TestDatasetKeysOfOlderConfigsStay(t *testing.T) {
 	}}, Prepare: pipeline.PrepareConfig{ShardRows: 10}}
 	key, err := prepareKey(in, dataset.NewProcessor(64))
 	check(t, err)
+	in.Sources[0].Source.Clean.Lower = true
+	cleaned, err := prepareKey(in, dataset.NewProcessor(64))
+	check(t, err)
+	if cleaned == key {
+		t.Error("cleaned captions have the same key")
+	}
 	if want := "42c414a1509bfb864e960787e425cb5d0cf61a3319a5867d823c7e9583453334"; key != want {
 		t.Errorf("key %s, not %s", key, want)
 	}

@@ -64,6 +64,7 @@ type Spec struct {
 
 	Columns Columns `json:"columns,omitzero"`         // kind parquet only
 	Entry   string  `json:"captions_entry,omitempty"` // of a captions file that is a zip; empty: its only one
+	Clean   Clean   `json:"clean,omitzero"`           // of captions
 }
 
 // Columns names the columns of Parquet files. A column within others has their
@@ -139,7 +140,7 @@ func listArchived(ctx context.Context, spec Spec, files []File, read func(io.Rea
 	}
 	defer archives.close()
 
-	g := gathering{spec: spec, name: f.Name}
+	g := newGathering(spec, f.Name)
 	missing := 0
 	for _, p := range pictures {
 		if p.image.File, p.image.Name, err = archives.locate(p); err != nil {
@@ -151,7 +152,8 @@ func listArchived(ctx context.Context, spec Spec, files []File, read func(io.Rea
 	if missing == len(pictures) {
 		return nil, nil, fmt.Errorf("captions file %s: none of its %d pictures (the first is %s) is in the image archives", f.Name, missing, pictures[0].name)
 	}
-	return g.examples, append(warning(f.Name, missing, "pictures are not in the image archives"), g.warnings()...), nil
+	examples, err := g.done()
+	return examples, append(warning(f.Name, missing, "pictures are not in the image archives"), g.warnings()...), err
 }
 
 // gathering makes examples of what a source lists and counts what is left out.
@@ -160,7 +162,24 @@ type gathering struct {
 	name     string // of the source, for warnings
 	examples []Example
 
-	uncaptioned, empty int
+	uncaptioned int
+	wordless    int           // pictures that cleaning left no caption
+	unfit       map[unfit]int // captions
+}
+
+func newGathering(spec Spec, name string) *gathering {
+	return &gathering{spec: spec, name: name, unfit: map[unfit]int{}}
+}
+
+// done answers the examples, if there are any.
+func (g *gathering) done() ([]Example, error) {
+	switch {
+	case len(g.examples) > 0:
+		return g.examples, nil
+	case g.wordless > 0:
+		return nil, fmt.Errorf("%s: clean leaves none of its %d pictures a caption", g.name, g.wordless)
+	}
+	return nil, nil // of another split
 }
 
 // add takes a picture, unless another split is asked for than its own.
@@ -169,12 +188,19 @@ func (g *gathering) add(p listed) {
 		return
 	}
 	e := Example{ID: p.id, Group: p.group, Split: cmp.Or(g.spec.Split, p.split), Image: p.image}
+	chosen := false // that there is no caption is the config's doing
 	for _, c := range p.captions {
-		if c = cleanCaption(c); c != "" {
-			e.Captions = append(e.Captions, c)
-		} else {
-			g.empty++
+		cleaned, why := g.spec.Clean.apply(c)
+		if why == fits {
+			e.Captions = append(e.Captions, cleaned)
+			continue
 		}
+		g.unfit[why]++
+		chosen = chosen || why != isEmpty
+	}
+	if len(e.Captions) == 0 && chosen {
+		g.wordless++
+		return
 	}
 	if e.Split == "" {
 		e.Split = splitOf(e.ID, g.spec.ValidationFraction, g.spec.TestFraction)
@@ -187,7 +213,14 @@ func (g *gathering) add(p listed) {
 }
 
 func (g *gathering) warnings() []string {
-	return append(warning(g.name, g.uncaptioned, "pictures have no caption"), warning(g.name, g.empty, "empty captions left out")...)
+	c := g.spec.Clean
+	return slices.Concat(
+		warning(g.name, g.uncaptioned, "pictures have no caption"),
+		warning(g.name, g.unfit[isEmpty], "empty captions left out"),
+		warning(g.name, g.unfit[tooShort], fmt.Sprintf("captions of fewer than %d words left out", c.MinWords)),
+		warning(g.name, g.unfit[tooLong], fmt.Sprintf("captions of more than %d words left out", c.MaxWords)),
+		warning(g.name, g.wordless, "pictures left out with all their captions"),
+	)
 }
 
 // warning is nothing where n is 0.
@@ -196,11 +229,6 @@ func warning(name string, n int, what string) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("%s: %d %s", name, n, what)}
-}
-
-// cleanCaption collapses white space and replaces bytes that are not UTF-8.
-func cleanCaption(s string) string {
-	return strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " ")
 }
 
 // splitOf holds out by the hash of the id, so that a picture's split depends on

@@ -44,11 +44,12 @@ func listParquet(ctx context.Context, spec Spec, files []File) ([]Example, []str
 	if len(l.pictures) == 0 {
 		return nil, nil, errors.New("dataset kind parquet: the files have no rows")
 	}
-	g := gathering{spec: spec, name: "Parquet files"}
+	g := newGathering(spec, "Parquet files")
 	for _, p := range l.pictures {
 		g.add(p)
 	}
-	return g.examples, append(l.warnings(), g.warnings()...), nil
+	examples, err := g.done()
+	return examples, append(l.warnings(), g.warnings()...), err
 }
 
 // fileNames are what ids begin with: a file's own name, and its number where

@@ -37,7 +37,18 @@ type SourceConfig struct {
 	SplitColumn    string   `json:"split_column,omitempty"`    // parquet: column of each picture's split; empty: none
 	IDColumn       string   `json:"id_column,omitempty"`       // parquet: column that names the picture: rows of one name are one picture with all their captions; empty: each row is one
 
+	Clean CleanConfig `json:"clean,omitzero"` // what is done to captions
+
 	Shapes ShapesConfig `json:"shapes"` // kind shapes only
+}
+
+// CleanConfig changes a source's captions, or leaves some out, before anything
+// is made of them. White space is collapsed in any case. What falls out is counted in a warning.
+type CleanConfig struct {
+	Lower       bool `json:"lower"`        // to lower case
+	StripPeriod bool `json:"strip_period"` // remove periods at the end
+	MinWords    int  `json:"min_words"`    // leave out captions of fewer words; 0: none
+	MaxWords    int  `json:"max_words"`    // leave out captions of more words; 0: none
 }
 
 // ShapesConfig sizes the generated dataset of kind shapes.

@@ -293,7 +293,7 @@ func TestPathsAreOneTextOrAList(t *testing.T) {
 		t.Errorf("several: %q", got)
 	}
 	text, err := json.Marshal(c.Dataset)
-	if err != nil || !strings.Contains(string(text), `"images":"odd: name"`) || strings.Contains(string(text), "files") {
+	if err != nil || !strings.Contains(string(text), `"images":"odd: name"`) || strings.Contains(string(text), "files") || strings.Contains(string(text), "clean") {
 		t.Errorf("%s, %v", text, err)
 	}
 	var back []SourceConfig
@@ -304,16 +304,18 @@ func TestPathsAreOneTextOrAList(t *testing.T) {
 
 func TestKeysOfOtherKindsAreRejected(t *testing.T) {
 	for source, want := range map[string]string{
-		"kind: parquet":                                               "dataset[1].files: is missing; kind parquet needs it",
-		"kind: parquet, files: a, captions: b":                        "dataset[1].captions: is not for kind parquet, whose files hold captions and pictures",
-		"kind: parquet, files: a, images: b":                          "dataset[1].images: is not for kind parquet, whose files hold captions and pictures",
-		"kind: parquet, files: [a, a]":                                "dataset[1].files[1]: names a a second time",
-		"kind: parquet, files: 'https://x.org/data'":                  "dataset[1].files: is a URL; it must name a .parquet",
-		"kind: parquet, files: 3":                                     "dataset[1].files: wants text or a list, not 3",
-		"kind: parquet, files: a, caption_columns: ['']":              "dataset[1].caption_columns[0]: is empty",
-		"kind: folder, captions: a, images: b, files: c":              "dataset[1].files: is for kind parquet only; this source is folder",
-		"kind: coco, captions: a, images: b, split_column: s":         "dataset[1].split_column: is for kind parquet only; this source is coco",
-		"kind: coco, captions: a, images: ['https://x.org/z.tar', b]": "dataset[1].images[0]: is a URL; it must name a .zip",
+		"kind: parquet":                                                                               "dataset[1].files: is missing; kind parquet needs it",
+		"kind: parquet, files: a, captions: b":                                                        "dataset[1].captions: is not for kind parquet, whose files hold captions and pictures",
+		"kind: parquet, files: a, images: b":                                                          "dataset[1].images: is not for kind parquet, whose files hold captions and pictures",
+		"kind: parquet, files: [a, a]":                                                                "dataset[1].files[1]: names a a second time",
+		"kind: parquet, files: 'https://x.org/data'":                                                  "dataset[1].files: is a URL; it must name a .parquet",
+		"kind: parquet, files: a, clean: {min_words: 3, max_words: 2}":                                "dataset[1].clean.min_words: is 3; must be at most clean.max_words 2",
+		"kind: shapes, clean: {lower: true}":                                                          "dataset[1].clean: is not for kind shapes, whose captions are made by rule",
+		"kind: parquet, files: 3":                                                                     "dataset[1].files: wants text or a list, not 3",
+		"kind: parquet, files: a, caption_columns: ['']":                                              "dataset[1].caption_columns[0]: is empty",
+		"kind: folder, captions: a, images: b, files: c":                                              "dataset[1].files: is for kind parquet only; this source is folder",
+		"kind: coco, captions: a, images: b, split_column: s":                                         "dataset[1].split_column: is for kind parquet only; this source is coco",
+		"kind: coco, captions: a, images: ['https://x.org/z.tar', b]":                                 "dataset[1].images[0]: is a URL; it must name a .zip",
 		"kind: coco, captions: a, images: [b, c], sha256: {images: " + strings.Repeat("ab", 32) + "}": "dataset[1].sha256.images: can only be given for one file; images are 2",
 	} {
 		_, err := Decode([]byte("dataset: [{kind: shapes}, {" + source + "}]"))

@@ -87,6 +87,10 @@ func (v *validator) source(path string, s SourceConfig) {
 	}
 	v.check(s.Shapes == ShapesConfig{}, path+".shapes", "is for kind shapes only; this source is %s", s.Kind)
 	v.columns(path, s)
+	v.atLeast(path+".clean.min_words", s.Clean.MinWords, 0)
+	if v.atLeast(path+".clean.max_words", s.Clean.MaxWords, 0) && s.Clean.MaxWords > 0 {
+		v.check(s.Clean.MinWords <= s.Clean.MaxWords, path+".clean.min_words", "is %d; must be at most clean.max_words %d", s.Clean.MinWords, s.Clean.MaxWords)
+	}
 	if s.Kind == KindParquet {
 		for _, file := range s.fileKeys()[:2] {
 			v.check(len(file.paths) == 0, path+"."+file.key, "is not for kind parquet, whose files hold captions and pictures")
@@ -163,6 +167,7 @@ func (v *validator) shapes(path string, s SourceConfig) {
 		v.check(len(file.paths) == 0, path+"."+file.key, "is not for kind shapes, whose pictures are drawn")
 	}
 	v.columns(path, s)
+	v.check(s.Clean == CleanConfig{}, path+".clean", "is not for kind shapes, whose captions are made by rule")
 	v.check(len(s.SHA256) == 0, path+".sha256", "is not for kind shapes, whose pictures are drawn")
 	path += ".shapes"
 	v.atLeast(path+".train", s.Shapes.Train, 0)

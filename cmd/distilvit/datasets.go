@@ -109,7 +109,7 @@ func (e *examples) add(ctx context.Context, index int, source pipeline.SourceCon
 		return err
 	}
 	_, entry := pipeline.CutEntry(source.Captions)
-	spec := dataset.Spec{Kind: source.Kind, Entry: entry, Split: source.Split, Limit: source.Limit, Shapes: dataset.ShapesSpec{
+	spec := dataset.Spec{Kind: source.Kind, Entry: entry, Clean: dataset.Clean(source.Clean), Split: source.Split, Limit: source.Limit, Shapes: dataset.ShapesSpec{
 		Train:      source.Shapes.Train,
 		Validation: source.Shapes.Validation,
 		Test:       source.Shapes.Test,
