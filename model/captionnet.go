@@ -22,6 +22,9 @@ type Bind func(name string, shape ...int) *Node
 // New binds the network that c describes.
 func New(c *Config, bind Bind) *VisionEncoderDecoder {
 	m := &VisionEncoderDecoder{Encoder: newViT(&c.Encoder, bind), Decoder: newGPT2(&c.Decoder, bind)}
+	if !c.TieWordEmbeddings {
+		m.Decoder.LMHead = bind(lmHeadName, c.Decoder.VocabSize, c.Decoder.NEmbd)
+	}
 	if c.Encoder.HiddenSize != c.Decoder.NEmbd {
 		p := newLinear(bind, "enc_to_dec_proj", c.Encoder.HiddenSize, c.Decoder.NEmbd, true)
 		m.EncToDecProj = &p
@@ -41,7 +44,7 @@ func (m *VisionEncoderDecoder) CrossKV(pixels *Node, n Normalization) []KV {
 	return m.Decoder.CrossKV(h)
 }
 
-// Shapes returns every tensor's name and shape. The tied lm_head is absent.
+// Shapes returns every tensor's name and shape. A tied lm_head is absent.
 func (c *Config) Shapes() map[string][]int {
 	shapes := map[string][]int{}
 	New(c, func(name string, shape ...int) *Node {

@@ -3,9 +3,13 @@ package model
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
 )
 
-// ViTConfig is the encoder: Hugging Face's ViTConfig.
+// ViTConfig is the encoder: Hugging Face's ViTConfig or DeiTConfig.
 type ViTConfig struct {
 	HiddenSize        int     `json:"hidden_size"`
 	NumHiddenLayers   int     `json:"num_hidden_layers"`
@@ -15,8 +19,9 @@ type ViTConfig struct {
 	PatchSize         int     `json:"patch_size"` // side of a patch, pixels
 	NumChannels       int     `json:"num_channels"`
 	LayerNormEps      float64 `json:"layer_norm_eps"`
-	HiddenAct         string  `json:"hidden_act"` // gelu
+	HiddenAct         string  `json:"hidden_act"` // one of activations
 	QKVBias           bool    `json:"qkv_bias"`
+	Distilled         bool    `json:"-"` // DeiT: a distillation token stands after the class token
 }
 
 // GPT2Config is the decoder: Hugging Face's GPT2Config with cross-attention.
@@ -28,10 +33,12 @@ type GPT2Config struct {
 	NHead              int     `json:"n_head"`
 	NInner             int     `json:"n_inner"` // 0: 4 × n_embd
 	LayerNormEpsilon   float64 `json:"layer_norm_epsilon"`
-	ActivationFunction string  `json:"activation_function"` // gelu_new
+	ActivationFunction string  `json:"activation_function"` // one of activations
 	EmbdPdrop          float64 `json:"embd_pdrop"`
 	AttnPdrop          float64 `json:"attn_pdrop"`
 	ResidPdrop         float64 `json:"resid_pdrop"`
+	Unscaled           bool    `json:"-"`                               // not scale_attn_weights: scores are not divided by √(head width)
+	ScaleByLayer       bool    `json:"scale_attn_by_inverse_layer_idx"` // scores of layer i, from 1, are divided by i
 }
 
 // Config is a captioner's architecture and special tokens, read from and
@@ -43,7 +50,7 @@ type Config struct {
 	BOSTokenID          int
 	EOSTokenID          int
 	PadTokenID          int
-	TieWordEmbeddings   bool // always true: logits are computed with wte
+	TieWordEmbeddings   bool // the decoder's: logits are computed with wte, not with an lm_head
 }
 
 // SetSpecialToken makes one id start, begin, end and pad captions, as GPT-2's
@@ -52,10 +59,32 @@ func (c *Config) SetSpecialToken(id int) {
 	c.DecoderStartTokenID, c.BOSTokenID, c.EOSTokenID, c.PadTokenID = id, id, id, id
 }
 
-// Tokens is the number of vectors the encoder makes of a picture: one a patch and the class token.
+// Tokens is the number of vectors the encoder makes of a picture: one a patch,
+// the class token and DeiT's distillation token.
 func (c *ViTConfig) Tokens() int {
 	side := c.ImageSize / c.PatchSize
+	if c.Distilled {
+		return side*side + 2
+	}
 	return side*side + 1
+}
+
+// ScoreScale is what the encoder's attention scores are multiplied with.
+func (c *ViTConfig) ScoreScale() float64 {
+	return 1 / math.Sqrt(float64(c.HiddenSize/c.NumAttentionHeads))
+}
+
+// ScoreScale is what a layer's attention scores, its own and those of the
+// encoder's vectors, are multiplied with.
+func (c *GPT2Config) ScoreScale(layer int) float64 {
+	scale := 1.0
+	if !c.Unscaled {
+		scale = 1 / math.Sqrt(float64(c.NEmbd/c.NHead))
+	}
+	if c.ScaleByLayer {
+		scale /= float64(layer + 1)
+	}
+	return scale
 }
 
 // Inner is the width of the decoder's MLPs.
@@ -115,6 +144,9 @@ func defaultGPT2() GPT2Config {
 // program reserve absurd memory.
 const maxSize = 1 << 20
 
+// maxLayers bounds the tensors' number for the same reason.
+const maxLayers = 1 << 10
+
 // Validate reports every value that cannot work, with the value.
 func (c *Config) Validate() error {
 	var errs []error
@@ -123,17 +155,22 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	size := func(name string, v int) bool {
-		ok := v >= 1 && v <= maxSize
-		check(ok, "%s is %d; must be from 1 to %d", name, v, maxSize)
+	within := func(name string, v, most int) bool {
+		ok := v >= 1 && v <= most
+		check(ok, "%s is %d; must be from 1 to %d", name, v, most)
 		return ok
+	}
+	size := func(name string, v int) bool { return within(name, v, maxSize) }
+	known := func(name, activation string) {
+		_, ok := activations[activation]
+		check(ok, "%s is %q; must be one of %s", name, activation, strings.Join(slices.Sorted(maps.Keys(activations)), ", "))
 	}
 	e, d := &c.Encoder, &c.Decoder
 	hidden := size("encoder.hidden_size", e.HiddenSize)
 	if size("encoder.num_attention_heads", e.NumAttentionHeads) && hidden {
 		check(e.HiddenSize%e.NumAttentionHeads == 0, "encoder.num_attention_heads is %d; must divide hidden_size %d", e.NumAttentionHeads, e.HiddenSize)
 	}
-	size("encoder.num_hidden_layers", e.NumHiddenLayers)
+	within("encoder.num_hidden_layers", e.NumHiddenLayers, maxLayers)
 	size("encoder.intermediate_size", e.IntermediateSize)
 	image := size("encoder.image_size", e.ImageSize)
 	if size("encoder.patch_size", e.PatchSize) && image {
@@ -141,21 +178,23 @@ func (c *Config) Validate() error {
 	}
 	check(e.NumChannels == 3, "encoder.num_channels is %d; must be 3", e.NumChannels)
 	check(e.LayerNormEps > 0 && e.LayerNormEps < 1, "encoder.layer_norm_eps is %g; must be between 0 and 1", e.LayerNormEps)
-	check(e.HiddenAct == "gelu", "encoder.hidden_act is %q; must be gelu", e.HiddenAct)
+	known("encoder.hidden_act", e.HiddenAct)
 
 	width := size("decoder.n_embd", d.NEmbd)
 	if size("decoder.n_head", d.NHead) && width {
 		check(d.NEmbd%d.NHead == 0, "decoder.n_head is %d; must divide n_embd %d", d.NHead, d.NEmbd)
 	}
-	size("decoder.n_layer", d.NLayer)
+	within("decoder.n_layer", d.NLayer, maxLayers)
 	size("decoder.n_positions", d.NPositions)
 	check(d.NInner >= 0 && d.NInner <= maxSize, "decoder.n_inner is %d; must be from 0 to %d", d.NInner, maxSize)
 	check(d.LayerNormEpsilon > 0 && d.LayerNormEpsilon < 1, "decoder.layer_norm_epsilon is %g; must be between 0 and 1", d.LayerNormEpsilon)
-	check(d.ActivationFunction == "gelu_new" || d.ActivationFunction == "gelu_pytorch_tanh", "decoder.activation_function is %q; must be gelu_new", d.ActivationFunction)
-	for name, p := range map[string]float64{"embd_pdrop": d.EmbdPdrop, "attn_pdrop": d.AttnPdrop, "resid_pdrop": d.ResidPdrop} {
-		check(p >= 0 && p < 1, "decoder.%s is %g; must be from 0 to below 1", name, p)
+	known("decoder.activation_function", d.ActivationFunction)
+	for _, p := range []struct {
+		name string
+		rate float64
+	}{{"embd_pdrop", d.EmbdPdrop}, {"attn_pdrop", d.AttnPdrop}, {"resid_pdrop", d.ResidPdrop}} {
+		check(p.rate >= 0 && p.rate < 1, "decoder.%s is %g; must be from 0 to below 1", p.name, p.rate)
 	}
-	check(c.TieWordEmbeddings, "decoder.tie_word_embeddings is false; logits with weights of their own are not supported")
 	if size("decoder.vocab_size", d.VocabSize) {
 		ids := []struct {
 			name string

@@ -53,12 +53,11 @@ func TestConfigMistakesNameTheValue(t *testing.T) {
 		"encoder.num_attention_heads is 3; must divide":           func(c *Config) { c.Encoder.NumAttentionHeads = 3 },
 		"decoder.n_head is 0":                                     func(c *Config) { c.Decoder.NHead = 0 },
 		"decoder.n_layer is 2000000000":                           func(c *Config) { c.Decoder.NLayer = 2000000000 },
-		"encoder.hidden_act is \"relu\"; must be gelu":            func(c *Config) { c.Encoder.HiddenAct = "relu" },
-		"decoder.activation_function is \"relu\"":                 func(c *Config) { c.Decoder.ActivationFunction = "relu" },
+		"encoder.hidden_act is \"silu\"; must be one of gelu, g":  func(c *Config) { c.Encoder.HiddenAct = "silu" },
+		"decoder.activation_function is \"silu\"":                 func(c *Config) { c.Decoder.ActivationFunction = "silu" },
 		"eos_token_id is 300; must be from 0 to below vocab_size": func(c *Config) { c.EOSTokenID = 300 },
 		"decoder.vocab_size is 0":                                 func(c *Config) { c.Decoder.VocabSize = 0 },
 		"encoder.num_channels is 1; must be 3":                    func(c *Config) { c.Encoder.NumChannels = 1 },
-		"tie_word_embeddings is false":                            func(c *Config) { c.TieWordEmbeddings = false },
 	} {
 		c := tiny(t)
 		change(&c)
@@ -80,7 +79,6 @@ func TestUnsupportedArchitecturesAreRefused(t *testing.T) {
 		`model_type is "blip"`:                {`"vision-encoder-decoder"`, `"blip"`},
 		`add_cross_attention is false`:        {`"add_cross_attention":true`, `"add_cross_attention":false`},
 		`size [64,32] is not square`:          {`"image_size":64`, `"image_size":[64,32]`},
-		`scale_attn_weights is false`:         {`"scale_attn_weights":true`, `"scale_attn_weights":false`},
 		`cannot unmarshal string into Go str`: {`"n_layer":3`, `"n_layer":"three"`},
 	} {
 		changed := strings.Replace(string(b), change[0], change[1], 1)

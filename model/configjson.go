@@ -44,6 +44,12 @@ func (c *Config) WriteFile(dir string) error {
 	return nil
 }
 
+// Kinds of encoder.
+const (
+	vit  = "vit"
+	deit = "deit"
+)
+
 // vedJSON is what this package reads of, and writes to, a VisionEncoderDecoderModel's
 // config.json. Pointers are keys that may be absent or null.
 type vedJSON struct {
@@ -85,7 +91,6 @@ type decoderJSON struct {
 	DecoderStartTokenID *int    `json:"decoder_start_token_id"`
 	InitializerRange    float64 `json:"initializer_range"`
 	ScaleAttnWeights    *bool   `json:"scale_attn_weights,omitempty"`
-	ScaleByLayer        bool    `json:"scale_attn_by_inverse_layer_idx"`
 	CrossHiddenSize     *int    `json:"cross_attention_hidden_size,omitempty"`
 	TieWordEmbeddings   *bool   `json:"tie_word_embeddings,omitempty"`
 }
@@ -112,22 +117,26 @@ func (s *side) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON writes the config in Hugging Face's form.
 func (c Config) MarshalJSON() ([]byte, error) {
-	yes, no := true, false
+	no, scaled := false, !c.Decoder.Unscaled
 	inner := c.Decoder.Inner()
+	encoder, kind := "ViTModel", vit
+	if c.Encoder.Distilled {
+		encoder, kind = "DeiTModel", deit
+	}
 	j := vedJSON{
 		Architectures: []string{"VisionEncoderDecoderModel"},
 		ModelType:     "vision-encoder-decoder", IsEncoderDecoder: true, DType: "float32",
 		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
 		TieWordEmbeddings: &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
 		Encoder: encoderJSON{
-			Architectures: []string{"ViTModel"}, ModelType: "vit", ViTConfig: c.Encoder,
+			Architectures: []string{encoder}, ModelType: kind, ViTConfig: c.Encoder,
 			ImageSize: side(c.Encoder.ImageSize), PatchSize: side(c.Encoder.PatchSize), InitializerRange: initStd(c.Encoder.HiddenSize),
 		},
 		Decoder: decoderJSON{
 			Architectures: []string{"GPT2LMHeadModel"}, ModelType: "gpt2", GPT2Config: c.Decoder,
-			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &yes, InitializerRange: initStd(c.Decoder.NEmbd),
+			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &scaled, InitializerRange: initStd(c.Decoder.NEmbd),
 			BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
-			TieWordEmbeddings: &yes,
+			TieWordEmbeddings: &c.TieWordEmbeddings,
 		},
 	}
 	if c.Decoder.NInner != 0 {
@@ -151,10 +160,12 @@ func (c *Config) UnmarshalJSON(b []byte) error {
 	}
 	*c = Config{Encoder: j.Encoder.ViTConfig, Decoder: j.Decoder.GPT2Config}
 	c.Encoder.ImageSize, c.Encoder.PatchSize = int(j.Encoder.ImageSize), int(j.Encoder.PatchSize)
+	c.Encoder.Distilled = j.Encoder.ModelType == deit
+	c.Decoder.Unscaled = j.Decoder.ScaleAttnWeights != nil && !*j.Decoder.ScaleAttnWeights
 	if j.Decoder.NInner != nil {
 		c.Decoder.NInner = *j.Decoder.NInner
 	}
-	// the top level's tie_word_embeddings is false in old checkpoints although GPT-2 ties
+	// transformers sets the top level's tie_word_embeddings to false and asks the decoder's
 	c.TieWordEmbeddings = j.Decoder.TieWordEmbeddings == nil || *j.Decoder.TieWordEmbeddings
 	d := &j.Decoder
 	end := 50256 // GPT2Config's default
@@ -181,18 +192,14 @@ func (j *vedJSON) supported() error {
 	switch {
 	case j.ModelType != "vision-encoder-decoder":
 		return fmt.Errorf("model_type is %q; must be vision-encoder-decoder", j.ModelType)
-	case e.ModelType != "vit":
-		return fmt.Errorf("encoder.model_type is %q; must be vit", e.ModelType)
+	case e.ModelType != vit && e.ModelType != deit:
+		return fmt.Errorf("encoder.model_type is %q; must be vit or deit", e.ModelType)
 	case d.ModelType != "gpt2":
 		return fmt.Errorf("decoder.model_type is %q; must be gpt2", d.ModelType)
 	case !d.AddCrossAttention:
 		return errors.New("decoder.add_cross_attention is false; must be true")
-	case d.ScaleAttnWeights != nil && !*d.ScaleAttnWeights:
-		return errors.New("decoder.scale_attn_weights is false; must be true")
-	case d.ScaleByLayer:
-		return errors.New("decoder.scale_attn_by_inverse_layer_idx is true; must be false")
-	case d.CrossHiddenSize != nil && *d.CrossHiddenSize != d.NEmbd:
-		return fmt.Errorf("decoder.cross_attention_hidden_size is %d; must be absent or n_embd", *d.CrossHiddenSize)
+	case d.CrossHiddenSize != nil && (*d.CrossHiddenSize != d.NEmbd || *d.CrossHiddenSize != e.HiddenSize):
+		return fmt.Errorf("decoder.cross_attention_hidden_size is %d; must be absent, or n_embd and the encoder's hidden_size", *d.CrossHiddenSize)
 	}
 	return nil
 }

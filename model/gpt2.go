@@ -8,11 +8,12 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// GPT2 is Hugging Face's GPT2LMHeadModel with cross-attention; lm_head is wte.
+// GPT2 is Hugging Face's GPT2LMHeadModel with cross-attention.
 type GPT2 struct {
 	Config *GPT2Config
 	WTE    *Node // [vocab, n_embd] token embeddings
 	WPE    *Node // [positions, n_embd] position embeddings
+	LMHead *Node // [vocab, n_embd] of the logits; WTE where they are tied
 	H      []GPT2Block
 	LnF    LayerNorm
 }
@@ -57,6 +58,7 @@ func newGPT2(c *GPT2Config, bind Bind) GPT2 {
 		m.H = append(m.H, b)
 	}
 	m.LnF = newLayerNorm(bind, root+"ln_f", w, eps)
+	m.LMHead = m.WTE
 	return m
 }
 
@@ -80,21 +82,21 @@ func (m *GPT2) Forward(ids *Node, cross []KV, drop *Dropout) *Node {
 	x = drop.Hidden(x)
 	bias := causalBias(ids.Graph(), t)
 	for i := range m.H {
-		b := &m.H[i]
+		b, scale := &m.H[i], m.Config.ScoreScale(i)
 		qkv := Split(b.Attn.CAttn.Forward(b.Ln1.Forward(x)), -1, 3)
 		self := KV{K: splitHeads(qkv[1], m.Config.NHead), V: splitHeads(qkv[2], m.Config.NHead)}
-		a := attend(qkv[0], self, m.Config.NHead, bias, drop.SelfProbabilities)
+		a := attend(qkv[0], self, scale, bias, drop.SelfProbabilities)
 		x = Add(x, drop.Hidden(b.Attn.CProj.Forward(a)))
 
 		// a picture's captions are one long query of K·T positions
 		pictures := cross[i].K.Shape().Dim(0)
 		q := b.CrossAttention.QAttn.Forward(b.LnCrossAttn.Forward(x))
 		q = Reshape(q, pictures, rows/pictures*t, m.Config.NEmbd)
-		a = attend(q, cross[i], m.Config.NHead, nil, drop.CrossProbabilities)
+		a = attend(q, cross[i], scale, nil, drop.CrossProbabilities)
 		a = Reshape(a, rows, t, m.Config.NEmbd)
 		x = Add(x, drop.Hidden(b.CrossAttention.CProj.Forward(a)))
 
-		x = Add(x, drop.Hidden(b.mlp(x)))
+		x = Add(x, drop.Hidden(m.mlp(b, x)))
 	}
 	return m.LnF.Forward(x)
 }
@@ -114,28 +116,28 @@ func (m *GPT2) Step(tokens, position *Node, self, cross []KV) (*Node, []KV) {
 	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked))) // [1, 1, 1, room]
 	next := make([]KV, len(self))
 	for i := range m.H {
-		b := &m.H[i]
+		b, scale := &m.H[i], m.Config.ScoreScale(i)
 		qkv := Split(b.Attn.CAttn.Forward(b.Ln1.Forward(x)), -1, 3)
 		next[i] = KV{
 			K: fill(self[i].K, splitHeads(qkv[1], heads), position),
 			V: fill(self[i].V, splitHeads(qkv[2], heads), position),
 		}
-		x = Add(x, b.Attn.CProj.Forward(attend(qkv[0], next[i], heads, bias, nil)))
+		x = Add(x, b.Attn.CProj.Forward(attend(qkv[0], next[i], scale, bias, nil)))
 
 		pictures := cross[i].K.Shape().Dim(0)
 		q := b.CrossAttention.QAttn.Forward(b.LnCrossAttn.Forward(x))
 		q = Reshape(q, pictures, n/pictures, m.Config.NEmbd)
-		a := Reshape(attend(q, cross[i], heads, nil, nil), n, 1, m.Config.NEmbd)
+		a := Reshape(attend(q, cross[i], scale, nil, nil), n, 1, m.Config.NEmbd)
 		x = Add(x, b.CrossAttention.CProj.Forward(a))
 
-		x = Add(x, b.mlp(x))
+		x = Add(x, m.mlp(b, x))
 	}
 	return Reshape(m.LnF.Forward(x), n, m.Config.NEmbd), next
 }
 
 // Logits: [..., n_embd] → [..., vocab]
 func (m *GPT2) Logits(x *Node) *Node {
-	return DotGeneral(x, []int{x.Rank() - 1}, nil, m.WTE, []int{1}, nil)
+	return DotGeneral(x, []int{x.Rank() - 1}, nil, m.LMHead, []int{1}, nil)
 }
 
 // embed: ids [...] → [..., n_embd]
@@ -143,8 +145,9 @@ func (m *GPT2) embed(ids *Node) *Node {
 	return Gather(m.WTE, InsertAxes(ids, -1))
 }
 
-func (b *GPT2Block) mlp(x *Node) *Node {
-	return b.MLP.CProj.Forward(geluNew(b.MLP.CFc.Forward(b.Ln2.Forward(x))))
+func (m *GPT2) mlp(b *GPT2Block, x *Node) *Node {
+	act := activations[m.Config.ActivationFunction]
+	return b.MLP.CProj.Forward(act(b.MLP.CFc.Forward(b.Ln2.Forward(x))))
 }
 
 // fill puts one position's vectors [N, heads, 1, d] into the cache [N, heads,

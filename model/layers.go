@@ -82,11 +82,11 @@ func splitHeads(x *Node, heads int) *Node {
 
 // attend is scaled dot-product attention.
 //
-//	q [batch, positions, width], kv as made by splitHeads, bias added to the
-//	scores or nil, drop applied to the probabilities or nil → [batch, positions, width]
-func attend(q *Node, kv KV, heads int, bias *Node, drop func(*Node) *Node) *Node {
+//	q [batch, positions, width], kv as made by splitHeads, scale of the scores, bias added to
+//	them or nil, drop applied to the probabilities or nil → [batch, positions, width]
+func attend(q *Node, kv KV, scale float64, bias *Node, drop func(*Node) *Node) *Node {
 	d := q.Shape().Dimensions
-	q = MulScalar(splitHeads(q, heads), 1/math.Sqrt(float64(d[2]/heads)))
+	q = MulScalar(splitHeads(q, kv.K.Shape().Dim(1)), scale)
 	scores := DotGeneral(q, []int{3}, []int{0, 1}, kv.K, []int{3}, []int{0, 1}) // [batch, heads, positions, kv positions]
 	if bias != nil {
 		scores = Add(scores, bias)
@@ -114,6 +114,14 @@ func causalBias(g *Graph, t int) *Node {
 	return Where(GreaterOrEqual(Iota(g, shape, 2), Iota(g, shape, 3)),
 		Zeros(g, shapes.Make(dtypes.Float32, 1, 1, t, t)), BroadcastToDims(Const(g, float32(masked)), 1, 1, t, t))
 }
+
+// activations are those of Hugging Face's ACT2FN that ViT and GPT-2 are trained with.
+var activations = map[string]func(*Node) *Node{
+	"gelu": gelu, "gelu_new": geluNew, "gelu_pytorch_tanh": geluNew, "relu": relu,
+}
+
+// relu has the gradient 0 at 0, as torch's.
+func relu(x *Node) *Node { return Where(GreaterThan(x, ZerosLike(x)), x, ZerosLike(x)) }
 
 // gelu is x·Φ(x), as ViT has it.
 func gelu(x *Node) *Node {

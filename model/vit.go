@@ -6,7 +6,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// ViT is Hugging Face's ViTModel without the pooler.
+// ViT is Hugging Face's ViTModel or DeiTModel without the pooler.
 type ViT struct {
 	Config     *ViTConfig
 	Embeddings ViTEmbeddings
@@ -17,6 +17,7 @@ type ViT struct {
 // ViTEmbeddings makes a vector of each patch.
 type ViTEmbeddings struct {
 	ClsToken           *Node // [1, 1, hidden]
+	DistillationToken  *Node // [1, 1, hidden], DeiT's, or nil
 	PositionEmbeddings *Node // [1, S, hidden]
 	Projection         struct {
 		Weight *Node // [hidden, 3, patch, patch]
@@ -38,6 +39,9 @@ func newViT(c *ViTConfig, bind Bind) ViT {
 	h := c.HiddenSize
 	m := ViT{Config: c}
 	m.Embeddings.ClsToken = bind("encoder.embeddings.cls_token", 1, 1, h)
+	if c.Distilled {
+		m.Embeddings.DistillationToken = bind("encoder.embeddings.distillation_token", 1, 1, h)
+	}
 	m.Embeddings.PositionEmbeddings = bind("encoder.embeddings.position_embeddings", 1, c.Tokens(), h)
 	patch := "encoder.embeddings.patch_embeddings.projection"
 	m.Embeddings.Projection.Weight = bind(patch+".weight", h, c.NumChannels, c.PatchSize, c.PatchSize)
@@ -63,7 +67,7 @@ func newViT(c *ViTConfig, bind Bind) ViT {
 func (m *ViT) Forward(pixels *Node) *Node {
 	x := m.Embeddings.Forward(pixels, m.Config)
 	for i := range m.Layer {
-		x = m.Layer[i].Forward(x, m.Config.NumAttentionHeads)
+		x = m.Layer[i].Forward(x, m.Config)
 	}
 	return m.LayerNorm.Forward(x)
 }
@@ -77,15 +81,20 @@ func (m *ViTEmbeddings) Forward(pixels *Node, c *ViTConfig) *Node {
 	x = Reshape(x, b, n*n, p*p*c.NumChannels)
 	w := TransposeAllAxes(m.Projection.Weight, 0, 2, 3, 1) // [hidden, p, p, 3]
 	x = Linear{Weight: Reshape(w, h, p*p*c.NumChannels), Bias: m.Projection.Bias}.Forward(x)
-	x = Concatenate([]*Node{BroadcastToDims(m.ClsToken, b, 1, h), x}, 1) // [B, 1+n·n, hidden]
+	tokens := []*Node{BroadcastToDims(m.ClsToken, b, 1, h), x}
+	if m.DistillationToken != nil {
+		tokens = []*Node{tokens[0], BroadcastToDims(m.DistillationToken, b, 1, h), x}
+	}
+	x = Concatenate(tokens, 1) // [B, S, hidden]
 	return Add(x, m.PositionEmbeddings)
 }
 
 // Forward: [B, S, hidden] → the same
-func (l *ViTLayer) Forward(x *Node, heads int) *Node {
+func (l *ViTLayer) Forward(x *Node, c *ViTConfig) *Node {
+	heads := c.NumAttentionHeads
 	h := l.LayerNormBefore.Forward(x)
 	kv := KV{K: splitHeads(l.Key.Forward(h), heads), V: splitHeads(l.Value.Forward(h), heads)}
-	x = Add(x, l.AttentionOutput.Forward(attend(l.Query.Forward(h), kv, heads, nil, nil)))
-	h = gelu(l.Intermediate.Forward(l.LayerNormAfter.Forward(x)))
+	x = Add(x, l.AttentionOutput.Forward(attend(l.Query.Forward(h), kv, c.ScoreScale(), nil, nil)))
+	h = activations[c.HiddenAct](l.Intermediate.Forward(l.LayerNormAfter.Forward(x)))
 	return Add(x, l.Output.Forward(h))
 }

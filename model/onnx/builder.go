@@ -144,11 +144,11 @@ func (b *builder) heads(x string, heads, d int) string {
 	return b.op("Transpose", []string{x}, intsAttr("perm", 0, 2, 1, 3))
 }
 
-// attention is softmax(q·kᵀ/√d + mask)·v with the heads joined again: q [B, H, T, d], k and v [B, H, S, d], mask [T, S] or none,
+// attention is softmax(scale·q·kᵀ + mask)·v with the heads joined again: q [B, H, T, d], k and v [B, H, S, d], mask [T, S] or none,
 // result [B, T, H·d].
-func (b *builder) attention(q, k, v, mask string, heads, d int) string {
+func (b *builder) attention(q, k, v, mask string, heads, d int, scale float64) string {
 	k = b.op("Transpose", []string{k}, intsAttr("perm", 0, 1, 3, 2))
-	scores := b.mul(b.op("MatMul", []string{q, k}), b.float(1/math.Sqrt(float64(d))))
+	scores := b.mul(b.op("MatMul", []string{q, k}), b.float(scale))
 	if mask != "" {
 		scores = b.add(scores, mask)
 	}
@@ -168,8 +168,6 @@ func (b *builder) activation(x, name string) (string, error) {
 		cube := b.mul(b.op("Pow", []string{x, b.float(3)}), b.float(0.044715))
 		tanh := b.op("Tanh", []string{b.mul(b.add(x, cube), b.float(math.Sqrt(2/math.Pi)))})
 		return b.mul(b.mul(x, b.float(0.5)), b.add(tanh, b.float(1))), nil
-	case "quick_gelu":
-		return b.mul(x, b.op("Sigmoid", []string{b.mul(x, b.float(1.702))})), nil
 	case "relu":
 		return b.op("Relu", []string{x}), nil
 	default:

@@ -82,20 +82,20 @@ func (b *builder) table(name string) matrix {
 // gptBlock is one layer; x [B, T, width], pictures [B, P, width], mask [T, S].
 func (b *builder) gptBlock(x, pictures, mask string, layer int, d model.GPT2Config) (out, key, val string, err error) {
 	name := fmt.Sprintf("decoder.transformer.h.%d.", layer)
-	width, heads, size := int64(d.NEmbd), d.NHead, d.NEmbd/d.NHead
+	width, heads, size, scale := int64(d.NEmbd), d.NHead, d.NEmbd/d.NHead, d.ScoreScale(layer)
 
 	h := b.layerNorm(x, name+"ln_1", d.LayerNormEpsilon)
 	qkv := b.ops("Split", 3, []string{b.conv1d(h, name+"attn.c_attn"), b.ints(width, width, width)}, axisAttr(-1))
 	q, k, v := b.heads(qkv[0], heads, size), b.heads(qkv[1], heads, size), b.heads(qkv[2], heads, size)
 	key = b.op("Concat", []string{cacheName("past_key_values", layer, "key"), k}, axisAttr(2))
 	val = b.op("Concat", []string{cacheName("past_key_values", layer, "value"), v}, axisAttr(2))
-	x = b.add(b.conv1d(b.attention(q, key, val, mask, heads, size), name+"attn.c_proj"), x)
+	x = b.add(b.conv1d(b.attention(q, key, val, mask, heads, size, scale), name+"attn.c_proj"), x)
 
 	h = b.layerNorm(x, name+"ln_cross_attn", d.LayerNormEpsilon)
 	q = b.heads(b.conv1d(h, name+"crossattention.q_attn"), heads, size)
 	kv := b.ops("Split", 2, []string{b.conv1d(pictures, name+"crossattention.c_attn"), b.ints(width, width)}, axisAttr(-1))
 	k, v = b.heads(kv[0], heads, size), b.heads(kv[1], heads, size)
-	x = b.add(b.conv1d(b.attention(q, k, v, "", heads, size), name+"crossattention.c_proj"), x)
+	x = b.add(b.conv1d(b.attention(q, k, v, "", heads, size, scale), name+"crossattention.c_proj"), x)
 
 	h = b.layerNorm(x, name+"ln_2", d.LayerNormEpsilon)
 	if h, err = b.activation(b.conv1d(h, name+"mlp.c_fc"), d.ActivationFunction); err != nil {

@@ -6,8 +6,8 @@ import (
 	"distilvit/model"
 )
 
-// encoder builds the ViT: pixel_values float32 [batch_size, C, H, W] → last_hidden_state float32 [batch_size, 1+patches, width],
-// without the pooler, which nothing reads.
+// encoder builds the ViT: pixel_values float32 [batch_size, C, H, W] → last_hidden_state float32 [batch_size, T, width], a
+// vector for each special token and patch, without the pooler, which nothing reads.
 func encoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 	e := c.Encoder
 	side := int64(e.ImageSize / e.PatchSize) // patches per row
@@ -28,9 +28,12 @@ func encoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 
 	batch := b.op("Slice", []string{b.op("Shape", []string{"pixel_values"}), b.ints(0), b.ints(1)})
 	shape := b.op("Concat", []string{batch, b.ints(1, width)}, axisAttr(0))
-	class := b.op("Expand", []string{b.weight("encoder.embeddings.cls_token", 1, 1, width), shape})
-	x = b.op("Concat", []string{class, x}, axisAttr(1))
-	x = b.add(x, b.weight("encoder.embeddings.position_embeddings", 1, side*side+1, width))
+	tokens := []string{b.op("Expand", []string{b.weight("encoder.embeddings.cls_token", 1, 1, width), shape})}
+	if e.Distilled {
+		tokens = append(tokens, b.op("Expand", []string{b.weight("encoder.embeddings.distillation_token", 1, 1, width), shape}))
+	}
+	x = b.op("Concat", append(tokens, x), axisAttr(1)) // [B, T, width]
+	x = b.add(x, b.weight("encoder.embeddings.position_embeddings", 1, int64(e.Tokens()), width))
 
 	for i := range e.NumHiddenLayers {
 		var err error
@@ -39,7 +42,7 @@ func encoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 		}
 	}
 	x = b.layerNorm(x, "encoder.layernorm", e.LayerNormEps)
-	b.output(x, "last_hidden_state", "batch_size", side*side+1, width)
+	b.output(x, "last_hidden_state", "batch_size", int64(e.Tokens()), width)
 	return &b.graph, nil
 }
 
@@ -50,7 +53,7 @@ func (b *builder) vitLayer(x, name string, e model.ViTConfig) (string, error) {
 	q := b.heads(b.linear(h, name+"attention.attention.query"), heads, d)
 	k := b.heads(b.linear(h, name+"attention.attention.key"), heads, d)
 	v := b.heads(b.linear(h, name+"attention.attention.value"), heads, d)
-	x = b.add(b.linear(b.attention(q, k, v, "", heads, d), name+"attention.output.dense"), x)
+	x = b.add(b.linear(b.attention(q, k, v, "", heads, d, e.ScoreScale()), name+"attention.output.dense"), x)
 	h = b.layerNorm(x, name+"layernorm_after", e.LayerNormEps)
 	h, err := b.activation(b.linear(h, name+"intermediate.dense"), e.HiddenAct)
 	if err != nil {

@@ -19,6 +19,11 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 		"no mlp of 4×":    func(c *model.Config) { c.Decoder.NInner = 56 },
 		"a single layer":  func(c *model.Config) { c.Encoder.NumHiddenLayers, c.Decoder.NLayer = 1, 1 },
 		"one patch a row": func(c *model.Config) { c.Encoder.PatchSize = 32 },
+		"untied lm_head":  func(c *model.Config) { c.TieWordEmbeddings = false },
+		"DeiT":            func(c *model.Config) { c.Encoder.Distilled = true },
+		"relu":            func(c *model.Config) { c.Encoder.HiddenAct, c.Decoder.ActivationFunction = "relu", "relu" },
+		"gelu exchanged":  func(c *model.Config) { c.Encoder.HiddenAct, c.Decoder.ActivationFunction = "gelu_new", "gelu" },
+		"scores by layer": func(c *model.Config) { c.Decoder.Unscaled, c.Decoder.ScaleByLayer = true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +69,18 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 
 // The quantized graph is near the model on the model's own captions, and is the same on every run.
 func TestQuantizedExportIsClose(t *testing.T) {
-	c := testConfig(32, 48)
+	for name, change := range map[string]func(*model.Config){
+		"two widths":     func(c *model.Config) { *c = *testConfig(32, 48) },
+		"untied lm_head": func(c *model.Config) { c.TieWordEmbeddings = false },
+		"DeiT":           func(c *model.Config) { c.Encoder.Distilled = true },
+	} {
+		c := testConfig(32, 32)
+		change(c)
+		t.Run(name, func(t *testing.T) { wantQuantizedClose(t, c) })
+	}
+}
+
+func wantQuantizedClose(t *testing.T, c *model.Config) {
 	w := lively(c, 3)
 	reference, session := captioner(t, c, w), open(t, export(t, c, w, "q8"), "q8")
 	var dot, a, b float64

@@ -1,0 +1,211 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"distilvit/model/safetensors"
+)
+
+const (
+	weightsName = "model.safetensors"
+	indexName   = "model.safetensors.index.json"
+	wteName     = "decoder.transformer.wte.weight"
+	lmHeadName  = "decoder.lm_head.weight"
+)
+
+// maxShards bounds the files that an index may name.
+const maxShards = 1000
+
+// ReadWeights reads dir's model.safetensors, or its shards, as the config wants
+// them. What Hugging Face stores beside (pooler, tied lm_head, masks) is left out.
+// Names and shapes are checked before any data is read, so that a file makes the
+// program reserve no more than the config's network needs.
+func ReadWeights(dir string, c *Config) (Weights, error) {
+	f, err := openTensors(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	f.rename(unused)
+	if c.TieWordEmbeddings {
+		f.tie()
+	}
+	return f.read(c.Shapes())
+}
+
+// tensorFiles are the open files of a directory's weights.
+type tensorFiles struct {
+	dir   string
+	files []*os.File
+	found map[string]tensorAt // by the network's name
+}
+
+// tensorAt is a tensor that is not read yet.
+type tensorAt struct {
+	file *safetensors.File
+	info safetensors.Info
+	path string
+}
+
+// openTensors opens every file and reads the headers.
+func openTensors(dir string) (*tensorFiles, error) {
+	paths, err := weightFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &tensorFiles{dir: dir, found: map[string]tensorAt{}}
+	for _, path := range paths {
+		if err := f.open(path); err != nil {
+			f.close()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f *tensorFiles) open(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read weights: %w", err)
+	}
+	f.files = append(f.files, file)
+	st, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("read weights: %w", err)
+	}
+	s, err := safetensors.Open(file, st.Size())
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	for _, t := range s.Tensors() {
+		if other, ok := f.found[t.Name]; ok {
+			return fmt.Errorf("read %s: tensor %s is in %s, too", path, t.Name, filepath.Base(other.path))
+		}
+		f.found[t.Name] = tensorAt{s, t, path}
+	}
+	return nil
+}
+
+func (f *tensorFiles) close() {
+	for _, file := range f.files {
+		file.Close()
+	}
+}
+
+// rename gives tensors the network's names and leaves out those without one.
+func (f *tensorFiles) rename(to func(string) string) {
+	renamed := map[string]tensorAt{}
+	for _, name := range slices.Sorted(maps.Keys(f.found)) {
+		if n := to(name); n != "" {
+			renamed[n] = f.found[name]
+		}
+	}
+	f.found = renamed
+}
+
+// tie leaves out the tied lm_head. A file may hold it in the place of wte.
+func (f *tensorFiles) tie() {
+	head, ok := f.found[lmHeadName]
+	if _, both := f.found[wteName]; ok && !both {
+		f.found[wteName] = head
+	}
+	delete(f.found, lmHeadName)
+}
+
+// read reads the tensors of these shapes, which must be all there are.
+func (f *tensorFiles) read(shapes map[string][]int) (Weights, error) {
+	have := make(map[string][]int, len(f.found))
+	for name, t := range f.found {
+		have[name] = t.info.Shape
+	}
+	if err := misfit(shapes, have); err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.dir, err)
+	}
+	w := Weights{}
+	for name, t := range f.found {
+		data, err := t.file.Float32s(t.info.Name)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", t.path, err)
+		}
+		for _, x := range data {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				return nil, fmt.Errorf("read %s: tensor %s has values that are not finite", t.path, t.info.Name)
+			}
+		}
+		w[name] = &Tensor{Shape: t.info.Shape, Data: data}
+	}
+	return w, nil
+}
+
+// weightFiles lists the files that hold dir's weights.
+func weightFiles(dir string) ([]string, error) {
+	path := filepath.Join(dir, weightsName)
+	if _, err := os.Stat(path); err == nil {
+		return []string{path}, nil
+	}
+	path = filepath.Join(dir, indexName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(dir, "pytorch_model.bin")); err == nil {
+			return nil, fmt.Errorf("%s has pytorch_model.bin but no model.safetensors: save it with safe_serialization=True", dir)
+		}
+		return nil, fmt.Errorf("%s has no model.safetensors", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read weights: %w", err)
+	}
+	names, err := shardNames(b)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	for i, name := range names {
+		names[i] = filepath.Join(dir, name)
+	}
+	return names, nil
+}
+
+// shardNames are the files that an index names, sorted; none lies outside its directory.
+func shardNames(index []byte) ([]string, error) {
+	var j struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(index, &j); err != nil {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Values(j.WeightMap))
+	names = slices.Compact(names)
+	if len(names) == 0 || len(names) > maxShards {
+		return nil, fmt.Errorf("weight_map names %d files; must be from 1 to %d", len(names), maxShards)
+	}
+	for _, name := range names {
+		if !filepath.IsLocal(name) {
+			return nil, fmt.Errorf("file %q lies outside", name)
+		}
+	}
+	return names, nil
+}
+
+// unused names what a checkpoint may hold that this network has no use for: "",
+// and every other name as it is.
+func unused(name string) string {
+	for _, prefix := range []string{"encoder.pooler.", "encoder.embeddings.mask_token"} {
+		if strings.HasPrefix(name, prefix) {
+			return ""
+		}
+	}
+	for _, suffix := range []string{".attn.bias", ".attn.masked_bias", ".crossattention.bias", ".crossattention.masked_bias"} {
+		if strings.HasPrefix(name, "decoder.transformer.h.") && strings.HasSuffix(name, suffix) {
+			return ""
+		}
+	}
+	return name
+}
