@@ -212,7 +212,7 @@ func (o *Opener) archive(ctx context.Context, i int) (*archive, error) {
 // table is archive for a Parquet file.
 func (o *Opener) table(ctx context.Context, i int) (*pictureTable, error) {
 	if i < 0 || i >= len(o.files) || o.files[i].Role != RoleFiles {
-		return nil, fmt.Errorf("Parquet file %d: the source has no such file", i)
+		return nil, fmt.Errorf("file %d: the source has no such file", i)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -38,7 +38,7 @@ func listParquet(ctx context.Context, spec Spec, files []File) ([]Example, []str
 			continue
 		}
 		if err := l.file(ctx, i, f); err != nil {
-			return nil, nil, fmt.Errorf("Parquet file %s: %w", f.Name, err)
+			return nil, nil, fmt.Errorf("file %s: %w", f.Name, err)
 		}
 	}
 	if len(l.pictures) == 0 {

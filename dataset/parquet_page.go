@@ -159,6 +159,7 @@ func (c *chunk) decodePage(p page, dict *page) (pageValues, error) {
 	switch p.encoding {
 	case format.Plain:
 		v.values, err = plainValues(body, n, c.leaf.kind)
+	//lint:ignore SA1019 files of version 1 name the dictionary so
 	case format.PlainDictionary, format.RLEDictionary:
 		v.values, err = c.fromDictionary(body, n, dict)
 	default:

@@ -46,7 +46,7 @@ type picturePage struct {
 func openPictures(ctx context.Context, f File, column string) (*pictureTable, error) {
 	r, size, closer, err := f.Open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("Parquet file %s: %w", f.Name, err)
+		return nil, fmt.Errorf("file %s: %w", f.Name, err)
 	}
 	p := &pictureTable{name: f.Name, closer: closer, groups: map[int]*groupPages{}}
 	if p.t, err = openTable(r, size); err == nil {
@@ -54,7 +54,7 @@ func openPictures(ctx context.Context, f File, column string) (*pictureTable, er
 	}
 	if err != nil {
 		closer.Close()
-		return nil, fmt.Errorf("Parquet file %s: %w", f.Name, err)
+		return nil, fmt.Errorf("file %s: %w", f.Name, err)
 	}
 	return p, nil
 }
