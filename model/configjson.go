@@ -14,22 +14,30 @@ const configName = "config.json"
 
 // ReadConfig reads and validates dir's config.json.
 func ReadConfig(dir string) (*Config, error) {
+	var c Config
+	if err := readConfigFile(dir, &c); err != nil {
+		return nil, err
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, configName), err)
+	}
+	return &c, nil
+}
+
+// readConfigFile reads dir's config.json into v.
+func readConfigFile(dir string, v any) error {
 	path := filepath.Join(dir, configName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s has no config.json: not a model directory", dir)
+		return fmt.Errorf("%s has no config.json: not a model directory", dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read config: %w", err)
+		return fmt.Errorf("read config: %w", err)
 	}
-	var c Config
-	if err := json.Unmarshal(b, &c); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return &c, nil
+	return nil
 }
 
 // WriteFile writes dir's config.json.
@@ -44,10 +52,11 @@ func (c *Config) WriteFile(dir string) error {
 	return nil
 }
 
-// Kinds of encoder.
+// Model types.
 const (
-	vit  = "vit"
-	deit = "deit"
+	visionEncoderDecoder = "vision-encoder-decoder"
+	vit                  = "vit"
+	deit                 = "deit"
 )
 
 // vedJSON is what this package reads of, and writes to, a VisionEncoderDecoderModel's
@@ -125,7 +134,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	}
 	j := vedJSON{
 		Architectures: []string{"VisionEncoderDecoderModel"},
-		ModelType:     "vision-encoder-decoder", IsEncoderDecoder: true, DType: "float32",
+		ModelType:     visionEncoderDecoder, IsEncoderDecoder: true, DType: "float32",
 		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
 		TieWordEmbeddings: &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
 		Encoder: encoderJSON{
@@ -148,17 +157,31 @@ func (c Config) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads Hugging Face's form. What this network cannot do is an
 // error that names the key; sizes are checked by Validate.
 func (c *Config) UnmarshalJSON(b []byte) error {
-	j := vedJSON{
-		Encoder: encoderJSON{ViTConfig: defaultViT(), ImageSize: 224, PatchSize: 16},
-		Decoder: decoderJSON{GPT2Config: defaultGPT2()},
-	}
+	j := defaultVED()
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	if err := j.supported(); err != nil {
-		return err
+	read, err := j.config()
+	if err == nil {
+		*c = *read
 	}
-	*c = Config{Encoder: j.Encoder.ViTConfig, Decoder: j.Decoder.GPT2Config}
+	return err
+}
+
+// defaultVED is what absent keys mean.
+func defaultVED() vedJSON {
+	return vedJSON{
+		Encoder: encoderJSON{ViTConfig: defaultViT(), ImageSize: 224, PatchSize: 16},
+		Decoder: decoderJSON{GPT2Config: defaultGPT2()},
+	}
+}
+
+// config is the network that the keys describe, sizes not checked.
+func (j *vedJSON) config() (*Config, error) {
+	if err := j.supported(); err != nil {
+		return nil, err
+	}
+	c := &Config{Encoder: j.Encoder.ViTConfig, Decoder: j.Decoder.GPT2Config}
 	c.Encoder.ImageSize, c.Encoder.PatchSize = int(j.Encoder.ImageSize), int(j.Encoder.PatchSize)
 	c.Encoder.Distilled = j.Encoder.ModelType == deit
 	c.Decoder.Unscaled = j.Decoder.ScaleAttnWeights != nil && !*j.Decoder.ScaleAttnWeights
@@ -173,7 +196,7 @@ func (c *Config) UnmarshalJSON(b []byte) error {
 	c.BOSTokenID = first(&end, j.BOSTokenID, d.BOSTokenID)
 	c.PadTokenID = first(&c.EOSTokenID, j.PadTokenID, d.PadTokenID)
 	c.DecoderStartTokenID = first(&c.BOSTokenID, j.DecoderStartTokenID, d.DecoderStartTokenID)
-	return nil
+	return c, nil
 }
 
 // first returns the first value that is set, else the default.
@@ -190,8 +213,8 @@ func first(def *int, values ...*int) int {
 func (j *vedJSON) supported() error {
 	e, d := &j.Encoder, &j.Decoder
 	switch {
-	case j.ModelType != "vision-encoder-decoder":
-		return fmt.Errorf("model_type is %q; must be vision-encoder-decoder", j.ModelType)
+	case j.ModelType != visionEncoderDecoder:
+		return fmt.Errorf("model_type is %q; must be %s", j.ModelType, visionEncoderDecoder)
 	case e.ModelType != vit && e.ModelType != deit:
 		return fmt.Errorf("encoder.model_type is %q; must be vit or deit", e.ModelType)
 	case d.ModelType != "gpt2":

@@ -19,29 +19,39 @@ func initStd(width int) float64 { return 0.02 * math.Sqrt(768/float64(width)) }
 func Init(c *Config, seed uint64) Weights {
 	w := Weights{}
 	for name, shape := range c.Shapes() {
-		t := &Tensor{Shape: shape, Data: make([]float32, elements(shape))}
-		w[name] = t
-		switch {
-		case strings.HasSuffix(name, ".bias"):
-		case len(shape) == 1: // a norm's weight
-			for i := range t.Data {
-				t.Data[i] = 1
-			}
-		default:
-			std := initStd(c.Encoder.HiddenSize)
-			if strings.HasPrefix(name, "decoder.") {
-				std = initStd(c.Decoder.NEmbd)
-			}
-			if strings.HasSuffix(name, ".c_proj.weight") {
-				std /= math.Sqrt(2 * float64(c.Decoder.NLayer))
-			}
-			h := fnv.New64a()
-			h.Write([]byte(name))
-			rng := rand.New(rand.NewPCG(seed, h.Sum64()))
-			for i := range t.Data {
-				t.Data[i] = float32(rng.NormFloat64() * std)
-			}
+		std := initStd(c.Encoder.HiddenSize)
+		if strings.HasPrefix(name, "decoder.") {
+			std = initStd(c.Decoder.NEmbd)
 		}
+		w[name] = draw(name, shape, std, c.Decoder.NLayer, seed)
 	}
 	return w
+}
+
+// draw makes one tensor of a network whose decoder has so many layers.
+func draw(name string, shape []int, std float64, layers int, seed uint64) *Tensor {
+	t := &Tensor{Shape: shape, Data: make([]float32, elements(shape))}
+	switch {
+	case strings.HasSuffix(name, ".bias"):
+	case len(shape) == 1: // a norm's weight
+		for i := range t.Data {
+			t.Data[i] = 1
+		}
+	default:
+		if strings.HasSuffix(name, ".c_proj.weight") {
+			std /= math.Sqrt(2 * float64(layers))
+		}
+		rng := generator(name, seed)
+		for i := range t.Data {
+			t.Data[i] = float32(rng.NormFloat64() * std)
+		}
+	}
+	return t
+}
+
+// generator of a tensor's values.
+func generator(name string, seed uint64) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
