@@ -39,6 +39,9 @@ func network(m pipeline.ModelConfig, vocab, eos int) *model.Config {
 // stepsPerEpoch of the training rows; the last batch is padded.
 func stepsPerEpoch(w pipeline.Work) int64 {
 	rows, batch := int64(w.Dataset.Rows[pipeline.SplitTrain]), int64(max(w.Train.BatchSize, 1))
+	if w.Dataset.Seen > 0 {
+		rows = int64(w.Dataset.Seen)
+	}
 	return (rows + batch - 1) / batch
 }
 

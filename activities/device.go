@@ -91,7 +91,7 @@ func (a *Activities) pairs(ctx context.Context, p *pulse, w pipeline.Work, split
 	g.SetLimit(4)
 	for i, s := range shards {
 		g.Go(func() (err error) {
-			pair := dataset.ShardPair{Rows: s.Rows}
+			pair := dataset.ShardPair{Rows: s.Rows, Weight: weight(w.Dataset.Weights, s)}
 			if pair.Pixels, err = f.path(gctx, a, s.Object); err != nil {
 				return err
 			}

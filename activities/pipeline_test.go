@@ -17,7 +17,7 @@ func (b *bench) work(run string, c pipeline.Config) (pipeline.Work, []pipeline.D
 		sources = append(sources, do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: run, Index: i, Source: s}))
 	}
 	plan := do[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Run: run, Sources: sources, Image: c.Model.ImageSize, Prepare: c.Prepare, Seed: c.Seed})
-	finish := pipeline.FinishPrepareInput{Run: run, Dataset: plan.Dataset, Prepare: c.Prepare}
+	finish := pipeline.FinishPrepareInput{Run: run, Dataset: plan.Dataset, Prepare: c.Prepare, Weights: c.Weights()}
 	for _, task := range plan.Shards {
 		finish.Shards = append(finish.Shards, do[pipeline.PrepareShardResult](b, b.PrepareShard, pipeline.PrepareShardInput{
 			Run: run, Dataset: plan.Dataset, Task: task, Sources: sources, Image: c.Model.ImageSize, Prepare: c.Prepare,

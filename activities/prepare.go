@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"distilvit/dataset"
@@ -85,24 +86,43 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			return plan, err
 		}
 		rows := max(1, min(in.Prepare.ShardRows, shardBytes/(3*proc.Width*proc.Height)))
-		for _, split := range []string{dataset.Train, dataset.Validation, dataset.Test} {
-			for part := range slices.Chunk(examples[split], rows) {
-				work, err := json.Marshal(part)
-				if err != nil {
-					return plan, err
-				}
-				o, err := a.putBlob(ctx, plan.Dataset, ".json", work)
-				if err != nil {
-					return plan, err
-				}
-				plan.Shards = append(plan.Shards, pipeline.ShardTask{Index: len(plan.Shards), Split: split, Work: o, Rows: len(part)})
-				plan.Examples += len(part)
-				p.progress("plan", int64(plan.Examples), 0, split)
+		for task, part := range shardTasks(examples, rows, weighted(in.Sources)) {
+			work, err := json.Marshal(part)
+			if err != nil {
+				return plan, err
 			}
+			if task.Work, err = a.putBlob(ctx, plan.Dataset, ".json", work); err != nil {
+				return plan, err
+			}
+			task.Index = len(plan.Shards)
+			plan.Shards = append(plan.Shards, task)
+			plan.Examples += len(part)
+			p.progress("plan", int64(plan.Examples), 0, task.Split)
 		}
 		_, err = a.Store.PutJSON(ctx, plan.Dataset+"/plan.json", preparePlan{pixelsOf(proc), plan.Examples, warnings})
 		return plan, err
 	})
+}
+
+// shardTasks cuts the examples into shards, split by split. Training pictures of
+// sources with weights are not mixed: a weight is a shard's. Validation pictures stay
+// mixed, since an evaluation may stop early.
+func shardTasks(examples map[string][]example, rows int, apart bool) iter.Seq2[pipeline.ShardTask, []example] {
+	return func(yield func(pipeline.ShardTask, []example) bool) {
+		for _, split := range []string{dataset.Train, dataset.Validation, dataset.Test} {
+			lists := [][]example{examples[split]}
+			if apart && split == dataset.Train {
+				lists = bySource(examples[split])
+			}
+			for source, list := range lists {
+				for part := range slices.Chunk(list, rows) {
+					if !yield(pipeline.ShardTask{Split: split, Source: source, Rows: len(part)}, part) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // prepareKey names the dataset by all that determines its bytes.
@@ -118,7 +138,8 @@ func prepareKey(in pipeline.PlanInput, proc dataset.Processor) (string, error) {
 		Pixels    pixels
 		ShardRows int
 		Seed      uint64
-	}{Stage: "prepare", Version: prepareVersion, Pixels: pixelsOf(proc), ShardRows: in.Prepare.ShardRows}
+		Apart     bool `json:",omitempty"` // not the weights themselves: they choose among stored pictures
+	}{Stage: "prepare", Version: prepareVersion, Pixels: pixelsOf(proc), ShardRows: in.Prepare.ShardRows, Apart: weighted(in.Sources)}
 	for _, s := range in.Sources {
 		k.Sources = append(k.Sources, source{s.Digest, spec(s.Source, in.Prepare)})
 		if s.Source.Kind == pipeline.KindShapes {
@@ -172,7 +193,10 @@ func (a *Activities) FinishPrepare(ctx context.Context, in pipeline.FinishPrepar
 		if err := tooBad(m, in.Prepare.MaxBadFraction, func() string { return a.firstBad(ctx, m) }); err != nil {
 			return pipeline.Dataset{}, err
 		}
-		return pipeline.Dataset{Manifest: key, Rows: m.Rows, Shards: len(m.Shards), Bytes: m.Bytes, Bad: m.Bad, Warnings: m.Warnings}, nil
+		return pipeline.Dataset{
+			Manifest: key, Rows: m.Rows, Shards: len(m.Shards), Bytes: m.Bytes, Bad: m.Bad, Warnings: m.Warnings,
+			Weights: in.Weights, Seen: seen(in.Weights, m.Shards),
+		}, nil
 	})
 }
 

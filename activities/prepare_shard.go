@@ -21,7 +21,7 @@ import (
 // be used is left out and listed with its reason.
 func (a *Activities) PrepareShard(ctx context.Context, in pipeline.PrepareShardInput) (pipeline.PrepareShardResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.PrepareShardResult, error) {
-		out := pipeline.PrepareShardResult{Shard: pipeline.Shard{Index: in.Task.Index, Split: in.Task.Split}}
+		out := pipeline.PrepareShardResult{Shard: pipeline.Shard{Index: in.Task.Index, Split: in.Task.Split, Source: in.Task.Source}}
 		proc, err := a.processor(ctx, in.Model, in.Image, in.Prepare)
 		if err != nil {
 			return out, err

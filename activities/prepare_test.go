@@ -222,6 +222,40 @@ func TestKarpathysSplitsArePreparedFromSeveralArchives(t *testing.T) {
 	}
 }
 
+func TestWeightsChooseAmongTheSamePreparedPictures(t *testing.T) {
+	b := newBench(t)
+	c := folderConfig(pictures(t, 40))
+	csv, images := pictures(t, 10)
+	c.Dataset = append(c.Dataset, pipeline.SourceConfig{Kind: pipeline.KindFolder, Split: "train", Captions: csv, Images: pipeline.Paths{images}, Weight: 2.5})
+	w, _ := b.work("one", c)
+	first := w.Dataset.Rows["train"] - 10
+	if w.Dataset.Seen != first+25 || !slices.Equal(w.Dataset.Weights, []float64{1, 2.5}) {
+		t.Errorf("dataset %+v", w.Dataset)
+	}
+	if got, want := stepsPerEpoch(w), int64(first+25+c.Train.BatchSize-1)/int64(c.Train.BatchSize); got != want {
+		t.Errorf("%d steps an epoch, not %d", got, want)
+	}
+	a := b.Activities
+	pairs, done, err := a.pairs(t.Context(), &pulse{}, w, pipeline.SplitTrain)
+	check(t, err)
+	defer done()
+	loader, err := dataset.NewLoader(pairs, dataset.LoaderConfig{BatchSize: c.Train.BatchSize, CaptionsPerPicture: 1, Width: 32, Height: 32})
+	check(t, err)
+	defer loader.Close()
+	if loader.StepsPerEpoch() != stepsPerEpoch(w) {
+		t.Errorf("the trainer takes %d steps, the schedule has %d", loader.StepsPerEpoch(), stepsPerEpoch(w))
+	}
+	c.Dataset[1].Weight = 0.5
+	again, _ := b.work("two", c)
+	if again.Dataset.Manifest != w.Dataset.Manifest || again.Tokens.Manifest != w.Tokens.Manifest || again.Dataset.Seen != first+5 {
+		t.Errorf("another weight: %+v", again.Dataset)
+	}
+	c.Dataset[1].Weight = 1
+	if plain, _ := b.work("three", c); plain.Dataset.Manifest == w.Dataset.Manifest || plain.Dataset.Seen != 0 {
+		t.Errorf("without weights: %+v", plain.Dataset)
+	}
+}
+
 // Names of prepared data hang on these: a new key of Spec must not change them.
 func TestDatasetKeysOfOlderConfigsStay(t *testing.T) {
 	in := pipeline.PlanInput{Sources: []pipeline.DownloadResult{{

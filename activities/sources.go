@@ -85,3 +85,46 @@ func interleave(lists [][]example) []example {
 	}
 	return out
 }
+
+// weighted says that sources have weights.
+func weighted(sources []pipeline.DownloadResult) bool {
+	var c pipeline.Config
+	for _, s := range sources {
+		c.Dataset = append(c.Dataset, s.Source)
+	}
+	return c.Weights() != nil
+}
+
+// weight is that of a training shard; 0 stands for 1, as in datasets without weights.
+func weight(weights []float64, s pipeline.Shard) float64 {
+	if s.Split != pipeline.SplitTrain || s.Source >= len(weights) {
+		return 0
+	}
+	return weights[s.Source]
+}
+
+// seen is how many training pictures an epoch shows of the shards; 0 without weights.
+func seen(weights []float64, shards []pipeline.Shard) int {
+	if len(weights) == 0 {
+		return 0
+	}
+	total := 0
+	for _, s := range shards {
+		if s.Split == pipeline.SplitTrain {
+			total += dataset.Shown(s.Rows, weight(weights, s))
+		}
+	}
+	return total
+}
+
+// bySource takes interleaved examples apart again.
+func bySource(examples []example) [][]example {
+	var out [][]example
+	for _, e := range examples {
+		for len(out) <= e.Source {
+			out = append(out, nil)
+		}
+		out[e.Source] = append(out[e.Source], e)
+	}
+	return out
+}

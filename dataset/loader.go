@@ -15,6 +15,10 @@ type ShardPair struct {
 	Pixels string `json:"pixels"`
 	Tokens string `json:"tokens"`
 	Rows   int    `json:"rows"` // as the manifest has it; 0: not checked
+
+	// Weight is how often an epoch of Loader shows each row, in the mean; 0: once.
+	// It neither changes the order of shards without one, nor that of Sequential.
+	Weight float64 `json:"weight,omitempty"`
 }
 
 // Augment bounds the random change of each training picture; all zero is none.
@@ -39,6 +43,9 @@ type LoaderConfig struct {
 // Masked is the label of positions that no loss counts.
 const Masked = -100
 
+// MaxWeight bounds ShardPair.Weight.
+const MaxWeight = 100
+
 // labelBucket is what label lengths are rounded up to, so that few shapes are compiled.
 const labelBucket = 8
 
@@ -51,7 +58,7 @@ type Batch struct {
 	Pixels []uint8  // B*H*W*3 RGB
 	Labels []int32  // B*K*T token ids, end token included; Masked elsewhere
 	T, K   int      // T a multiple of 8
-	Rows   []uint64 // B: number of each picture's row among all shards' rows
+	Rows   []uint64 // B: number of each picture's row among all shards' rows; a picture shown again in the epoch counts on behind all of them
 }
 
 // Loader hands out training batches. Its methods may be called concurrently.
@@ -59,6 +66,7 @@ type Loader struct {
 	config LoaderConfig
 	shards []*trainShard
 	starts []int // number of each shard's first row, and of all rows
+	seen   int   // pictures an epoch shows
 }
 
 // trainShard is a shard with its tokens in memory.
@@ -84,14 +92,18 @@ func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 	l := &Loader{config: c, starts: []int{0}}
 	for _, pair := range shards {
 		s, err := readTrainShard(pair)
+		if err == nil && !(pair.Weight >= 0 && pair.Weight <= MaxWeight) {
+			err = fmt.Errorf("shard %s: weight %v; must be 0 to %d", pair.Pixels, pair.Weight, MaxWeight)
+		}
 		if err != nil {
 			l.Close()
 			return nil, err
 		}
 		l.shards = append(l.shards, s)
 		l.starts = append(l.starts, l.rows()+len(s.ids))
+		l.seen += Shown(len(s.ids), pair.Weight)
 	}
-	if l.rows() == 0 {
+	if l.seen == 0 {
 		l.Close()
 		return nil, errors.New("loader: no training pictures")
 	}
@@ -102,7 +114,7 @@ func (l *Loader) rows() int { return l.starts[len(l.starts)-1] }
 
 // StepsPerEpoch is the number of batches, the padded last one included.
 func (l *Loader) StepsPerEpoch() int64 {
-	return int64((l.rows() + l.config.BatchSize - 1) / l.config.BatchSize)
+	return int64((l.seen + l.config.BatchSize - 1) / l.config.BatchSize)
 }
 
 // Close closes the shards' files; no epoch may be under way.
@@ -304,7 +316,7 @@ func (l *Loader) make(epoch int, step int64, rows []position) (*Batch, error) {
 			return nil, err
 		}
 		b.IDs[i] = s.ids[p.row]
-		b.Rows[i] = uint64(l.starts[p.shard] + p.row)
+		b.Rows[i] = uint64(l.starts[p.shard] + p.row + p.copy*l.rows())
 		captions[i] = rotate(s.tokens[p.row], c.CaptionsPerPicture, epoch, b.Rows[i])
 		picture := b.Pixels[i*size : (i+1)*size]
 		if err := shard.ReadPixels(p.row, picture); err != nil {

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"iter"
+	"math"
 	"math/rand/v2"
 )
 
@@ -9,12 +10,56 @@ import (
 // close to each other on a disk and in its cache.
 const blockShards = 16
 
-// position is one row of one shard.
-type position struct{ shard, row int }
+// position is one row of one shard; copy counts the times an epoch showed it before.
+type position struct{ shard, row, copy int }
+
+// visit is a shard that an epoch shows, all of it or, for what is left of its
+// weight, some rows.
+type visit struct {
+	shard, copy int
+	rows        int
+	partial     bool
+}
+
+// visits are the same in every epoch but for which rows a partial one has.
+// Without weights there is one a shard.
+func (l *Loader) visits() []visit {
+	var all []visit
+	for i, s := range l.shards {
+		whole, rest := shares(len(s.ids), s.pair.Weight)
+		for c := range whole {
+			all = append(all, visit{shard: i, copy: c, rows: len(s.ids)})
+		}
+		if rest > 0 {
+			all = append(all, visit{shard: i, copy: whole, rows: rest, partial: true})
+		}
+	}
+	return all
+}
+
+// shares splits a weight into whole passes over the rows and some rows more.
+func shares(rows int, weight float64) (whole, rest int) {
+	if weight == 0 {
+		return 1, 0
+	}
+	whole = int(weight)
+	rest = int(math.Round((weight - float64(whole)) * float64(rows)))
+	if rest == rows && rows > 0 {
+		return whole + 1, 0
+	}
+	return whole, rest
+}
+
+// Shown is how many pictures an epoch shows of a shard; the weight 0 is 1.
+func Shown(rows int, weight float64) int {
+	whole, rest := shares(rows, weight)
+	return whole*rows + rest
+}
 
 // batches yields the positions of each batch from step from on. The order depends
-// on the seed, the epoch and the shards' row counts alone: shards are shuffled,
-// then the rows within every 16 of them.
+// on the seed, the epoch, the shards' row counts and their weights alone: shards are
+// shuffled, then the rows within every 16 of them. The times that a weight shows
+// a shard are shards of their own there.
 func (l *Loader) batches(epoch int, from int64) iter.Seq[[]position] {
 	return func(yield func([]position) bool) {
 		skip := int(from) * l.config.BatchSize
@@ -40,22 +85,21 @@ func (l *Loader) batches(epoch int, from int64) iter.Seq[[]position] {
 // are skipped as a whole are not shuffled.
 func (l *Loader) blocks(epoch int, skip *int) iter.Seq[[]position] {
 	return func(yield func([]position) bool) {
-		shards := stream(l.config.Seed, "shards", epoch, 0).Perm(len(l.shards))
-		for first := 0; first < len(shards); first += blockShards {
-			members := shards[first:min(len(shards), first+blockShards)]
+		visits := l.visits()
+		order := stream(l.config.Seed, "shards", epoch, 0).Perm(len(visits))
+		for first := 0; first < len(order); first += blockShards {
+			members := order[first:min(len(order), first+blockShards)]
 			total := 0
-			for _, s := range members {
-				total += len(l.shards[s].ids)
+			for _, v := range members {
+				total += visits[v].rows
 			}
 			if *skip >= total {
 				*skip -= total
 				continue
 			}
 			rows := make([]position, 0, total)
-			for _, s := range members {
-				for r := range l.shards[s].ids {
-					rows = append(rows, position{s, r})
-				}
+			for _, v := range members {
+				rows = l.appendRows(rows, visits[v], epoch)
 			}
 			rng := stream(l.config.Seed, "rows", epoch, uint64(first))
 			rng.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
@@ -66,6 +110,20 @@ func (l *Loader) blocks(epoch int, skip *int) iter.Seq[[]position] {
 			}
 		}
 	}
+}
+
+// appendRows adds a visit's rows; each epoch chooses others for a partial one.
+func (l *Loader) appendRows(rows []position, v visit, epoch int) []position {
+	if !v.partial {
+		for r := range v.rows {
+			rows = append(rows, position{v.shard, r, v.copy})
+		}
+		return rows
+	}
+	for _, r := range stream(l.config.Seed, "weights", epoch, uint64(v.shard)).Perm(len(l.shards[v.shard].ids))[:v.rows] {
+		rows = append(rows, position{v.shard, r, v.copy})
+	}
+	return rows
 }
 
 // stream is the random numbers of one purpose, epoch and item.

@@ -27,6 +27,8 @@ type SourceConfig struct {
 	Split string `json:"split"` // train, validation or test; empty: the source's own splits, else held out by the hash of the picture's id (shapes draws all three). Of a source with splits of its own only these pictures
 	Limit int    `json:"limit"` // use at most this many pictures; 0: all
 
+	Weight float64 `json:"weight,omitempty"` // how often an epoch shows each training picture, in the mean: 2 each twice, 0.5 another half of them each epoch; 0: once
+
 	Captions string            `json:"captions"` // coco: annotation JSON; karpathy: dataset_coco.json or dataset_flickr30k.json; folder: .csv or .txt (image,caption, or a form of Flickr8k or Flickr30k, known by its first line) or .jsonl ({"image","caption"|"captions"}). In a .zip its entry stands after a #: annotations_trainval2017.zip#annotations/captions_train2017.json
 	Images   Paths             `json:"images"`   // coco, karpathy, folder: image folder or .zip, or a list of them. Pictures are found by the end of their path
 	SHA256   map[string]string `json:"sha256"`   // expected digests, by "captions", "images" and "files", each of one file; checked while downloading

@@ -293,7 +293,7 @@ func TestPathsAreOneTextOrAList(t *testing.T) {
 		t.Errorf("several: %q", got)
 	}
 	text, err := json.Marshal(c.Dataset)
-	if err != nil || !strings.Contains(string(text), `"images":"odd: name"`) || strings.Contains(string(text), "files") || strings.Contains(string(text), "clean") {
+	if err != nil || !strings.Contains(string(text), `"images":"odd: name"`) || strings.Contains(string(text), "files") || strings.Contains(string(text), "clean") || strings.Contains(string(text), "weight") {
 		t.Errorf("%s, %v", text, err)
 	}
 	var back []SourceConfig
@@ -311,6 +311,8 @@ func TestKeysOfOtherKindsAreRejected(t *testing.T) {
 		"kind: parquet, files: 'https://x.org/data'":                                                  "dataset[1].files: is a URL; it must name a .parquet",
 		"kind: parquet, files: a, clean: {min_words: 3, max_words: 2}":                                "dataset[1].clean.min_words: is 3; must be at most clean.max_words 2",
 		"kind: shapes, clean: {lower: true}":                                                          "dataset[1].clean: is not for kind shapes, whose captions are made by rule",
+		"kind: shapes, weight: -1":                                                                    "dataset[1].weight: is -1; must be from 0 to 100",
+		"kind: shapes, weight: 2, split: test":                                                        "dataset[1].weight: is for training pictures; this source's split is test",
 		"kind: parquet, files: 3":                                                                     "dataset[1].files: wants text or a list, not 3",
 		"kind: parquet, files: a, caption_columns: ['']":                                              "dataset[1].caption_columns[0]: is empty",
 		"kind: folder, captions: a, images: b, files: c":                                              "dataset[1].files: is for kind parquet only; this source is folder",

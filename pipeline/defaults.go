@@ -154,3 +154,18 @@ func (m ModelConfig) learningRate() float64 {
 	}
 	return 1e-4
 }
+
+// Weights are those of the sources, or nothing where all are 1.
+func (c Config) Weights() []float64 {
+	weights, apart := make([]float64, len(c.Dataset)), false
+	for i, s := range c.Dataset {
+		if weights[i] = s.Weight; weights[i] == 0 {
+			weights[i] = 1
+		}
+		apart = apart || weights[i] != 1
+	}
+	if !apart {
+		return nil
+	}
+	return weights
+}

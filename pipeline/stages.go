@@ -174,10 +174,11 @@ type Plan struct {
 	Examples int         `json:"examples"`
 }
 type ShardTask struct {
-	Index int    `json:"index"`
-	Split string `json:"split"`
-	Work  Object `json:"work"` // the shard's list of examples
-	Rows  int    `json:"rows"`
+	Index  int    `json:"index"`
+	Split  string `json:"split"`
+	Source int    `json:"source,omitempty"` // as the shard's
+	Work   Object `json:"work"`             // the shard's list of examples
+	Rows   int    `json:"rows"`
 }
 type PrepareShardInput struct {
 	Run     string           `json:"run"`
@@ -191,6 +192,7 @@ type PrepareShardInput struct {
 type Shard struct {
 	Index  int    `json:"index"`
 	Split  string `json:"split"`
+	Source int    `json:"source,omitempty"` // index of the only source, where sources have weights
 	Rows   int    `json:"rows"`
 	Object Object `json:"object"`
 }
@@ -205,10 +207,13 @@ type FinishPrepareInput struct {
 	Dataset string               `json:"dataset"`
 	Shards  []PrepareShardResult `json:"shards"`
 	Prepare PrepareConfig        `json:"prepare"`
+	Weights []float64            `json:"weights,omitempty"` // by source; none: all 1
 }
 type Dataset struct {
-	Manifest string         `json:"manifest"` // datasets/<key>/manifest.json
-	Rows     map[string]int `json:"rows"`     // by split
+	Manifest string         `json:"manifest"`          // datasets/<key>/manifest.json
+	Rows     map[string]int `json:"rows"`              // by split
+	Weights  []float64      `json:"weights,omitempty"` // as FinishPrepareInput's
+	Seen     int            `json:"seen,omitempty"`    // training pictures an epoch shows by the weights; 0: each once
 	Shards   int            `json:"shards"`
 	Bytes    int64          `json:"bytes"`
 	Bad      int            `json:"bad"`

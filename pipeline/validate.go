@@ -73,11 +73,16 @@ func (v *validator) below(path string, value, least, limit float64) {
 	v.check(value >= least && value < limit, path, "is %v; must be at least %v and below %v", value, least, limit)
 }
 
+// maxWeight is dataset.MaxWeight.
+const maxWeight = 100
+
 func (v *validator) source(path string, s SourceConfig) {
 	if s.Split != "" {
 		v.oneOf(path+".split", s.Split, splits)
 	}
 	v.atLeast(path+".limit", s.Limit, 0)
+	v.within(path+".weight", s.Weight, 0, maxWeight)
+	v.check(s.Weight == 0 || s.Split == "" || s.Split == SplitTrain, path+".weight", "is for training pictures; this source's split is %s", s.Split)
 	if !v.oneOf(path+".kind", s.Kind, kinds) {
 		return
 	}

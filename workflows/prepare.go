@@ -116,7 +116,7 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRe
 		}
 	}
 	r.Dataset, err = call[pipeline.Dataset](ctx, finishPrepare, "finish-prepare", "manifest of the pictures", pipeline.FinishPrepareInput{
-		Run: r.id, Dataset: plan.Dataset, Shards: shards, Prepare: r.Config.Prepare,
+		Run: r.id, Dataset: plan.Dataset, Shards: shards, Prepare: r.Config.Prepare, Weights: r.Config.Weights(),
 	})
 	r.warn(r.Dataset.Warnings)
 	return err
