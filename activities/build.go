@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -22,8 +23,8 @@ const (
 	weightsFile   = "model.safetensors"
 )
 
-// StorePretrained checks a directory in Hugging Face form, local or fetched from
-// the hub, and stores what a run needs of it. With only a tokenizer it stores
+// StorePretrained checks directories in Hugging Face form, local or fetched from
+// the hub, and stores what a run needs of them. With only a tokenizer it stores
 // only that.
 func (a *Activities) StorePretrained(ctx context.Context, in pipeline.PretrainedInput) (pipeline.ModelRef, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ModelRef, error) {
@@ -32,28 +33,22 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 			return pipeline.ModelRef{}, err
 		}
 		defer done()
-		weights, err := a.given(ctx, p, "model.weights", in.Weights, hub.ModelFiles)
+		named := pipeline.ModelConfig{Weights: in.Weights, Encoder: in.Encoder, Decoder: in.Decoder, Tokenizer: in.Tokenizer}
+		from, err := a.givenModel(ctx, p, named, hub.ModelFiles)
 		if err != nil {
 			return pipeline.ModelRef{}, err
 		}
-		from, err := a.given(ctx, p, "model.tokenizer", in.Tokenizer, hub.TokenizerFiles)
+		t, err := tokenizer.Load(from.tokenizer)
 		if err != nil {
-			return pipeline.ModelRef{}, err
-		}
-		if from == "" {
-			from = weights
-		}
-		t, err := tokenizer.Load(from)
-		if err != nil {
-			return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("tokenizer: %w", err))
+			return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("%s: %w", from.tokenizerKey, err))
 		}
 		if err := t.WriteDir(dir); err != nil {
 			return pipeline.ModelRef{}, err
 		}
-		if weights != "" {
-			p.progress("read weights", 0, 0, in.Weights)
-			if err := readPretrained(weights, dir, t); err != nil {
-				return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("model.weights: %w", err))
+		if from.processor != "" {
+			p.progress("read weights", 0, 0, cmp.Or(in.Weights, in.Encoder))
+			if err := from.copyTo(dir, in.Seed, t); err != nil {
+				return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("%s: %w", from.key, err))
 			}
 		}
 		p.progress("upload", 0, 0, "")
@@ -61,19 +56,67 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 	})
 }
 
-// readPretrained writes a checked copy of a directory's network to dir. All
-// tensors are read: a missing or misshapen one is to be known now.
-func readPretrained(from, dir string, t *tokenizer.Tokenizer) error {
-	c, err := model.ReadConfig(from)
+// givenModel are the local directories of what a run starts from, "" where the
+// config names nothing, and the keys that name them.
+type givenModel struct {
+	weights, encoder, decoder, tokenizer string
+	processor                            string // that of the encoder; "" with a tokenizer alone
+	key, tokenizerKey                    string
+}
+
+// givenModel fetches what the config names; of networks, the files that are chosen.
+func (a *Activities) givenModel(ctx context.Context, p *pulse, m pipeline.ModelConfig, network hub.Select) (d givenModel, err error) {
+	for _, g := range []struct {
+		key, name string
+		dir       *string
+		files     hub.Select
+	}{
+		{"model.weights", m.Weights, &d.weights, network}, {"model.encoder", m.Encoder, &d.encoder, network},
+		{"model.decoder", m.Decoder, &d.decoder, network}, {"model.tokenizer", m.Tokenizer, &d.tokenizer, hub.TokenizerFiles},
+	} {
+		if *g.dir, err = a.given(ctx, p, g.key, g.name, g.files); err != nil {
+			return d, err
+		}
+	}
+	d.key, d.tokenizerKey = "model.weights", "model.tokenizer"
+	if d.encoder != "" {
+		d.key = "model.encoder and model.decoder"
+	}
+	if d.tokenizer == "" {
+		d.tokenizer, d.tokenizerKey = cmp.Or(d.weights, d.decoder), d.key+": tokenizer"
+	}
+	d.processor = cmp.Or(d.weights, d.encoder)
+	return d, nil
+}
+
+func (d givenModel) config() (*model.Config, error) {
+	if d.weights != "" {
+		return model.ReadConfig(d.weights)
+	}
+	return model.ReadPartsConfig(d.encoder, d.decoder)
+}
+
+// read reads all tensors: a missing or misshapen one is to be known now.
+func (d givenModel) read(seed uint64) (*model.Config, model.Weights, error) {
+	if d.weights == "" {
+		return model.ReadParts(d.encoder, d.decoder, seed)
+	}
+	c, err := model.ReadConfig(d.weights)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := model.ReadWeights(d.weights, c)
+	return c, w, err
+}
+
+// copyTo writes a checked copy of the network to dir.
+func (d givenModel) copyTo(dir string, seed uint64, t *tokenizer.Tokenizer) error {
+	c, w, err := d.read(seed)
 	if err != nil {
 		return err
 	}
 	if t.VocabSize() > c.Decoder.VocabSize {
-		return fmt.Errorf("the tokenizer has %d tokens, the weights in %s know %d", t.VocabSize(), from, c.Decoder.VocabSize)
-	}
-	w, err := model.ReadWeights(from, c)
-	if err != nil {
-		return err
+		return fmt.Errorf("the tokenizer has %d tokens, the weights know %d", t.VocabSize(), c.Decoder.VocabSize)
 	}
 	if err := model.WriteWeights(filepath.Join(dir, weightsFile), w, nil); err != nil {
 		return err
@@ -82,8 +125,8 @@ func readPretrained(from, dir string, t *tokenizer.Tokenizer) error {
 		return err
 	}
 	proc := dataset.NewProcessor(c.Encoder.ImageSize)
-	if _, err := os.Stat(filepath.Join(from, processorFile)); err == nil {
-		if proc, err = dataset.ReadProcessor(from); err != nil {
+	if _, err := os.Stat(filepath.Join(d.processor, processorFile)); err == nil {
+		if proc, err = dataset.ReadProcessor(d.processor); err != nil {
 			return err
 		}
 	}

@@ -54,6 +54,8 @@ func (a *Activities) pinModel(ctx context.Context, p *pulse, run string, m pipel
 		files  hub.Select
 	}{
 		{"model.weights", &m.Weights, frozen.Weights, hub.ConfigFiles},
+		{"model.encoder", &m.Encoder, frozen.Encoder, hub.ConfigFiles},
+		{"model.decoder", &m.Decoder, frozen.Decoder, hub.ConfigFiles},
 		{"model.tokenizer", &m.Tokenizer, frozen.Tokenizer, hub.TokenizerFiles},
 	} {
 		if !hub.Names(*g.name) {
@@ -94,10 +96,16 @@ func (a *Activities) frozenModel(ctx context.Context, run string) (pipeline.Mode
 	return c.Model, err
 }
 
-// baseModel is what a model card names: the hub's name alone where it has one.
-func baseModel(weights string) string {
-	if repo, err := hub.Parse(weights); err == nil && repo.Pinned() {
-		return repo.ID
+// baseModels are what a model card names: the hub's name alone where it has one.
+func baseModels(m pipeline.ModelConfig) []string {
+	var names []string
+	for _, name := range []string{m.Weights, m.Encoder, m.Decoder} {
+		if repo, err := hub.Parse(name); err == nil && repo.Pinned() {
+			name = repo.ID
+		}
+		if name != "" {
+			names = append(names, name)
+		}
 	}
-	return weights
+	return names
 }

@@ -3,6 +3,7 @@ package activities
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,10 +79,10 @@ func TestWeightsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	if only.Files["tokenizer.json"].SHA256 != local.Files["tokenizer.json"].SHA256 || only.Files[weightsFile].Key != "" {
 		t.Errorf("a tokenizer alone is stored as %v", only.Files)
 	}
-	if got := baseModel(first.Config.Model.Weights); got != "org/captioner" {
+	if got := baseModels(first.Config.Model); !slices.Equal(got, []string{"org/captioner"}) {
 		t.Errorf("the card names %s", got)
 	}
-	if got := baseModel(dir); got != dir {
+	if got := baseModels(pipeline.ModelConfig{Encoder: dir, Decoder: first.Config.Model.Weights}); !slices.Equal(got, []string{dir, "org/captioner"}) {
 		t.Errorf("the card names %s", got)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"distilvit/dataset"
-	"distilvit/model"
 	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
@@ -118,32 +117,25 @@ type need struct {
 // checkModel makes sure that the given weights and tokenizer can be read.
 func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config) (need, error) {
 	var n need
-	vocabulary, err := a.given(ctx, p, "model.tokenizer", c.Model.Tokenizer, hub.TokenizerFiles)
-	if err != nil {
-		return n, err
-	}
 	// The weights come later; that they can be had is known from the list of files.
-	weights, err := a.given(ctx, p, "model.weights", c.Model.Weights, hub.ConfigFiles)
+	from, err := a.givenModel(ctx, p, c.Model, hub.ConfigFiles)
 	if err != nil {
 		return n, err
-	}
-	if vocabulary != "" {
-		if _, err := tokenizer.Load(vocabulary); err != nil {
-			return n, orInvalid(ctx, fmt.Errorf("model.tokenizer: %w", err))
-		}
 	}
 	net := network(c.Model, c.Model.VocabSize, 0)
-	if weights != "" {
-		if net, err = model.ReadConfig(weights); err != nil {
-			return n, orInvalid(ctx, fmt.Errorf("model.weights: %w", err))
+	if from.processor != "" {
+		if net, err = from.config(); err != nil {
+			return n, orInvalid(ctx, fmt.Errorf("%s: %w", from.key, err))
 		}
-		if matches, _ := filepath.Glob(filepath.Join(weights, "*.safetensors")); len(matches) == 0 && weights == c.Model.Weights {
-			return n, invalid("model.weights: %s has no model.safetensors", c.Model.Weights)
+	}
+	for _, dir := range []string{c.Model.Weights, c.Model.Encoder, c.Model.Decoder} {
+		if matches, _ := filepath.Glob(filepath.Join(dir, "*.safetensors")); len(matches) == 0 && dir != "" && !hub.Names(dir) {
+			return n, invalid("%s: %s has no model.safetensors", from.key, dir)
 		}
-		if c.Model.Tokenizer == "" {
-			if _, err := tokenizer.Load(weights); err != nil {
-				return n, orInvalid(ctx, fmt.Errorf("model.weights: tokenizer: %w", err))
-			}
+	}
+	if from.tokenizer != "" {
+		if _, err := tokenizer.Load(from.tokenizer); err != nil {
+			return n, orInvalid(ctx, fmt.Errorf("%s: %w", from.tokenizerKey, err))
 		}
 	}
 	for _, shape := range net.Shapes() {

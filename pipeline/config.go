@@ -63,11 +63,14 @@ type ShapesConfig struct {
 	ImageSize  int `json:"image_size"`  // side of the square pictures, pixels; 0: model.image_size
 }
 
-// ModelConfig chooses the network. A preset fills every size that is 0.
+// ModelConfig chooses the network: sizes, of which a preset fills those that are
+// 0, or weights to start from, or an encoder and a decoder to join.
 type ModelConfig struct {
-	Preset    string `json:"preset"`    // tiny, small or base (base: ViT-base/16-224 + DistilGPT2); empty: small, unless every size is given
-	Weights   string `json:"weights"`   // directory in Hugging Face form to start from, or hf:ORG/NAME[@REVISION] of the Hugging Face hub; empty: random init. Its config.json then gives all sizes
-	Tokenizer string `json:"tokenizer"` // directory with tokenizer.json, or vocab.json and merges.txt, or hf:ORG/NAME[@REVISION]; empty: that of weights, else one trained on the training captions
+	Preset    string `json:"preset"`            // tiny, small or base (base: ViT-base/16-224 + DistilGPT2); empty: small, unless every size is given
+	Weights   string `json:"weights"`           // directory in Hugging Face form to start from, or hf:ORG/NAME[@REVISION] of the Hugging Face hub; empty: random init. Its config.json then gives all sizes
+	Encoder   string `json:"encoder,omitempty"` // ViT or DeiT to start from, together with decoder and without weights: directory or hf:ORG/NAME[@REVISION], such as hf:google/vit-base-patch16-224-in21k. A pooler or classifier is left out
+	Decoder   string `json:"decoder,omitempty"` // GPT-2 to start from, with encoder: directory or hf:ORG/NAME[@REVISION], such as hf:distilbert/distilgpt2. Its cross-attention is drawn by seed; its begin token starts captions, its end token ends and pads them
+	Tokenizer string `json:"tokenizer"`         // directory with tokenizer.json, or vocab.json and merges.txt, or hf:ORG/NAME[@REVISION]; empty: that of weights or decoder, else one trained on the training captions
 
 	ImageSize    int `json:"image_size"`    // side of the square input, pixels
 	PatchSize    int `json:"patch_size"`    // side of a patch, pixels; divides image_size
@@ -97,7 +100,7 @@ type TrainConfig struct {
 	MicroBatchSize     int     `json:"micro_batch_size"`     // pictures a forward and backward pass; 0: batch_size. Divides batch_size
 	CaptionsPerPicture int     `json:"captions_per_picture"` // captions trained a picture and step; surplus captions rotate by epoch
 	MaxLength          int     `json:"max_length"`           // label tokens a caption at most, end token included
-	LearningRate       float64 `json:"learning_rate"`        // peak learning rate; 0: 5e-5 with model.weights, else by hidden_size 1e-3 (to 128), 5e-4 (to 256) or 1e-4
+	LearningRate       float64 `json:"learning_rate"`        // peak learning rate; 0: 5e-5 with model.weights or model.encoder, else by hidden_size 1e-3 (to 128), 5e-4 (to 256) or 1e-4
 	WarmupFraction     float64 `json:"warmup_fraction"`      // share of all steps in linear warm-up
 	WeightDecay        float64 `json:"weight_decay"`         // AdamW decay of matrices; biases and norms have none
 	Beta1              float64 `json:"beta1"`                // AdamW

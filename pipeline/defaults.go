@@ -117,9 +117,12 @@ func (c Config) Resolve() Config {
 // are not read yet; the processor resizes in any case.
 const pretrainedImageSize = 224
 
+// Pretrained says that training starts from given weights, which bring their own sizes.
+func (m ModelConfig) Pretrained() bool { return m.Weights != "" || m.Encoder != "" || m.Decoder != "" }
+
 // resolve fills sizes from the preset; given weights bring their own.
 func (m ModelConfig) resolve() ModelConfig {
-	if m.Weights != "" {
+	if m.Pretrained() {
 		return m
 	}
 	sizes := []*int{&m.ImageSize, &m.PatchSize, &m.HiddenSize, &m.EncoderLayer, &m.DecoderLayer, &m.Heads, &m.VocabSize, &m.Positions}
@@ -145,7 +148,7 @@ func (m ModelConfig) resolve() ModelConfig {
 // learningRate is gentle with given weights and lower for wider networks.
 func (m ModelConfig) learningRate() float64 {
 	switch {
-	case m.Weights != "":
+	case m.Pretrained():
 		return 5e-5
 	case m.HiddenSize <= 128:
 		return 1e-3

@@ -143,11 +143,14 @@ type SourceFile struct {
 	Object Object `json:"object"`
 }
 
-// PretrainedInput stores a directory in Hugging Face form, local or of the hub,
-// under weights/<digest>/.
+// PretrainedInput stores a directory in Hugging Face form, local or of the hub, or
+// what an encoder's and a decoder's make together, under weights/<digest>/.
 type PretrainedInput struct {
 	Run       string `json:"run"`
 	Weights   string `json:"weights"`
+	Encoder   string `json:"encoder,omitempty"`
+	Decoder   string `json:"decoder,omitempty"`
+	Seed      uint64 `json:"seed,omitempty"` // of the weights between encoder and decoder
 	Tokenizer string `json:"tokenizer"`
 }
 

@@ -206,7 +206,8 @@ func (v *validator) splits(c Config) {
 
 func (v *validator) model(c Config) {
 	m := c.Model
-	if m.Weights != "" {
+	if m.Pretrained() {
+		from := v.parts(m)
 		for _, size := range []struct {
 			key   string
 			value int
@@ -214,9 +215,9 @@ func (v *validator) model(c Config) {
 			{"image_size", m.ImageSize}, {"patch_size", m.PatchSize}, {"hidden_size", m.HiddenSize}, {"encoder_layer", m.EncoderLayer},
 			{"decoder_layer", m.DecoderLayer}, {"heads", m.Heads}, {"mlp_size", m.MLPSize}, {"vocab_size", m.VocabSize}, {"positions", m.Positions},
 		} {
-			v.check(size.value == 0, "model."+size.key, "is given by the config.json of model.weights; leave it out")
+			v.check(size.value == 0, "model."+size.key, "is given by the config.json of %s; leave it out", from)
 		}
-		v.check(m.Preset == "", "model.preset", "is given by the config.json of model.weights; leave it out")
+		v.check(m.Preset == "", "model.preset", "is given by the config.json of %s; leave it out", from)
 		return
 	}
 	if m.Preset != "" && !v.oneOf("model.preset", m.Preset, presets) {
@@ -238,6 +239,18 @@ func (v *validator) model(c Config) {
 		v.check(c.Train.MaxLength <= m.Positions, "train.max_length", "is %d; must be at most model.positions %d", c.Train.MaxLength, m.Positions)
 		v.check(c.Evaluate.MaxLength <= m.Positions, "evaluate.max_length", "is %d; must be at most model.positions %d", c.Evaluate.MaxLength, m.Positions)
 	}
+}
+
+// parts checks that weights or both parts are given, and names what gives the sizes.
+func (v *validator) parts(m ModelConfig) string {
+	if m.Weights != "" {
+		v.check(m.Encoder == "", "model.encoder", "is in model.weights, too; leave one of them out")
+		v.check(m.Decoder == "", "model.decoder", "is in model.weights, too; leave one of them out")
+		return "model.weights"
+	}
+	v.check(m.Encoder != "", "model.encoder", "is missing; model.decoder needs one")
+	v.check(m.Decoder != "", "model.decoder", "is missing; model.encoder needs one")
+	return "model.encoder and model.decoder"
 }
 
 func (v *validator) prepare(p PrepareConfig) {

@@ -12,11 +12,11 @@ import (
 
 // Card is what a model card tells.
 type Card struct {
-	Name      string // the model's
-	Version   string
-	License   string // SPDX identifier; empty: not said
-	BaseModel string // what training started from; empty: random weights
-	Languages []string
+	Name       string // the model's
+	Version    string
+	License    string   // SPDX identifier; empty: not said
+	BaseModels []string // what training started from; none: random weights
+	Languages  []string
 
 	ImageSize  int // side of the square input, pixels
 	Encoder    string
@@ -119,7 +119,7 @@ func frontMatter(c Card) []byte {
 		PipelineTag string   `yaml:"pipeline_tag"`
 		LibraryName string   `yaml:"library_name"`
 		Tags        []string `yaml:"tags"`
-		BaseModel   string   `yaml:"base_model,omitempty"`
+		BaseModels  []string `yaml:"base_model,omitempty"`
 		Datasets    []string `yaml:"datasets,omitempty"`
 		Metrics     []string `yaml:"metrics"`
 		ModelIndex  []index  `yaml:"model-index,omitempty"`
@@ -129,7 +129,7 @@ func frontMatter(c Card) []byte {
 		PipelineTag: "image-to-text",
 		LibraryName: "transformers.js",
 		Tags:        []string{"image-captioning", "vision-encoder-decoder", "onnx"},
-		BaseModel:   c.BaseModel,
+		BaseModels:  c.BaseModels,
 		Datasets:    names,
 		Metrics:     []string{"rouge"},
 	}

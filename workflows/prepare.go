@@ -51,13 +51,15 @@ func (r *run) download(ctx workflow.Context) (*pipeline.ModelRef, error) {
 	r.Sources = downloaded
 
 	model := r.Config.Model
-	if model.Weights == "" && model.Tokenizer == "" {
+	if !model.Pretrained() && model.Tokenizer == "" {
 		return nil, nil
 	}
 	r.show(ctx, "storing given weights and tokenizer")
-	stored, err := call[pipeline.ModelRef](ctx, storeModel, "weights", model.Weights+model.Tokenizer, pipeline.PretrainedInput{
-		Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer,
-	})
+	input := pipeline.PretrainedInput{Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer, Encoder: model.Encoder, Decoder: model.Decoder}
+	if model.Encoder != "" {
+		input.Seed = r.Config.Seed
+	}
+	stored, err := call[pipeline.ModelRef](ctx, storeModel, "weights", model.Weights+model.Encoder+model.Tokenizer, input)
 	return &stored, err
 }
 
@@ -90,7 +92,7 @@ func (r *run) prepare(ctx workflow.Context, pretrained *pipeline.ModelRef) error
 
 func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
 	var processor pipeline.ModelRef
-	if pretrained != nil && r.Config.Model.Weights != "" {
+	if pretrained != nil && r.Config.Model.Pretrained() {
 		processor = *pretrained
 	}
 	plan, err := call[pipeline.Plan](ctx, planPrepare, "plan-prepare", "list of pictures", pipeline.PlanInput{

@@ -94,10 +94,16 @@ func absolutePaths(cfg *pipeline.Config, base string) error {
 			source.Captions += "#" + entry
 		}
 	}
-	if err := absoluteModel("model.weights", &cfg.Model.Weights, base); err != nil {
-		return err
+	m := &cfg.Model
+	for _, given := range []struct {
+		key  string
+		name *string
+	}{{"model.weights", &m.Weights}, {"model.encoder", &m.Encoder}, {"model.decoder", &m.Decoder}, {"model.tokenizer", &m.Tokenizer}} {
+		if err := absoluteModel(given.key, given.name, base); err != nil {
+			return err
+		}
 	}
-	return absoluteModel("model.tokenizer", &cfg.Model.Tokenizer, base)
+	return nil
 }
 
 // absoluteModel makes a model's directory absolute. What is no directory here
@@ -161,6 +167,8 @@ func missingFiles(cfg pipeline.Config) error {
 	}
 	files = append(files,
 		named{"directory at model.weights", cfg.Model.Weights},
+		named{"directory at model.encoder", cfg.Model.Encoder},
+		named{"directory at model.decoder", cfg.Model.Decoder},
 		named{"directory at model.tokenizer", cfg.Model.Tokenizer})
 	for _, file := range files {
 		if file.path == "" || isURL(file.path) || strings.HasPrefix(file.path, hub.Prefix) {
