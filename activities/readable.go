@@ -166,7 +166,7 @@ func (r *readable) card() report.Card {
 	return report.Card{
 		Name: r.in.Name, Version: path.Base(r.m.Model), BaseModels: baseModels(c.Model),
 		ImageSize: e.ImageSize, Parameters: parameters, VocabSize: d.VocabSize, MaxLength: c.Evaluate.MaxLength,
-		Encoder:  fmt.Sprintf("ViT, %d layers, width %d, %d heads, patches of %d × %d", e.NumHiddenLayers, e.HiddenSize, e.NumAttentionHeads, e.PatchSize, e.PatchSize),
+		Encoder:  fmt.Sprintf("%s, %d layers, width %d, %d heads, patches of %d × %d", e.Name(), e.NumHiddenLayers, e.HiddenSize, e.NumAttentionHeads, e.PatchSize, e.PatchSize),
 		Decoder:  fmt.Sprintf("GPT-2 with cross-attention, %d layers, width %d, %d heads, %d positions", d.NLayer, d.NEmbd, d.NHead, d.NPositions),
 		Datasets: r.datasets(), Rows: r.in.Dataset.Rows,
 		Epoch: r.in.Best.Epoch, Step: r.in.Best.Checkpoint.Step, TestedOn: r.in.TestedOn,

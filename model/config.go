@@ -69,6 +69,14 @@ func (c *ViTConfig) Tokens() int {
 	return side*side + 1
 }
 
+// Name is the architecture's.
+func (c *ViTConfig) Name() string {
+	if c.Distilled {
+		return "DeiT"
+	}
+	return "ViT"
+}
+
 // ScoreScale is what the encoder's attention scores are multiplied with.
 func (c *ViTConfig) ScoreScale() float64 {
 	return 1 / math.Sqrt(float64(c.HiddenSize/c.NumAttentionHeads))
@@ -144,8 +152,12 @@ func defaultGPT2() GPT2Config {
 // program reserve absurd memory.
 const maxSize = 1 << 20
 
-// maxLayers bounds the tensors' number for the same reason.
-const maxLayers = 1 << 10
+// maxLayers bounds the tensors' number and maxSide a picture's memory for the same
+// reason: no weights have to be in a file for them.
+const (
+	maxLayers = 1 << 10
+	maxSide   = 1 << 12 // pixels
+)
 
 // Validate reports every value that cannot work, with the value.
 func (c *Config) Validate() error {
@@ -172,7 +184,7 @@ func (c *Config) Validate() error {
 	}
 	within("encoder.num_hidden_layers", e.NumHiddenLayers, maxLayers)
 	size("encoder.intermediate_size", e.IntermediateSize)
-	image := size("encoder.image_size", e.ImageSize)
+	image := within("encoder.image_size", e.ImageSize, maxSide)
 	if size("encoder.patch_size", e.PatchSize) && image {
 		check(e.ImageSize%e.PatchSize == 0, "encoder.patch_size is %d; must divide image_size %d", e.PatchSize, e.ImageSize)
 	}

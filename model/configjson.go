@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // configName is Hugging Face's name of the file.
@@ -27,7 +28,7 @@ func ReadConfig(dir string) (*Config, error) {
 // readConfigFile reads dir's config.json into v.
 func readConfigFile(dir string, v any) error {
 	path := filepath.Join(dir, configName)
-	b, err := os.ReadFile(path)
+	b, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s has no config.json: not a model directory", dir)
 	}
@@ -38,6 +39,21 @@ func readConfigFile(dir string, v any) error {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
+}
+
+// maxJSON bounds a config or an index, bytes: one with the names of 20,000 classes has 2 MiB.
+const maxJSON = 32 << 20
+
+// readSmall reads a JSON file.
+func readSmall(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxJSON {
+		return nil, fmt.Errorf("%s has %d bytes; must be at most %d", path, st.Size(), maxJSON)
+	}
+	return os.ReadFile(path)
 }
 
 // WriteFile writes dir's config.json.
@@ -128,17 +144,13 @@ func (s *side) UnmarshalJSON(b []byte) error {
 func (c Config) MarshalJSON() ([]byte, error) {
 	no, scaled := false, !c.Decoder.Unscaled
 	inner := c.Decoder.Inner()
-	encoder, kind := "ViTModel", vit
-	if c.Encoder.Distilled {
-		encoder, kind = "DeiTModel", deit
-	}
 	j := vedJSON{
 		Architectures: []string{"VisionEncoderDecoderModel"},
 		ModelType:     visionEncoderDecoder, IsEncoderDecoder: true, DType: "float32",
 		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
 		TieWordEmbeddings: &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
 		Encoder: encoderJSON{
-			Architectures: []string{encoder}, ModelType: kind, ViTConfig: c.Encoder,
+			Architectures: []string{c.Encoder.Name() + "Model"}, ModelType: strings.ToLower(c.Encoder.Name()), ViTConfig: c.Encoder,
 			ImageSize: side(c.Encoder.ImageSize), PatchSize: side(c.Encoder.PatchSize), InitializerRange: initStd(c.Encoder.HiddenSize),
 		},
 		Decoder: decoderJSON{

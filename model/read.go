@@ -153,7 +153,7 @@ func weightFiles(dir string) ([]string, error) {
 		return []string{path}, nil
 	}
 	path = filepath.Join(dir, indexName)
-	b, err := os.ReadFile(path)
+	b, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(dir, "pytorch_model.bin")); err == nil {
 			return nil, fmt.Errorf("%s has pytorch_model.bin but no model.safetensors: save it with safe_serialization=True", dir)

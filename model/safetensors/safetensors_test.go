@@ -87,6 +87,25 @@ func TestHalfPrecisionIsReadExactly(t *testing.T) {
 	}
 }
 
+func TestEveryHalfIsWhatIEEESays(t *testing.T) {
+	for h := range 1 << 16 {
+		sign, exponent, fraction := 1-2*(h>>15), h>>10&0x1f, h&0x3ff
+		want := float64(sign) * math.Ldexp(float64(fraction+1024), exponent-25)
+		switch {
+		case exponent == 0:
+			want = float64(sign) * math.Ldexp(float64(fraction), -24)
+		case exponent == 31 && fraction == 0:
+			want = math.Inf(sign)
+		case exponent == 31:
+			want = math.NaN()
+		}
+		got := float64(half(uint16(h)))
+		if got != want && !(math.IsNaN(got) && math.IsNaN(want)) {
+			t.Fatalf("%#04x is %g instead of %g", h, got, want)
+		}
+	}
+}
+
 func TestLyingFilesAreErrors(t *testing.T) {
 	tensor := func(shape, offsets string) string {
 		return fmt.Sprintf(`{"a":{"dtype":"F32","shape":%s,"data_offsets":%s}}`, shape, offsets)

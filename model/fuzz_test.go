@@ -1,0 +1,99 @@
+package model
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// FuzzConfig demands that a config.json is an error or a network that is written
+// and read back the same, and whose tensors' names take bounded memory.
+func FuzzConfig(f *testing.F) {
+	seeds, err := filepath.Glob("testdata/variants/*/config.json")
+	if err != nil || len(seeds) < 10 {
+		f.Fatalf("%d configs, %v", len(seeds), err)
+	}
+	for _, path := range seeds {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte(`{"model_type":"vision-encoder-decoder","encoder":{"model_type":"vit","num_hidden_layers":1048576},"decoder":{"model_type":"gpt2","add_cross_attention":true}}`))
+	f.Add([]byte(`{"encoder":{"image_size":[16,16],"patch_size":[]},"decoder":null}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c, again Config
+		if json.Unmarshal(b, &c) != nil || c.Validate() != nil {
+			return
+		}
+		text, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &again); err != nil || again != c {
+			t.Errorf("%+v is read back as %+v: %v", c, again, err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		names := c.Names()
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
+			t.Errorf("%d names took %d bytes", len(names), used)
+		}
+	})
+}
+
+// FuzzShardNames demands that an index names files of its own directory only.
+func FuzzShardNames(f *testing.F) {
+	f.Add([]byte(`{"metadata":{"total_size":8},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}`))
+	f.Add([]byte(`{"weight_map":{"a":"../secret"}}`))
+	f.Add([]byte(`{"weight_map":{"a":""}}`))
+	f.Add([]byte(`{"weight_map":[]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		names, err := shardNames(b)
+		if err != nil {
+			return
+		}
+		if len(names) == 0 || len(names) > maxShards {
+			t.Errorf("%d names", len(names))
+		}
+		for i, name := range names {
+			if !filepath.IsLocal(name) || i > 0 && names[i-1] >= name {
+				t.Errorf("names %q", names)
+			}
+		}
+	})
+}
+
+// FuzzReadWeights demands an error or the network's own tensors of a file of weights.
+func FuzzReadWeights(f *testing.F) {
+	c, err := ReadConfig("testdata/variants/fp16")
+	if err != nil {
+		f.Fatal(err)
+	}
+	b, err := os.ReadFile("testdata/variants/fp16/model.safetensors")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)/2])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, weightsName), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w, err := ReadWeights(dir, c)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 64*uint64(len(b))+8<<20 {
+			t.Errorf("%d bytes took %d of memory", len(b), used)
+		}
+		if err == nil && w.Check(c) != nil {
+			t.Error(w.Check(c))
+		}
+	})
+}
