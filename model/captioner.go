@@ -106,7 +106,7 @@ func (g *Captioner) Close() {
 // start token, with the end token where it was generated.
 func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int32, error) {
 	if o.MaxLength == 0 {
-		o.MaxLength = 20
+		o.MaxLength = DefaultGenerate().MaxLength
 	}
 	bytes := g.pictureBytes()
 	if err := o.Validate(g.config); err != nil {

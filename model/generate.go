@@ -93,6 +93,9 @@ func ReadGenerate(dir string) (GenerateOptions, error) {
 	if other.MaxNewTokens > 0 {
 		o.MaxLength = other.MaxNewTokens + 1
 	}
+	if o.MaxLength < 1 {
+		o.MaxLength = DefaultGenerate().MaxLength
+	}
 	return o, nil
 }
 

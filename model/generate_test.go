@@ -19,6 +19,7 @@ func TestGenerationConfigIsRead(t *testing.T) {
 		"never":   {`{"early_stopping": "never", "length_penalty": 0}`, GenerateOptions{MaxLength: 20, NumBeams: 1, EarlyStopping: StopNever, RepetitionPenalty: 1}, ""},
 		"new":     {`{"max_new_tokens": 30, "max_length": 5}`, GenerateOptions{MaxLength: 31, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1}, ""},
 		"null":    {`{"max_new_tokens": null, "num_beams": null}`, DefaultGenerate(), ""},
+		"zero":    {`{"max_length": 0}`, DefaultGenerate(), ""},
 		"sampled": {`{"do_sample": true}`, GenerateOptions{}, "do_sample is true"},
 		"groups":  {`{"num_beams": 4, "num_beam_groups": 2}`, GenerateOptions{}, "num_beam_groups is 2"},
 		"early":   {`{"early_stopping": "soon"}`, GenerateOptions{}, `early_stopping is "soon"`},
