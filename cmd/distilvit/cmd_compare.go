@@ -126,23 +126,13 @@ func (a *app) compare(ctx context.Context, dirs []string, o compareOptions) erro
 	if err != nil {
 		return err
 	}
-	sources, err := parseDataset(o.dataset, config.Encoder.ImageSize)
-	if err != nil {
-		return err
-	}
-	pictures, err := listExamples(ctx, sources, o.split, pipeline.Default().Seed)
+	p := newProgress(a.stderr)
+	defer p.clear()
+	pictures, err := openDataset(ctx, o.dataset, o.split, config.Encoder.ImageSize, o.limit, p)
 	if err != nil {
 		return err
 	}
 	defer pictures.close()
-	if o.limit > 0 {
-		pictures.list = pictures.list[:min(o.limit, len(pictures.list))]
-	}
-	p := newProgress(a.stderr)
-	defer p.clear()
-	for _, warning := range pictures.warnings {
-		p.line("warning: %s", warning)
-	}
 	for _, c := range contenders {
 		if err := c.captionAll(ctx, o.backend, pictures, p); err != nil {
 			return fmt.Errorf("%s: %w", c.name(), err)
@@ -247,11 +237,11 @@ func (c *contender) captionAll(ctx context.Context, kind string, pictures *examp
 
 // open loads the form and answers what captions one picture.
 func (c *contender) open(kind string, processor dataset.Processor) (generate func(rgb []uint8) ([]int32, error), closeModel func(), err error) {
+	options, err := model.ReadGenerate(c.dir)
+	if err != nil {
+		return nil, nil, err
+	}
 	if c.Form == weightsForm {
-		options, err := model.ReadGenerate(c.dir)
-		if err != nil {
-			return nil, nil, err
-		}
 		weights, err := openCaptioner(c.dir, kind)
 		if err != nil {
 			return nil, nil, err
@@ -264,10 +254,6 @@ func (c *contender) open(kind string, processor dataset.Processor) (generate fun
 			return ids[0], nil
 		}
 		return one, weights.close, nil
-	}
-	options, err := model.ReadGenerate(c.dir)
-	if err != nil {
-		return nil, nil, err
 	}
 	cache, err := backendCache()
 	if err != nil {

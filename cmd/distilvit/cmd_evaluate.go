@@ -141,21 +141,11 @@ func evalMetrics(s metrics.Scores) pipeline.Metrics {
 
 // shards prepares a DATASET for the workbench's model, and says what was bad.
 func (a *app) shards(ctx context.Context, w *workbench, name, split string, limit int, p *progress) ([]dataset.ShardPair, error) {
-	sources, err := parseDataset(name, w.config.Encoder.ImageSize)
-	if err != nil {
-		return nil, err
-	}
-	examples, err := listExamples(ctx, sources, split, pipeline.Default().Seed)
+	examples, err := openDataset(ctx, name, split, w.config.Encoder.ImageSize, limit, p)
 	if err != nil {
 		return nil, err
 	}
 	defer examples.close()
-	if limit > 0 {
-		examples.list = examples.list[:min(limit, len(examples.list))]
-	}
-	for _, warning := range examples.warnings {
-		p.line("warning: %s", warning)
-	}
 	total := int64(len(examples.list))
 	pairs, bad, err := examples.writeShards(ctx, w.temp, w.processor, w.encode, func(done int) {
 		p.show("prepare", int64(done), total)

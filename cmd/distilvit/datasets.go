@@ -81,6 +81,26 @@ type examples struct {
 	temp     string // packed image folders
 }
 
+// openDataset lists a DATASET's pictures, as many as limit says (0: all), and
+// shows what a person should know of them. side is that of generated ones, pixels.
+func openDataset(ctx context.Context, name, split string, side, limit int, p *progress) (*examples, error) {
+	sources, err := parseDataset(name, side)
+	if err != nil {
+		return nil, err
+	}
+	e, err := listExamples(ctx, sources, split, pipeline.Default().Seed)
+	if err != nil {
+		return nil, err
+	}
+	if limit > 0 {
+		e.list = e.list[:min(limit, len(e.list))]
+	}
+	for _, warning := range e.warnings {
+		p.line("warning: %s", warning)
+	}
+	return e, nil
+}
+
 // listExamples lists the local pictures of the sources. With a split only its
 // pictures; without one the test pictures where a source marks some (shapes
 // draws them), else all.

@@ -1,8 +1,8 @@
 """Makes captions/: small datasets in the layouts of COCO's official zips, Karpathy's
 split files, Flickr8k and Flickr30k, with pictures and captions of our own.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install pillow==12.0.0
-    /tmp/venv/bin/python make_captions.py
+    python3 -m venv .venv && .venv/bin/pip install pillow==12.0.0
+    .venv/bin/python make_captions.py
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Makes the golden pictures of this folder with Pillow.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install pillow==13.0.0 numpy==2.4.6
-    /tmp/venv/bin/python make_golden.py
+    python3 -m venv .venv && .venv/bin/pip install pillow==13.0.0 numpy==2.4.6
+    .venv/bin/python make_golden.py
 
 For each picture FILE, golden.json has the SHA-256 of convert("RGB") and of its
 bilinear and bicubic resizes to the sizes named there; FILE.rgb has convert("RGB")

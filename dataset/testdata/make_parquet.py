@@ -1,8 +1,8 @@
 """Makes parquet/: small files in the layouts that the datasets library and pyarrow
 write, and expected.json with what those libraries read from them.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install datasets==4.4.1 pyarrow==22.0.0 pillow==12.0.0
-    /tmp/venv/bin/python make_parquet.py
+    python3 -m venv .venv && .venv/bin/pip install datasets==4.4.1 pyarrow==22.0.0 pillow==12.0.0
+    .venv/bin/python make_parquet.py
 """
 
 import hashlib

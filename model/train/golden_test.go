@@ -7,7 +7,9 @@ import (
 
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
 
+	"distilvit/dataset"
 	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
 	"distilvit/internal/device"
@@ -18,7 +20,7 @@ func TestLossAndGradientsEqualPyTorch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := goldenTensors(t)
+	want := goldenTensors(t, goldenDir)
 	be := backendtest.Open(t, backend.Go) // XLA's gradients are tested by the steps below
 	tr, err := New(be, c, w, goldenConfig(g))
 	if err != nil {
@@ -32,21 +34,7 @@ func TestLossAndGradientsEqualPyTorch(t *testing.T) {
 	if math.Abs(sum-g.LossSum) > 1e-5*g.LossSum || tokens != g.LabelTokens {
 		t.Errorf("loss %g over %d tokens instead of %g over %d", sum, tokens, g.LossSum, g.LabelTokens)
 	}
-	gradients, err := device.NewProgram(be, "gradients", func(in []*Node) []*Node {
-		n := len(tr.names)
-		return Gradient(tr.lossSum(in[:n], in[n:], 0), in[:n]...)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	batch, err := tr.upload(b, 0, b.N)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := gradients.Run(tr.weights, batch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := gradientSums(t, tr, b)
 	for i, name := range tr.names {
 		expected, err := want.Float32s("grad." + name)
 		if err != nil {
@@ -68,6 +56,27 @@ func TestLossAndGradientsEqualPyTorch(t *testing.T) {
 	}
 }
 
+// gradientSums are the gradients of the sum of the batch's loss, in the order of tr.names.
+func gradientSums(t *testing.T, tr *Trainer, b *dataset.Batch) []*tensors.Tensor {
+	t.Helper()
+	gradients, err := device.NewProgram(tr.be, "gradients", func(in []*Node) []*Node {
+		n := len(tr.names)
+		return Gradient(tr.lossSum(in[:n], in[n:], 0), in[:n]...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := tr.upload(b, 0, b.N)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := gradients.Run(tr.weights, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
 func isKeyBias(name string) bool { return strings.HasSuffix(name, ".key.bias") }
 
 // biasesKey reports whether the j-th of n elements is of a key's bias; GPT-2 keeps
@@ -87,7 +96,7 @@ func TestStepsOfAdamWEqualPyTorch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := goldenTensors(t)
+	want := goldenTensors(t, goldenDir)
 	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 		tr, err := New(be, c, w, goldenConfig(g))
 		if err != nil {

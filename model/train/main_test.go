@@ -79,10 +79,10 @@ func readSmall() (g golden, b *dataset.Batch, c *model.Config, w model.Weights, 
 	return g, b, c, model.Init(c, 3), nil
 }
 
-// goldenTensors opens golden.safetensors.
-func goldenTensors(t *testing.T) *safetensors.File {
+// goldenTensors opens dir's golden.safetensors.
+func goldenTensors(t *testing.T, dir string) *safetensors.File {
 	t.Helper()
-	f, err := os.Open(filepath.Join(goldenDir, "golden.safetensors"))
+	f, err := os.Open(filepath.Join(dir, "golden.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,17 +2,13 @@ package train
 
 import (
 	"math"
-	"os"
 	"testing"
-
-	. "github.com/gomlx/gomlx/core/graph"
 
 	"distilvit/dataset"
 	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
 	"distilvit/internal/device"
 	"distilvit/model"
-	"distilvit/model/safetensors"
 )
 
 // TestGradientsOfAnUntiedHeadEqualPyTorch: what ../testdata/make_variants.py made of
@@ -42,31 +38,8 @@ func TestGradientsOfAnUntiedHeadEqualPyTorch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	gradients, err := device.NewProgram(tr.be, "gradients", func(in []*Node) []*Node {
-		n := len(tr.names)
-		return Gradient(tr.lossSum(in[:n], in[n:], 0), in[:n]...)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	batch, err := tr.upload(b, 0, b.N)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := gradients.Run(tr.weights, batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(dir + "/golden.safetensors")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	st, _ := f.Stat()
-	golden, err := safetensors.Open(f, st.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := gradientSums(t, tr, b)
+	golden := goldenTensors(t, dir)
 	heads, worstOfAll := 0, 0.0
 	for i, name := range tr.names {
 		want, err := golden.Float32s("grad." + name)
