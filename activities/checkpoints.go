@@ -60,7 +60,8 @@ func training(w pipeline.Work) (string, error) {
 		Seed                   uint64
 		Model, Dataset, Tokens string
 		Train                  pipeline.TrainConfig
-	}{w.Seed, w.Model.Digest, w.Dataset.Manifest, w.Tokens.Manifest, t})
+		Extension              *pipeline.Extension `json:",omitempty"`
+	}{w.Seed, w.Model.Digest, w.Dataset.Manifest, w.Tokens.Manifest, t, w.Extension})
 }
 
 // point is a stored checkpoint's place.

@@ -49,12 +49,29 @@ func stepsPerEpoch(w pipeline.Work) int64 {
 func optimisation(w pipeline.Work) train.Config {
 	t := w.Train
 	steps := stepsPerEpoch(w) * int64(t.Epochs)
-	return train.Config{
+	c := train.Config{
 		BatchSize: t.BatchSize, MicroBatchSize: t.MicroBatchSize, CaptionsPerPicture: t.CaptionsPerPicture, MaxLength: t.MaxLength,
 		LearningRate: t.LearningRate, WeightDecay: t.WeightDecay, Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon,
 		MaxGradNorm: t.MaxGradNorm, Dropout: t.Dropout,
 		WarmupSteps: int64(t.WarmupFraction * float64(steps)), TotalSteps: steps, Seed: w.Seed,
 	}
+	if e := w.Extension; e != nil {
+		rate := e.LearningRate
+		if rate == 0 {
+			rate = c.RateAfter(e.Step - 1)
+		}
+		c.HoldStep, c.HoldRate = e.Step, rate
+	}
+	return c
+}
+
+// stepsInAll is the number of the last step of training, extension included.
+func stepsInAll(w pipeline.Work) int64 {
+	epochs := w.Train.Epochs
+	if e := w.Extension; e != nil {
+		epochs = e.After + e.Epochs
+	}
+	return stepsPerEpoch(w) * int64(epochs)
 }
 
 func augment(a pipeline.AugmentConfig) dataset.Augment {

@@ -24,7 +24,7 @@ func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pi
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.EpochResult, error) {
 		begun := time.Now()
 		p.set(func(b *pipeline.Heartbeat) {
-			b.Epoch, b.Steps = in.Epoch+1, stepsPerEpoch(in.Work)*int64(in.Work.Train.Epochs)
+			b.Epoch, b.Steps = in.Epoch+1, stepsInAll(in.Work)
 		})
 		e := &epochRun{Activities: a, in: in, pulse: p}
 		end, err := e.train(ctx)

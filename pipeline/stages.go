@@ -7,9 +7,28 @@ const (
 	DeviceQueue  = "distilvit-gpu" // sessions: epochs and evaluations
 
 	StatusQuery = "status" // query and argument-less: answers a Status
-	StopSignal  = "stop"   // signal: end the epoch, then evaluate, export and publish the best
-	StopUpdate  = "stop"   // update: the same, answered with the Status; refused once training is over
 )
+
+// What people ask of an open run. Each is a signal, and an update of the same
+// name that answers the Status or says why it is refused.
+const (
+	StopRequest   = "stop"   // argument Stop, or none: end training, then evaluate, export and publish the best
+	PauseRequest  = "pause"  // leave a checkpoint, give the device back and wait
+	ResumeRequest = "resume" // go on after a pause
+	ExtendRequest = "extend" // argument Extend: train more epochs
+)
+
+// Stop says when training ends: with its epoch, or at once.
+type Stop struct {
+	Now bool `json:"now"` // leave a checkpoint and break the epoch off; refused before the first epoch is finished
+}
+
+// Extend asks for epochs beyond those the config, patience or a stop leaves. They
+// are trained in a branch of their own from where training ended.
+type Extend struct {
+	Epochs       int     `json:"epochs"`
+	LearningRate float64 `json:"learning_rate,omitempty"` // constant; 0: the last value so far
+}
 
 // Stage names, in order, as the status, the search attribute and the UI show them.
 const (
@@ -54,6 +73,7 @@ type Status struct {
 	Result    *Result       `json:"result,omitempty"`
 	Branch    int           `json:"branch"`
 	Stopping  bool          `json:"stopping,omitempty"`
+	Paused    bool          `json:"paused,omitempty"`
 }
 
 // EpochRecord is one finished epoch and its evaluation.
@@ -269,6 +289,17 @@ type Work struct {
 	Dataset Dataset     `json:"dataset"`
 	Tokens  Tokens      `json:"tokens"`
 	Train   TrainConfig `json:"train"` // micro_batch_size is the run's present one
+
+	Extension *Extension `json:"extension,omitempty"` // the one under way
+}
+
+// Extension is the epochs that follow the end of training. The schedule of the
+// learning rate stays that of the config's epochs up to Step and is constant then.
+type Extension struct {
+	After        int     `json:"after"`                   // epochs finished when it began
+	Epochs       int     `json:"epochs"`                  // how many more
+	Step         int64   `json:"step"`                    // updates done when the rate became constant
+	LearningRate float64 `json:"learning_rate,omitempty"` // 0: that of the update before Step
 }
 
 // EpochInput asks for one epoch. The activity goes on from the newest complete
@@ -309,6 +340,8 @@ type Progress struct {
 	Best           *Best          `json:"best,omitempty"`
 	Last           *CheckpointRef `json:"last,omitempty"` // end of the last epoch in Epochs
 	From           *CheckpointRef `json:"from,omitempty"` // start of the branch; nil: the initial weights
+	Extension      *Extension     `json:"extension,omitempty"`
+	Extends        []Extend       `json:"extends,omitempty"` // asked for, not begun
 
 	Newest *CheckpointRef `json:"newest,omitempty"` // FindProgress only: newest complete checkpoint of the branch
 }

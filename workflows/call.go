@@ -13,11 +13,17 @@ import (
 
 // call runs an activity and waits for its result. Beyond the activity's own
 // retries, an object store that cannot be reached is waited for, and workers
-// that stop or die under an activity that needs no device are replaced.
-func call[T any](ctx workflow.Context, t task, id, summary string, input any) (T, error) {
+// that stop or die under an activity that needs no device are replaced. While
+// the run is paused, none of these activities begins.
+func call[T any](ctx workflow.Context, r *run, t task, id, summary string, input any) (T, error) {
 	var result T
 	started, interruptions := workflow.Now(ctx), 0
 	for {
+		if t.queue == pipeline.TaskQueue {
+			if err := r.waitWhilePaused(ctx); err != nil {
+				return result, err
+			}
+		}
 		activity := workflow.WithActivityOptions(ctx, t.options(id, summary))
 		err := workflow.ExecuteActivity(activity, t.name, input).Get(ctx, &result)
 		switch {

@@ -12,9 +12,9 @@ import (
 
 func TestStopEndsTheEpochAndPublishesTheBest(t *testing.T) {
 	for name, stop := range map[string]func(*testsuite.TestWorkflowEnvironment){
-		"signal": func(env *testsuite.TestWorkflowEnvironment) { env.SignalWorkflow(pipeline.StopSignal, nil) },
+		"signal": func(env *testsuite.TestWorkflowEnvironment) { env.SignalWorkflow(pipeline.StopRequest, nil) },
 		"update": func(env *testsuite.TestWorkflowEnvironment) {
-			env.UpdateWorkflow(pipeline.StopUpdate, "u", &testsuite.TestUpdateCallback{
+			env.UpdateWorkflow(pipeline.StopRequest, "u", &testsuite.TestUpdateCallback{
 				OnAccept: func() {},
 				OnReject: func(err error) { t.Errorf("update refused: %v", err) },
 				OnComplete: func(status any, err error) {
@@ -47,9 +47,9 @@ func TestStopBeforeTrainingStillTrainsOneEpochAndALateOneIsRefused(t *testing.T)
 	w.during = func(name string, call int) {
 		switch name {
 		case "PrepareShard":
-			env.SignalWorkflow(pipeline.StopSignal, nil)
+			env.SignalWorkflow(pipeline.StopRequest, nil)
 		case "Export":
-			env.UpdateWorkflow(pipeline.StopUpdate, "late", &testsuite.TestUpdateCallback{
+			env.UpdateWorkflow(pipeline.StopRequest, "late", &testsuite.TestUpdateCallback{
 				OnAccept: func() {}, OnReject: func(err error) { refused = err.Error() }, OnComplete: func(any, error) {},
 			})
 		}

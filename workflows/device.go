@@ -13,8 +13,7 @@ import (
 // device is a run's session on a worker: the right to one device, on which all
 // of a run's epochs and evaluations find the same warm trainer.
 type device struct {
-	session   workflow.Context // of the session itself; ended by releaseDevice or with its worker
-	work      workflow.Context // for activities in it; cancelled with the run too
+	session   workflow.Context // ended by releaseDevice or with its worker
 	failures  int              // in this session
 	memory    int              // OutOfMemory in a row
 	abandoned bool             // its worker is gone or going: nothing to close there
@@ -22,19 +21,27 @@ type device struct {
 
 // job is something to do on a device.
 type job struct {
-	name   string
-	do     func(session workflow.Context) error
-	shrink func(ctx workflow.Context) (string, error) // makes it need less memory; says how
+	name        string
+	do          func(session workflow.Context) error
+	shrink      func(ctx workflow.Context) (string, error) // makes it need less memory; says how
+	mayBreakOff bool                                       // a stop at once ends it with errBrokenOff
 }
+
+// errBrokenOff is the end of a job that a stop did not wait for.
+var errBrokenOff = errors.New("broken off")
 
 // onDevice does a job in the run's session, opening one where there is none,
 // until it succeeds or the error policy gives up.
 func (r *run) onDevice(ctx workflow.Context, j job) error {
+	defer func() { r.cancelJob = nil }()
 	for {
-		err := r.holdDevice(ctx, j.name)
-		if err == nil {
-			err = j.do(r.device.work)
+		if err := r.waitWhilePaused(ctx); err != nil {
+			return err
 		}
+		if r.breakOff && j.mayBreakOff {
+			return errBrokenOff
+		}
+		err := r.tryOnDevice(ctx, j)
 		if err == nil {
 			r.device.failures, r.device.memory = 0, 0
 			return nil
@@ -42,9 +49,36 @@ func (r *run) onDevice(ctx workflow.Context, j job) error {
 		if ctx.Err() != nil { // the run itself is cancelled
 			return ctx.Err()
 		}
+		if r.interrupted {
+			continue
+		}
 		if err := r.recover(ctx, j, err); err != nil {
 			return err
 		}
+	}
+}
+
+// tryOnDevice is one attempt. Its activity has a context of its own, which
+// ends with the run or by interruptJob.
+func (r *run) tryOnDevice(ctx workflow.Context, j job) error {
+	r.interrupted = false
+	if err := r.holdDevice(ctx, j.name); err != nil {
+		return err
+	}
+	work, cancel := workflow.WithCancel(r.device.session)
+	r.cancelJob = cancel
+	if ctx.Err() != nil || r.interrupted { // it came just when the session opened
+		cancel()
+	}
+	return j.do(work)
+}
+
+// interruptJob cancels what goes on with a device, if anything does. A trainer
+// leaves a checkpoint before its activity ends.
+func (r *run) interruptJob() {
+	if r.cancelJob != nil {
+		r.interrupted = true
+		r.cancelJob()
 	}
 }
 
@@ -56,23 +90,20 @@ func (r *run) holdDevice(ctx workflow.Context, name string) error {
 		return nil
 	}
 	r.show(ctx, "waiting for a device: "+name)
-	waiting, stopWaiting := workflow.NewDisconnectedContext(ctx)
-	stopWork := workflow.CancelFunc(stopWaiting)
+	waiting, cancel := workflow.NewDisconnectedContext(ctx)
+	r.cancelJob = cancel
 	workflow.GoNamed(ctx, "cancel-on-device", func(ctx workflow.Context) {
 		ctx.Done().Receive(ctx, nil)
-		stopWork()
+		if r.cancelJob != nil {
+			r.cancelJob()
+		}
 	})
 	queue := workflow.WithTaskQueue(waiting, pipeline.DeviceQueue)
 	session, err := workflow.CreateSession(queue, sessionOptions)
 	if err != nil {
 		return fmt.Errorf("open a session on a device: %w", err)
 	}
-	work, cancel := workflow.WithCancel(session)
-	stopWork = cancel
-	if ctx.Err() != nil { // it came just when the session opened
-		cancel()
-	}
-	r.device = device{session: session, work: work}
+	r.device = device{session: session}
 	return nil
 }
 
@@ -85,7 +116,7 @@ func (r *run) releaseDevice(ctx workflow.Context) {
 	}
 	r.device = device{}
 	if !d.abandoned {
-		_, err := call[struct{}](d.session, closeTrainer, "close-trainer", "end the trainer", r.work())
+		_, err := call[struct{}](d.session, r, closeTrainer, "close-trainer", "end the trainer", r.work())
 		if err != nil {
 			workflow.GetLogger(ctx).Warn("the trainer was not ended in good order", "error", err)
 		}

@@ -45,6 +45,7 @@ type State struct {
 	Prepared   bool                      `json:"prepared"`    // everything above is filled in
 	RolledBack bool                      `json:"rolled_back"` // after Diverged, which is done once
 	Stopping   bool                      `json:"stopping"`
+	Paused     bool                      `json:"paused,omitempty"`
 
 	EvaluateBatch int `json:"evaluate_batch"` // as lowered after OutOfMemory; 0: the config's
 }
@@ -56,6 +57,10 @@ type run struct {
 	device   device
 	failures []string        // reasons since the newest checkpoint
 	status   pipeline.Status // stage, detail, done and total; the rest is filled in by Status
+
+	cancelJob   workflow.CancelFunc // of what goes on with a device or waits for one; nil: nothing does
+	interrupted bool                // the job was cancelled on request
+	breakOff    bool                // by a stop that does not wait for the epoch's end
 }
 
 func (r *run) setup(ctx workflow.Context, cfg pipeline.Config, state *State) error {

@@ -237,7 +237,7 @@ func TestRunContinuesAsNewAtAnEpochsEndAndCarriesItsState(t *testing.T) {
 			env.SetContinueAsNewSuggested(true)
 		}
 		if name == "TrainEpoch" && call == 2 {
-			env.SignalWorkflow(pipeline.StopSignal, nil)
+			env.SignalWorkflow(pipeline.StopRequest, nil)
 		}
 	}
 	env.ExecuteWorkflow(pipeline.WorkflowType, config(t, "train.epochs=9"))

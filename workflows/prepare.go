@@ -12,7 +12,7 @@ import (
 // backend is chosen on a worker that has devices.
 func (r *run) preflight(ctx workflow.Context) error {
 	r.enter(ctx, pipeline.StagePreflight, "checking sources, storage and space")
-	checked, err := call[pipeline.PreflightResult](ctx, preflight, "preflight", "sources, storage, space", pipeline.PreflightInput{
+	checked, err := call[pipeline.PreflightResult](ctx, r, preflight, "preflight", "sources, storage, space", pipeline.PreflightInput{
 		Run: r.id, Config: r.Config,
 	})
 	if err != nil {
@@ -22,7 +22,7 @@ func (r *run) preflight(ctx workflow.Context) error {
 	r.warn(checked.Warnings)
 
 	r.show(ctx, "waiting for a worker with a device to choose the backend")
-	chosen, err := call[pipeline.PreflightResult](ctx, preflightGPU, "preflight-device", "backend", pipeline.PreflightInput{
+	chosen, err := call[pipeline.PreflightResult](ctx, r, preflightGPU, "preflight-device", "backend", pipeline.PreflightInput{
 		Run: r.id, Config: r.Config, Device: true,
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func (r *run) download(ctx workflow.Context) (*pipeline.ModelRef, error) {
 	r.expect(len(sources))
 	downloaded, err := fanOut(ctx, len(sources), func(ctx workflow.Context, i int) (pipeline.DownloadResult, error) {
 		defer r.tick(ctx)
-		return call[pipeline.DownloadResult](ctx, download, fmt.Sprintf("download-%d", i), sourceSummary(sources[i]), pipeline.DownloadInput{
+		return call[pipeline.DownloadResult](ctx, r, download, fmt.Sprintf("download-%d", i), sourceSummary(sources[i]), pipeline.DownloadInput{
 			Run: r.id, Index: i, Source: sources[i],
 		})
 	})
@@ -59,7 +59,7 @@ func (r *run) download(ctx workflow.Context) (*pipeline.ModelRef, error) {
 	if model.Encoder != "" {
 		input.Seed = r.Config.Seed
 	}
-	stored, err := call[pipeline.ModelRef](ctx, storeModel, "weights", model.Weights+model.Encoder+model.Tokenizer, input)
+	stored, err := call[pipeline.ModelRef](ctx, r, storeModel, "weights", model.Weights+model.Encoder+model.Tokenizer, input)
 	return &stored, err
 }
 
@@ -95,7 +95,7 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRe
 	if pretrained != nil && r.Config.Model.Pretrained() {
 		processor = *pretrained
 	}
-	plan, err := call[pipeline.Plan](ctx, planPrepare, "plan-prepare", "list of pictures", pipeline.PlanInput{
+	plan, err := call[pipeline.Plan](ctx, r, planPrepare, "plan-prepare", "list of pictures", pipeline.PlanInput{
 		Run: r.id, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare, Seed: r.Config.Seed,
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRe
 			defer r.tick(ctx)
 			shard := plan.Shards[i]
 			summary := fmt.Sprintf("shard %d of %d, %s, %d pictures", i+1, len(plan.Shards), shard.Split, shard.Rows)
-			return call[pipeline.PrepareShardResult](ctx, prepareShard, fmt.Sprintf("prepare-%d", i), summary, pipeline.PrepareShardInput{
+			return call[pipeline.PrepareShardResult](ctx, r, prepareShard, fmt.Sprintf("prepare-%d", i), summary, pipeline.PrepareShardInput{
 				Run: r.id, Dataset: plan.Dataset, Task: shard, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare,
 			})
 		})
@@ -117,7 +117,7 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRe
 			return err
 		}
 	}
-	r.Dataset, err = call[pipeline.Dataset](ctx, finishPrepare, "finish-prepare", "manifest of the pictures", pipeline.FinishPrepareInput{
+	r.Dataset, err = call[pipeline.Dataset](ctx, r, finishPrepare, "finish-prepare", "manifest of the pictures", pipeline.FinishPrepareInput{
 		Run: r.id, Dataset: plan.Dataset, Shards: shards, Prepare: r.Config.Prepare, Weights: r.Config.Weights(),
 	})
 	r.warn(r.Dataset.Warnings)
@@ -127,7 +127,7 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRe
 func (r *run) buildModel(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
 	r.show(ctx, "building the model's directory")
 	var err error
-	r.Model, err = call[pipeline.ModelRef](ctx, buildModel, "build-model", "config, tokenizer, weights", pipeline.BuildModelInput{
+	r.Model, err = call[pipeline.ModelRef](ctx, r, buildModel, "build-model", "config, tokenizer, weights", pipeline.BuildModelInput{
 		Run: r.id, Model: r.Config.Model, Pretrained: pretrained, Dataset: r.Dataset, Train: r.Config.Train, MaxLength: r.Config.Evaluate.MaxLength,
 	})
 	return err
@@ -137,7 +137,7 @@ func (r *run) tokenize(ctx workflow.Context) error {
 	input := pipeline.TokenizeInput{
 		Run: r.id, Dataset: r.Dataset, Model: r.Model, MaxLength: r.Config.Train.MaxLength, Last: r.Dataset.Shards,
 	}
-	plan, err := call[pipeline.TokenizePlan](ctx, planTokenize, "plan-tokenize", "token ids", input)
+	plan, err := call[pipeline.TokenizePlan](ctx, r, planTokenize, "plan-tokenize", "token ids", input)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (r *run) tokenize(ctx workflow.Context) error {
 			return err
 		}
 	}
-	r.Tokens, err = call[pipeline.Tokens](ctx, finishTokens, "finish-tokens", "manifest of the token ids", pipeline.FinishTokensInput{
+	r.Tokens, err = call[pipeline.Tokens](ctx, r, finishTokens, "finish-tokens", "manifest of the token ids", pipeline.FinishTokensInput{
 		Run: r.id, Tokens: plan.Tokens, Shards: shards,
 	})
 	return err
@@ -162,7 +162,7 @@ func (r *run) tokenizeShards(ctx workflow.Context, input pipeline.TokenizeInput)
 		part := input
 		part.First = i * shardsPerTokenize
 		part.Last = min(part.First+shardsPerTokenize, r.Dataset.Shards)
-		return call[pipeline.TokenizeResult](ctx, tokenizeShards, fmt.Sprintf("tokenize-%d", i), fmt.Sprintf("shards %d to %d", part.First+1, part.Last), part)
+		return call[pipeline.TokenizeResult](ctx, r, tokenizeShards, fmt.Sprintf("tokenize-%d", i), fmt.Sprintf("shards %d to %d", part.First+1, part.Last), part)
 	})
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 func (r *run) export(ctx workflow.Context) (pipeline.ExportResult, error) {
 	dtypes := strings.Join(r.Config.Export.Dtypes, ", ")
 	r.enter(ctx, pipeline.StageExport, "ONNX "+dtypes+", run beside the model")
-	return call[pipeline.ExportResult](ctx, export, "export", "ONNX "+dtypes, pipeline.ExportInput{
+	return call[pipeline.ExportResult](ctx, r, export, "export", "ONNX "+dtypes, pipeline.ExportInput{
 		Work: r.work(), Checkpoint: r.Progress.Best.Checkpoint, Export: r.Config.Export, MaxLength: r.Config.Evaluate.MaxLength,
 	})
 }
@@ -20,7 +20,7 @@ func (r *run) export(ctx workflow.Context) (pipeline.ExportResult, error) {
 // publish makes the model directory visible under its immutable name.
 func (r *run) publish(ctx workflow.Context, test pipeline.EvaluateResult, exported pipeline.ExportResult) (*pipeline.Result, error) {
 	r.enter(ctx, pipeline.StagePublish, "models/"+r.Config.Name)
-	result, err := call[pipeline.Result](ctx, publish, "publish", "models/"+r.Config.Name, pipeline.PublishInput{
+	result, err := call[pipeline.Result](ctx, r, publish, "publish", "models/"+r.Config.Name, pipeline.PublishInput{
 		Run:      r.id,
 		Name:     r.Config.Name,
 		Branch:   r.Progress.Branch,

@@ -15,50 +15,6 @@ var (
 	searchStage = temporal.NewSearchAttributeKeyKeyword(pipeline.SearchStage)
 )
 
-// serveRequests answers the status query and takes stops, as a signal or as an
-// update.
-func (r *run) serveRequests(ctx workflow.Context) error {
-	if err := workflow.SetQueryHandler(ctx, pipeline.StatusQuery, func() (pipeline.Status, error) {
-		return r.Status(), nil
-	}); err != nil {
-		return err
-	}
-	if err := workflow.SetUpdateHandlerWithOptions(ctx, pipeline.StopUpdate, func(ctx workflow.Context) (pipeline.Status, error) {
-		r.stop(ctx)
-		return r.Status(), nil
-	}, workflow.UpdateHandlerOptions{
-		Description: "end the epoch, then evaluate, export and publish the best",
-		Validator:   r.refuseLateStop,
-	}); err != nil {
-		return err
-	}
-	stops := workflow.GetSignalChannelWithOptions(ctx, pipeline.StopSignal, workflow.SignalChannelOptions{
-		Description: "end the epoch, then evaluate, export and publish the best",
-	})
-	workflow.GoNamed(ctx, "stop", func(ctx workflow.Context) {
-		for stops.Receive(ctx, nil) {
-			if r.refuseLateStop() == nil {
-				r.stop(ctx)
-			}
-		}
-	})
-	return nil
-}
-
-// refuseLateStop: there is nothing to end once training is over.
-func (r *run) refuseLateStop() error {
-	switch r.status.Stage {
-	case pipeline.StageEvaluate, pipeline.StageExport, pipeline.StagePublish, pipeline.StageDone:
-		return fmt.Errorf("training of run %s is over; its stage is %s", r.id, r.status.Stage)
-	}
-	return nil
-}
-
-func (r *run) stop(ctx workflow.Context) {
-	r.Stopping = true
-	r.refresh(ctx)
-}
-
 // enter begins a stage, visibly.
 func (r *run) enter(ctx workflow.Context, stage, detail string) {
 	r.status.Stage = stage
@@ -91,9 +47,9 @@ func (r *run) warn(warnings []string) { r.Warnings = append(r.Warnings, warnings
 func (r *run) Status() pipeline.Status {
 	s := r.status
 	s.Run, s.Model = r.id, r.Config.Name
-	s.Epoch, s.Epochs = len(r.Progress.Epochs), r.Config.Train.Epochs
+	s.Epoch, s.Epochs = len(r.Progress.Epochs), r.lastEpoch()
 	s.Best, s.History, s.Branch = r.Progress.Best, r.Progress.Epochs, r.Progress.Branch
-	s.Warnings, s.Stopping = r.Warnings, r.Stopping
+	s.Warnings, s.Stopping, s.Paused = r.Warnings, r.Stopping, r.Paused
 	if newest := r.Progress.Newest; newest != nil {
 		s.Step = newest.Step
 	}
@@ -116,6 +72,9 @@ func details(s pipeline.Status) string {
 	}
 	if s.Stopping {
 		add("stopping after this epoch\n")
+	}
+	if s.Paused {
+		add("**paused**: `distilvit resume %s` or signal `resume` goes on\n", s.Run)
 	}
 	if s.Best != nil {
 		add("best eval_rougeL **%.2f** after epoch %d; loss %.4f after epoch %d of %d (step %d)\n",

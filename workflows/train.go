@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"fmt"
 
 	"go.temporal.io/sdk/workflow"
@@ -18,11 +19,25 @@ func (r *run) train(ctx workflow.Context) error {
 			return err
 		}
 	}
+	for {
+		if err := r.trainEpochs(ctx); err != nil {
+			return err
+		}
+		if more, err := r.nextExtension(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (r *run) trainEpochs(ctx workflow.Context) error {
 	for r.moreEpochs() {
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 			return workflow.NewContinueAsNewError(ctx, pipeline.WorkflowType, r.Config, &r.State)
 		}
 		record, end, err := r.epoch(ctx)
+		if errors.Is(err, errBrokenOff) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -43,6 +58,7 @@ func (r *run) resume(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
+	progress.Extends = append(progress.Extends, r.Progress.Extends...) // asked for meanwhile
 	r.Progress = progress
 	if r.Progress.Branch == 0 {
 		r.Progress.Branch = 1
@@ -57,19 +73,22 @@ func (r *run) moreEpochs() bool {
 	if finished == 0 {
 		return true
 	}
-	waited := finished - r.Progress.Best.Epoch
-	impatient := r.Config.Train.Patience > 0 && waited >= r.Config.Train.Patience
-	return finished < r.Config.Train.Epochs && !impatient && !r.Stopping
+	since := r.Progress.Best.Epoch
+	if e := r.Progress.Extension; e != nil {
+		since = max(since, e.After)
+	}
+	impatient := r.Config.Train.Patience > 0 && finished-since >= r.Config.Train.Patience
+	return finished < r.lastEpoch() && !impatient && !r.Stopping
 }
 
 // epoch trains the next one, from wherever the branch stands.
 func (r *run) epoch(ctx workflow.Context) (pipeline.EpochRecord, *pipeline.CheckpointRef, error) {
 	number := len(r.Progress.Epochs) + 1
-	name := fmt.Sprintf("epoch %d of %d", number, r.Config.Train.Epochs)
+	name := fmt.Sprintf("epoch %d of %d", number, r.lastEpoch())
 	var result pipeline.EpochResult
-	err := r.onDevice(ctx, job{name: name, shrink: r.halveMicroBatch, do: func(session workflow.Context) (err error) {
+	err := r.onDevice(ctx, job{name: name, shrink: r.halveMicroBatch, mayBreakOff: true, do: func(session workflow.Context) (err error) {
 		r.show(ctx, name)
-		result, err = call[pipeline.EpochResult](session, trainEpoch, fmt.Sprintf("epoch-%d", number), name, pipeline.EpochInput{
+		result, err = call[pipeline.EpochResult](session, r, trainEpoch, fmt.Sprintf("epoch-%d", number), name, pipeline.EpochInput{
 			Work: r.work(), Epoch: number - 1, From: r.Progress.From, Best: r.bestCheckpoint(),
 		})
 		return err
@@ -114,7 +133,7 @@ func (r *run) evaluate(ctx workflow.Context, input pipeline.EvaluateInput, id, n
 	err := r.onDevice(ctx, job{name: name, shrink: r.halveEvaluation, do: func(session workflow.Context) (err error) {
 		r.show(ctx, name)
 		input.Work, input.Evaluate.BatchSize = r.work(), r.evaluation().BatchSize
-		result, err = call[pipeline.EvaluateResult](session, evaluate, id, name, input)
+		result, err = call[pipeline.EvaluateResult](session, r, evaluate, id, name, input)
 		return err
 	}})
 	return result, err
@@ -163,18 +182,20 @@ func (r *run) work() pipeline.Work {
 		Dataset: r.Dataset,
 		Tokens:  r.Tokens,
 		Train:   train,
+
+		Extension: r.Progress.Extension,
 	}
 }
 
 func (r *run) findProgress(ctx workflow.Context, branch int) (pipeline.Progress, error) {
-	return call[pipeline.Progress](ctx, findProgress, "find-progress", "newest checkpoint", pipeline.FindProgressInput{Run: r.id, Branch: branch})
+	return call[pipeline.Progress](ctx, r, findProgress, "find-progress", "newest checkpoint", pipeline.FindProgressInput{Run: r.id, Branch: branch})
 }
 
 func (r *run) recordProgress(ctx workflow.Context) error {
 	progress := r.Progress
 	progress.Newest = nil
 	summary := fmt.Sprintf("branch %d, %d epochs", progress.Branch, len(progress.Epochs))
-	_, err := call[struct{}](ctx, recordProgress, fmt.Sprintf("record-%d-%d", progress.Branch, len(progress.Epochs)), summary, pipeline.RecordProgressInput{
+	_, err := call[struct{}](ctx, r, recordProgress, fmt.Sprintf("record-%d-%d", progress.Branch, len(progress.Epochs)), summary, pipeline.RecordProgressInput{
 		Run: r.id, Progress: progress,
 	})
 	return err

@@ -72,6 +72,9 @@ func (a *app) printStatus(r statusReport) {
 		if d.Detail != "" {
 			t.add("doing", d.Detail)
 		}
+		if d.Paused {
+			t.add("paused", "distilvit resume "+r.ID+" goes on")
+		}
 		t.add("epochs", fmt.Sprintf("%d of %d, step %d", d.Epoch, d.Epochs, d.Step))
 		if d.Best != nil {
 			t.add("best", fmt.Sprintf("epoch %d, rougeL %.2f, exact %.1f%%", d.Best.Epoch, d.Best.Eval.RougeL, d.Best.Eval.ExactMatch))

@@ -132,15 +132,7 @@ func attributeText(payload *common.Payload) string {
 // startRun starts the workflow unless it is open; a run that failed goes on from
 // its checkpoints in a new execution.
 func startRun(ctx context.Context, c client.Client, id string, cfg pipeline.Config) error {
-	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       id,
-		TaskQueue:                pipeline.TaskQueue,
-		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
-		StaticSummary:            "train and publish " + cfg.Name,
-
-		WorkflowExecutionErrorWhenAlreadyStarted: true,
-	}, pipeline.WorkflowType, cfg)
+	_, err := c.ExecuteWorkflow(ctx, startOptions(id, cfg), pipeline.WorkflowType, cfg)
 	if err != nil {
 		return fmt.Errorf("start run %s: %w", id, err)
 	}

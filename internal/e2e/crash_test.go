@@ -86,28 +86,40 @@ func awaitCheckpoint(t *testing.T, run *process, data string, least int) {
 
 // newestCheckpoint is the highest step with a manifest in the object store's files.
 func newestCheckpoint(data string) int {
-	newest := 0
+	step, _ := newestManifest(data)
+	return step
+}
+
+// newestManifest is that step and its manifest's path.
+func newestManifest(data string) (newest int, file string) {
 	_ = filepath.WalkDir(data, func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && filepath.Base(path) == "manifest.json" && strings.Contains(path, "/checkpoints/") {
-			if step, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-				newest = max(newest, step)
+			if step, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && step > newest {
+				newest, file = step, path
 			}
 		}
 		return nil
 	})
-	return newest
+	return newest, file
 }
 
 // killTrainer kills the run's trainer child.
 func killTrainer(t *testing.T, run *process) {
 	t.Helper()
+	pid := trainer(t, run)
+	require.NotZero(t, pid, "the run has no trainer child")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// trainer is the process id of a trainer child; 0 where there is none.
+func trainer(t *testing.T, run *process) int {
+	t.Helper()
 	for _, pid := range children(t, run.cmd.Process.Pid) {
 		if command, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); err == nil && strings.HasSuffix(string(command), "\x00trainer\x00") {
-			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-			return
+			return pid
 		}
 	}
-	require.Fail(t, "the run has no trainer child")
+	return 0
 }
 
 // killEverything kills the process; its children must go with it.

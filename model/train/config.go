@@ -27,6 +27,9 @@ type Config struct {
 	TotalSteps         int64   `json:"total_steps"` // the learning rate is 0 from here on
 	Seed               uint64  `json:"seed"`        // of dropout
 
+	HoldStep int64   `json:"hold_step,omitempty"` // after so many steps the learning rate is HoldRate and stays; 0: never
+	HoldRate float64 `json:"hold_rate,omitempty"`
+
 	Normalization model.Normalization `json:"normalization"` // zero: mean and standard deviation 0.5
 }
 
@@ -57,6 +60,8 @@ func (c *Config) validate(mc *model.Config) error {
 	check(c.MaxGradNorm >= 0, "max_grad_norm is %g; must not be negative", c.MaxGradNorm)
 	check(c.Dropout >= 0 && c.Dropout < 1, "dropout is %g; must be from 0 to below 1", c.Dropout)
 	check(c.WarmupSteps >= 0, "warmup_steps is %d; must not be negative", c.WarmupSteps)
+	check(c.HoldStep >= 0, "hold_step is %d; must not be negative", c.HoldStep)
+	check(c.HoldRate >= 0 && !math.IsInf(c.HoldRate, 0), "hold_rate is %g; must not be negative", c.HoldRate)
 	check(c.TotalSteps >= 1, "total_steps is %d; must be at least 1", c.TotalSteps)
 	if bad != nil {
 		return fmt.Errorf("train config: %s", strings.Join(bad, "; "))
@@ -64,9 +69,13 @@ func (c *Config) validate(mc *model.Config) error {
 	return nil
 }
 
-// learningRate of the step that follows step steps: Hugging Face's linear
-// schedule with warm-up, whose first step has rate 0 if there is a warm-up.
-func (c *Config) learningRate(step int64) float64 {
+// RateAfter is the learning rate of the step that follows step steps: Hugging
+// Face's linear schedule with warm-up, whose first step has rate 0 if there is a
+// warm-up.
+func (c *Config) RateAfter(step int64) float64 {
+	if c.HoldStep > 0 && step >= c.HoldStep {
+		return c.HoldRate
+	}
 	if step < c.WarmupSteps {
 		return c.LearningRate * float64(step) / float64(c.WarmupSteps)
 	}

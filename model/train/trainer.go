@@ -114,7 +114,7 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 	if err := t.check(b); err != nil {
 		return StepResult{}, err
 	}
-	r := StepResult{Step: t.step + 1, Tokens: labelTokens(b.Labels), LearningRate: t.config.learningRate(t.step)}
+	r := StepResult{Step: t.step + 1, Tokens: labelTokens(b.Labels), LearningRate: t.config.RateAfter(t.step)}
 	var err error
 	if t.config.microBatch() == t.config.BatchSize {
 		err = t.stepWhole(b, &r)

@@ -17,12 +17,12 @@ import (
 func TestLearningRateIsHuggingFacesLinearSchedule(t *testing.T) {
 	c := Config{LearningRate: 1, WarmupSteps: 4, TotalSteps: 12}
 	for step, want := range map[int64]float64{0: 0, 1: 0.25, 3: 0.75, 4: 1, 8: 0.5, 11: 0.125, 12: 0, 20: 0} {
-		if got := c.learningRate(step); math.Abs(got-want) > 1e-15 {
+		if got := c.RateAfter(step); math.Abs(got-want) > 1e-15 {
 			t.Errorf("step %d: %g instead of %g", step, got, want)
 		}
 	}
 	c.WarmupSteps = 0
-	if got := c.learningRate(0); got != 1 {
+	if got := c.RateAfter(0); got != 1 {
 		t.Errorf("without warm-up the first rate is %g", got)
 	}
 }

@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"distilvit/pipeline"
+)
+
+// statusAnswer is what this test reads of status -o json.
+type statusAnswer struct {
+	Status  string          `json:"status"`
+	Details pipeline.Status `json:"details"`
+}
+
+// A run that is paused and resumed by distilvit, whose epoch is then paused and
+// reset by Temporal's own command line, and that is extended while it is open,
+// ends with the weights of one that nobody touched and that was extended after
+// its end.
+func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
+	temporal := tool(t, "temporal")
+	config := writeConfig(t, t.TempDir(), crashConfig())
+	extend := []string{"--epochs", "1", "--learning-rate", "0.0005"}
+
+	untouched := filepath.Join(t.TempDir(), "data")
+	succeed(t, "run", "-f", config, "--id", "r", "--data", untouched)
+	refused := distilvit(t, "pause", "r", "--data", untouched)
+	require.Equal(t, 1, refused.code)
+	require.Contains(t, refused.stderr, "run r is not open: it is completed")
+	succeed(t, append([]string{"extend", "r", "--data", untouched}, extend...)...)
+	// The run is open again: the same command goes on with it.
+	want := decode[pipeline.Result](t, succeed(t, "run", "-f", config, "--id", "r", "--data", untouched, "-o", "json"))
+	require.Equal(t, "r-b2", want.Version)
+
+	data := filepath.Join(t.TempDir(), "data")
+	stack, addresses := up(t, data)
+	run := start(t, cleanEnv(), program, "run", "-f", config, "--id", "r", "--data", data, "-o", "json")
+	status := func() statusAnswer {
+		return decode[statusAnswer](t, succeed(t, "status", "r", "--data", data, "-o", "json"))
+	}
+	command := func(args ...string) finished {
+		return runCommand(t, cleanEnv(), temporal, append(args, "--address", addresses.Temporal, "--workflow-id", "r")...)
+	}
+
+	awaitCheckpoint(t, run, data, 1)
+	succeed(t, "pause", "r", "--data", data)
+	again := distilvit(t, "pause", "r", "--data", data)
+	require.Equal(t, 1, again.code)
+	require.Contains(t, again.stderr, "run r is paused already")
+	eventually(t, "the trainer's end", stack, func() bool { return trainer(t, stack) == 0 })
+	require.True(t, status().Details.Paused)
+	paused := newestCheckpoint(data)
+	succeed(t, append([]string{"extend", "r", "--data", data}, extend...)...)
+	succeed(t, "resume", "r", "--data", data)
+	require.Equal(t, paused, newestCheckpoint(data), "the paused run went on")
+
+	awaitCheckpoint(t, run, data, crashSteps+1)
+	held := command("activity", "pause", "--activity-id", "epoch-2")
+	require.Zero(t, held.code, held.stdout+held.stderr)
+	poll(t, "the paused activity", stack, time.Second, func() bool {
+		described := runCommand(t, cleanEnv(), temporal, "workflow", "describe", "--address", addresses.Temporal, "--workflow-id", "r", "-o", "json")
+		return strings.Contains(described.stdout, "PENDING_ACTIVITY_STATE_PAUSED")
+	})
+	freed := command("activity", "unpause", "--activity-id", "epoch-2")
+	require.Zero(t, freed.code, freed.stdout+freed.stderr)
+
+	awaitCheckpoint(t, run, data, 2*crashSteps+1)
+	reset := command("activity", "reset", "--activity-id", "epoch-3")
+	require.Zero(t, reset.code, reset.stdout+reset.stderr)
+
+	require.Zero(t, run.wait(), run.stderr.String())
+	got := decode[pipeline.Result](t, run.stdout.String())
+	require.Equal(t, "r-b2", got.Version)
+	require.Equal(t, weightsDigest(t, untouched, "r"), weightsDigest(t, data, "r"))
+	require.Equal(t, lastCheckpoint(t, untouched), lastCheckpoint(t, data))
+
+	// The whole run once more: everything is there already.
+	whole := command("workflow", "reset", "--type", "FirstWorkflowTask", "--reason", "once more")
+	require.Zero(t, whole.code, whole.stdout+whole.stderr)
+	poll(t, "the reset run's end", stack, time.Second, func() bool { return status().Status == "completed" })
+	require.Equal(t, weightsDigest(t, untouched, "r"), weightsDigest(t, data, "r"))
+}
+
+// lastCheckpoint is the manifest of a run's last step, which names the digests of
+// weights and moments.
+func lastCheckpoint(t *testing.T, data string) string {
+	t.Helper()
+	step, file := newestManifest(data)
+	require.Equal(t, 4*crashSteps, step)
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(raw)
+}
