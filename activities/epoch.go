@@ -29,7 +29,7 @@ func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pi
 		e := &epochRun{Activities: a, in: in, pulse: p}
 		end, err := e.train(ctx)
 		if err != nil {
-			return pipeline.EpochResult{}, err
+			return pipeline.EpochResult{}, a.keepLog(ctx, in.Work.Run, err)
 		}
 		return pipeline.EpochResult{Checkpoint: end.ref(), Loss: end.loss(), Seconds: time.Since(begun).Seconds()}, nil
 	})

@@ -37,7 +37,7 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 		defer done()
 		lease, err := a.open(ctx, p, in.Work)
 		if err != nil {
-			return out, err
+			return out, a.keepLog(ctx, in.Work.Run, err)
 		}
 		defer lease.Release()
 		from, err := a.state(ctx, p, lease, m, dir)
@@ -49,7 +49,7 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 			From: from, Shards: shards, BatchSize: in.Evaluate.BatchSize, Generate: model.GenerateOptions{MaxLength: in.Evaluate.MaxLength}, Limit: in.Evaluate.Limit, Out: path,
 		}}, p.follow)
 		if err != nil {
-			return out, err
+			return out, a.keepLog(ctx, in.Work.Run, err)
 		}
 		return a.score(ctx, in, path, e.Evaluated)
 	})

@@ -58,7 +58,7 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipel
 		args.Shards = shards
 		e, err := a.Pool.Once(ctx, "export-"+in.Work.Run, choice, trainer.Command{Do: trainer.DoExport, Export: &args}, p.follow)
 		if err != nil {
-			return out, err
+			return out, a.keepLog(ctx, in.Work.Run, err)
 		}
 		out.Checks = checks(e.Exported.Checks)
 		out.Files = map[string]pipeline.Object{}

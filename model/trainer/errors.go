@@ -31,6 +31,7 @@ type Error struct {
 	Kind    Kind
 	Message string
 	Stderr  []string // last lines the child wrote
+	Log     string   // file with all of them; empty: none
 }
 
 func (e *Error) Error() string {

@@ -16,7 +16,7 @@ type Options struct {
 	Exe     string        // program to start; it must call Main or Serve
 	Args    []string      // default: trainer
 	Environ []string      // of the children, before what the backend adds
-	LogDir  string        // a log file per run
+	LogDir  string        // a log file per child that writes one
 	Devices int           // runs that may hold a trainer at once; default 1
 	Idle    time.Duration // an unused warm trainer ends after this; default 15 min
 	Limits  Limits
@@ -200,7 +200,7 @@ func (p *Pool) freeDevice() (int, error) {
 }
 
 func (p *Pool) start(name string, b backend.Choice) (*Process, error) {
-	child, err := start(p.o.Exe, p.o.Args, slices.Concat(p.o.Environ, backend.Env(b)), filepath.Join(p.o.LogDir, name+".log"), p.o.Limits)
+	child, err := start(p.o.Exe, p.o.Args, slices.Concat(p.o.Environ, backend.Env(b)), filepath.Join(p.o.LogDir, name+logSuffix), p.o.Limits)
 	if err != nil {
 		return nil, &Error{Kind: DeviceLost, Message: err.Error()}
 	}

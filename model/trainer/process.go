@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
+
+const logSuffix = ".log"
 
 // Limits is how long a child may go without a sign of life.
 type Limits struct {
@@ -56,9 +59,10 @@ type Process struct {
 	fingerprint map[string]string // of its numerics, from ready on
 }
 
-// start runs exe as a child in a process group of its own that dies with us.
+// start runs exe as a child in a process group of its own that dies with us. Its
+// log is the file logPath with the time in its name.
 func start(exe string, args, environ []string, logPath string, limits Limits) (*Process, error) {
-	log, err := openTail(logPath)
+	log, err := openTail(strings.TrimSuffix(logPath, logSuffix) + time.Now().UTC().Format("-20060102T150405.000000") + logSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -271,12 +275,20 @@ func (p *Process) end() error {
 	p.Kill()
 	ws, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	now := oomKills()
-	return death(ws, p.log.Lines(), p.oomKills >= 0 && now > p.oomKills)
+	return p.logged(death(ws, p.log.Lines(), p.oomKills >= 0 && now > p.oomKills))
+}
+
+// logged names the log of a child that has failed, unless it wrote none.
+func (p *Process) logged(e *Error) *Error {
+	if p.log.Lines() != nil {
+		e.Log = p.log.path
+	}
+	return e
 }
 
 func (p *Process) stalled(w watchdog) error {
-	return &Error{Kind: Stalled, Stderr: excerpt(p.log.Lines()),
-		Message: fmt.Sprintf("trainer gave no sign of life for %v while in phase %s", w.limit().Round(time.Second), w.phase)}
+	return p.logged(&Error{Kind: Stalled, Stderr: excerpt(p.log.Lines()),
+		Message: fmt.Sprintf("trainer gave no sign of life for %v while in phase %s", w.limit().Round(time.Second), w.phase)})
 }
 
 // reported is the failure the child told before it went.
@@ -284,5 +296,5 @@ func (p *Process) reported(e Event) error {
 	if e.Error == nil {
 		return p.end()
 	}
-	return &Error{Kind: Kind(e.Error.Type), Message: e.Error.Message}
+	return p.logged(&Error{Kind: Kind(e.Error.Type), Message: e.Error.Message})
 }

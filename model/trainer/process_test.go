@@ -32,16 +32,22 @@ func TestDeathOfAChildIsTold(t *testing.T) {
 		how  string
 		kind Kind
 		text string
+		log  bool // it wrote one
 	}{
-		{"aborts", DeviceLost, "Check failed: everything"},
-		{"kills itself", DeviceLost, "signal killed"},
-		{"reports", Diverged, "loss is NaN at step 3"},
+		{"aborts", DeviceLost, "Check failed: everything", true},
+		{"kills itself", DeviceLost, "signal killed", false},
+		{"reports", Diverged, "loss is NaN at step 3", false},
 	} {
 		p := startFake(t, c.how, Limits{})
 		_, err := p.Do(t.Context(), Command{Do: DoTrain, Train: &TrainArgs{}}, nothing)
 		wantKind(t, err, c.kind, c.text)
 		if p.Alive() {
 			t.Errorf("%s: child lives", c.how)
+		}
+		var e *Error
+		errors.As(err, &e)
+		if _, err := os.Stat(e.Log); (err == nil) != c.log {
+			t.Errorf("%s: log %q: %v", c.how, e.Log, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,8 +15,10 @@ import (
 const tailBytes = 64 << 10
 
 // tail writes a child's log to a file and keeps the beginning of its newest
-// burst: the first lines of a crash, not the last.
+// burst: the first lines of a crash, not the last. A log without a line leaves
+// no file.
 type tail struct {
+	path string
 	mu   sync.Mutex
 	file *os.File
 	buf  bytes.Buffer
@@ -29,7 +32,7 @@ func openTail(path string) (*tail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trainer's log: %w", err)
 	}
-	return &tail{file: f}, nil
+	return &tail{path: path, file: f}, nil
 }
 
 // Write never fails: a full disk must not block the child.
@@ -65,5 +68,8 @@ func (t *tail) Close() error {
 	}
 	err := t.file.Close()
 	t.file = nil
+	if t.buf.Len() == 0 {
+		return errors.Join(err, os.Remove(t.path))
+	}
 	return err
 }
