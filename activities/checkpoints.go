@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -145,8 +144,8 @@ func (a *Activities) newest(ctx context.Context, run string, branch int) (*pipel
 	return nil, nil
 }
 
-// storeCheckpoint uploads a local checkpoint: blobs, then the manifest. The
-// metrics of a finished epoch are kept apart, where no pruning touches them.
+// storeCheckpoint uploads a local checkpoint: blobs, then the manifest. One whose
+// files are not what the trainer wrote is storage.ErrDamaged. The metrics of a finished epoch are kept apart, where no pruning touches them.
 func (a *Activities) storeCheckpoint(ctx context.Context, w pipeline.Work, c trainer.Checkpoint) (checkpointManifest, error) {
 	m := checkpointManifest{
 		Version: 1, Run: w.Run, Branch: w.Branch, Step: c.State.Step, Epoch: c.State.Epoch, EpochStep: c.State.EpochStep,
@@ -156,20 +155,22 @@ func (a *Activities) storeCheckpoint(ctx context.Context, w pipeline.Work, c tra
 	if m.Training, err = training(w); err != nil {
 		return m, err
 	}
-	entries, err := os.ReadDir(c.Dir)
-	if err != nil {
-		return m, err
-	}
-	for _, e := range entries {
-		o, err := a.Store.PutBlob(ctx, blobs(w.Run), "", filepath.Join(c.Dir, e.Name()))
+	for _, name := range slices.Sorted(maps.Keys(c.Files)) {
+		known := storage.Object{Size: c.Files[name].Size, SHA256: c.Files[name].SHA256}
+		o, err := a.Store.PutKnownBlob(ctx, blobs(w.Run), "", filepath.Join(c.Dir, name), known)
 		if err != nil {
 			return m, err
 		}
-		m.Files[e.Name()] = object(o)
+		m.Files[name] = object(o)
 	}
 	if m.EpochStep == 0 {
-		if _, err := a.Store.PutFile(ctx, metricsKey(w.Run, w.Branch, m.Epoch), filepath.Join(c.Dir, trainer.MetricsFile)); err != nil {
+		path := filepath.Join(c.Dir, trainer.MetricsFile)
+		o, err := a.Store.PutFile(ctx, metricsKey(w.Run, w.Branch, m.Epoch), path)
+		if err != nil {
 			return m, err
+		}
+		if o.SHA256 != c.Files[trainer.MetricsFile].SHA256 { // a later attempt at this epoch writes it again
+			return m, fmt.Errorf("%s: %w", path, storage.ErrDamaged)
 		}
 	}
 	return m, a.Store.Publish(ctx, checkpointKey(w.Run, w.Branch, m.Step), m)

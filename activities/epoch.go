@@ -192,7 +192,11 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 	case uploadErr != nil:
 		return last, uploadErr
 	case last.Epoch != e.in.Epoch+1 || last.EpochStep != 0:
-		return last, &typed{pipeline.DeviceLost, fmt.Errorf("trainer ended epoch %d without its checkpoint", e.in.Epoch+1)}
+		err := fmt.Errorf("trainer ended epoch %d without its checkpoint", e.in.Epoch+1)
+		if u.damaged != nil {
+			err = fmt.Errorf("%w: %w", err, u.damaged)
+		}
+		return last, &typed{pipeline.DeviceLost, err}
 	}
 	return last, nil
 }

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type uploads struct {
 	wake    chan struct{}
 	done    chan struct{}
 	last    checkpointManifest
+	damaged error // the newest was dropped, for this
 	err     error
 }
 
@@ -84,10 +86,14 @@ func (u *uploads) loop() {
 		u.mu.Unlock()
 		if c != nil && u.err == nil {
 			m, err := u.store(*c)
-			if err != nil {
+			switch u.damaged = nil; {
+			case isDamaged(err): // training itself is sound: the next one is stored
+				activity.GetLogger(u.ctx).Warn("checkpoint is damaged on this machine and dropped", "step", c.State.Step, "error", err)
+				u.damaged = err
+			case err != nil:
 				u.err = err
 				u.fail(err)
-			} else {
+			default:
 				u.last = m
 				u.prune()
 			}
@@ -97,6 +103,11 @@ func (u *uploads) loop() {
 			return
 		}
 	}
+}
+
+// isDamaged: a local checkpoint is not what the trainer wrote.
+func isDamaged(err error) bool {
+	return errors.Is(err, storage.ErrDamaged) || errors.Is(err, fs.ErrNotExist)
 }
 
 // prune removes what the newest checkpoint makes superfluous; that it can be

@@ -20,6 +20,7 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrConflict    = errors.New("conflict with the stored bytes")
 	ErrCorrupt     = errors.New("bytes do not match their digest")
+	ErrDamaged     = errors.New("the local file is not as it was written")
 	ErrUnavailable = errors.New("unavailable")
 	ErrFull        = errors.New("no space left")
 	ErrDenied      = errors.New("access denied")

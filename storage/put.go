@@ -54,6 +54,16 @@ func (s *Store) PutReader(ctx context.Context, key string, r io.Reader, size int
 
 // PutBlob stores a local file under prefix/<sha256><ext>, unless it is there already.
 func (s *Store) PutBlob(ctx context.Context, prefix, ext, path string) (Object, error) {
+	return s.putBlob(ctx, prefix, ext, path, nil)
+}
+
+// PutKnownBlob is PutBlob of a file whose size and digest its writer told. A
+// file that is otherwise by now is ErrDamaged, and nothing is stored.
+func (s *Store) PutKnownBlob(ctx context.Context, prefix, ext, path string, known Object) (Object, error) {
+	return s.putBlob(ctx, prefix, ext, path, &known)
+}
+
+func (s *Store) putBlob(ctx context.Context, prefix, ext, path string, known *Object) (Object, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Object{}, fmt.Errorf("store a blob under %s: %w", prefix, err)
@@ -62,6 +72,10 @@ func (s *Store) PutBlob(ctx context.Context, prefix, ext, path string) (Object, 
 	object, err := digest(f)
 	if err != nil {
 		return Object{}, fmt.Errorf("store a blob under %s: %w", prefix, err)
+	}
+	if known != nil && (object.Size != known.Size || object.SHA256 != known.SHA256) {
+		return Object{}, fmt.Errorf("%s: %w: %d bytes, sha256 %s; %d bytes, sha256 %s were written",
+			path, ErrDamaged, object.Size, object.SHA256, known.Size, known.SHA256)
 	}
 	object.Key = prefix + "/" + object.SHA256 + ext
 	stored, err := s.Stat(ctx, object.Key)

@@ -333,3 +333,27 @@ func TestServersAnswersAreClassified(t *testing.T) {
 		t.Errorf("kind of %v", err)
 	}
 }
+
+func TestKnownBlobThatLostBytesIsRefused(t *testing.T) {
+	s := open(t, s3test.Start(t))
+	content := noise(7, 5000)
+	known := storage.Object{Size: int64(len(content)), SHA256: hexSum(content)}
+	path := filepath.Join(t.TempDir(), "weights")
+	if err := os.WriteFile(path, content[:4999], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.PutKnownBlob(t.Context(), "blobs", "", path, known); !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), path) {
+		t.Errorf("cut short: %v", err)
+	}
+	for o, err := range s.List(t.Context(), "blobs/") {
+		t.Errorf("stored all the same: %v, %v", o, err)
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.PutKnownBlob(t.Context(), "blobs", "", path, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, o, content)
+}

@@ -11,6 +11,7 @@ import (
 
 	"distilvit/internal/backend"
 	"distilvit/internal/devstack"
+	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/worker"
 )
@@ -19,6 +20,7 @@ import (
 type workerOptions struct {
 	queues  []string
 	devices int
+	limits  trainer.Limits // of the trainer's watchdog; zero: the usual ones
 }
 
 func (a *app) workerCommand() *cobra.Command {
@@ -48,7 +50,18 @@ huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE.`,
 	}
 	cmd.Flags().StringSliceVar(&o.queues, "queues", []string{pipeline.TaskQueue, pipeline.DeviceQueue}, "task queues to take work from")
 	devicesFlag(cmd, &o.devices)
+	limitFlags(cmd, &o.limits)
 	return cmd
+}
+
+// limitFlags let tests wait less for a trainer that hangs.
+func limitFlags(cmd *cobra.Command, limits *trainer.Limits) {
+	flags := cmd.Flags()
+	flags.DurationVar(&limits.Step, "step-limit", 0, "silence of a trainer within a training step that counts as a hang (default 1m)")
+	flags.DurationVar(&limits.Long, "long-limit", 0, "the same while it compiles, loads, saves or captions (default 10m)")
+	for _, name := range []string{"step-limit", "long-limit"} {
+		cobra.CheckErr(flags.MarkHidden(name))
+	}
 }
 
 func (a *app) worker(ctx context.Context, o workerOptions) error {
@@ -128,6 +141,7 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		Dir:       filepath.Join(s.data, "work"),
 		Queues:    o.queues,
 		Devices:   o.devices,
+		Limits:    o.limits,
 		Backend:   backend.Options{CacheDir: cache},
 		Hub:       s.hub,
 		Log:       s.log,

@@ -1,9 +1,13 @@
 package train
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,6 +30,13 @@ type State struct {
 	Fingerprint map[string]string `json:"fingerprint"` // of the numerics
 }
 
+// File is what a file of a checkpoint has to be, taken of the bytes as they
+// were written, not as they read back: a copy that lost some is found by it.
+type File struct {
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // lower-case hex
+}
+
 // Files of a checkpoint.
 const (
 	weightsFile = "model.safetensors"
@@ -35,37 +46,47 @@ const (
 
 // Save writes a checkpoint that is complete or absent: DIR.tmp, synced, then
 // renamed over DIR. The same state gives the same bytes. st.Step is filled in.
-func (t *Trainer) Save(dir string, st State) error {
+// It answers what the files are, by name.
+func (t *Trainer) Save(dir string, st State) (map[string]File, error) {
 	if t.broken != nil {
-		return t.broken
+		return nil, t.broken
 	}
 	st.Step = t.step
 	tmp := dir + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
+		return nil, fmt.Errorf("save checkpoint: %w", err)
 	}
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
+		return nil, fmt.Errorf("save checkpoint: %w", err)
 	}
-	step := map[string]string{"step": strconv.FormatInt(t.step, 10)}
-	if err := safetensors.WriteFile(filepath.Join(tmp, weightsFile), t.onDevice("", t.weights), model.WithFormat(step)); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
-	}
+	step := model.WithFormat(map[string]string{"step": strconv.FormatInt(t.step, 10)})
 	moments := append(t.onDevice("m.", t.m), t.onDevice("v.", t.v)...)
-	if err := safetensors.WriteFile(filepath.Join(tmp, momentsFile), moments, model.WithFormat(step)); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
-	}
-	b, err := json.MarshalIndent(st, "", "  ") // sorts the fingerprint's keys
-	if err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
-	}
-	if err := writeSynced(filepath.Join(tmp, stateFile), append(b, '\n')); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
+	files := map[string]File{}
+	for _, f := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{weightsFile, func(w io.Writer) error { return safetensors.Write(w, t.onDevice("", t.weights), step) }},
+		{momentsFile, func(w io.Writer) error { return safetensors.Write(w, moments, step) }},
+		{stateFile, func(w io.Writer) error { return writeState(w, st) }},
+	} {
+		var err error
+		if files[f.name], err = WriteFile(filepath.Join(tmp, f.name), f.write); err != nil {
+			return nil, fmt.Errorf("save checkpoint: %w", err)
+		}
 	}
 	if err := publish(tmp, dir); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
+		return nil, fmt.Errorf("save checkpoint: %w", err)
 	}
-	return nil
+	return files, nil
+}
+
+func writeState(w io.Writer, st State) error {
+	b, err := json.MarshalIndent(st, "", "  ") // sorts the fingerprint's keys
+	if err == nil {
+		_, err = w.Write(append(b, '\n'))
+	}
+	return err
 }
 
 // onDevice lists device tensors to be written, each copied when its turn comes.
@@ -94,20 +115,33 @@ func publish(tmp, dir string) error {
 	return syncDir(filepath.Dir(dir))
 }
 
-func writeSynced(path string, b []byte) error {
+// WriteFile writes a file of a checkpoint through to the disk and answers what
+// was written.
+func WriteFile(path string, write func(io.Writer) error) (File, error) {
 	f, err := os.Create(path)
 	if err != nil {
-		return err
+		return File{}, err
 	}
-	if _, err := f.Write(b); err != nil {
-		f.Close()
-		return err
+	defer f.Close()
+	sum := &sum{Hash: sha256.New()}
+	if err := write(io.MultiWriter(sum, f)); err != nil {
+		return File{}, fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return File{}, err
 	}
-	return f.Close()
+	return File{sum.size, hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
+// sum is a running digest and length.
+type sum struct {
+	hash.Hash
+	size int64
+}
+
+func (s *sum) Write(p []byte) (int, error) {
+	s.size += int64(len(p))
+	return s.Hash.Write(p)
 }
 
 func syncDir(dir string) error {

@@ -137,7 +137,7 @@ func process(args string) error {
 	}
 	for t.StepCount() < a.Until {
 		if a.Half != "" && t.StepCount() == a.Until/2 {
-			if err := t.Save(a.Half, st); err != nil {
+			if _, err := t.Save(a.Half, st); err != nil {
 				return err
 			}
 		}
@@ -147,7 +147,8 @@ func process(args string) error {
 		}
 		st.EpochStep++
 	}
-	return t.Save(a.To, st)
+	_, err = t.Save(a.To, st)
+	return err
 }
 
 type processArgs struct {

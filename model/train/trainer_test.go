@@ -1,7 +1,9 @@
 package train
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -56,7 +58,7 @@ func TestDivergedStepNamesItsExamplesAndIsNeverSaved(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	dir := filepath.Join(t.TempDir(), "checkpoint")
-	if err := tr.Save(dir, State{}); !errors.As(err, &diverged) {
+	if _, err := tr.Save(dir, State{}); !errors.As(err, &diverged) {
 		t.Errorf("save after divergence: %v", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -70,7 +72,7 @@ func TestDivergedTrainerGoesOnFromACheckpoint(t *testing.T) {
 	if _, err := step(); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.Save(dir, State{Epoch: 2, EpochStep: 1}); err != nil {
+	if _, err := tr.Save(dir, State{Epoch: 2, EpochStep: 1}); err != nil {
 		t.Fatal(err)
 	}
 	tr.broken = &DivergedError{Step: 2}
@@ -108,7 +110,7 @@ func TestDamagedCheckpointsAreRefusedAndLeaveTheTrainerAsItWas(t *testing.T) {
 		},
 	} {
 		dir := filepath.Join(t.TempDir(), "checkpoint")
-		if err := tr.Save(dir, State{}); err != nil {
+		if _, err := tr.Save(dir, State{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := damage(dir); err != nil {
@@ -201,6 +203,31 @@ func TestConfigMistakesAreReportedTogether(t *testing.T) {
 	for _, part := range []string{"beta2 is 1", "micro_batch_size is 2", "dropout is -1"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("error %v does not say %q", err, part)
+		}
+	}
+}
+
+func TestSaveTellsWhatItWrote(t *testing.T) {
+	tr, step := newTrainer(t, nil)
+	if _, err := step(); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "checkpoint")
+	files, err := tr.Save(dir, State{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != len(files) {
+		t.Fatalf("%d files stand there, %d were told: %v", len(entries), len(files), err)
+	}
+	for name, f := range files {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := fmt.Sprintf("%x", sha256.Sum256(b)); f.Size != int64(len(b)) || f.SHA256 != sum {
+			t.Errorf("%s: %d bytes, sha256 %s; told %+v", name, len(b), sum, f)
 		}
 	}
 }

@@ -153,10 +153,12 @@ type StepEvent struct {
 }
 
 // Checkpoint is a directory as train.Trainer.Save leaves it, with metrics.jsonl
-// (StepRecord lines of the epoch) beside.
+// (StepRecord lines of the epoch) beside. Files says what the trainer wrote, so
+// that whoever reads it can tell whether it still stands there.
 type Checkpoint struct {
-	Dir   string      `json:"dir"`
-	State train.State `json:"state"`
+	Dir   string                `json:"dir"`
+	State train.State           `json:"state"`
+	Files map[string]train.File `json:"files"`
 }
 
 // StepRecord is a line of metrics.jsonl.

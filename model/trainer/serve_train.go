@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"distilvit/dataset"
+	"distilvit/model/train"
 )
 
 // MetricsFile stands beside a checkpoint's tensors: a StepRecord a line, of
@@ -159,32 +160,30 @@ func (e *epoch) save() error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := e.trainer.Save(dir, e.state); err != nil {
+	files, err := e.trainer.Save(dir, e.state)
+	if err != nil {
 		return fmt.Errorf("save checkpoint of step %d: %w", e.state.Step, err)
 	}
-	if err := writeRecords(dir, e.records); err != nil {
+	if files[MetricsFile], err = writeRecords(dir, e.records); err != nil {
 		return fmt.Errorf("save checkpoint of step %d: %w", e.state.Step, err)
 	}
 	e.saved = time.Now()
-	e.send(Event{Event: EventCheckpoint, Saved: &Checkpoint{Dir: dir, State: e.state}})
+	e.send(Event{Event: EventCheckpoint, Saved: &Checkpoint{Dir: dir, State: e.state, Files: files}})
 	e.phase(PhaseTrain, "")
 	return nil
 }
 
-func writeRecords(dir string, records []StepRecord) error {
-	f, err := os.Create(filepath.Join(dir, MetricsFile))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w := bufio.NewWriter(f)
-	enc := json.NewEncoder(w)
-	for _, r := range records {
-		if err := enc.Encode(r); err != nil {
-			return err
+func writeRecords(dir string, records []StepRecord) (train.File, error) {
+	return train.WriteFile(filepath.Join(dir, MetricsFile), func(f io.Writer) error {
+		w := bufio.NewWriter(f)
+		enc := json.NewEncoder(w)
+		for _, r := range records {
+			if err := enc.Encode(r); err != nil {
+				return err
+			}
 		}
-	}
-	return errors.Join(w.Flush(), f.Sync(), f.Close())
+		return w.Flush()
+	})
 }
 
 // ReadRecords reads the metrics of a checkpoint's directory.
