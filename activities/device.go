@@ -140,14 +140,17 @@ func (f *fetched) release(a *Activities) {
 }
 
 // state is a checkpoint as the trainer takes it; its files are fetched unless
-// the trainer holds it already.
+// the trainer holds it already or this machine has a copy.
 func (a *Activities) state(ctx context.Context, p *pulse, t *trainer.Lease, m checkpointManifest, dir string) (trainer.State, error) {
 	s := trainer.State{Branch: m.Branch, Step: m.Step}
 	if t.Holds(m.Branch, m.Step) {
 		return s, nil
 	}
-	p.progress("fetch", 0, 0, "checkpoint of step "+strconv.FormatInt(m.Step, 10))
 	s.Dir = filepath.Join(dir, fmt.Sprintf("from-%d-%d", m.Branch, m.Step))
+	if a.local(m, s.Dir) {
+		return s, nil
+	}
+	p.progress("fetch", 0, 0, "checkpoint of step "+strconv.FormatInt(m.Step, 10))
 	return s, a.fetchAll(ctx, m.Files, s.Dir)
 }
 

@@ -201,8 +201,9 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 	return last, nil
 }
 
-// CloseTrainer ends a run's warm trainer and frees its device.
+// CloseTrainer ends a run's warm trainer, frees its device and forgets its local
+// checkpoint.
 func (a *Activities) CloseTrainer(ctx context.Context, w pipeline.Work) error {
 	a.Pool.CloseRun(w.Run)
-	return nil
+	return a.dropLocal(w.Run)
 }

@@ -49,7 +49,8 @@ func startUploads(ctx context.Context, a *Activities, in pipeline.EpochInput, fa
 	return u
 }
 
-// add queues a local checkpoint, which is removed once it is stored.
+// add queues a local checkpoint, which becomes the run's local copy once it is
+// stored.
 func (u *uploads) add(c trainer.Checkpoint) {
 	u.mu.Lock()
 	if u.waiting != nil {
@@ -96,6 +97,9 @@ func (u *uploads) loop() {
 			default:
 				u.last = m
 				u.prune()
+				if err := u.a.keepLocal(u.in.Work.Run, c.Dir); err != nil {
+					activity.GetLogger(u.ctx).Warn("no local copy of the checkpoint is kept", "step", c.State.Step, "error", err)
+				}
 			}
 			os.RemoveAll(c.Dir)
 		}
