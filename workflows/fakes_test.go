@@ -32,6 +32,7 @@ type world struct {
 	newest  map[int]pipeline.CheckpointRef    // by branch
 	fail    func(name string, call int) error // an activity's error; calls of a name count from 1
 	during  func(name string, call int)       // runs in the middle of an activity
+	signal  func(name string, argument any)   // to the run, where a real server has it
 
 	calls  []string // names in order
 	count  map[string]int

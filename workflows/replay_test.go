@@ -18,11 +18,12 @@ import (
 	"distilvit/pipeline"
 )
 
-var record = flag.Bool("record", false, "write the histories in testdata from runs against a real server")
+var record = flag.String("record", "", "release `name`: write its histories to testdata from runs against a real server")
 
-// Histories of whole runs, each with the failures its name says. A change of
-// the workflow that breaks their replay breaks runs that are open while it is
-// deployed: it needs workflow.GetVersion, not new histories.
+// What happens in the runs whose histories are recorded, by file name. A change
+// of the workflow that breaks their replay breaks runs that are open while it is
+// deployed: it needs workflow.GetVersion, not new histories. Each release adds a
+// folder; none is ever removed.
 var recorded = map[string]func(*world){
 	"straight": func(*world) {},
 	"failures": func(w *world) {
@@ -42,14 +43,31 @@ var recorded = map[string]func(*world){
 			return nil
 		}
 	},
+	"requests": func(w *world) {
+		w.during = func(name string, call int) {
+			switch {
+			case name == "TrainEpoch" && call == 1:
+				w.signal(pipeline.PauseRequest, nil)
+				w.signal(pipeline.ExtendRequest, pipeline.Extend{Epochs: 2})
+				w.signal(pipeline.ResumeRequest, nil)
+			case name == "TrainEpoch" && call == 5:
+				w.signal(pipeline.StopRequest, pipeline.Stop{Now: true})
+			}
+		}
+	},
 }
 
-func TestRecordedHistoriesReplay(t *testing.T) {
-	for name, happens := range recorded {
-		path := filepath.Join("testdata", name+".json")
-		if *record {
-			recordHistory(t, path, happens)
+func TestHistoriesOfEveryReleaseReplay(t *testing.T) {
+	if *record != "" {
+		for name, happens := range recorded {
+			recordHistory(t, filepath.Join("testdata", *record, name+".json"), happens)
 		}
+	}
+	paths, err := filepath.Glob(filepath.Join("testdata", "*", "*.json"))
+	if err != nil || len(paths) < 2+len(recorded) {
+		t.Fatalf("%d histories, %v", len(paths), err)
+	}
+	for _, path := range paths {
 		if err := replay(path); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -75,6 +93,11 @@ func replay(path string) error {
 func recordHistory(t *testing.T, path string, happens func(*world)) {
 	c, _ := server(t)
 	w := newWorld()
+	w.signal = func(name string, argument any) {
+		if err := c.SignalWorkflow(t.Context(), "r", "", name, argument); err != nil {
+			t.Error(err)
+		}
+	}
 	happens(w)
 	defer hostWorker(t, c, w)()
 	device := worker.New(c, pipeline.DeviceQueue, worker.Options{DisableWorkflowWorker: true, EnableSessionWorker: true, MaxConcurrentSessionExecutionSize: 1})
