@@ -39,7 +39,7 @@ type Activities struct {
 
 // versions of what a stage makes of the same input; raised by hand when that changes.
 const (
-	prepareVersion  = 1
+	prepareVersion  = 2
 	tokenizeVersion = 1
 	exportVersion   = 1
 )

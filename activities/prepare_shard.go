@@ -107,7 +107,7 @@ func (s *shardWork) write(ctx context.Context, path string) (int, error) {
 		return 0, err
 	}
 	defer f.Close()
-	n, err := dataset.WriteShard(f, s.rows(ctx))
+	n, err := dataset.WriteShard(f, s.proc.Width, s.proc.Height, s.rows(ctx))
 	if err != nil {
 		return n, err
 	}

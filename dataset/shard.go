@@ -18,10 +18,18 @@ type Row struct {
 	ID       string   `parquet:"id"`
 	Group    string   `parquet:"group"`
 	Captions []string `parquet:"captions,list"`
-	Pixels   []byte   `parquet:"pixels"` // H*W*3 RGB
+	Pixels   []byte   `parquet:"-"` // H*W*3 RGB
 }
 
-// captionRow is a row without its pixels: Parquet then reads no pixels.
+// storedRow is a row as the file has it.
+type storedRow struct {
+	ID       string   `parquet:"id"`
+	Group    string   `parquet:"group"`
+	Captions []string `parquet:"captions,list"`
+	Picture  []byte   `parquet:"picture"` // see lossless.go
+}
+
+// captionRow is a row without its picture, which Parquet then does not read.
 type captionRow struct {
 	ID       string   `parquet:"id"`
 	Group    string   `parquet:"group"`
@@ -42,42 +50,39 @@ func writerOptions() []parquet.WriterOption {
 		parquet.MaxRowsPerRowGroup(rowGroupRows),
 		parquet.PageBufferSize(pageBytes),
 		parquet.DataPageStatistics(false),
-		// Bounds of pixels would hold whole pictures, in every page and the footer.
-		parquet.SkipPageBounds("pixels"),
-		parquet.SkipPageStatistics("pixels"),
+		// Bounds would hold whole pictures, in every page and the footer.
+		parquet.SkipPageBounds("picture"),
+		parquet.SkipPageStatistics("picture"),
 	}
 }
 
 // WriteShard writes the rows as one Parquet file; the same rows make the same
 // bytes. All pictures must have the same size. Rows may reuse memory once the next is asked for.
-func WriteShard(w io.Writer, rows iter.Seq2[Row, error]) (n int, err error) {
-	size := -1
-	return writeRows(w, rows, func(r Row) error {
-		if size < 0 {
-			size = len(r.Pixels)
+func WriteShard(w io.Writer, width, height int, rows iter.Seq2[Row, error]) (n int, err error) {
+	var picture []byte
+	return writeRows(w, rows, func(r Row) (out storedRow, err error) {
+		if r.ID == "" {
+			return out, errors.New("has no id")
 		}
-		switch {
-		case r.ID == "":
-			return errors.New("has no id")
-		case len(r.Pixels) == 0 || len(r.Pixels) != size:
-			return fmt.Errorf("%s has %d bytes of pixels, the first row %d", r.ID, len(r.Pixels), size)
+		if picture, err = appendPicture(picture[:0], r.Pixels, width, height); err != nil {
+			return out, fmt.Errorf("%s: %w", r.ID, err)
 		}
-		return nil
+		return storedRow{ID: r.ID, Group: r.Group, Captions: r.Captions, Picture: picture}, nil
 	})
 }
 
-// writeRows writes one row a time: pages then end where they are full.
-func writeRows[T any](w io.Writer, rows iter.Seq2[T, error], check func(T) error) (n int, err error) {
-	pw := parquet.NewGenericWriter[T](w, writerOptions()...)
-	one := make([]T, 1)
+// writeRows writes one row a time, as store makes it: pages then end where they
+// are full.
+func writeRows[T, S any](w io.Writer, rows iter.Seq2[T, error], store func(T) (S, error)) (n int, err error) {
+	pw := parquet.NewGenericWriter[S](w, writerOptions()...)
+	one := make([]S, 1)
 	for row, err := range rows {
 		if err != nil {
 			return n, err
 		}
-		if err := check(row); err != nil {
+		if one[0], err = store(row); err != nil {
 			return n, fmt.Errorf("write shard: row %d: %w", n, err)
 		}
-		one[0] = row
 		if err := guard(func() error { _, err := pw.Write(one); return err }); err != nil {
 			return n, fmt.Errorf("write shard: row %d: %w", n, err)
 		}
@@ -101,19 +106,19 @@ func guard(f func() error) (err error) {
 
 // Shard is an open shard; safe for concurrent use.
 type Shard struct {
-	file   *parquet.File
-	starts []int64 // first row of each row group, and the number of rows
-	pixels int     // index of the pixels' column
+	file    *parquet.File
+	starts  []int64 // first row of each row group, and the number of rows
+	picture int     // index of the pictures' column
 }
 
 // OpenShard reads the file's footer. r must stay open while the shard is used.
 func OpenShard(r io.ReaderAt, size int64) (*Shard, error) {
-	file, starts, err := openParquet(r, size, parquet.SchemaOf(Row{}))
+	file, starts, err := openParquet(r, size, parquet.SchemaOf(storedRow{}))
 	if err != nil {
 		return nil, fmt.Errorf("open shard: %w", err)
 	}
-	pixels := slices.IndexFunc(file.Schema().Columns(), func(path []string) bool { return path[0] == "pixels" })
-	return &Shard{file: file, starts: starts, pixels: pixels}, nil
+	picture := slices.IndexFunc(file.Schema().Columns(), func(path []string) bool { return path[0] == "picture" })
+	return &Shard{file: file, starts: starts, picture: picture}, nil
 }
 
 // openParquet opens a file that must have the schema's columns.
@@ -175,7 +180,21 @@ func checkFooter(r io.ReaderAt, size int64) error {
 func (s *Shard) NumRows() int { return int(s.starts[len(s.starts)-1]) }
 
 // Rows yields the rows in order, each with memory of its own.
-func (s *Shard) Rows() iter.Seq2[Row, error] { return readRows[Row](s.file, s.NumRows()) }
+func (s *Shard) Rows() iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		for stored, err := range readRows[storedRow](s.file, s.NumRows()) {
+			row := Row{ID: stored.ID, Group: stored.Group, Captions: stored.Captions}
+			if err == nil {
+				if row.Pixels, err = pixelsOf(stored.Picture); err != nil {
+					err = fmt.Errorf("read shard: %s: %w", row.ID, err)
+				}
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+	}
+}
 
 // Captions yields the rows in order without their pixels, which it does not read.
 func (s *Shard) Captions() iter.Seq2[Row, error] {
@@ -235,7 +254,7 @@ func (s *Shard) ReadPixels(row int, dst []byte) error {
 		group--
 	}
 	err := guard(func() error {
-		pages := s.file.RowGroups()[group].ColumnChunks()[s.pixels].Pages()
+		pages := s.file.RowGroups()[group].ColumnChunks()[s.picture].Pages()
 		defer pages.Close()
 		if err := pages.SeekToRow(int64(row) - s.starts[group]); err != nil {
 			return err
@@ -247,11 +266,10 @@ func (s *Shard) ReadPixels(row int, dst []byte) error {
 		defer parquet.Release(page)
 		data := page.Data()
 		values, offsets := data.ByteArray()
-		if len(offsets) < 2 || int(offsets[1]-offsets[0]) != len(dst) {
-			return fmt.Errorf("has not the %d bytes expected", len(dst))
+		if len(offsets) < 2 {
+			return errors.New("corrupt file: an empty page")
 		}
-		copy(dst, values[offsets[0]:offsets[1]])
-		return nil
+		return restorePicture(dst, values[offsets[0]:offsets[1]])
 	})
 	if err != nil {
 		return fmt.Errorf("read pixels of row %d: %w", row, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -15,7 +16,8 @@ import (
 func shardBytes(t testing.TB, rows []Row, tokens []TokenRow) (pixels, ids []byte) {
 	t.Helper()
 	var p, k bytes.Buffer
-	if n, err := WriteShard(&p, seq(rows)); err != nil || n != len(rows) {
+	side := int(math.Sqrt(float64(len(rows[0].Pixels) / 3)))
+	if n, err := WriteShard(&p, side, side, seq(rows)); err != nil || n != len(rows) {
 		t.Fatal(n, err)
 	}
 	if n, err := WriteTokens(&k, seq(tokens)); err != nil || n != len(tokens) {
@@ -120,13 +122,13 @@ func TestCaptionsAreReadWithoutPixels(t *testing.T) {
 
 func TestWritersRefuseBrokenRows(t *testing.T) {
 	good := Row{ID: "a", Pixels: []byte{1, 2, 3}}
-	for _, rows := range [][]Row{{{Pixels: []byte{1}}}, {{ID: "a"}}, {good, {ID: "b", Pixels: []byte{1}}}} {
-		if _, err := WriteShard(io.Discard, seq(rows)); err == nil {
+	for _, rows := range [][]Row{{{Pixels: []byte{1, 2, 3}}}, {{ID: "a"}}, {good, {ID: "b", Pixels: []byte{1}}}} {
+		if _, err := WriteShard(io.Discard, 1, 1, seq(rows)); err == nil {
 			t.Errorf("%+v: written", rows)
 		}
 	}
 	broken := errors.New("source broke")
-	_, err := WriteShard(io.Discard, func(yield func(Row, error) bool) {
+	_, err := WriteShard(io.Discard, 1, 1, func(yield func(Row, error) bool) {
 		if yield(good, nil) {
 			yield(Row{}, broken)
 		}
@@ -134,7 +136,7 @@ func TestWritersRefuseBrokenRows(t *testing.T) {
 	if !errors.Is(err, broken) {
 		t.Errorf("a source's error becomes %v", err)
 	}
-	if _, err := WriteShard(brokenWriter{}, seq([]Row{good})); !errors.Is(err, errFull) {
+	if _, err := WriteShard(brokenWriter{}, 1, 1, seq([]Row{good})); !errors.Is(err, errFull) {
 		t.Errorf("a writer's error becomes %v", err)
 	}
 }
@@ -200,6 +202,6 @@ func BenchmarkWriteShard(b *testing.B) {
 	rows, _ := testRows(0, 64, 224)
 	b.SetBytes(64 * 224 * 224 * 3)
 	for b.Loop() {
-		WriteShard(io.Discard, seq(rows))
+		WriteShard(io.Discard, 224, 224, seq(rows))
 	}
 }

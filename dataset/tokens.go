@@ -27,21 +27,15 @@ type captionTokens struct {
 
 // WriteTokens writes the rows as one Parquet file; the same rows make the same bytes.
 func WriteTokens(w io.Writer, rows iter.Seq2[TokenRow, error]) (n int, err error) {
-	return writeRows(w, func(yield func(tokenColumns, error) bool) {
-		for r, err := range rows {
-			c := tokenColumns{ID: r.ID, Captions: make([]captionTokens, len(r.IDs))}
-			for i, ids := range r.IDs {
-				c.Captions[i].IDs = ids
-			}
-			if !yield(c, err) {
-				return
-			}
-		}
-	}, func(r tokenColumns) error {
+	return writeRows(w, rows, func(r TokenRow) (c tokenColumns, err error) {
 		if r.ID == "" {
-			return errors.New("has no id")
+			return c, errors.New("has no id")
 		}
-		return nil
+		c = tokenColumns{ID: r.ID, Captions: make([]captionTokens, len(r.IDs))}
+		for i, ids := range r.IDs {
+			c.Captions[i].IDs = ids
+		}
+		return c, nil
 	})
 }
 

@@ -18,15 +18,29 @@ type statusAnswer struct {
 	Details pipeline.Status `json:"details"`
 }
 
+// controlSteps are the steps of an epoch of controlConfig: 960 pictures, 8 a step.
+const controlSteps = 120
+
+// controlConfig has long epochs of little work. On XLA each new trainer would
+// compile its graphs again.
+func controlConfig() map[string]any {
+	return tinyConfig(map[string]any{
+		"backend": pipeline.BackendGo,
+		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
+			"train": 960, "validation": 16, "test": 16, "test_unseen": 8, "max_objects": 2, "image_size": 32,
+		}}},
+		"model": map[string]any{"patch_size": 16, "encoder_layer": 1, "decoder_layer": 1},
+		"train": map[string]any{"epochs": 3, "batch_size": 8, "captions_per_picture": 2, "checkpoint_steps": 7},
+	})
+}
+
 // A run that is paused and resumed by distilvit, whose epoch is then paused and
 // reset by Temporal's own command line, and that is extended while it is open,
 // ends with the weights of one that nobody touched and that was extended after
 // its end.
 func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	temporal := tool(t, "temporal")
-	settings := crashConfig()
-	settings["backend"] = pipeline.BackendGo // each new trainer would compile its graphs again
-	config := writeConfig(t, t.TempDir(), settings)
+	config := writeConfig(t, t.TempDir(), controlConfig())
 	extend := []string{"--epochs", "1", "--learning-rate", "0.0005"}
 
 	untouched := filepath.Join(t.TempDir(), "data")
@@ -49,7 +63,7 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 		return runCommand(t, cleanEnv(), temporal, append(args, "--address", addresses.Temporal, "--workflow-id", "r")...)
 	}
 
-	awaitCheckpoint(t, run, data, 1)
+	awaitCheckpoint(t, run, data, 1, controlSteps)
 	succeed(t, "pause", "r", "--data", data)
 	again := distilvit(t, "pause", "r", "--data", data)
 	require.Equal(t, 1, again.code)
@@ -61,7 +75,7 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	succeed(t, "resume", "r", "--data", data)
 	require.Equal(t, paused, newestCheckpoint(data), "the paused run went on")
 
-	awaitCheckpoint(t, run, data, crashSteps+1)
+	awaitCheckpoint(t, run, data, controlSteps+1, controlSteps)
 	held := command("activity", "pause", "--activity-id", "epoch-2")
 	require.Zero(t, held.code, held.stdout+held.stderr)
 	poll(t, "the paused activity", stack, time.Second, func() bool {
@@ -71,7 +85,7 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	freed := command("activity", "unpause", "--activity-id", "epoch-2")
 	require.Zero(t, freed.code, freed.stdout+freed.stderr)
 
-	awaitCheckpoint(t, run, data, 2*crashSteps+1)
+	awaitCheckpoint(t, run, data, 2*controlSteps+1, controlSteps)
 	reset := command("activity", "reset", "--activity-id", "epoch-3")
 	require.Zero(t, reset.code, reset.stdout+reset.stderr)
 
@@ -93,7 +107,7 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 func lastCheckpoint(t *testing.T, data string) string {
 	t.Helper()
 	step, file := newestManifest(data)
-	require.Equal(t, 4*crashSteps, step)
+	require.Equal(t, 4*controlSteps, step)
 	raw, err := os.ReadFile(file)
 	require.NoError(t, err)
 	return string(raw)

@@ -38,13 +38,13 @@ func TestKilledRunEndsBitIdentical(t *testing.T) {
 	args := []string{"run", "-f", config, "--id", "crash", "--data", data, "-o", "json"}
 
 	run := start(t, cleanEnv(), program, args...)
-	awaitCheckpoint(t, run, data, 1)
+	awaitCheckpoint(t, run, data, 1, crashSteps)
 	killTrainer(t, run)
-	awaitCheckpoint(t, run, data, crashSteps+1)
+	awaitCheckpoint(t, run, data, crashSteps+1, crashSteps)
 	killEverything(t, run)
 
 	run = start(t, cleanEnv(), program, args...)
-	awaitCheckpoint(t, run, data, 2*crashSteps+1)
+	awaitCheckpoint(t, run, data, 2*crashSteps+1, crashSteps)
 	run.signal(syscall.SIGINT)
 	require.Equal(t, 1, run.wait())
 	require.Contains(t, run.stderr.String(), "the same command goes on")
@@ -74,14 +74,14 @@ func weightsDigest(t *testing.T, data, run string) string {
 
 // awaitCheckpoint waits for a checkpoint of step least or later and makes sure
 // that its epoch is not over.
-func awaitCheckpoint(t *testing.T, run *process, data string, least int) {
+func awaitCheckpoint(t *testing.T, run *process, data string, least, epochSteps int) {
 	t.Helper()
 	newest := 0
 	eventually(t, "a checkpoint of step "+strconv.Itoa(least), run, func() bool {
 		newest = newestCheckpoint(data)
 		return newest >= least
 	})
-	require.NotZero(t, newest%crashSteps, "checkpoint %d ends its epoch: the test came too late to disturb it", newest)
+	require.NotZero(t, newest%epochSteps, "checkpoint %d ends its epoch: the test came too late to disturb it", newest)
 }
 
 // newestCheckpoint is the highest step with a manifest in the object store's files.

@@ -44,7 +44,7 @@ func testShards(t *testing.T) (pair dataset.ShardPair, modelDir string) {
 	dir := t.TempDir()
 	pair = dataset.ShardPair{Pixels: filepath.Join(dir, "pixels.parquet"), Tokens: filepath.Join(dir, "tokens.parquet"), Rows: len(examples)}
 	write(t, pair.Pixels, func(f *os.File) error {
-		_, err := dataset.WriteShard(f, iter.Seq2[dataset.Row, error](func(yield func(dataset.Row, error) bool) {
+		_, err := dataset.WriteShard(f, proc.Width, proc.Height, iter.Seq2[dataset.Row, error](func(yield func(dataset.Row, error) bool) {
 			for _, e := range examples {
 				raw, err := opener.Open(context.Background(), e.Image)
 				check(t, err)
