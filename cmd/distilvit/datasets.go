@@ -276,7 +276,10 @@ func (e *examples) writeShards(ctx context.Context, dir string, processor datase
 			Pixels: filepath.Join(dir, fmt.Sprintf("pixels-%04d.parquet", len(pairs))),
 			Tokens: filepath.Join(dir, fmt.Sprintf("tokens-%04d.parquet", len(pairs))),
 		}
-		if pair.Rows, err = writeFile(pair.Pixels, rows, dataset.WriteShard); err != nil {
+		pictures := func(w io.Writer, rows iter.Seq2[dataset.Row, error]) (int, error) {
+			return dataset.WriteShard(w, processor.Width, processor.Height, rows)
+		}
+		if pair.Rows, err = writeFile(pair.Pixels, rows, pictures); err != nil {
 			return nil, nil, err
 		}
 		if pair.Rows == 0 {
