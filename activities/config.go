@@ -7,16 +7,20 @@ import (
 	"distilvit/pipeline"
 )
 
-// spec is a source as package dataset knows it.
-func spec(s pipeline.SourceConfig, p pipeline.PrepareConfig) dataset.Spec {
+// Spec is a source as package dataset knows it.
+func Spec(s pipeline.SourceConfig, p pipeline.PrepareConfig) dataset.Spec {
 	_, entry := pipeline.CutEntry(s.Captions)
+	clean := dataset.Clean{
+		Lower: s.Clean.Lower, StripPeriod: s.Clean.StripPeriod, MinWords: s.Clean.MinWords, MaxWords: s.Clean.MaxWords,
+		First: s.Clean.Keep == pipeline.KeepFirst, Raw: s.Clean.Raw,
+	}
 	return dataset.Spec{
 		Kind: s.Kind, Split: s.Split, Limit: s.Limit,
 		ValidationFraction: p.ValidationFraction, TestFraction: p.TestFraction,
 		Shapes:  dataset.ShapesSpec(s.Shapes),
 		Columns: dataset.Columns{Image: s.ImageColumn, Captions: s.CaptionColumns, Split: s.SplitColumn, ID: s.IDColumn},
 		Entry:   entry,
-		Clean:   dataset.Clean(s.Clean),
+		Clean:   clean,
 	}
 }
 

@@ -27,7 +27,7 @@ func (b *bench) work(run string, c pipeline.Config) (pipeline.Work, []pipeline.D
 	ref := do[pipeline.ModelRef](b, b.BuildModel, pipeline.BuildModelInput{
 		Run: run, Model: c.Model, Dataset: data, Train: c.Train, MaxLength: c.Evaluate.MaxLength,
 	})
-	in := pipeline.TokenizeInput{Run: run, Dataset: data, Model: ref, MaxLength: c.Train.MaxLength, Last: data.Shards}
+	in := pipeline.TokenizeInput{Run: run, Dataset: data, Model: ref, MaxLength: c.Train.MaxLength, Compat: c.Compat, Last: data.Shards}
 	tokens := do[pipeline.TokenizePlan](b, b.PlanTokenize, in)
 	list := pipeline.FinishTokensInput{Run: run, Tokens: tokens.Tokens}
 	if !tokens.Reused {

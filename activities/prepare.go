@@ -141,7 +141,7 @@ func prepareKey(in pipeline.PlanInput, proc dataset.Processor) (string, error) {
 		Apart     bool `json:",omitempty"` // not the weights themselves: they choose among stored pictures
 	}{Stage: "prepare", Version: prepareVersion, Pixels: pixelsOf(proc), ShardRows: in.Prepare.ShardRows, Apart: weighted(in.Sources)}
 	for _, s := range in.Sources {
-		k.Sources = append(k.Sources, source{s.Digest, spec(s.Source, in.Prepare)})
+		k.Sources = append(k.Sources, source{s.Digest, Spec(s.Source, in.Prepare)})
 		if s.Source.Kind == pipeline.KindShapes {
 			k.Seed = in.Seed // scenes are drawn by it, files do not depend on it
 		}

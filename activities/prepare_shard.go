@@ -73,7 +73,7 @@ func (a *Activities) PrepareShard(ctx context.Context, in pipeline.PrepareShardI
 func (a *Activities) openers(ctx context.Context, in pipeline.PrepareShardInput) ([]*dataset.Opener, error) {
 	var out []*dataset.Opener
 	for _, s := range in.Sources {
-		o, err := dataset.NewOpener(spec(s.Source, in.Prepare), a.files(s))
+		o, err := dataset.NewOpener(Spec(s.Source, in.Prepare), a.files(s))
 		if err != nil {
 			return out, orInvalid(ctx, err)
 		}

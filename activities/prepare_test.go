@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"distilvit/dataset"
+	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
 )
 
@@ -302,4 +303,43 @@ func TestPreflightNamesWhatIsWrong(t *testing.T) {
 	bad.Backend = pipeline.BackendCUDA
 	_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: bad, Device: true})
 	wantType(t, err, pipeline.InvalidInput, "cuda")
+}
+
+func TestCompatSeedStoresPaddedLabelsOfOneCaption(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	c.Model.Positions = 128
+	plain, _ := b.work("plain", c)
+	c.Compat, c.Train.MaxLength = pipeline.CompatSeed, 0
+	c = c.Resolve()
+	check(t, c.Validate())
+	w, _ := b.work("seed", c)
+	if w.Tokens.Manifest == plain.Tokens.Manifest || w.Dataset.Manifest == plain.Dataset.Manifest {
+		t.Error("the same data as without compat")
+	}
+	pairs, done, err := b.pairs(t.Context(), &pulse{}, w, pipeline.SplitValidation)
+	check(t, err)
+	defer done()
+	for batch, err := range dataset.Sequential(t.Context(), pairs, 4, 0) {
+		check(t, err)
+		if batch.K != 1 || batch.T != 128 || slices.Contains(batch.Labels, dataset.Masked) || len(batch.Captions[0]) != 1 {
+			t.Errorf("%d captions of %d labels, references %q", batch.K, batch.T, batch.Captions)
+		}
+	}
+}
+
+// Names of token shards of older configs hang on this.
+func TestTokenKeysWithoutCompatStay(t *testing.T) {
+	words, err := tokenizer.Load("../model/testdata/seed")
+	check(t, err)
+	in := pipeline.TokenizeInput{Dataset: pipeline.Dataset{Manifest: "m"}, MaxLength: 32}
+	key, err := tokensPrefix(in, words)
+	check(t, err)
+	if want := "tokens/2d84a8e5249f12e8799e3d4baa7bce5b6adf3e1137a1a913a52e080112ef8987"; key != want {
+		t.Errorf("key %s, not %s", key, want)
+	}
+	in.Compat = pipeline.CompatSeed
+	if seed, err := tokensPrefix(in, words); err != nil || seed == key {
+		t.Errorf("compat: seed has the same key, %v", err)
+	}
 }

@@ -248,10 +248,14 @@ func withoutPictures(all []report.Sample) []report.Sample {
 
 // settings are the choices of training that a reader of the card looks for.
 func settings(c pipeline.Config) []report.Pair {
-	t := c.Train
+	t, labels := c.Train, fmt.Sprintf("at most %d tokens a caption, padding not counted", c.Train.MaxLength)
+	if c.Compat == pipeline.CompatSeed {
+		labels = fmt.Sprintf("padded to %d tokens, padding counted (compat: seed)", t.MaxLength)
+	}
 	return []report.Pair{
 		{Name: "Epochs", Value: fmt.Sprint(t.Epochs)},
 		{Name: "Batch", Value: fmt.Sprintf("%d pictures, %d captions each", t.BatchSize, t.CaptionsPerPicture)},
+		{Name: "Labels", Value: labels},
 		{Name: "Optimizer", Value: fmt.Sprintf("AdamW, learning rate %g, weight decay %g, betas %g and %g", t.LearningRate, t.WeightDecay, t.Beta1, t.Beta2)},
 		{Name: "Schedule", Value: fmt.Sprintf("linear decay, %g of all steps warm-up", t.WarmupFraction)},
 		{Name: "Dropout", Value: fmt.Sprint(t.Dropout)}, {Name: "Seed", Value: fmt.Sprint(c.Seed)},

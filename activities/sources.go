@@ -36,7 +36,7 @@ func (a *Activities) list(ctx context.Context, in pipeline.PlanInput) (map[strin
 	lists := map[string][][]example{}
 	var warnings []string
 	for i, s := range in.Sources {
-		found, warned, err := dataset.List(ctx, spec(s.Source, in.Prepare), a.files(s), in.Seed)
+		found, warned, err := dataset.List(ctx, Spec(s.Source, in.Prepare), a.files(s), in.Seed)
 		if err != nil {
 			return nil, nil, orInvalid(ctx, err)
 		}

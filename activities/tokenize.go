@@ -47,7 +47,8 @@ func tokensPrefix(in pipeline.TokenizeInput, t *tokenizer.Tokenizer) (string, er
 	key, err := digestOf(struct {
 		Stage, Dataset, Tokenizer string
 		MaxLength, Version        int
-	}{"tokenize", in.Dataset.Manifest, t.Digest(), in.MaxLength, tokenizeVersion})
+		Compat                    string `json:",omitempty"`
+	}{"tokenize", in.Dataset.Manifest, t.Digest(), in.MaxLength, tokenizeVersion, in.Compat})
 	return "tokens/" + key, err
 }
 
@@ -60,8 +61,8 @@ func (a *Activities) tokenizer(ctx context.Context, ref pipeline.ModelRef) (*tok
 	return t, orInvalid(ctx, err)
 }
 
-// TokenizeShards encodes the captions of shards First to Last-1, an end token
-// after each, and stores them row by row as the pictures are.
+// TokenizeShards makes labels of the captions of shards First to Last-1 and stores
+// them row by row as the pictures are.
 func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInput) (pipeline.TokenizeResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.TokenizeResult, error) {
 		var out pipeline.TokenizeResult
@@ -87,7 +88,7 @@ func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInp
 		defer done()
 		for i, s := range m.Shards[in.First:in.Last] {
 			path := filepath.Join(dir, "tokens.parquet")
-			rows, cut, err := a.writeTokens(ctx, path, s, t, in.MaxLength)
+			rows, cut, err := a.writeTokens(ctx, path, s, t, labels(t, in))
 			if err != nil {
 				return out, err
 			}
@@ -107,7 +108,7 @@ func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInp
 }
 
 // writeTokens encodes one shard's captions to a local file.
-func (a *Activities) writeTokens(ctx context.Context, path string, s pipeline.Shard, t *tokenizer.Tokenizer, maxLength int) (rows, cut int, err error) {
+func (a *Activities) writeTokens(ctx context.Context, path string, s pipeline.Shard, t *tokenizer.Tokenizer, l dataset.Labels) (rows, cut int, err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return 0, 0, err
@@ -121,7 +122,7 @@ func (a *Activities) writeTokens(ctx context.Context, path string, s pipeline.Sh
 			}
 			out := dataset.TokenRow{ID: row.ID}
 			for _, c := range row.Captions {
-				ids, short := labels(t, c, maxLength)
+				ids, short := l.Of(t.Encode(c))
 				out.IDs = append(out.IDs, ids)
 				if short {
 					cut++
@@ -138,13 +139,8 @@ func (a *Activities) writeTokens(ctx context.Context, path string, s pipeline.Sh
 	return rows, cut, f.Close()
 }
 
-// labels are a caption's tokens and the end token, at most maxLength with it.
-func labels(t *tokenizer.Tokenizer, caption string, maxLength int) (ids []int32, cut bool) {
-	ids = t.Encode(caption)
-	if len(ids) > maxLength-1 {
-		ids, cut = ids[:maxLength-1], true
-	}
-	return append(ids, t.EOS()), cut
+func labels(t *tokenizer.Tokenizer, in pipeline.TokenizeInput) dataset.Labels {
+	return dataset.Labels{End: t.EOS(), MaxLength: in.MaxLength, Pad: in.Compat == pipeline.CompatSeed}
 }
 
 // FinishTokens publishes the token shards; without shards it answers what is

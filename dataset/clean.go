@@ -9,6 +9,8 @@ type Clean struct {
 	StripPeriod bool `json:"strip_period,omitempty"` // remove periods at the end, and the space before them
 	MinWords    int  `json:"min_words,omitempty"`    // leave out shorter captions; 0: none
 	MaxWords    int  `json:"max_words,omitempty"`    // leave out longer captions; 0: none
+	First       bool `json:"first,omitempty"`        // of what is left, only each picture's first caption
+	Raw         bool `json:"raw,omitempty"`          // keep white space as it is
 }
 
 // unfit is why a caption is left out.
@@ -21,19 +23,22 @@ const (
 	tooLong
 )
 
-// apply cleans one caption, whose white space is collapsed whatever is asked for.
+// apply cleans one caption.
 func (c Clean) apply(caption string) (string, unfit) {
-	words := strings.Fields(strings.ToValidUTF8(caption, "\uFFFD"))
-	caption = strings.Join(words, " ")
+	caption = strings.ToValidUTF8(caption, "\uFFFD")
+	words := strings.Fields(caption)
+	if !c.Raw {
+		caption = strings.Join(words, " ")
+	}
 	if c.Lower {
 		caption = strings.ToLower(caption)
 	}
 	if c.StripPeriod {
-		caption = strings.TrimRight(caption, ". ")
+		caption = strings.TrimRight(caption, ". \t\r\n")
 		words = strings.Fields(caption)
 	}
 	switch {
-	case caption == "":
+	case len(words) == 0:
 		return "", isEmpty
 	case len(words) < c.MinWords:
 		return "", tooShort

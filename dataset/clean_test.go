@@ -20,6 +20,10 @@ func TestCaptionsAreCleanedAndWhatFallsOutIsCounted(t *testing.T) {
 		{Clean{}, "A Cat on a Mat ./Cat./.|Dog.|one two three four five six seven", nil},
 		{Clean{Lower: true}, "a cat on a mat ./cat./.|dog.|one two three four five six seven", nil},
 		{Clean{StripPeriod: true}, "A Cat on a Mat/Cat|Dog|one two three four five six seven", []string{"c.csv: 1 empty captions left out"}},
+		{Clean{Raw: true}, "A Cat  on a Mat ./Cat./ . |Dog.|one two three four five six seven", nil},
+		{Clean{Raw: true, StripPeriod: true}, "A Cat  on a Mat/Cat|Dog|one two three four five six seven", []string{"c.csv: 1 empty captions left out"}},
+		{Clean{First: true}, "A Cat on a Mat .|Dog.|one two three four five six seven", nil},
+		{Clean{First: true, MaxWords: 4}, "Cat.|Dog.", []string{"c.csv: 2 captions of more than 4 words left out", "c.csv: 1 pictures left out with all their captions"}},
 		{Clean{Lower: true, StripPeriod: true, MinWords: 2, MaxWords: 6}, "a cat on a mat", []string{
 			"c.csv: 1 empty captions left out", "c.csv: 2 captions of fewer than 2 words left out",
 			"c.csv: 1 captions of more than 6 words left out", "c.csv: 2 pictures left out with all their captions",

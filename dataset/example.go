@@ -14,7 +14,7 @@ import (
 // list is a JSON array of them.
 type Example struct {
 	ID       string   `json:"id"`              // unique within the source
-	Captions []string `json:"captions"`        // white space collapsed; no empty strings
+	Captions []string `json:"captions"`        // cleaned; no empty strings
 	Group    string   `json:"group,omitempty"` // reported apart where not empty
 	Split    string   `json:"split"`           // train, validation or test
 	Image    ImageRef `json:"image"`
@@ -103,6 +103,11 @@ func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples [
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	if spec.Clean.First {
+		for i, e := range examples {
+			examples[i].Captions = e.Captions[:min(1, len(e.Captions))]
+		}
 	}
 	return limit(examples, spec.Limit), warnings, nil
 }

@@ -18,6 +18,8 @@ type Config struct {
 	Evaluate EvaluateConfig `json:"evaluate"` // validation after each epoch, test at the end
 	Export   ExportConfig   `json:"export"`   // ONNX files and their checks
 	Backend  string         `json:"backend"`  // auto, cuda, xla (CPU) or go
+
+	Compat string `json:"compat,omitempty"` // seed: labels and loss as mozilla/distilvit's train.py has them, to compare eval_loss: captions padded to 128 tokens with the end token, the padding counted, no end token after a longer one; of each picture the first caption (kind coco: all), white space as it is. Sets the defaults of train.max_length, train.captions_per_picture, evaluate.max_length and dataset[].clean; see docs/compat.md. Empty: padding is masked and one end token taught
 }
 
 // SourceConfig is one source of captioned pictures. Paths are read by the
@@ -45,12 +47,15 @@ type SourceConfig struct {
 }
 
 // CleanConfig changes a source's captions, or leaves some out, before anything
-// is made of them. White space is collapsed in any case. What falls out is counted in a warning.
+// is made of them. What falls out by its length is counted in a warning.
 type CleanConfig struct {
 	Lower       bool `json:"lower"`        // to lower case
 	StripPeriod bool `json:"strip_period"` // remove periods at the end
 	MinWords    int  `json:"min_words"`    // leave out captions of fewer words; 0: none
 	MaxWords    int  `json:"max_words"`    // leave out captions of more words; 0: none
+
+	Keep string `json:"keep,omitempty"` // all captions of a picture, or of those left only the first; empty: all, with compat: seed first but for kind coco
+	Raw  bool   `json:"raw,omitempty"`  // keep white space as it is, as compat: seed does, instead of collapsing it
 }
 
 // ShapesConfig sizes the generated dataset of kind shapes.
@@ -98,8 +103,8 @@ type TrainConfig struct {
 	Epochs             int     `json:"epochs"`               // passes over the training pictures
 	BatchSize          int     `json:"batch_size"`           // pictures a step
 	MicroBatchSize     int     `json:"micro_batch_size"`     // pictures a forward and backward pass; 0: batch_size. Divides batch_size
-	CaptionsPerPicture int     `json:"captions_per_picture"` // captions trained a picture and step; surplus captions rotate by epoch
-	MaxLength          int     `json:"max_length"`           // label tokens a caption at most, end token included
+	CaptionsPerPicture int     `json:"captions_per_picture"` // captions trained a picture and step; surplus captions rotate by epoch; 0: 5, with compat: seed 1
+	MaxLength          int     `json:"max_length"`           // label tokens a caption at most, end token included; 0: 32, with compat: seed 128
 	LearningRate       float64 `json:"learning_rate"`        // peak learning rate; 0: 5e-5 with model.weights or model.encoder, else by hidden_size 1e-3 (to 128), 5e-4 (to 256) or 1e-4
 	WarmupFraction     float64 `json:"warmup_fraction"`      // share of all steps in linear warm-up
 	WeightDecay        float64 `json:"weight_decay"`         // AdamW decay of matrices; biases and norms have none
@@ -129,7 +134,7 @@ type AugmentConfig struct {
 // EvaluateConfig is how validation and test sets are captioned and scored.
 type EvaluateConfig struct {
 	BatchSize int `json:"batch_size"` // pictures captioned at once
-	MaxLength int `json:"max_length"` // tokens generated at most, start token included; 0: train.max_length + 1
+	MaxLength int `json:"max_length"` // tokens generated at most, start token included; 0: train.max_length + 1, with compat: seed 50
 	Limit     int `json:"limit"`      // validation pictures used after an epoch; 0: all. The test set is always whole
 	Samples   int `json:"samples"`    // captions shown in the report
 }

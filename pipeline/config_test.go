@@ -344,3 +344,42 @@ func TestEntriesOfZipsAreCutOff(t *testing.T) {
 		}
 	}
 }
+
+func TestCompatSeedMeansWhatTheScriptHas(t *testing.T) {
+	c := mustDecode(t, `compat: seed
+dataset: [{kind: coco, captions: a, images: b}, {kind: parquet, files: c}, {kind: parquet, files: d, clean: {keep: all}}, {kind: shapes}]
+`).Resolve()
+	if c.Train.MaxLength != 128 || c.Train.CaptionsPerPicture != 1 || c.Evaluate.MaxLength != 50 {
+		t.Errorf("%+v, %+v", c.Train, c.Evaluate)
+	}
+	want := []CleanConfig{{Keep: KeepAll, Raw: true}, {Keep: KeepFirst, Raw: true}, {Keep: KeepAll, Raw: true}, {Keep: KeepFirst}}
+	for i, s := range c.Dataset {
+		if s.Clean != want[i] {
+			t.Errorf("dataset[%d].clean is %+v instead of %+v", i, s.Clean, want[i])
+		}
+	}
+	if err := c.Validate(); err != nil || !reflect.DeepEqual(c.Resolve(), c) {
+		t.Errorf("resolved twice: %v", err)
+	}
+	plain := mustDecode(t, minimal).Resolve()
+	if plain.Train.MaxLength != 32 || plain.Train.CaptionsPerPicture != 5 || plain.Dataset[0].Clean != (CleanConfig{}) {
+		t.Errorf("without it: %+v", plain.Train)
+	}
+	for text, want := range map[string]string{
+		"compat: sead":                                   `compat: is "sead"; must be one of seed; did you mean seed?`,
+		"compat: seed\ntrain: {max_length: 64}":          "train.max_length: is 64; compat: seed pads every caption to 128 tokens, leave it out",
+		"compat: seed\nmodel: {preset: tiny}":            "model.positions: is 64; compat: seed pads captions to 128 tokens, which need as many",
+		"train: {captions_per_picture: -1}":              "train.captions_per_picture: is -1; must be at least 1",
+		"dataset: [{kind: shapes, clean: {keep: last}}]": `dataset[0].clean.keep: is "last"; must be one of all, first`,
+	} {
+		if !strings.Contains(text, "dataset") {
+			text = minimal + text
+		}
+		_, err := Decode([]byte(text))
+		if err == nil {
+			t.Errorf("%s: no error", text)
+		} else if got := problems(t, err); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q, not %q", text, got, want)
+		}
+	}
+}

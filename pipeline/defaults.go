@@ -12,6 +12,11 @@ const (
 	SplitValidation = "validation"
 	SplitTest       = "test"
 
+	KeepAll   = "all"
+	KeepFirst = "first"
+
+	CompatSeed = "seed"
+
 	DtypeFP32 = "fp32"
 	DtypeQ8   = "q8"
 
@@ -24,6 +29,8 @@ const (
 var (
 	kinds    = []string{KindShapes, KindCOCO, KindKarpathy, KindFolder, KindParquet}
 	splits   = []string{SplitTrain, SplitValidation, SplitTest}
+	keeps    = []string{KeepAll, KeepFirst}
+	compats  = []string{CompatSeed}
 	dtypes   = []string{DtypeFP32, DtypeQ8}
 	backends = []string{BackendAuto, BackendCUDA, BackendXLA, BackendGo}
 	presets  = []string{"tiny", "small", "base"}
@@ -41,20 +48,18 @@ func Default() Config {
 			ShardRows:          1000,
 		},
 		Train: TrainConfig{
-			Epochs:             10,
-			BatchSize:          32,
-			CaptionsPerPicture: 5,
-			MaxLength:          32,
-			WarmupFraction:     0.05,
-			WeightDecay:        0.01,
-			Beta1:              0.9,
-			Beta2:              0.999,
-			Epsilon:            1e-8,
-			MaxGradNorm:        1,
-			Dropout:            0.1,
-			Patience:           3,
-			CheckpointSeconds:  300,
-			KeepCheckpoints:    10,
+			Epochs:            10,
+			BatchSize:         32,
+			WarmupFraction:    0.05,
+			WeightDecay:       0.01,
+			Beta1:             0.9,
+			Beta2:             0.999,
+			Epsilon:           1e-8,
+			MaxGradNorm:       1,
+			Dropout:           0.1,
+			Patience:          3,
+			CheckpointSeconds: 300,
+			KeepCheckpoints:   10,
 		},
 		Evaluate: EvaluateConfig{BatchSize: 64, Samples: 16},
 		Export: ExportConfig{
@@ -94,8 +99,10 @@ func (c Config) Resolve() Config {
 	if c.Train.LearningRate == 0 {
 		c.Train.LearningRate = c.Model.learningRate()
 	}
+	c.byCompat(&c.Train.MaxLength, 32, SeedMaxLength)
+	c.byCompat(&c.Train.CaptionsPerPicture, 5, 1)
 	if c.Evaluate.MaxLength == 0 {
-		c.Evaluate.MaxLength = c.Train.MaxLength + 1
+		c.byCompat(&c.Evaluate.MaxLength, c.Train.MaxLength+1, seedGenerate)
 		if c.Model.Positions > 0 {
 			c.Evaluate.MaxLength = min(c.Evaluate.MaxLength, c.Model.Positions)
 		}
@@ -107,9 +114,40 @@ func (c Config) Resolve() Config {
 				s.Shapes.ImageSize = pretrainedImageSize
 			}
 		}
+		if c.Compat == CompatSeed {
+			s.Clean = s.Clean.asSeed(s.Kind)
+		}
 		sources[i] = s
 	}
 	c.Dataset = sources
+	return c
+}
+
+// What mozilla/distilvit's train.py has as constants.
+const (
+	SeedMaxLength = 128 // tokens that captions are padded to
+	seedGenerate  = 50  // generation_max_length
+)
+
+// byCompat fills a number that is 0.
+func (c Config) byCompat(value *int, usual, seed int) {
+	if *value != 0 {
+		return
+	}
+	if *value = usual; c.Compat == CompatSeed {
+		*value = seed
+	}
+}
+
+// asSeed takes captions as the script does: of a list of captions the first, but
+// of COCO's annotations every one, and none is changed.
+func (c CleanConfig) asSeed(kind string) CleanConfig {
+	if c.Keep == "" {
+		if c.Keep = KeepFirst; kind == KindCOCO {
+			c.Keep = KeepAll
+		}
+	}
+	c.Raw = kind != KindShapes // whose captions are made by rule
 	return c
 }
 

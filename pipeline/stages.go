@@ -96,7 +96,7 @@ type Best struct {
 // several references the best per example, then the mean over examples; Bleu and
 // Cider: see package metrics.
 type Metrics struct {
-	Loss             float64            `json:"eval_loss"` // mean over label tokens of all captions, end token included
+	Loss             float64            `json:"eval_loss"` // mean over label tokens of all captions, end token included; with compat: seed over 128 a caption
 	Rouge1           float64            `json:"eval_rouge1"`
 	Rouge2           float64            `json:"eval_rouge2"`
 	RougeL           float64            `json:"eval_rougeL"`
@@ -259,6 +259,7 @@ type TokenizeInput struct {
 	Dataset   Dataset  `json:"dataset"`
 	Model     ModelRef `json:"model"`
 	MaxLength int      `json:"maxLength"`
+	Compat    string   `json:"compat,omitempty"`
 	First     int      `json:"first"` // shards first to last-1 of the dataset's manifest
 	Last      int      `json:"last"`
 }

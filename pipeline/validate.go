@@ -30,6 +30,9 @@ func (c Config) problems() []Problem {
 	v := &validator{}
 	v.check(c.Name == "" || namePattern.MatchString(c.Name), "name", "is %q; %s", c.Name, nameRule)
 	v.oneOf("backend", c.Backend, backends)
+	if c.Compat != "" && v.oneOf("compat", c.Compat, compats) {
+		v.check(c.Train.MaxLength == SeedMaxLength, "train.max_length", "is %d; compat: seed pads every caption to %d tokens, leave it out", c.Train.MaxLength, SeedMaxLength)
+	}
 	for i, s := range c.Dataset {
 		v.source(fmt.Sprintf("dataset[%d]", i), s)
 	}
@@ -85,6 +88,9 @@ func (v *validator) source(path string, s SourceConfig) {
 	v.check(s.Weight == 0 || s.Split == "" || s.Split == SplitTrain, path+".weight", "is for training pictures; this source's split is %s", s.Split)
 	if !v.oneOf(path+".kind", s.Kind, kinds) {
 		return
+	}
+	if s.Clean.Keep != "" {
+		v.oneOf(path+".clean.keep", s.Clean.Keep, keeps)
 	}
 	if s.Kind == KindShapes {
 		v.shapes(path, s)
@@ -172,7 +178,7 @@ func (v *validator) shapes(path string, s SourceConfig) {
 		v.check(len(file.paths) == 0, path+"."+file.key, "is not for kind shapes, whose pictures are drawn")
 	}
 	v.columns(path, s)
-	v.check(s.Clean == CleanConfig{}, path+".clean", "is not for kind shapes, whose captions are made by rule")
+	v.check(s.Clean == CleanConfig{Keep: s.Clean.Keep}, path+".clean", "is not for kind shapes, whose captions are made by rule")
 	v.check(len(s.SHA256) == 0, path+".sha256", "is not for kind shapes, whose pictures are drawn")
 	path += ".shapes"
 	v.atLeast(path+".train", s.Shapes.Train, 0)
@@ -235,7 +241,11 @@ func (v *validator) model(c Config) {
 	v.atLeast("model.decoder_layer", m.DecoderLayer, 1)
 	v.atLeast("model.mlp_size", m.MLPSize, 1)
 	v.atLeast("model.vocab_size", m.VocabSize, 257)
-	if v.atLeast("model.positions", m.Positions, 2) {
+	positions := v.atLeast("model.positions", m.Positions, 2)
+	if positions && c.Compat == CompatSeed {
+		positions = v.check(m.Positions >= SeedMaxLength, "model.positions", "is %d; compat: seed pads captions to %d tokens, which need as many", m.Positions, SeedMaxLength)
+	}
+	if positions {
 		v.check(c.Train.MaxLength <= m.Positions, "train.max_length", "is %d; must be at most model.positions %d", c.Train.MaxLength, m.Positions)
 		v.check(c.Evaluate.MaxLength <= m.Positions, "evaluate.max_length", "is %d; must be at most model.positions %d", c.Evaluate.MaxLength, m.Positions)
 	}

@@ -135,7 +135,7 @@ func (r *run) buildModel(ctx workflow.Context, pretrained *pipeline.ModelRef) er
 
 func (r *run) tokenize(ctx workflow.Context) error {
 	input := pipeline.TokenizeInput{
-		Run: r.id, Dataset: r.Dataset, Model: r.Model, MaxLength: r.Config.Train.MaxLength, Last: r.Dataset.Shards,
+		Run: r.id, Dataset: r.Dataset, Model: r.Model, MaxLength: r.Config.Train.MaxLength, Compat: r.Config.Compat, Last: r.Dataset.Shards,
 	}
 	plan, err := call[pipeline.TokenizePlan](ctx, r, planTokenize, "plan-tokenize", "token ids", input)
 	if err != nil {

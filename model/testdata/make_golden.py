@@ -1,15 +1,18 @@
 """Makes the golden vectors of model and model/train from PyTorch and
-transformers: python make_golden.py (torch 2.8.0, transformers 4.57.1).
+transformers: python make_golden.py [same differ seed] (torch 2.8.0,
+transformers 4.57.1, tokenizers 0.22.2).
 
 Each folder holds a model in Hugging Face's form, golden.json (inputs, loss,
 greedy ids) and golden.safetensors (logits, and in `same` gradients, and
-weights after ten steps of AdamW)."""
-import base64, json, os, pathlib
+weights after ten steps of AdamW). `seed` has captions, and labels and loss as
+mozilla/distilvit's train.py makes them (see docs/compat.md)."""
+import base64, json, os, pathlib, sys
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import GPT2Config, ViTConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, PreTrainedTokenizerFast, ViTConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel
 
 B, K, T, SIDE, VOCAB, END = 3, 2, 8, 16, 40, 39
 HERE = pathlib.Path(__file__).parent
@@ -65,10 +68,87 @@ def adamw(m, lr):
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-8)
 
 
+# As people write them: blanks at the end, a line break, and captions whose
+# tokens end before, at and behind the 128 that the script pads to.
+CAPTIONS = [
+    ["A man riding a wave on top of a surfboard. ", "A surfer\n", "a" * 127],
+    ["Two  dogs, café: 🐶🐶!", "b" * 128, "c d " * 90],
+]
+
+
+def seed_tokenizer():
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    texts = [c for captions in CAPTIONS for c in captions if "aaa" not in c and "bbb" not in c]
+    t.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=280, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    end = "<|endoftext|>"
+    t = PreTrainedTokenizerFast(tokenizer_object=t, bos_token=end, eos_token=end, unk_token=end)
+    t.pad_token = t.eos_token
+    return t
+
+
+def seed_labels(t, captions):
+    """padding="max_length" without truncation, and a collator that cuts."""
+    return [ids[:128] for ids in t(captions, padding="max_length", max_length=128).input_ids]
+
+
+def seed():
+    t = seed_tokenizer()
+    end, per_picture = t.eos_token_id, len(CAPTIONS[0])
+    torch.manual_seed(4)
+    e = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=SIDE, patch_size=8)
+    d = GPT2Config(vocab_size=len(t), n_positions=128, n_embd=16, n_layer=1, n_head=2, n_inner=32, bos_token_id=end, eos_token_id=end)
+    c = VisionEncoderDecoderConfig.from_encoder_decoder_configs(e, d)
+    c.decoder_start_token_id = c.pad_token_id = c.eos_token_id = end
+    m = VisionEncoderDecoderModel(config=c)
+    m.set_attn_implementation("eager")
+    m.eval()
+    out = HERE / "seed"
+    m.save_pretrained(out)
+    t.save_pretrained(out)
+    for name in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (out / name).unlink(missing_ok=True)
+    pixels = np.random.default_rng(6).integers(0, 256, (len(CAPTIONS), SIDE, SIDE, 3), dtype=np.uint8)
+    x = ((pixels * (1 / 255)).astype(np.float32) - np.float32(0.5)) / np.float32(0.5)
+    x = torch.from_numpy(x).permute(0, 3, 1, 2).repeat_interleave(per_picture, 0)
+    labels = torch.tensor([row for captions in CAPTIONS for row in seed_labels(t, captions)])
+
+    def forward():
+        answer = m(pixel_values=x, labels=labels)
+        aligned = torch.nn.functional.cross_entropy(answer.logits.reshape(-1, len(t)), labels.reshape(-1))
+        # What transformers 4.50 to 4.57 say instead: labels shifted once more.
+        twice = torch.nn.functional.cross_entropy(answer.logits[:, :-1].reshape(-1, len(t)), labels[:, 1:].reshape(-1))
+        assert torch.isclose(answer.loss, twice), "another version of transformers: its loss is to be looked at"
+        return aligned, twice
+
+    opt = adamw(m, 2e-3)
+    steps = []
+    for step in range(3):
+        opt.zero_grad()
+        loss, twice = forward()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(list(names(m).values()), 1.0)
+        opt.step()
+        steps.append({"loss": float(loss), "loss_shifted_twice": float(twice), "grad_norm": float(norm)})
+    golden = {
+        "pictures": len(CAPTIONS), "captions": CAPTIONS, "pixels": base64.b64encode(pixels.tobytes()).decode(),
+        "labels": labels.tolist(), "steps": steps,
+    }
+    (out / "golden.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n")
+    save_file({"after." + n: p.detach().clone().contiguous() for n, p in names(m).items()}, out / "golden.safetensors")
+
+
 def main():
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
+    wanted = sys.argv[1:] or ["same", "differ", "seed"]
+    if "seed" in wanted:
+        seed()
     for name, enc, dec in (("same", 16, 16), ("differ", 24, 16)):
+        if name not in wanted:
+            continue
         m = build(enc, dec)
         pixels, labels = inputs()
         tokens = int((labels >= 0).sum())
