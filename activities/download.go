@@ -17,12 +17,13 @@ import (
 	"time"
 
 	"distilvit/dataset"
+	"distilvit/model/hub"
 	"distilvit/pipeline"
 	"distilvit/storage"
 )
 
 // Download stores a source's files as they are under sources/<digest>/: a URL's
-// bytes, local files, or a folder of pictures packed into archives. Kind
+// bytes, files of a dataset repository of the Hugging Face hub, local files, or a folder of pictures packed into archives. Kind
 // shapes has no files, only a digest of what to draw.
 func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (pipeline.DownloadResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.DownloadResult, error) {
@@ -52,22 +53,28 @@ func givenFiles(s pipeline.SourceConfig) []givenFile {
 		return nil
 	}
 	var out []givenFile
-	add := func(role string, paths ...string) {
-		for i, from := range paths {
-			g := givenFile{role: role, from: from, key: role}
-			if len(paths) > 1 {
-				g.key = fmt.Sprintf("%s[%d]", role, i)
-			}
-			if from != "" {
-				out = append(out, g)
-			}
-		}
-	}
-	captions, _ := pipeline.CutEntry(s.Captions)
-	add(dataset.RoleCaptions, captions)
-	add(dataset.RoleImages, s.Images...)
-	add(dataset.RoleFiles, s.Files...)
+	_, _ = s.MapPaths(func(key, path string) (string, error) { // no error comes from here
+		out = append(out, newGivenFile(key, path))
+		return path, nil
+	})
 	return out
+}
+
+// newGivenFile: the key without an index is the role.
+func newGivenFile(key, from string) givenFile {
+	role, _, _ := strings.Cut(key, "[")
+	return givenFile{role: role, from: from, key: key}
+}
+
+// fits checks the number of files that are given as one path.
+func (g givenFile) fits(n int, want string) error {
+	switch {
+	case n > 1 && g.role == dataset.RoleCaptions:
+		return invalid("%s names %d files; one is wanted", g.from, n)
+	case n > 1 && want != "":
+		return invalid("%s names %d files; a sha256 can only be given for a file", g.from, n)
+	}
+	return nil
 }
 
 // sourceDigest names what a source holds, wherever it came from.
@@ -88,6 +95,9 @@ func (a *Activities) bring(ctx context.Context, p *pulse, g givenFile, want stri
 	if isURL(g.from) {
 		f, err := a.bringURL(ctx, p, g, want)
 		return []pipeline.SourceFile{f}, err
+	}
+	if hub.NamesFiles(g.from) {
+		return a.bringHub(ctx, p, g, want)
 	}
 	if g.role == dataset.RoleFiles {
 		return a.bringFiles(ctx, p, g, want)
@@ -111,13 +121,17 @@ func (a *Activities) bring(ctx context.Context, p *pulse, g givenFile, want stri
 
 // bringFiles stores the files of a folder or those that fit a pattern.
 func (a *Activities) bringFiles(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
-	paths, err := dataset.FilesAt(g.from, ".parquet")
+	paths, err := dataset.FilesAt(g.from, dataset.Extension(g.role))
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
 	if want != "" && (len(paths) > 1 || paths[0] != g.from) {
 		return nil, invalid("%s names %d files; a sha256 can only be given for a file", g.from, len(paths))
 	}
+	return a.bringPaths(ctx, p, g, paths, want)
+}
+
+func (a *Activities) bringPaths(ctx context.Context, p *pulse, g givenFile, paths []string, want string) ([]pipeline.SourceFile, error) {
 	var files []pipeline.SourceFile
 	for _, path := range paths {
 		f, err := a.bringFile(ctx, p, g.role, path, want)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 
+	"distilvit/dataset"
 	"distilvit/model/hub"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -18,35 +20,120 @@ func (a *Activities) given(ctx context.Context, p *pulse, key, name string, file
 	if !hub.Names(name) {
 		return name, nil
 	}
-	s, _, err := a.fetchHub(ctx, p, name, files)
+	repo, err := hub.Parse(name)
+	if err != nil {
+		return "", invalid("%s: %v", key, err)
+	}
+	s, err := a.fetchHub(ctx, p, repo, files)
 	if err != nil {
 		return "", orInvalid(ctx, fmt.Errorf("%s: %w", key, err))
 	}
 	return s.Dir, nil
 }
 
-func (a *Activities) fetchHub(ctx context.Context, p *pulse, name string, files hub.Select) (*hub.Snapshot, hub.Repo, error) {
-	repo, err := hub.Parse(name)
+func (a *Activities) fetchHub(ctx context.Context, p *pulse, repo hub.Repo, files hub.Select) (*hub.Snapshot, error) {
+	client, err := hub.New(a.Hub)
 	if err != nil {
-		return nil, repo, err
+		return nil, err
+	}
+	return client.Fetch(ctx, repo, files, func(file string, done, total int64) {
+		p.progress("download", done, total, path.Join(repo.ID, file))
+	})
+}
+
+// bringHub stores what a source names of a dataset repository.
+func (a *Activities) bringHub(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
+	named, err := hub.ParseFiles(g.from)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	s, err := a.fetchHub(ctx, p, named.Repo, named.Select(dataset.Extension(g.role)))
+	if err != nil {
+		return nil, orInvalid(ctx, err)
+	}
+	if err := g.fits(len(s.Files), want); err != nil {
+		return nil, err
+	}
+	paths := make([]string, len(s.Files))
+	for i, name := range s.Files {
+		paths[i] = filepath.Join(s.Dir, filepath.FromSlash(name))
+	}
+	return a.bringPaths(ctx, p, g, paths, want)
+}
+
+// pinConfig names everything of the hub by its commit, so that every later stage
+// and every later execution of the run means the same files: the commit that an
+// earlier execution froze, though main may have moved on since, or the one of now.
+func (a *Activities) pinConfig(ctx context.Context, p *pulse, run string, c *pipeline.Config) error {
+	var frozen pipeline.Config
+	err := a.Store.GetJSON(ctx, configKey(run), &frozen)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	if c.Dataset, err = a.pinSources(ctx, c.Dataset, frozen.Dataset); err != nil {
+		return err
+	}
+	c.Model, err = a.pinModel(ctx, p, c.Model, frozen.Model)
+	return err
+}
+
+// pinSources makes sure, too, that the files are there.
+func (a *Activities) pinSources(ctx context.Context, sources, frozen []pipeline.SourceConfig) ([]pipeline.SourceConfig, error) {
+	had := map[string]string{} // by key
+	for i, s := range frozen {
+		for _, g := range givenFiles(s) {
+			had[sourceKey(i, g.key)] = g.from
+		}
+	}
+	commits := map[string]string{} // by repository and revision: all that a run takes of one is of one commit
+	pinned := make([]pipeline.SourceConfig, len(sources))
+	for i, s := range sources {
+		var err error
+		pinned[i], err = s.MapPaths(func(key, path string) (string, error) {
+			if !hub.NamesFiles(path) {
+				return path, nil
+			}
+			whole := sourceKey(i, key)
+			path, err := a.pinFiles(ctx, newGivenFile(key, path), had[whole], commits)
+			if err != nil {
+				err = orInvalid(ctx, fmt.Errorf("%s: %w", whole, err))
+			}
+			return path, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return pinned, nil
+}
+
+func sourceKey(index int, key string) string { return fmt.Sprintf("dataset[%d].%s", index, key) }
+
+func (a *Activities) pinFiles(ctx context.Context, g givenFile, frozen string, commits map[string]string) (string, error) {
+	named, err := hub.ParseFiles(g.from)
+	if err != nil {
+		return "", err
 	}
 	client, err := hub.New(a.Hub)
 	if err != nil {
-		return nil, repo, err
+		return "", err
 	}
-	s, err := client.Fetch(ctx, repo, files, func(file string, done, total int64) {
-		p.progress("download", done, total, path.Join(repo.ID, file))
-	})
-	return s, repo, err
+	revision := named.Repo.String()
+	if had, err := hub.ParseFiles(frozen); err == nil && had.Repo.ID == named.Repo.ID && !named.Repo.Pinned() {
+		named.Repo.Revision = had.Repo.Revision
+	} else if commit := commits[revision]; commit != "" {
+		named.Repo.Revision = commit
+	}
+	commit, files, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.role)))
+	if err != nil {
+		return "", err
+	}
+	commits[revision], named.Repo.Revision = commit, commit
+	return named.String(), g.fits(len(files), "")
 }
 
-// pinModel replaces what names a model of the hub by its commit, so that every
-// later stage and every later execution of the run means the same files.
-func (a *Activities) pinModel(ctx context.Context, p *pulse, run string, m pipeline.ModelConfig) (pipeline.ModelConfig, error) {
-	frozen, err := a.frozenModel(ctx, run)
-	if err != nil {
-		return m, err
-	}
+func (a *Activities) pinModel(ctx context.Context, p *pulse, m, frozen pipeline.ModelConfig) (pipeline.ModelConfig, error) {
+	var err error
 	for _, g := range []struct {
 		key    string
 		name   *string
@@ -68,8 +155,7 @@ func (a *Activities) pinModel(ctx context.Context, p *pulse, run string, m pipel
 	return m, nil
 }
 
-// pin names a model with its commit: that which an earlier execution of the run
-// froze, though main may have moved on since, or the one of now.
+// pin names a model with its commit.
 func (a *Activities) pin(ctx context.Context, p *pulse, name, frozen string, files hub.Select) (string, error) {
 	repo, err := hub.Parse(name)
 	if err != nil {
@@ -78,22 +164,12 @@ func (a *Activities) pin(ctx context.Context, p *pulse, name, frozen string, fil
 	if had, err := hub.Parse(frozen); err == nil && had.Pinned() && had.ID == repo.ID && repo.Revision == hub.Main {
 		return had.Ref(), nil
 	}
-	s, repo, err := a.fetchHub(ctx, p, name, files)
+	s, err := a.fetchHub(ctx, p, repo, files)
 	if err != nil {
 		return "", err
 	}
 	repo.Revision = s.Commit
 	return repo.Ref(), nil
-}
-
-// frozenModel is the model of the run's config as an earlier execution froze it.
-func (a *Activities) frozenModel(ctx context.Context, run string) (pipeline.ModelConfig, error) {
-	var c pipeline.Config
-	err := a.Store.GetJSON(ctx, configKey(run), &c)
-	if errors.Is(err, storage.ErrNotFound) {
-		err = nil
-	}
-	return c.Model, err
 }
 
 // baseModels are what a model card names: the hub's name alone where it has one.

@@ -1,8 +1,11 @@
 package activities
 
 import (
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -103,4 +106,145 @@ func TestWhatTheHubRefusesIsTheInputsFault(t *testing.T) {
 		wantType(t, err, pipeline.InvalidInput, "model.weights: ")
 		wantType(t, err, pipeline.InvalidInput, says)
 	}
+}
+
+// datasetOnHub gives a hub that has a Parquet fixture as shards of org/pictures, and
+// captions apart from their pictures.
+func datasetOnHub(t *testing.T, b *bench) (s *hubtest.Server, files map[string]hubtest.File) {
+	t.Helper()
+	rows, err := os.ReadFile("../dataset/testdata/parquet/hf_list.parquet")
+	check(t, err)
+	const karpathy = "../dataset/testdata/captions/"
+	files = map[string]hubtest.File{
+		"README.md": {Data: []byte("# pictures")}, "data/train-00000-of-00002.parquet": {Data: rows, Large: true}, "data/text.parquet": {Data: []byte("no Parquet")},
+	}
+	for _, name := range []string{"dataset_coco.json", "train2014.zip", "val2014.zip"} {
+		data, err := os.ReadFile(karpathy + name)
+		check(t, err)
+		files["coco/"+name] = hubtest.File{Data: data, Large: strings.HasSuffix(name, ".zip")}
+	}
+	s = hubtest.Start(t)
+	s.Put(hub.Dataset, "org/pictures", files)
+	b.Hub = hub.Options{Endpoint: s.URL, CacheDir: t.TempDir()}
+	return s, files
+}
+
+func parquetConfig(files string) pipeline.Config {
+	c := tinyConfig()
+	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindParquet, Files: pipeline.Paths{files}, SplitColumn: "split"}}
+	return c
+}
+
+func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
+	b := newBench(t)
+	s, files := datasetOnHub(t, b)
+	commit := s.Put(hub.Dataset, "org/pictures", files)
+	in := pipeline.PreflightInput{Run: "run", Config: parquetConfig("hf:datasets/org/pictures/data/train-*.parquet")}
+	first := do[pipeline.PreflightResult](b, b.Preflight, in)
+	pinned := "hf:datasets/org/pictures@" + commit + "/data/train-*.parquet"
+	if got := first.Config.Dataset[0].Files; got.String() != pinned {
+		t.Fatalf("files are frozen as %s instead of %s", got, pinned)
+	}
+	if r := s.Requests(); len(r) != 1 {
+		t.Errorf("preflight asked for more than the list of files: %v", r)
+	}
+
+	// The repository gets another shard; the run does not. The first connection is cut.
+	more := maps.Clone(files)
+	more["data/train-00001-of-00002.parquet"] = files["data/train-00000-of-00002.parquet"]
+	s.Put(hub.Dataset, "org/pictures", more)
+	if again := do[pipeline.PreflightResult](b, b.Preflight, in); !reflect.DeepEqual(again, first) {
+		t.Errorf("a later execution uses %+v", again.Config.Dataset)
+	}
+	cuts := 0
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/large/") || cuts > 0 {
+			return false
+		}
+		cuts++
+		s.Cut(w, r, 1000)
+		return true
+	})
+	s.Requests()
+	w, sources := b.work("run", first.Config)
+	if cuts != 1 || !slices.ContainsFunc(s.Requests(), func(r hubtest.Request) bool { return r.Range == "bytes=1000-" }) {
+		t.Error("a cut download did not go on")
+	}
+	if f := sources[0].Files; len(f) != 1 || f[0].Name != "train-00000-of-00002.parquet" || f[0].Object.Key != "sources/"+f[0].Object.SHA256+"/"+f[0].Name {
+		t.Errorf("files %+v", f)
+	}
+	if got := w.Dataset.Rows; got["train"] != 5 || got["validation"] != 3 || got["test"] != 3 || w.Dataset.Bad != 0 {
+		t.Errorf("dataset %+v", w.Dataset)
+	}
+	local, _ := b.work("local", parquetConfig("../dataset/testdata/parquet/hf_list.parquet"))
+	if local.Dataset.Rows["train"] != 5 {
+		t.Errorf("local dataset %+v", local.Dataset)
+	}
+
+	// Without the hub, from its cache.
+	b.Hub.Endpoint, b.Hub.Offline = "http://127.0.0.1:1", true
+	in = pipeline.PreflightInput{Run: "offline", Config: first.Config}
+	if offline := do[pipeline.PreflightResult](b, b.Preflight, in); offline.Config.Dataset[0].Files.String() != pinned {
+		t.Errorf("offline %+v", offline.Config.Dataset)
+	}
+	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: first.Config.Dataset[0]}); again.Digest != sources[0].Digest {
+		t.Error("the cache has other files")
+	}
+}
+
+func TestEveryKindOfSourceComesFromTheHub(t *testing.T) {
+	b := newBench(t)
+	s, _ := datasetOnHub(t, b)
+	c := tinyConfig()
+	const repo = "hf:datasets/org/pictures/coco"
+	c.Dataset = []pipeline.SourceConfig{
+		{Kind: pipeline.KindKarpathy, Captions: repo + "/dataset_coco.json", Images: pipeline.Paths{repo}},
+		{Kind: pipeline.KindParquet, Files: pipeline.Paths{"hf:datasets/org/pictures/data/train-00000-of-00002.parquet"}, SplitColumn: "split"},
+	}
+	c = do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c}).Config
+	if r := s.Requests(); len(r) != 3 {
+		t.Errorf("%d requests for three paths", len(r))
+	}
+	w, sources := b.work("run", c)
+	if len(sources[0].Files) != 3 || w.Dataset.Rows["train"] != 3+5 || w.Dataset.Bad != 0 {
+		t.Errorf("files %+v, dataset %+v", sources[0].Files, w.Dataset)
+	}
+}
+
+func TestWhatTheHubDoesNotHaveOfADatasetIsTheInputsFault(t *testing.T) {
+	b := newBench(t)
+	s, _ := datasetOnHub(t, b)
+	for files, says := range map[string]string{
+		"hf:datasets/org/none/data":                     "dataset[0].files: hugging face dataset org/none@main: ",
+		"hf:datasets/org/pictures@v9/data":              "it has no revision v9",
+		"hf:datasets/org/pictures/data/tset-*.parquet":  "it has no file that fits data/tset-*.parquet; it has data/text.parquet, data/train-00000-of-00002.parquet",
+		"hf:org/pictures":                               "names no dataset of the Hugging Face hub; use hf:datasets/ORG/NAME[@REVISION]/PATH",
+		"hf:datasets/org/pictures/data/../../x.parquet": "is no path inside a repository",
+	} {
+		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: parquetConfig(files)})
+		wantType(t, err, pipeline.InvalidInput, says)
+	}
+	c := tinyConfig()
+	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindKarpathy, Captions: "hf:datasets/org/pictures/coco/*", Images: pipeline.Paths{"hf:datasets/org/pictures/coco"}}}
+	_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
+	wantType(t, err, pipeline.InvalidInput, "dataset[0].captions: hf:datasets/org/pictures/coco/* names 3 files; one is wanted")
+
+	source := parquetConfig("hf:datasets/org/pictures/data/train-*.parquet").Dataset[0]
+	source.SHA256 = map[string]string{"files": strings.Repeat("0", 64)}
+	_, err = try[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: source})
+	wantType(t, err, pipeline.InvalidInput, "the config expects 0000")
+	source = parquetConfig("hf:datasets/org/pictures/data/text.parquet").Dataset[0]
+	text := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: source})
+	_, err = try[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Sources: []pipeline.DownloadResult{text}, Image: 32})
+	wantType(t, err, pipeline.InvalidInput, "text.parquet")
+
+	s.Demand("hf_right")
+	private := pipeline.PreflightInput{Run: "run", Config: parquetConfig("hf:datasets/org/pictures/data")}
+	_, err = try[pipeline.PreflightResult](b, b.Preflight, private)
+	wantType(t, err, pipeline.InvalidInput, "for a private one set HF_TOKEN")
+	b.Hub.Token = "hf_wrong"
+	_, err = try[pipeline.PreflightResult](b, b.Preflight, private)
+	wantType(t, err, pipeline.InvalidInput, "does not accept the token")
+	b.Hub.Token = "hf_right"
+	do[pipeline.PreflightResult](b, b.Preflight, private)
 }

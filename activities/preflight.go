@@ -45,8 +45,7 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 				return out, err
 			}
 		}
-		var err error
-		if out.Config.Model, err = a.pinModel(ctx, p, in.Run, out.Config.Model); err != nil {
+		if err := a.pinConfig(ctx, p, in.Run, &out.Config); err != nil {
 			return out, err
 		}
 		need, err := a.checkModel(ctx, p, out.Config)
@@ -84,6 +83,9 @@ func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.Prefl
 func checkSource(ctx context.Context, i int, s pipeline.SourceConfig) error {
 	for _, g := range givenFiles(s) {
 		path := fmt.Sprintf("dataset[%d].%s", i, g.key)
+		if hub.NamesFiles(g.from) {
+			continue // looked at when it is pinned
+		}
 		if isURL(g.from) {
 			if _, err := headURL(ctx, g.from); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
@@ -93,7 +95,7 @@ func checkSource(ctx context.Context, i int, s pipeline.SourceConfig) error {
 		files := []string{g.from}
 		if g.role == dataset.RoleFiles {
 			var err error
-			if files, err = dataset.FilesAt(g.from, ".parquet"); err != nil {
+			if files, err = dataset.FilesAt(g.from, dataset.Extension(g.role)); err != nil {
 				return invalid("%s: %v", path, err)
 			}
 		}

@@ -9,6 +9,18 @@ import (
 	"strings"
 )
 
+// Extension ends the names of a role's files where a folder of them is given; ""
+// where it has to be one file.
+func Extension(role string) string {
+	switch role {
+	case RoleFiles:
+		return ".parquet"
+	case RoleImages:
+		return ".zip"
+	}
+	return ""
+}
+
 // FilesAt answers the local files that a path of a config names, sorted: the
 // file itself, those of a folder that end in ext, or those that fit a pattern. It is an
 // error if there are none.

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -41,6 +43,37 @@ func (p *Paths) UnmarshalJSON(data []byte) error {
 
 // String lists the paths for people.
 func (p Paths) String() string { return strings.Join(p, ", ") }
+
+// MapPaths answers the source with each of its paths and URLs replaced by f, which
+// is given the path's key below the source's and the path without a zip's entry.
+func (s SourceConfig) MapPaths(f func(key, path string) (string, error)) (SourceConfig, error) {
+	file, entry := CutEntry(s.Captions)
+	captions := onePath(file)
+	for _, list := range []struct {
+		key   string
+		paths *Paths
+	}{{"captions", &captions}, {"images", &s.Images}, {"files", &s.Files}} {
+		mapped := slices.Clone(*list.paths)
+		for i, path := range mapped {
+			key := list.key
+			if len(mapped) > 1 {
+				key = fmt.Sprintf("%s[%d]", list.key, i)
+			}
+			if path == "" {
+				continue
+			}
+			var err error
+			if mapped[i], err = f(key, path); err != nil {
+				return s, err
+			}
+		}
+		*list.paths = mapped
+	}
+	if s.Captions = strings.Join(captions, ""); entry != "" {
+		s.Captions += "#" + entry
+	}
+	return s, nil
+}
 
 // CutEntry cuts the name of a zip's entry, which stands after a #, off a path or URL:
 // annotations.zip#annotations/captions.json. Other paths may hold a #.

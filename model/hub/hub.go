@@ -208,13 +208,41 @@ func (c *Client) Fetch(ctx context.Context, r Repo, choose Select, progress Prog
 	return s, nil
 }
 
-// online asks the hub what the revision has and fetches what is missing.
-func (c *Client) online(ctx context.Context, r Repo, choose Select, progress Progress) (*Snapshot, error) {
+// Resolve answers the commit that a revision stands for now and the files that
+// are selected of it, and fetches none of them.
+func (c *Client) Resolve(ctx context.Context, r Repo, choose Select) (commit string, files []string, err error) {
+	r = r.withDefaults()
+	if err := r.check(); err != nil {
+		return "", nil, fmt.Errorf("hugging face: %w", err)
+	}
+	var s *Snapshot
+	if c.offline {
+		s, err = c.cached(r, choose)
+	} else {
+		_, s, err = c.choose(ctx, r, choose)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("hugging face %s: %w", r, err)
+	}
+	return s.Commit, s.Files, nil
+}
+
+// choose asks the hub what the revision has and selects of it.
+func (c *Client) choose(ctx context.Context, r Repo, choose Select) (*listing, *Snapshot, error) {
 	listed, err := c.list(ctx, r)
 	if err != nil {
-		return nil, c.orOffline(r, err)
+		return nil, nil, c.orOffline(r, err)
 	}
 	files, err := choose(listed.names())
+	if err != nil {
+		return nil, nil, err
+	}
+	return listed, &Snapshot{Commit: listed.commit, Files: files}, nil
+}
+
+// online asks the hub what the revision has and fetches what is missing.
+func (c *Client) online(ctx context.Context, r Repo, choose Select, progress Progress) (*Snapshot, error) {
+	listed, s, err := c.choose(ctx, r, choose)
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +251,8 @@ func (c *Client) online(ctx context.Context, r Repo, choose Select, progress Pro
 		return nil, err
 	}
 	defer f.close()
-	f.count(files, progress)
-	for _, name := range files {
+	f.count(s.Files, progress)
+	for _, name := range s.Files {
 		if err := f.file(ctx, name); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -233,5 +261,6 @@ func (c *Client) online(ctx context.Context, r Repo, choose Select, progress Pro
 	if err := f.writeRef(r.Revision); err != nil {
 		return nil, err
 	}
-	return &Snapshot{Dir: f.snapshotDir(), Commit: listed.commit, Files: files}, nil
+	s.Dir = f.snapshotDir()
+	return s, nil
 }
