@@ -58,7 +58,7 @@ type tensorAt struct {
 
 // openTensors opens every file and reads the headers.
 func openTensors(dir string) (*tensorFiles, error) {
-	paths, err := weightFiles(dir)
+	paths, err := WeightFiles(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +146,12 @@ func (f *tensorFiles) read(shapes map[string][]int) (Weights, error) {
 	return w, nil
 }
 
-// weightFiles lists the files that hold dir's weights.
-func weightFiles(dir string) ([]string, error) {
+// ErrNoWeights is the error for a directory that holds no weights in a form that is read.
+var ErrNoWeights = errors.New("no model.safetensors")
+
+// WeightFiles lists the files that hold dir's weights: model.safetensors, or the
+// shards that its index names, sorted.
+func WeightFiles(dir string) ([]string, error) {
 	path := filepath.Join(dir, weightsName)
 	if _, err := os.Stat(path); err == nil {
 		return []string{path}, nil
@@ -156,9 +160,9 @@ func weightFiles(dir string) ([]string, error) {
 	b, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(dir, "pytorch_model.bin")); err == nil {
-			return nil, fmt.Errorf("%s has pytorch_model.bin but no model.safetensors: save it with safe_serialization=True", dir)
+			return nil, fmt.Errorf("%s has pytorch_model.bin but %w: save it with safe_serialization=True", dir, ErrNoWeights)
 		}
-		return nil, fmt.Errorf("%s has no model.safetensors", dir)
+		return nil, fmt.Errorf("%s has %w", dir, ErrNoWeights)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read weights: %w", err)

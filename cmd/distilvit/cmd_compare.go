@@ -19,17 +19,14 @@ import (
 	"distilvit/model/hub"
 	"distilvit/model/onnx"
 	"distilvit/model/tokenizer"
-	"distilvit/pipeline"
 	"distilvit/report"
 )
 
 // compareOptions are the flags of compare.
 type compareOptions struct {
 	models   []string
-	dataset  string
-	split    string
+	dataset  datasetFlags
 	forms    []string
-	limit    int
 	backend  string
 	html     string
 	pictures int
@@ -56,13 +53,14 @@ generation_config.json says. DATASET is as in distilvit evaluate.`,
   distilvit compare -m demo -d config.yaml --forms q8,weights -o json`,
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch {
-			case len(o.models) == 0:
+			if len(o.models) == 0 {
 				return usagef("-m MODEL is missing: give one or more")
-			case o.dataset == "":
-				return usagef("-d DATASET is missing: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
-			case o.limit < 0 || o.pictures < 0:
-				return usagef("--limit and --pictures must be at least 0")
+			}
+			if err := o.dataset.check(); err != nil {
+				return err
+			}
+			if o.pictures < 0 {
+				return usagef("--pictures must be at least 0")
 			}
 			for _, form := range o.forms {
 				if form != weightsForm && !slices.Contains(onnx.Dtypes(), form) {
@@ -76,10 +74,8 @@ generation_config.json says. DATASET is as in distilvit evaluate.`,
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&o.models, "model", "m", nil, "MODEL, as in distilvit caption; may be repeated")
-	flags.StringVarP(&o.dataset, "dataset", "d", "", "DATASET: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
-	flags.StringVar(&o.split, "split", pipeline.SplitTest, "train, validation or test, of sources that have splits")
+	o.dataset.add(cmd)
 	flags.StringSliceVar(&o.forms, "forms", nil, "forms to compare: weights, fp32, q8 (default: all that a model has)")
-	flags.IntVar(&o.limit, "limit", 0, "pictures at most; 0: all")
 	flags.StringVar(&o.html, "html", "", "write a page with the pictures and captions to this file")
 	flags.IntVar(&o.pictures, "pictures", 100, "pictures on that page")
 	backendFlag(cmd, &o.backend)
@@ -128,7 +124,7 @@ func (a *app) compare(ctx context.Context, dirs []string, o compareOptions) erro
 	}
 	p := newProgress(a.stderr)
 	defer p.clear()
-	pictures, err := openDataset(ctx, o.dataset, o.split, config.Encoder.ImageSize, o.limit, p)
+	pictures, err := a.openDataset(ctx, o.dataset, config.Encoder.ImageSize, p)
 	if err != nil {
 		return err
 	}
@@ -149,7 +145,7 @@ func (a *app) compare(ctx context.Context, dirs []string, o compareOptions) erro
 		}
 	}
 	if a.output == "json" {
-		return printJSON(a.stdout, comparison{o.dataset, len(pictures.list), contenders})
+		return printJSON(a.stdout, comparison{o.dataset.name, len(pictures.list), contenders})
 	}
 	compareTable(contenders).write(a.stdout, "")
 	return nil
@@ -161,11 +157,7 @@ func contendersOf(dirs []string, o compareOptions) ([]*contender, error) {
 	for i, dir := range dirs {
 		found := len(list)
 		for _, form := range append([]string{weightsForm}, onnx.Dtypes()...) {
-			files := []string{"model.safetensors"}
-			if form != weightsForm {
-				files = []string{onnx.EncoderFile(form), onnx.DecoderFile(form)}
-			}
-			size, err := sizeOf(dir, files)
+			size, err := sizeOf(dir, form)
 			if wanted := slices.Contains(o.forms, form); err != nil && wanted {
 				return nil, fmt.Errorf("MODEL %s has no %s: %w", o.models[i], form, err)
 			} else if err != nil || len(o.forms) > 0 && !wanted {
@@ -180,10 +172,16 @@ func contendersOf(dirs []string, o compareOptions) ([]*contender, error) {
 	return list, nil
 }
 
-func sizeOf(dir string, files []string) (int64, error) {
-	var size int64
+// sizeOf is the bytes of a form's weights or graphs, all of which are there.
+func sizeOf(dir, form string) (size int64, err error) {
+	files := []string{filepath.Join(dir, onnx.EncoderFile(form)), filepath.Join(dir, onnx.DecoderFile(form))}
+	if form == weightsForm {
+		if files, err = model.WeightFiles(dir); err != nil {
+			return 0, err
+		}
+	}
 	for _, file := range files {
-		info, err := os.Stat(filepath.Join(dir, file))
+		info, err := os.Stat(file)
 		if err != nil {
 			return 0, err
 		}
@@ -289,7 +287,7 @@ func compareTable(contenders []*contender) *table {
 
 // comparePage shows the pictures on which the models differ first.
 func comparePage(ctx context.Context, o compareOptions, contenders []*contender, pictures *examples) ([]byte, error) {
-	page := report.Comparison{Dataset: o.dataset, Total: len(pictures.list)}
+	page := report.Comparison{Dataset: o.dataset.name, Total: len(pictures.list)}
 	for _, c := range contenders {
 		page.Models = append(page.Models, report.Compared{
 			Name: c.name(), Bytes: c.Bytes, Latency: time.Duration(c.MsPerPicture * float64(time.Millisecond)),

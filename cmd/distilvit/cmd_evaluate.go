@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,11 +27,9 @@ import (
 // evaluateOptions are the flags of evaluate.
 type evaluateOptions struct {
 	model       string
-	dataset     string
-	split       string
+	dataset     datasetFlags
 	backend     string
 	batch       int
-	limit       int
 	generate    generateFlags
 	predictions string
 }
@@ -43,22 +40,25 @@ func (a *app) evaluateCommand() *cobra.Command {
 		Use:   "evaluate -m MODEL -d DATASET",
 		Short: "loss and metrics of a model on a dataset",
 		Long: `Caption a dataset and print loss and metrics, computed as at the end of a run.
-DATASET is a YAML file with a dataset: list (a run's config is one), or
-KIND:CAPTIONS,IMAGES, or shapes for generated pictures. A source without a split is
-evaluated whole; of the others --split says which pictures.`,
+DATASET is a YAML file with a dataset: list (a run's config is one), coco:, karpathy: or
+folder:CAPTIONS,IMAGES, parquet:FILES, or shapes for generated pictures. Paths are local
+or of a dataset repository of the Hugging Face hub, hf:datasets/ORG/NAME/PATH. A source
+without a split is evaluated whole; of the others --split says which pictures.
+
+The loss is the mean over all label tokens, the end token included. With --compat seed
+labels and captions are as mozilla/distilvit's train.py makes them and its eval_loss
+counts them, padding too: see docs/compat.md.`,
 		Example: `  distilvit evaluate -m demo -d shapes
   distilvit evaluate -m demo -d coco:captions.json,images/
+  distilvit evaluate -m hf:ORG/MODEL -d 'parquet:hf:datasets/ORG/NAME/data/test-*.parquet' --compat seed
   distilvit evaluate -m ./model -d examples/emoji/config.yaml --split validation -o json`,
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.dataset == "" {
-				return usagef("-d DATASET is missing: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
+			if err := o.dataset.check(); err != nil {
+				return err
 			}
-			if splits := []string{pipeline.SplitTrain, pipeline.SplitValidation, pipeline.SplitTest}; !slices.Contains(splits, o.split) {
-				return usagef("--split %s: use train, validation or test", o.split)
-			}
-			if o.batch < 1 || o.limit < 0 {
-				return usagef("--batch-size must be at least 1, --limit at least 0")
+			if o.batch < 1 {
+				return usagef("--batch-size must be at least 1")
 			}
 			if err := o.generate.check(); err != nil {
 				return err
@@ -70,11 +70,10 @@ evaluated whole; of the others --split says which pictures.`,
 	}
 	modelFlag(cmd, &o.model)
 	backendFlag(cmd, &o.backend)
+	o.dataset.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVarP(&o.dataset, "dataset", "d", "", "DATASET: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
-	flags.StringVar(&o.split, "split", pipeline.SplitTest, "train, validation or test, of sources that have splits")
+	flags.StringVar(&o.dataset.compat, "compat", "", "seed: labels and loss as mozilla/distilvit's train.py has them")
 	flags.IntVar(&o.batch, "batch-size", 32, "pictures captioned at once")
-	flags.IntVar(&o.limit, "limit", 0, "pictures at most; 0: all")
 	o.generate.add(cmd)
 	flags.StringVar(&o.predictions, "predictions", "", "write each picture's caption and references to this file, as JSON lines")
 	return cmd
@@ -89,7 +88,7 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 	defer w.close()
 	p := newProgress(a.stderr)
 	defer p.clear()
-	shards, err := a.shards(ctx, w, o.dataset, o.split, o.limit, p)
+	shards, err := a.shards(ctx, w, o.dataset, p)
 	if err != nil {
 		return err
 	}
@@ -124,9 +123,8 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 	if a.output == "json" {
 		return printJSON(a.stdout, m)
 	}
-	t := &table{right: true}
-	t.add("", "pictures", "loss", "rouge1", "rouge2", "rougeL", "exact %", "length")
-	addScores(t, o.split, m)
+	t := newScoresTable()
+	addScores(t, o.dataset.split, m)
 	t.write(a.stdout, "")
 	return nil
 }
@@ -140,14 +138,18 @@ func evalMetrics(s metrics.Scores) pipeline.Metrics {
 }
 
 // shards prepares a DATASET for the workbench's model, and says what was bad.
-func (a *app) shards(ctx context.Context, w *workbench, name, split string, limit int, p *progress) ([]dataset.ShardPair, error) {
-	examples, err := openDataset(ctx, name, split, w.config.Encoder.ImageSize, limit, p)
+func (a *app) shards(ctx context.Context, w *workbench, f datasetFlags, p *progress) ([]dataset.ShardPair, error) {
+	labels, err := w.labels(f.compat)
+	if err != nil {
+		return nil, err
+	}
+	examples, err := a.openDataset(ctx, f, w.config.Encoder.ImageSize, p)
 	if err != nil {
 		return nil, err
 	}
 	defer examples.close()
 	total := int64(len(examples.list))
-	pairs, bad, err := examples.writeShards(ctx, w.temp, w.processor, w.encode, func(done int) {
+	pairs, bad, err := examples.writeShards(ctx, w.temp, w.processor, labels, func(done int) {
 		p.show("prepare", int64(done), total)
 	})
 	if err != nil {
@@ -183,8 +185,8 @@ func newWorkbench(dir, kind string) (*workbench, error) {
 	if w.tokenizer, err = tokenizer.Load(dir); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "model.safetensors")); err != nil {
-		return nil, fileError("weights file", filepath.Join(dir, "model.safetensors"), err)
+	if _, err := model.WeightFiles(dir); err != nil {
+		return nil, err
 	}
 	if w.choice, err = chooseBackend(kind); err != nil {
 		return nil, err
@@ -205,12 +207,20 @@ func (w *workbench) close() {
 	os.RemoveAll(w.temp)
 }
 
-// encode makes a caption's label ids: the end token included, cut to what the
-// decoder has positions for.
-func (w *workbench) encode(caption string) []int32 {
-	ids := w.tokenizer.Encode(caption)
-	ids = ids[:min(len(ids), w.config.Decoder.NPositions-1)]
-	return append(slices.Clip(ids), w.tokenizer.EOS())
+// labels answers what makes a caption's label ids: cut to what the decoder has
+// positions for, or as compat says.
+func (w *workbench) labels(compat string) (func(caption string) []int32, error) {
+	l := dataset.Labels{End: w.tokenizer.EOS(), MaxLength: w.config.Decoder.NPositions}
+	if compat == pipeline.CompatSeed {
+		if l.MaxLength < pipeline.SeedMaxLength {
+			return nil, usagef("--compat seed pads captions to %d tokens; the model's decoder has %d positions", pipeline.SeedMaxLength, l.MaxLength)
+		}
+		l.MaxLength, l.Pad = pipeline.SeedMaxLength, true
+	}
+	return func(caption string) []int32 {
+		ids, _ := l.Of(w.tokenizer.Encode(caption))
+		return ids
+	}, nil
 }
 
 func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o evaluateOptions, generate model.GenerateOptions, out string, on func(trainer.Event)) (*trainer.Evaluated, error) {

@@ -59,7 +59,7 @@ something else say little, so give one to judge q8.`,
 	backendFlag(cmd, &o.backend)
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.dtypes, "dtypes", limits.Dtypes, "weights' number formats")
-	flags.StringVarP(&o.dataset, "dataset", "d", pipeline.KindShapes, "DATASET the checks run on: a YAML file, KIND:CAPTIONS,IMAGES, or shapes")
+	flags.StringVarP(&o.dataset, "dataset", "d", pipeline.KindShapes, "DATASET the checks run on, as in distilvit evaluate")
 	flags.IntVar(&o.pictures, "pictures", 64, "pictures each export is checked on")
 	flags.Float64Var(&o.maxDrop, "max-rouge-l-drop", limits.MaxRougeDrop, "points of rougeL an export other than fp32 may lose")
 	return cmd
@@ -85,7 +85,7 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	}
 	p := newProgress(a.stderr)
 	defer p.clear()
-	shards, err := a.shards(ctx, w, o.dataset, pipeline.SplitTest, o.pictures, p)
+	shards, err := a.shards(ctx, w, datasetFlags{name: o.dataset, split: pipeline.SplitTest, limit: o.pictures}, p)
 	if err != nil {
 		return err
 	}

@@ -77,21 +77,19 @@ func fileError(what, path string, err error) error {
 // absolutePaths makes every local path of the config absolute.
 func absolutePaths(cfg *pipeline.Config, base string) error {
 	for i := range cfg.Dataset {
-		source := &cfg.Dataset[i]
-		captions, entry := pipeline.CutEntry(source.Captions)
-		paths := []*string{&captions}
-		for _, list := range []pipeline.Paths{source.Images, source.Files} {
-			for i := range list {
-				paths = append(paths, &list[i])
+		var err error
+		cfg.Dataset[i], err = cfg.Dataset[i].MapPaths(func(key, path string) (string, error) {
+			if hub.NamesFiles(path) {
+				if _, err := hub.ParseFiles(path); err != nil {
+					return path, usagef("dataset[%d].%s: %v", i, key, err)
+				}
+				return path, nil
 			}
-		}
-		for _, path := range paths {
-			if err := absolutePath(path, base); err != nil {
-				return err
-			}
-		}
-		if source.Captions = captions; entry != "" {
-			source.Captions += "#" + entry
+			err := absolutePath(&path, base)
+			return path, err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	m := &cfg.Model
@@ -153,31 +151,28 @@ func isURL(path string) bool {
 // missingFiles reports the first local file of the config that is not there.
 // Only asked where the worker sees this machine's files.
 func missingFiles(cfg pipeline.Config) error {
-	type named struct{ what, path string }
-	var files []named
 	for i, source := range cfg.Dataset {
-		captions, _ := pipeline.CutEntry(source.Captions)
-		files = append(files, named{fmt.Sprintf("file at dataset[%d].captions", i), captions})
-		for _, path := range source.Images {
-			files = append(files, named{fmt.Sprintf("file at dataset[%d].images", i), path})
-		}
-		for _, path := range source.Files {
-			files = append(files, named{fmt.Sprintf("file at dataset[%d].files", i), path})
+		_, err := source.MapPaths(func(key, path string) (string, error) {
+			return path, missing(fmt.Sprintf("file at dataset[%d].%s", i, key), path)
+		})
+		if err != nil {
+			return err
 		}
 	}
-	files = append(files,
-		named{"directory at model.weights", cfg.Model.Weights},
-		named{"directory at model.encoder", cfg.Model.Encoder},
-		named{"directory at model.decoder", cfg.Model.Decoder},
-		named{"directory at model.tokenizer", cfg.Model.Tokenizer})
-	for _, file := range files {
-		if file.path == "" || isURL(file.path) || strings.HasPrefix(file.path, hub.Prefix) {
-			continue
-		}
-		if !exists(file.path) {
-			_, err := os.Stat(file.path)
-			return fileError(file.what, file.path, err)
+	for _, model := range []struct{ key, name string }{
+		{"weights", cfg.Model.Weights}, {"encoder", cfg.Model.Encoder}, {"decoder", cfg.Model.Decoder}, {"tokenizer", cfg.Model.Tokenizer},
+	} {
+		if err := missing("directory at model."+model.key, model.name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func missing(what, path string) error {
+	if path == "" || isURL(path) || strings.HasPrefix(path, hub.Prefix) || exists(path) {
+		return nil
+	}
+	_, err := os.Stat(path)
+	return fileError(what, path, err)
 }

@@ -12,11 +12,47 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
+	"distilvit/activities"
 	"distilvit/dataset"
+	"distilvit/model/hub"
 	"distilvit/pipeline"
 )
+
+// datasetForms is what -d takes, for help and messages.
+const datasetForms = "a YAML file with a dataset: list, coco:, karpathy: or folder:CAPTIONS,IMAGES, parquet:FILES, or shapes"
+
+// datasetFlags say what a command takes of a DATASET.
+type datasetFlags struct {
+	name   string
+	split  string
+	limit  int // pictures at most; 0: all
+	compat string
+}
+
+func (f *datasetFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&f.name, "dataset", "d", "", "DATASET: "+datasetForms+". A path may be hf:datasets/ORG/NAME[@REVISION]/PATH, files or a pattern of the Hugging Face hub")
+	flags.StringVar(&f.split, "split", pipeline.SplitTest, "train, validation or test, of sources that have splits")
+	flags.IntVar(&f.limit, "limit", 0, "pictures at most; 0: all")
+}
+
+func (f *datasetFlags) check() error {
+	splits := []string{pipeline.SplitTrain, pipeline.SplitValidation, pipeline.SplitTest}
+	switch {
+	case f.name == "":
+		return usagef("-d DATASET is missing: %s", datasetForms)
+	case !slices.Contains(splits, f.split):
+		return usagef("--split %s: use train, validation or test", f.split)
+	case f.limit < 0:
+		return usagef("--limit must be at least 0")
+	case f.compat != "" && f.compat != pipeline.CompatSeed:
+		return usagef("--compat %s: use %s", f.compat, pipeline.CompatSeed)
+	}
+	return nil
+}
 
 // parseDataset reads a DATASET: a YAML file with a dataset: list, or
 // KIND:PATH[,PATH] with the captions first, or shapes alone.
@@ -31,16 +67,18 @@ func parseDataset(text string, side int) ([]pipeline.SourceConfig, error) {
 		if !named || !both || captions == "" || images == "" {
 			return nil, usagef("DATASET %s: use %s:CAPTIONS,IMAGES", text, kind)
 		}
-		return []pipeline.SourceConfig{{Kind: kind, Captions: captions, Images: strings.Split(images, ",")}}, nil
+		s := pipeline.SourceConfig{Kind: kind, Captions: captions, Images: strings.Split(images, ",")}
+		return []pipeline.SourceConfig{s}, sourceProblems(s)
 	case pipeline.KindParquet:
 		if paths == "" {
 			return nil, usagef("DATASET %s: use %s:FILES, one or several files, folders or patterns", text, kind)
 		}
-		return []pipeline.SourceConfig{{Kind: kind, Files: strings.Split(paths, ",")}}, nil
+		s := pipeline.SourceConfig{Kind: kind, Files: strings.Split(paths, ",")}
+		return []pipeline.SourceConfig{s}, sourceProblems(s)
 	}
 	raw, err := os.ReadFile(text)
 	if err != nil {
-		return nil, fileError("DATASET (a YAML file, or KIND:CAPTIONS,IMAGES)", text, err)
+		return nil, fileError("DATASET", text, err)
 	}
 	var tree map[string]any
 	if err := yaml.Unmarshal(raw, &tree); err != nil {
@@ -69,7 +107,20 @@ func datasetConfig(tree map[string]any) ([]pipeline.SourceConfig, error) {
 	if err := json.Unmarshal(raw, &cfg); err != nil {
 		return nil, err
 	}
-	return cfg.Dataset, nil
+	return cfg.Dataset, sourceProblems(cfg.Dataset...)
+}
+
+// sourceProblems is what is wrong with sources, whatever else a config would need.
+func sourceProblems(sources ...pipeline.SourceConfig) error {
+	var all *pipeline.ConfigError
+	if !errors.As(pipeline.Config{Dataset: sources}.Validate(), &all) {
+		return nil
+	}
+	found := slices.DeleteFunc(all.Problems, func(p pipeline.Problem) bool { return !strings.HasPrefix(p.Path, "dataset[") })
+	if len(found) == 0 {
+		return nil
+	}
+	return &pipeline.ConfigError{Problems: found}
 }
 
 // examples are a dataset's pictures, ready to be read.
@@ -79,21 +130,26 @@ type examples struct {
 	source   []int // of each example
 	warnings []string
 	temp     string // packed image folders
+
+	fetch func(ctx context.Context, name, role string) (paths []string, err error) // from the hub
 }
 
-// openDataset lists a DATASET's pictures, as many as limit says (0: all), and
-// shows what a person should know of them. side is that of generated ones, pixels.
-func openDataset(ctx context.Context, name, split string, side, limit int, p *progress) (*examples, error) {
-	sources, err := parseDataset(name, side)
+// openDataset lists a DATASET's pictures and shows what a person should know of
+// them. side is that of generated ones, pixels.
+func (a *app) openDataset(ctx context.Context, f datasetFlags, side int, p *progress) (*examples, error) {
+	sources, err := parseDataset(f.name, side)
 	if err != nil {
 		return nil, err
 	}
-	e, err := listExamples(ctx, sources, split, pipeline.Default().Seed)
-	if err != nil {
+	cfg := pipeline.Config{Dataset: sources, Compat: f.compat, Model: pipeline.ModelConfig{ImageSize: side}}
+	e := &examples{fetch: func(ctx context.Context, name, role string) ([]string, error) {
+		return a.fetchFiles(ctx, name, role, p)
+	}}
+	if err := e.open(ctx, cfg.Resolve().Dataset, f.split, pipeline.Default().Seed); err != nil {
 		return nil, err
 	}
-	if limit > 0 {
-		e.list = e.list[:min(limit, len(e.list))]
+	if f.limit > 0 {
+		e.list = e.list[:min(f.limit, len(e.list))]
 	}
 	for _, warning := range e.warnings {
 		p.line("warning: %s", warning)
@@ -101,26 +157,23 @@ func openDataset(ctx context.Context, name, split string, side, limit int, p *pr
 	return e, nil
 }
 
-// listExamples lists the local pictures of the sources. With a split only its
-// pictures; without one the test pictures where a source marks some (shapes
-// draws them), else all.
-func listExamples(ctx context.Context, sources []pipeline.SourceConfig, split string, seed uint64) (*examples, error) {
-	temp, err := os.MkdirTemp("", "distilvit-dataset-")
-	if err != nil {
-		return nil, err
+// open lists the pictures of the sources. With a split only its pictures; without
+// one the test pictures where a source marks some (shapes draws them), else all.
+func (e *examples) open(ctx context.Context, sources []pipeline.SourceConfig, split string, seed uint64) (err error) {
+	if e.temp, err = os.MkdirTemp("", "distilvit-dataset-"); err != nil {
+		return err
 	}
-	e := &examples{temp: temp}
 	for i, source := range sources {
 		if err := e.add(ctx, i, source, split, seed); err != nil {
 			e.close()
-			return nil, err
+			return err
 		}
 	}
 	if len(e.list) == 0 {
 		e.close()
-		return nil, fmt.Errorf("the dataset has no %s pictures", split)
+		return fmt.Errorf("the dataset has no %s pictures", split)
 	}
-	return e, nil
+	return nil
 }
 
 func (e *examples) add(ctx context.Context, index int, source pipeline.SourceConfig, split string, seed uint64) error {
@@ -128,16 +181,8 @@ func (e *examples) add(ctx context.Context, index int, source pipeline.SourceCon
 	if err != nil {
 		return err
 	}
-	_, entry := pipeline.CutEntry(source.Captions)
-	spec := dataset.Spec{Kind: source.Kind, Entry: entry, Clean: dataset.Clean(source.Clean), Split: source.Split, Limit: source.Limit, Shapes: dataset.ShapesSpec{
-		Train:      source.Shapes.Train,
-		Validation: source.Shapes.Validation,
-		Test:       source.Shapes.Test,
-		TestUnseen: source.Shapes.TestUnseen,
-		MaxObjects: source.Shapes.MaxObjects,
-		ImageSize:  source.Shapes.ImageSize,
-	}, Columns: dataset.Columns{Image: source.ImageColumn, Captions: source.CaptionColumns, Split: source.SplitColumn, ID: source.IDColumn}}
-	spec.TestFraction = 1 // without a split, given or its own, all of it is evaluated
+	// Without a split, given or its own, all of it is evaluated.
+	spec := activities.Spec(source, pipeline.PrepareConfig{TestFraction: 1})
 	listed, warnings, err := dataset.List(ctx, spec, files, seed)
 	if err != nil {
 		return err
@@ -157,44 +202,51 @@ func (e *examples) add(ctx context.Context, index int, source pipeline.SourceCon
 	return nil
 }
 
-// files are a source's local files; an image folder is packed as a run would.
+// files are a source's files here: local ones, where an image folder is packed as
+// a run would, or those of the hub in its cache.
 func (e *examples) files(ctx context.Context, index int, source pipeline.SourceConfig) ([]dataset.File, error) {
-	if source.Kind == pipeline.KindShapes {
-		return nil, nil
-	}
-	for _, path := range slices.Concat([]string{source.Captions}, source.Images, source.Files) {
-		if isURL(path) {
-			return nil, usagef("%s: evaluate reads local files only", path)
-		}
-	}
 	var files []dataset.File
-	if source.Kind == pipeline.KindParquet {
-		for _, path := range source.Files {
-			found, err := dataset.FilesAt(path, ".parquet")
-			if err != nil {
-				return nil, fileError("files", path, err)
-			}
-			for _, name := range found {
-				files = append(files, localFile(dataset.RoleFiles, name))
-			}
-		}
-		return files, nil
-	}
-	captions, _ := pipeline.CutEntry(source.Captions)
-	if info, err := os.Stat(captions); err != nil {
-		return nil, fileError("captions", captions, err)
-	} else if info.IsDir() {
-		return nil, usagef("captions %s: is a directory", captions)
-	}
-	files = append(files, localFile(dataset.RoleCaptions, captions))
-	for i, path := range source.Images {
-		found, err := e.images(ctx, fmt.Sprintf("%d-%d", index, i), path)
-		if err != nil {
-			return nil, err
-		}
+	_, err := source.MapPaths(func(key, path string) (string, error) {
+		role, _, _ := strings.Cut(key, "[")
+		found, err := e.given(ctx, fmt.Sprintf("%d-%s", index, key), role, path)
 		files = append(files, found...)
+		return path, err
+	})
+	return files, err
+}
+
+// given are the files that one path of a source names; prefix is for packed folders.
+func (e *examples) given(ctx context.Context, prefix, role, path string) ([]dataset.File, error) {
+	var paths []string
+	var err error
+	switch {
+	case hub.NamesFiles(path):
+		paths, err = e.fetch(ctx, path, role)
+	case isURL(path):
+		err = usagef("%s: this command reads local files and the Hugging Face hub only", path)
+	case role == dataset.RoleImages:
+		return e.images(ctx, prefix, path)
+	case role == dataset.RoleFiles:
+		if paths, err = dataset.FilesAt(path, dataset.Extension(role)); err != nil {
+			err = fileError(role, path, err)
+		}
+	default:
+		var info os.FileInfo
+		if info, err = os.Stat(path); err != nil {
+			err = fileError(role, path, err)
+		} else if info.IsDir() {
+			err = usagef("%s %s: is a directory", role, path)
+		}
+		paths = []string{path}
 	}
-	return files, nil
+	if err == nil && role == dataset.RoleCaptions && len(paths) > 1 {
+		err = usagef("captions %s: are %d files; one is wanted", path, len(paths))
+	}
+	files := make([]dataset.File, len(paths))
+	for i, path := range paths {
+		files[i] = localFile(role, path)
+	}
+	return files, err
 }
 
 // images are an archive, or those that a folder is packed into.

@@ -4,7 +4,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"distilvit/pipeline"
 )
+
+func listExamples(t *testing.T, sources []pipeline.SourceConfig, split string) (*examples, error) {
+	t.Helper()
+	e := &examples{}
+	return e, e.open(t.Context(), sources, split, 1)
+}
 
 func TestParquetFilesAreADatasetOfTheCommandLine(t *testing.T) {
 	const file = "../../dataset/testdata/parquet/hf_list.parquet"
@@ -12,7 +20,7 @@ func TestParquetFilesAreADatasetOfTheCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := func(split string) (*examples, error) { return listExamples(t.Context(), sources, split, 1) }
+	whole := func(split string) (*examples, error) { return listExamples(t, sources, split) }
 	e, err := whole("test")
 	if err != nil {
 		t.Fatal(err)
@@ -35,12 +43,12 @@ func TestParquetFilesAreADatasetOfTheCommandLine(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"parquet:":                        "use parquet:FILES",
-		"parquet:https://x.org/a.parquet": "reads local files only",
+		"parquet:https://x.org/a.parquet": "reads local files and the Hugging Face hub only",
 		"parquet:none*.parquet":           "no file fits this pattern",
 	} {
 		sources, err := parseDataset(text, 64)
 		if err == nil {
-			_, err = listExamples(t.Context(), sources, "test", 1)
+			_, err = listExamples(t, sources, "test")
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
@@ -55,7 +63,7 @@ func TestKarpathysSplitsAreEvaluatedByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for split, want := range map[string]int{"train": 3, "validation": 1, "test": 1} {
-		e, err := listExamples(t.Context(), sources, split, 1)
+		e, err := listExamples(t, sources, split)
 		if err != nil || len(e.list) != want {
 			t.Errorf("%s: %+v, %v", split, e, err)
 			continue
@@ -67,7 +75,7 @@ func TestKarpathysSplitsAreEvaluatedByName(t *testing.T) {
 	if sources, err = parseDataset(file, 64); err != nil {
 		t.Fatal(err)
 	}
-	e, err := listExamples(t.Context(), sources, "test", 1)
+	e, err := listExamples(t, sources, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

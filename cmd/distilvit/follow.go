@@ -185,8 +185,7 @@ func (a *app) printResult(s *site, result *pipeline.Result) error {
 		return printJSON(a.stdout, result)
 	}
 	fmt.Fprintf(a.stdout, "\nrun %s is done: best epoch %d, step %d\n\n", result.Run, result.Epoch, result.Step)
-	scores := &table{right: true}
-	scores.add("", "pictures", "loss", "rouge1", "rouge2", "rougeL", "exact %", "length")
+	scores := newScoresTable()
 	addScores(scores, "validation", result.Eval)
 	addScores(scores, "test", result.Test)
 	scores.write(a.stdout, "  ")
@@ -220,6 +219,12 @@ func (a *app) command() string {
 	return "distilvit"
 }
 
+func newScoresTable() *table {
+	t := &table{right: true}
+	t.add("", "pictures", "loss", "rouge1", "rouge2", "rougeL", "bleu4", "cider", "exact %", "length")
+	return t
+}
+
 func addScores(t *table, name string, m pipeline.Metrics) {
 	row := func(name string, m pipeline.Metrics) {
 		loss := "" // a group has none of its own
@@ -228,6 +233,7 @@ func addScores(t *table, name string, m pipeline.Metrics) {
 		}
 		t.add(name, fmt.Sprint(m.Samples), loss, fmt.Sprintf("%.2f", m.Rouge1),
 			fmt.Sprintf("%.2f", m.Rouge2), fmt.Sprintf("%.2f", m.RougeL),
+			fmt.Sprintf("%.2f", m.Bleu4), fmt.Sprintf("%.2f", m.Cider),
 			fmt.Sprintf("%.2f", m.ExactMatch), fmt.Sprintf("%.1f", m.GenLen))
 	}
 	row(name, m)

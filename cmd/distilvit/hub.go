@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"distilvit/dataset"
 	"distilvit/model/hub"
 )
 
@@ -79,15 +80,9 @@ func (a *app) fetchFromHub(ctx context.Context, name string, files hub.Select) (
 	if err != nil {
 		return "", &usageError{err: err}
 	}
-	client, err := hub.New(hubOptions(a.env))
-	if err != nil {
-		return "", &usageError{err: err}
-	}
 	p := newProgress(a.stderr)
 	defer p.clear()
-	s, err := client.Fetch(ctx, repo, files, func(file string, done, total int64) {
-		p.show("fetch "+repo.ID, done, total, file, bytesText(done))
-	})
+	s, err := a.fetchRepo(ctx, repo, files, p)
 	if err != nil {
 		if !strings.HasPrefix(name, hub.Prefix) {
 			return "", fmt.Errorf("there is no directory %s here, and %w", name, err)
@@ -95,6 +90,33 @@ func (a *app) fetchFromHub(ctx context.Context, name string, files hub.Select) (
 		return "", err
 	}
 	return s.Dir, nil
+}
+
+func (a *app) fetchRepo(ctx context.Context, repo hub.Repo, files hub.Select, p *progress) (*hub.Snapshot, error) {
+	client, err := hub.New(hubOptions(a.env))
+	if err != nil {
+		return nil, &usageError{err: err}
+	}
+	return client.Fetch(ctx, repo, files, func(file string, done, total int64) {
+		p.show("fetch "+repo.ID, done, total, file, bytesText(done))
+	})
+}
+
+// fetchFiles gives what a source's path names of a dataset repository as local files.
+func (a *app) fetchFiles(ctx context.Context, name, role string, p *progress) ([]string, error) {
+	named, err := hub.ParseFiles(name)
+	if err != nil {
+		return nil, &usageError{err: err}
+	}
+	s, err := a.fetchRepo(ctx, named.Repo, named.Select(dataset.Extension(role)), p)
+	if err != nil {
+		return nil, err
+	}
+	paths := make([]string, len(s.Files))
+	for i, file := range s.Files {
+		paths[i] = filepath.Join(s.Dir, filepath.FromSlash(file))
+	}
+	return paths, nil
 }
 
 // lookHub says where models of the hub come from; it asks nobody.

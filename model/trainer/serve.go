@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -142,14 +141,12 @@ func (s *server) initial() error {
 	var err error
 	c := s.args.Train
 	c.Normalization = model.Normalization{Mean: s.pixels.Mean, Std: s.pixels.Std}
-	if _, statErr := os.Stat(filepath.Join(s.args.ModelDir, "model.safetensors")); statErr == nil {
-		s.phase(PhaseLoad, "reading weights")
-		if w, err = model.ReadWeights(s.args.ModelDir, s.config); err != nil {
-			return &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
-		}
-	} else {
+	s.phase(PhaseLoad, "reading weights")
+	if w, err = model.ReadWeights(s.args.ModelDir, s.config); errors.Is(err, model.ErrNoWeights) {
 		s.phase(PhaseLoad, "drawing initial weights")
 		w = model.Init(s.config, s.args.Seed)
+	} else if err != nil {
+		return &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
 	}
 	if s.trainer != nil {
 		s.trainer.Close()

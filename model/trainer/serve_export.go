@@ -91,7 +91,7 @@ func writeExport(a ExportArgs, c *model.Config, w model.Weights, phase func(stri
 		return nil, fmt.Errorf("write the export's configs: %w", err)
 	}
 	files = append(files, "config.json", "generation_config.json", "model.safetensors")
-	if err := copyFile(filepath.Join(a.Checkpoint, "model.safetensors"), filepath.Join(a.OutDir, "model.safetensors")); err != nil {
+	if err := writeWeights(a.Checkpoint, w, filepath.Join(a.OutDir, "model.safetensors")); err != nil {
 		return nil, err
 	}
 	for _, name := range CopiedFiles {
@@ -109,6 +109,18 @@ func writeExport(a ExportArgs, c *model.Config, w model.Weights, phase func(stri
 	}
 	slices.Sort(files)
 	return slices.Compact(files), nil
+}
+
+// writeWeights copies the one file that dir's weights came from, or makes one of several.
+func writeWeights(dir string, w model.Weights, to string) error {
+	files, err := model.WeightFiles(dir)
+	if err != nil {
+		return err
+	}
+	if len(files) == 1 {
+		return copyFile(files[0], to)
+	}
+	return model.WriteWeights(to, w, nil)
 }
 
 // examples are the stored pictures to compare on, with a sign of life for each.
