@@ -225,7 +225,7 @@ func (r *readable) lineage() []report.Pair {
 
 func readableMetrics(m pipeline.Metrics) report.Metrics {
 	out := report.Metrics{
-		Loss: m.Loss, Rouge1: m.Rouge1, Rouge2: m.Rouge2, RougeL: m.RougeL, RougeLsum: m.RougeLsum,
+		Loss: m.Loss, Rouge1: m.Rouge1, Rouge2: m.Rouge2, RougeL: m.RougeL, RougeLsum: m.RougeLsum, Bleu4: m.Bleu4, Cider: m.Cider,
 		GenLen: m.GenLen, ExactMatch: m.ExactMatch, Samples: m.Samples,
 	}
 	for name, g := range m.Groups {

@@ -23,7 +23,9 @@ type Config struct {
 }
 
 // SourceConfig is one source of captioned pictures. Paths are read by the
-// worker; an http(s) URL works wherever a path does.
+// worker; an http(s) URL works wherever a path does, and so do files of a dataset
+// repository of the Hugging Face hub: hf:datasets/ORG/NAME[@REVISION]/PATH, where the path is a
+// file, a folder or a pattern. A run keeps the commit that it began with.
 type SourceConfig struct {
 	Kind  string `json:"kind"`  // shapes (generated pictures), coco (annotation JSON), karpathy (his split JSON of COCO or Flickr30k), folder (CSV or JSON lines) or parquet (what the datasets library writes and the Hugging Face hub stores)
 	Split string `json:"split"` // train, validation or test; empty: the source's own splits, else held out by the hash of the picture's id (shapes draws all three). Of a source with splits of its own only these pictures
@@ -35,7 +37,7 @@ type SourceConfig struct {
 	Images   Paths             `json:"images"`   // coco, karpathy, folder: image folder or .zip, or a list of them. Pictures are found by the end of their path
 	SHA256   map[string]string `json:"sha256"`   // expected digests, by "captions", "images" and "files", each of one file; checked while downloading
 
-	Files          Paths    `json:"files,omitempty"`           // parquet: a file, a folder of .parquet files, a pattern such as data/train-*.parquet, or a list of them
+	Files          Paths    `json:"files,omitempty"`           // parquet: a file, a folder of .parquet files, a pattern such as data/train-*.parquet, or a list of them, here or on the hub: hf:datasets/ORG/NAME/data/train-*.parquet
 	ImageColumn    string   `json:"image_column,omitempty"`    // parquet: column of the pictures' bytes, or a struct of bytes and path; empty: image, or another usual name
 	CaptionColumns []string `json:"caption_columns,omitempty"` // parquet: columns of captions, each a text or a list of texts; a column within others is a.b; empty: the one with a usual name
 	SplitColumn    string   `json:"split_column,omitempty"`    // parquet: column of each picture's split; empty: none

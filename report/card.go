@@ -108,10 +108,13 @@ func frontMatter(c Card) []byte {
 	r.Task.Type, r.Task.Name = "image-to-text", "Image to Text"
 	r.Dataset.Type, r.Dataset.Name, r.Dataset.Split = "captions", strings.Join(names, ", "), c.TestedOn
 	for _, m := range []struct {
-		name  string
-		value float64
-	}{{"ROUGE-1", c.Test.Rouge1}, {"ROUGE-2", c.Test.Rouge2}, {"ROUGE-L", c.Test.RougeL}, {"ROUGE-LSUM", c.Test.RougeLsum}} {
-		r.Metrics = append(r.Metrics, metric{Type: "rouge", Name: m.name, Value: round4(m.value)})
+		kind, name string
+		value      float64
+	}{
+		{"rouge", "ROUGE-1", c.Test.Rouge1}, {"rouge", "ROUGE-2", c.Test.Rouge2}, {"rouge", "ROUGE-L", c.Test.RougeL}, {"rouge", "ROUGE-LSUM", c.Test.RougeLsum},
+		{"bleu", "BLEU-4", c.Test.Bleu4}, {"cider", "CIDEr", c.Test.Cider},
+	} {
+		r.Metrics = append(r.Metrics, metric{Type: m.kind, Name: m.name, Value: round4(m.value)})
 	}
 	matter := struct {
 		Language    []string `yaml:"language,omitempty"`
@@ -131,7 +134,7 @@ func frontMatter(c Card) []byte {
 		Tags:        []string{"image-captioning", "vision-encoder-decoder", "onnx"},
 		BaseModels:  c.BaseModels,
 		Datasets:    names,
-		Metrics:     []string{"rouge"},
+		Metrics:     []string{"rouge", "bleu", "cider"},
 	}
 	if c.Test.Samples > 0 {
 		matter.ModelIndex = []index{{Name: c.Name, Results: []result{r}}}

@@ -12,13 +12,15 @@ import (
 	"time"
 )
 
-// Metrics of an evaluation. ROUGE and ExactMatch are × 100.
+// Metrics of an evaluation. All but Loss, GenLen and Samples are × 100.
 type Metrics struct {
 	Loss       float64 // mean over label tokens
 	Rouge1     float64
 	Rouge2     float64
 	RougeL     float64
 	RougeLsum  float64
+	Bleu4      float64
+	Cider      float64
 	GenLen     float64 // tokens
 	ExactMatch float64
 	Samples    int

@@ -45,10 +45,10 @@ func checks() []Check {
 }
 
 func testMetrics() Metrics {
-	return Metrics{Loss: 0.2134, Rouge1: 93.2, Rouge2: 88.1, RougeL: 91.37, RougeLsum: 91.37, GenLen: 11.42, ExactMatch: 90.6, Samples: 1200,
+	return Metrics{Loss: 0.2134, Rouge1: 93.2, Rouge2: 88.1, RougeL: 91.37, RougeLsum: 91.37, Bleu4: 71.5, Cider: 612.25, GenLen: 11.42, ExactMatch: 90.6, Samples: 1200,
 		Groups: map[string]Metrics{
-			"unseen": {Loss: 0.5, Rouge1: 80, Rouge2: 70, RougeL: 77.7, RougeLsum: 77.7, GenLen: 11, ExactMatch: 61.5, Samples: 200},
-			"seen":   {Loss: 0.15, Rouge1: 95, Rouge2: 91, RougeL: 94.1, RougeLsum: 94.1, GenLen: 11.5, ExactMatch: 96.4, Samples: 1000},
+			"unseen": {Loss: 0.5, Rouge1: 80, Rouge2: 70, RougeL: 77.7, RougeLsum: 77.7, Bleu4: 50, Cider: 400, GenLen: 11, ExactMatch: 61.5, Samples: 200},
+			"seen":   {Loss: 0.15, Rouge1: 95, Rouge2: 91, RougeL: 94.1, RougeLsum: 94.1, Bleu4: 75, Cider: 650, GenLen: 11.5, ExactMatch: 96.4, Samples: 1000},
 		}}
 }
 

@@ -32,6 +32,7 @@ type evaluateOptions struct {
 	batch       int
 	generate    generateFlags
 	predictions string
+	meteorData  string
 }
 
 func (a *app) evaluateCommand() *cobra.Command {
@@ -76,6 +77,7 @@ counts them, padding too: see docs/compat.md.`,
 	flags.IntVar(&o.batch, "batch-size", 32, "pictures captioned at once")
 	o.generate.add(cmd)
 	flags.StringVar(&o.predictions, "predictions", "", "write each picture's caption and references to this file, as JSON lines")
+	flags.StringVar(&o.meteorData, "meteor-data", "", "compute METEOR, too, with the data in this place (see distilvit metrics)")
 	return cmd
 }
 
@@ -110,7 +112,12 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 	}
 	p.clear()
 	all, groups := metrics.Score(scored)
-	m := evalMetrics(all)
+	m := evaluated{Metrics: evalMetrics(all)}
+	if o.meteorData != "" {
+		if m.Meteor, err = meteor(o.meteorData, metrics.Tokenize(scored)); err != nil {
+			return err
+		}
+	}
 	m.Loss = summed.LossSum / float64(max(summed.Tokens, 1))
 	m.Runtime = time.Since(begun).Seconds()
 	m.SamplesPerSecond = float64(summed.Pictures) / summed.Seconds
@@ -124,9 +131,18 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 		return printJSON(a.stdout, m)
 	}
 	t := newScoresTable()
-	addScores(t, o.dataset.split, m)
+	addScores(t, o.dataset.split, m.Metrics)
 	t.write(a.stdout, "")
+	if m.Meteor != nil {
+		fmt.Fprintf(a.stdout, "meteor %.2f\n", *m.Meteor)
+	}
 	return nil
+}
+
+// evaluated is what evaluate prints with -o json.
+type evaluated struct {
+	pipeline.Metrics
+	Meteor *float64 `json:"eval_meteor,omitempty"` // × 100; only where its data is given
 }
 
 func evalMetrics(s metrics.Scores) pipeline.Metrics {

@@ -77,7 +77,8 @@ func (a *app) metrics(o metricsOptions) error {
 	words := metrics.Tokenize(predictions)
 	rouge, _ := metrics.CocoRougeL(words.Candidates, words.References)
 	r.RougeLCoco = 100 * rouge
-	noMeteor := r.meteor(o.meteorData, words)
+	var noMeteor error
+	r.Meteor, noMeteor = meteor(o.meteorData, words)
 	unit := "tokens"
 	if !haveTokens(predictions) {
 		r.GenLen, unit = words.MeanLength(), "words"
@@ -96,22 +97,21 @@ func (a *app) metrics(o metricsOptions) error {
 	return noMeteor // asked for, but not there: the other scores stand above
 }
 
-// meteor adds METEOR's score, or says why it cannot.
-func (r *metricsReport) meteor(data string, words metrics.Words) error {
+// meteor is METEOR's score × 100, or why there is none.
+func meteor(data string, words metrics.Words) (*float64, error) {
 	if data == "" {
-		return errors.New("meteor: not computed: it needs --meteor-data (see distilvit metrics --help)")
+		return nil, errors.New("meteor: not computed: it needs --meteor-data (see distilvit metrics --help)")
 	}
 	d, err := metrics.OpenMeteorData(data)
 	if err != nil {
-		return fmt.Errorf("meteor: not computed: %w", err)
+		return nil, fmt.Errorf("meteor: not computed: %w", err)
 	}
 	score, _, err := d.Meteor(words)
 	if err != nil {
-		return fmt.Errorf("meteor: not computed: %w", err)
+		return nil, fmt.Errorf("meteor: not computed: %w", err)
 	}
 	score *= 100
-	r.Meteor = &score
-	return nil
+	return &score, nil
 }
 
 func (r *metricsReport) table(unit string) *table {

@@ -1,10 +1,19 @@
 package main
 
 import (
+	"bytes"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"distilvit/dataset"
+	"distilvit/model"
+	"distilvit/model/hub"
+	"distilvit/model/hub/hubtest"
+	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
 )
 
@@ -83,4 +92,87 @@ func TestKarpathysSplitsAreEvaluatedByName(t *testing.T) {
 	if len(e.list) != 3 {
 		t.Errorf("a captions file in a zip: %+v", e.list)
 	}
+}
+
+func TestDatasetsOfTheHubAreEvaluated(t *testing.T) {
+	rows, err := os.ReadFile("../../dataset/testdata/parquet/hf_list.parquet")
+	require.NoError(t, err)
+	s := hubtest.Start(t)
+	s.Put(hub.Dataset, "org/pictures", map[string]hubtest.File{
+		"data/test-00000-of-00001.parquet": {Data: rows, Large: true}, "data/text.parquet": {Data: []byte("no Parquet")},
+	})
+	env := map[string]string{"HF_ENDPOINT": s.URL, "HF_HOME": t.TempDir()}
+	a := &app{stderr: new(bytes.Buffer), env: environment(env)}
+	open := func(f datasetFlags) (*examples, error) {
+		f.split = "test"
+		return a.openDataset(t.Context(), f, 64, newProgress(a.stderr))
+	}
+	const name = "parquet:hf:datasets/org/pictures/data/test-*.parquet"
+	e, err := open(datasetFlags{name: name})
+	require.NoError(t, err)
+	defer e.close()
+	require.Len(t, e.list, 11)
+	require.Len(t, e.list[10].Captions, 2)
+	raw, err := e.openers[0].Open(t.Context(), e.list[10].Image)
+	require.NoError(t, err)
+	require.NotEmpty(t, raw)
+
+	seed, err := open(datasetFlags{name: name, compat: "seed", limit: 3})
+	require.NoError(t, err)
+	defer seed.close()
+	require.Len(t, seed.list, 3)
+	require.Len(t, seed.list[2].Captions, 1)
+
+	env["HF_ENDPOINT"], env["HF_HUB_OFFLINE"] = "http://127.0.0.1:1", "1"
+	cached, err := open(datasetFlags{name: name})
+	require.NoError(t, err)
+	defer cached.close()
+	env["HF_ENDPOINT"], env["HF_HUB_OFFLINE"] = s.URL, ""
+	file := write(t, t.TempDir(), "d.yaml", "dataset: [{kind: parquet, files: hf:datasets/org/pictures@v1}]")
+	keep := write(t, t.TempDir(), "d.yaml", "dataset: [{kind: parquet, files: a.parquet, clean: {keep: last}}]")
+	for name, says := range map[string]string{
+		"parquet:hf:datasets/org/none":                       "has no dataset org/none, or it is private",
+		"parquet:hf:datasets/org/pictures/data/x-*":          "it has no file that fits data/x-*; it has data/test-00000-of-00001.parquet, data/text.parquet",
+		"parquet:hf:datasets/org/pictures/data/text.parquet": "text.parquet",
+		"parquet:hf:org/pictures":                            "names no dataset of the Hugging Face hub",
+		"parquet:hf:datasets/org/pictures@/x":                "no revision after the @",
+		file:                                                 "no revision v1",
+		keep:                                                 `dataset[0].clean.keep: is "last"; must be one of all, first`,
+	} {
+		_, err := open(datasetFlags{name: name})
+		require.ErrorContains(t, err, says, name)
+	}
+}
+
+func TestShardedWeightsAreComparedAndEvaluated(t *testing.T) {
+	const dir = "../../model/testdata/variants/sharded"
+	list, err := contendersOf([]string{dir}, compareOptions{models: []string{"m"}})
+	require.NoError(t, err)
+	var size int64
+	for _, name := range []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"} {
+		info, err := os.Stat(dir + "/" + name)
+		require.NoError(t, err)
+		size += info.Size()
+	}
+	require.Len(t, list, 1)
+	require.Equal(t, weightsForm, list[0].Form)
+	require.Equal(t, size, list[0].Bytes)
+	_, err = contendersOf([]string{t.TempDir()}, compareOptions{models: []string{"m"}, forms: []string{"weights"}})
+	require.ErrorContains(t, err, "MODEL m has no weights: ")
+}
+
+func TestCompatSeedNeedsThePositionsItPadsTo(t *testing.T) {
+	words, err := tokenizer.Load("../../model/testdata/seed")
+	require.NoError(t, err)
+	w := &workbench{tokenizer: words, config: &model.Config{Decoder: model.GPT2Config{NPositions: 128}}}
+	for compat, want := range map[string]int{"": len(words.Encode("A surfer")) + 1, "seed": 128} {
+		labels, err := w.labels(compat)
+		require.NoError(t, err)
+		require.Len(t, labels("A surfer"), want)
+		require.Len(t, labels(strings.Repeat("a ", 200)), 128)
+		require.NotContains(t, labels("A surfer"), int32(dataset.Masked))
+	}
+	w.config.Decoder.NPositions = 64
+	_, err = w.labels("seed")
+	require.ErrorContains(t, err, "--compat seed pads captions to 128 tokens; the model's decoder has 64 positions")
 }

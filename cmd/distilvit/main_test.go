@@ -40,6 +40,8 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"caption", "-m", dir, "--beams", "-4", "picture.png"}, "--beams must be at least 1"},
 		{[]string{"evaluate", "-m", dir}, "-d DATASET is missing"},
 		{[]string{"evaluate", "-m", dir, "-d", "shapes", "--split", "dev"}, "--split dev"},
+		{[]string{"evaluate", "-m", dir, "-d", "shapes", "--compat", "hf"}, "--compat hf: use seed"},
+		{[]string{"compare", "-m", dir, "-d", "shapes", "--split", "dev"}, "--split dev"},
 		{[]string{"export", "-m", dir, "--dtypes", "q3", "out"}, "--dtypes q3: use fp32, q8"},
 		{[]string{"preprocess", "-m", dir, "a.png"}, "preprocess needs -o DIR"},
 		{[]string{"backend", "install", "gpu"}, "backend install gpu: use cpu, cuda13, onnxruntime"},
