@@ -164,17 +164,19 @@ func checkFooter(r io.ReaderAt, size int64) error {
 	const magic = "PAR1"
 	var end [8]byte
 	if size < int64(len(magic)+len(end)) {
-		return fmt.Errorf("corrupt file: %d bytes are too few", size)
+		return errNotParquet
 	}
 	if n, err := r.ReadAt(end[:], size-int64(len(end))); n < len(end) {
 		return err
 	}
 	footer := int64(binary.LittleEndian.Uint32(end[:]))
 	if string(end[4:]) != magic || footer > size-int64(len(magic)+len(end)) {
-		return errors.New("not a Parquet file, or one cut short")
+		return errNotParquet
 	}
 	return nil
 }
+
+var errNotParquet = errors.New("not a Parquet file, or one cut short")
 
 // NumRows is the number of rows.
 func (s *Shard) NumRows() int { return int(s.starts[len(s.starts)-1]) }

@@ -78,11 +78,11 @@ func parseDataset(text string, side int) ([]pipeline.SourceConfig, error) {
 	}
 	raw, err := os.ReadFile(text)
 	if err != nil {
-		return nil, fileError("DATASET", text, err)
+		return nil, fileError("DATASET ("+datasetForms+")", text, err)
 	}
 	var tree map[string]any
 	if err := yaml.Unmarshal(raw, &tree); err != nil {
-		return nil, usagef("%s: %s", text, strings.Join(strings.Fields(err.Error()), " "))
+		return nil, usagef("%s: %s; DATASET is %s", text, strings.Join(strings.Fields(err.Error()), " "), datasetForms)
 	}
 	sources, err := datasetConfig(tree)
 	if err != nil {
