@@ -128,10 +128,6 @@ func (a *Activities) bringFiles(ctx context.Context, p *pulse, g givenFile, want
 	if want != "" && (len(paths) > 1 || paths[0] != g.from) {
 		return nil, invalid("%s names %d files; a sha256 can only be given for a file", g.from, len(paths))
 	}
-	return a.bringPaths(ctx, p, g, paths, want)
-}
-
-func (a *Activities) bringPaths(ctx context.Context, p *pulse, g givenFile, paths []string, want string) ([]pipeline.SourceFile, error) {
 	var files []pipeline.SourceFile
 	for _, path := range paths {
 		f, err := a.bringFile(ctx, p, g.role, path, want)
@@ -196,9 +192,12 @@ func (a *Activities) bringFile(ctx context.Context, p *pulse, role, from, want s
 		return pipeline.SourceFile{}, invalid("%s: sha256 is %s, the config expects %s", from, digest, want)
 	}
 	name := filepath.Base(from)
-	o, err := a.putUnless(ctx, p, "sources/"+digest+"/"+objectName(name), from, digest, info.Size())
+	o, err := a.putUnless(ctx, p, sourceObject(digest, name), from, digest, info.Size())
 	return pipeline.SourceFile{Role: role, Name: name, Object: o}, err
 }
+
+// sourceObject is the key of a file that is named by its digest.
+func sourceObject(digest, name string) string { return "sources/" + digest + "/" + objectName(name) }
 
 // bringFolder packs a folder of pictures.
 func (a *Activities) bringFolder(ctx context.Context, p *pulse, role, from string) ([]pipeline.SourceFile, error) {

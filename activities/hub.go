@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"path/filepath"
 
-	"distilvit/dataset"
 	"distilvit/model/hub"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -41,26 +39,6 @@ func (a *Activities) fetchHub(ctx context.Context, p *pulse, repo hub.Repo, file
 	})
 }
 
-// bringHub stores what a source names of a dataset repository.
-func (a *Activities) bringHub(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
-	named, err := hub.ParseFiles(g.from)
-	if err != nil {
-		return nil, invalid("%v", err)
-	}
-	s, err := a.fetchHub(ctx, p, named.Repo, named.Select(dataset.Extension(g.role)))
-	if err != nil {
-		return nil, orInvalid(ctx, err)
-	}
-	if err := g.fits(len(s.Files), want); err != nil {
-		return nil, err
-	}
-	paths := make([]string, len(s.Files))
-	for i, name := range s.Files {
-		paths[i] = filepath.Join(s.Dir, filepath.FromSlash(name))
-	}
-	return a.bringPaths(ctx, p, g, paths, want)
-}
-
 // pinConfig names everything of the hub by its commit, so that every later stage
 // and every later execution of the run means the same files: the commit that an
 // earlier execution froze, though main may have moved on since, or the one of now.
@@ -75,61 +53,6 @@ func (a *Activities) pinConfig(ctx context.Context, p *pulse, run string, c *pip
 	}
 	c.Model, err = a.pinModel(ctx, p, c.Model, frozen.Model)
 	return err
-}
-
-// pinSources makes sure, too, that the files are there.
-func (a *Activities) pinSources(ctx context.Context, sources, frozen []pipeline.SourceConfig) ([]pipeline.SourceConfig, error) {
-	had := map[string]string{} // by key
-	for i, s := range frozen {
-		for _, g := range givenFiles(s) {
-			had[sourceKey(i, g.key)] = g.from
-		}
-	}
-	commits := map[string]string{} // by repository and revision: all that a run takes of one is of one commit
-	pinned := make([]pipeline.SourceConfig, len(sources))
-	for i, s := range sources {
-		var err error
-		pinned[i], err = s.MapPaths(func(key, path string) (string, error) {
-			if !hub.NamesFiles(path) {
-				return path, nil
-			}
-			whole := sourceKey(i, key)
-			path, err := a.pinFiles(ctx, newGivenFile(key, path), had[whole], commits)
-			if err != nil {
-				err = orInvalid(ctx, fmt.Errorf("%s: %w", whole, err))
-			}
-			return path, err
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return pinned, nil
-}
-
-func sourceKey(index int, key string) string { return fmt.Sprintf("dataset[%d].%s", index, key) }
-
-func (a *Activities) pinFiles(ctx context.Context, g givenFile, frozen string, commits map[string]string) (string, error) {
-	named, err := hub.ParseFiles(g.from)
-	if err != nil {
-		return "", err
-	}
-	client, err := hub.New(a.Hub)
-	if err != nil {
-		return "", err
-	}
-	revision := named.Repo.String()
-	if had, err := hub.ParseFiles(frozen); err == nil && had.Repo.ID == named.Repo.ID && !named.Repo.Pinned() {
-		named.Repo.Revision = had.Repo.Revision
-	} else if commit := commits[revision]; commit != "" {
-		named.Repo.Revision = commit
-	}
-	commit, files, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.role)))
-	if err != nil {
-		return "", err
-	}
-	commits[revision], named.Repo.Revision = commit, commit
-	return named.String(), g.fits(len(files), "")
 }
 
 func (a *Activities) pinModel(ctx context.Context, p *pulse, m, frozen pipeline.ModelConfig) (pipeline.ModelConfig, error) {

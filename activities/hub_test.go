@@ -181,7 +181,19 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 		t.Errorf("local dataset %+v", local.Dataset)
 	}
 
+	// Another worker has an empty cache and finds the files stored.
+	cache := b.Hub.CacheDir
+	b.Hub.CacheDir = t.TempDir()
+	s.Requests()
+	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: first.Config.Dataset[0]}); !reflect.DeepEqual(again, sources[0]) {
+		t.Errorf("downloaded again: %+v", again)
+	}
+	if r := s.Requests(); len(r) != 1 {
+		t.Errorf("asked for what is stored: %v", r)
+	}
+
 	// Without the hub, from its cache.
+	b.Hub.CacheDir = cache
 	b.Hub.Endpoint, b.Hub.Offline = "http://127.0.0.1:1", true
 	in = pipeline.PreflightInput{Run: "offline", Config: first.Config}
 	if offline := do[pipeline.PreflightResult](b, b.Preflight, in); offline.Config.Dataset[0].Files.String() != pinned {

@@ -20,3 +20,18 @@ func TestEncoderAndDecoderAreStoredWithTheSeedAndDecideThePixels(t *testing.T) {
 		t.Errorf("%+v", w.inputs)
 	}
 }
+
+func TestCompatReachesWhatMakesTheLabels(t *testing.T) {
+	w := newWorld()
+	if _, err := start(t, w, config(t, "compat=seed", "model.positions=128")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"PlanTokenize", "TokenizeShards"} {
+		if in := w.inputs[name].(pipeline.TokenizeInput); in.Compat != pipeline.CompatSeed || in.MaxLength != 128 {
+			t.Errorf("%s: %+v", name, in)
+		}
+	}
+	if in := w.inputs["Download"].(pipeline.DownloadInput); in.Source.Clean.Keep != pipeline.KeepFirst {
+		t.Errorf("downloaded %+v", in.Source)
+	}
+}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -80,14 +81,15 @@ func TestResolveFetchesNothing(t *testing.T) {
 	c := newClient(t, s)
 	f, err := ParseFiles("hf:datasets/org/name@refs/convert/parquet/data/*.parquet")
 	check(t, err)
-	got, files, err := c.Resolve(t.Context(), f.Repo, f.Select(".parquet"))
+	got, err := c.Resolve(t.Context(), f.Repo, f.Select(".parquet"))
 	check(t, err)
-	if got != commit || !slices.Equal(files, []string{"data/a.parquet", "data/b.parquet"}) {
-		t.Errorf("%s, %v", got, files)
+	digests := map[string]string{"data/a.parquet": hubtest.File{Data: []byte("a"), Large: true}.Digest()}
+	if got.Commit != commit || !slices.Equal(got.Files, []string{"data/a.parquet", "data/b.parquet"}) || !maps.Equal(got.SHA256, digests) || got.Dir != "" {
+		t.Errorf("%+v", got)
 	}
 	if r := s.Requests(); len(r) != 1 {
 		t.Errorf("requests %v", r)
 	}
-	_, _, err = c.Resolve(t.Context(), Repo{Kind: Dataset, ID: "org/none"}, f.Select(".parquet"))
+	_, err = c.Resolve(t.Context(), Repo{Kind: Dataset, ID: "org/none"}, f.Select(".parquet"))
 	fails(t, err, "hugging face dataset org/none@main: ", "has no dataset org/none, or it is private")
 }

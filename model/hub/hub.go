@@ -177,9 +177,11 @@ func safePath(p string) bool {
 
 // Snapshot is a directory that holds files of one commit.
 type Snapshot struct {
-	Dir    string   // in the cache
+	Dir    string   // in the cache; "" of Resolve, which fetches nothing
 	Commit string   // 40 hex digits
 	Files  []string // those that were selected, relative to Dir
+
+	SHA256 map[string]string // of those files whose digest the hub's list names, the large ones
 }
 
 // Progress tells how many bytes of all selected files are here, and which file
@@ -208,23 +210,22 @@ func (c *Client) Fetch(ctx context.Context, r Repo, choose Select, progress Prog
 	return s, nil
 }
 
-// Resolve answers the commit that a revision stands for now and the files that
-// are selected of it, and fetches none of them.
-func (c *Client) Resolve(ctx context.Context, r Repo, choose Select) (commit string, files []string, err error) {
+// Resolve answers what Fetch would: the commit that a revision stands for now and
+// the files that are selected of it.
+func (c *Client) Resolve(ctx context.Context, r Repo, choose Select) (s *Snapshot, err error) {
 	r = r.withDefaults()
 	if err := r.check(); err != nil {
-		return "", nil, fmt.Errorf("hugging face: %w", err)
+		return nil, fmt.Errorf("hugging face: %w", err)
 	}
-	var s *Snapshot
 	if c.offline {
 		s, err = c.cached(r, choose)
 	} else {
 		_, s, err = c.choose(ctx, r, choose)
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("hugging face %s: %w", r, err)
+		return nil, fmt.Errorf("hugging face %s: %w", r, err)
 	}
-	return s.Commit, s.Files, nil
+	return s, nil
 }
 
 // choose asks the hub what the revision has and selects of it.
@@ -237,7 +238,7 @@ func (c *Client) choose(ctx context.Context, r Repo, choose Select) (*listing, *
 	if err != nil {
 		return nil, nil, err
 	}
-	return listed, &Snapshot{Commit: listed.commit, Files: files}, nil
+	return listed, &Snapshot{Commit: listed.commit, Files: files, SHA256: listed.digests}, nil
 }
 
 // online asks the hub what the revision has and fetches what is missing.

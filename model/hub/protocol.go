@@ -138,8 +138,9 @@ func requestError(ctx context.Context, err error) error {
 
 // listing is what a revision has.
 type listing struct {
-	commit string
-	sizes  map[string]int64 // by file, bytes; -1: not said
+	commit  string
+	sizes   map[string]int64  // by file, bytes; -1: not said
+	digests map[string]string // SHA-256 of large files
 }
 
 func (l *listing) names() []string {
@@ -187,12 +188,15 @@ func (c *Client) readList(ctx context.Context, body io.Reader) (*listing, error)
 		Siblings []struct {
 			Name string `json:"rfilename"`
 			Size *int64 `json:"size"`
+			LFS  struct {
+				SHA256 string `json:"sha256"`
+			} `json:"lfs"`
 		} `json:"siblings"`
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil || !commitPattern.MatchString(answer.SHA) {
 		return nil, fmt.Errorf("what answers at %s is not the Hugging Face hub: check HF_ENDPOINT and the network's proxy", c.endpoint)
 	}
-	l := &listing{commit: answer.SHA, sizes: map[string]int64{}}
+	l := &listing{commit: answer.SHA, sizes: map[string]int64{}, digests: map[string]string{}}
 	for _, s := range answer.Siblings {
 		if !safePath(s.Name) {
 			return nil, fmt.Errorf("it has a file named %q, which is no path inside a repository: do not trust it", s.Name)
@@ -200,6 +204,9 @@ func (c *Client) readList(ctx context.Context, body io.Reader) (*listing, error)
 		l.sizes[s.Name] = -1
 		if s.Size != nil && *s.Size >= 0 {
 			l.sizes[s.Name] = *s.Size
+		}
+		if sha256Pattern.MatchString(s.LFS.SHA256) {
+			l.digests[s.Name] = s.LFS.SHA256
 		}
 	}
 	return l, nil
@@ -213,7 +220,10 @@ type about struct {
 	validator string // for If-Range there; "" if not known
 }
 
-var digestPattern = regexp.MustCompile(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
+var (
+	digestPattern = regexp.MustCompile(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
+	sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
 
 // head asks what a file is and where. A redirect to the store of large files
 // is not followed: its answer describes the file.

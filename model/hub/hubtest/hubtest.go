@@ -224,10 +224,15 @@ func (s *Server) hub(w http.ResponseWriter, r *http.Request) {
 
 // list answers what a commit has.
 func (c *commit) list(w http.ResponseWriter, id string) {
+	type lfs struct {
+		SHA256 string `json:"sha256"`
+		Size   int    `json:"size"`
+	}
 	type sibling struct {
 		Name string `json:"rfilename"`
 		Size int    `json:"size"`
-		Blob string `json:"blobId"`
+		Blob string `json:"blobId"` // of a large file, its pointer's
+		LFS  *lfs   `json:"lfs,omitempty"`
 	}
 	_, id, _ = strings.Cut(id, "/")
 	answer := struct {
@@ -236,7 +241,12 @@ func (c *commit) list(w http.ResponseWriter, id string) {
 		Siblings []sibling `json:"siblings"`
 	}{ID: id, SHA: c.id}
 	for _, name := range slices.Sorted(maps.Keys(c.files)) {
-		answer.Siblings = append(answer.Siblings, sibling{name, len(c.files[name].Data), c.files[name].Digest()})
+		f := c.files[name]
+		s := sibling{Name: name, Size: len(f.Data), Blob: File{Data: f.Data}.Digest()}
+		if f.Large {
+			s.LFS = &lfs{f.Digest(), len(f.Data)}
+		}
+		answer.Siblings = append(answer.Siblings, s)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(answer)

@@ -1,0 +1,122 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"distilvit/dataset"
+	"distilvit/model/hub"
+	"distilvit/pipeline"
+)
+
+// bringHub stores what a source names of a dataset repository.
+func (a *Activities) bringHub(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
+	named, err := hub.ParseFiles(g.from)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	client, err := hub.New(a.Hub)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	has, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.role)))
+	if err != nil {
+		return nil, orInvalid(ctx, err)
+	}
+	if err := g.fits(len(has.Files), want); err != nil {
+		return nil, err
+	}
+	named.Repo.Revision = has.Commit
+	files := make([]pipeline.SourceFile, len(has.Files))
+	var missing []string
+	for i, name := range has.Files {
+		var ok bool
+		if files[i], ok = a.broughtHub(ctx, g, name, has.SHA256[name], want); !ok {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return files, nil
+	}
+	s, err := a.fetchHub(ctx, p, named.Repo, func([]string) ([]string, error) { return missing, nil })
+	if err != nil {
+		return nil, orInvalid(ctx, err)
+	}
+	for i, name := range has.Files {
+		if !slices.Contains(missing, name) {
+			continue
+		}
+		if files[i], err = a.bringFile(ctx, p, g.role, filepath.Join(s.Dir, filepath.FromSlash(name)), want); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// broughtHub is a file that is stored already, by this or another run, or by a
+// worker whose cache this one does not have.
+func (a *Activities) broughtHub(ctx context.Context, g givenFile, name, digest, want string) (pipeline.SourceFile, bool) {
+	if digest == "" || want != "" && want != digest {
+		return pipeline.SourceFile{}, false
+	}
+	o, err := a.Store.Stat(ctx, sourceObject(digest, path.Base(name)))
+	return pipeline.SourceFile{Role: g.role, Name: path.Base(name), Object: object(o)}, err == nil && o.SHA256 == digest
+}
+
+// pinSources makes sure, too, that the files are there.
+func (a *Activities) pinSources(ctx context.Context, sources, frozen []pipeline.SourceConfig) ([]pipeline.SourceConfig, error) {
+	had := map[string]string{} // by key
+	for i, s := range frozen {
+		for _, g := range givenFiles(s) {
+			had[sourceKey(i, g.key)] = g.from
+		}
+	}
+	commits := map[string]string{} // by repository and revision: all that a run takes of one is of one commit
+	pinned := make([]pipeline.SourceConfig, len(sources))
+	for i, s := range sources {
+		var err error
+		pinned[i], err = s.MapPaths(func(key, path string) (string, error) {
+			if !hub.NamesFiles(path) {
+				return path, nil
+			}
+			whole := sourceKey(i, key)
+			path, err := a.pinFiles(ctx, newGivenFile(key, path), had[whole], commits)
+			if err != nil {
+				err = orInvalid(ctx, fmt.Errorf("%s: %w", whole, err))
+			}
+			return path, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return pinned, nil
+}
+
+func sourceKey(index int, key string) string { return fmt.Sprintf("dataset[%d].%s", index, key) }
+
+func (a *Activities) pinFiles(ctx context.Context, g givenFile, frozen string, commits map[string]string) (string, error) {
+	named, err := hub.ParseFiles(g.from)
+	if err != nil {
+		return "", err
+	}
+	client, err := hub.New(a.Hub)
+	if err != nil {
+		return "", err
+	}
+	revision := named.Repo.String()
+	if had, err := hub.ParseFiles(frozen); err == nil && had.Repo.ID == named.Repo.ID && !named.Repo.Pinned() {
+		named.Repo.Revision = had.Repo.Revision
+	} else if commit := commits[revision]; commit != "" {
+		named.Repo.Revision = commit
+	}
+	has, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.role)))
+	if err != nil {
+		return "", err
+	}
+	commits[revision], named.Repo.Revision = has.Commit, has.Commit
+	return named.String(), g.fits(len(has.Files), "")
+}
