@@ -176,6 +176,10 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	if got := w.Dataset.Rows; got["train"] != 5 || got["validation"] != 3 || got["test"] != 3 || w.Dataset.Bad != 0 {
 		t.Errorf("dataset %+v", w.Dataset)
 	}
+	r := &readable{in: pipeline.PublishInput{Sources: sources}}
+	if d := r.datasets(); len(d) != 1 || d[0].Name != "org/pictures" || d[0].Note != "data/train-*.parquet, commit "+commit {
+		t.Errorf("the card names %+v", d)
+	}
 	local, _ := b.work("local", parquetConfig("../dataset/testdata/parquet/hf_list.parquet"))
 	if local.Dataset.Rows["train"] != 5 {
 		t.Errorf("local dataset %+v", local.Dataset)

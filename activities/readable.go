@@ -16,6 +16,7 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/model"
+	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/report"
@@ -198,11 +199,16 @@ func (r *readable) datasets() []report.Dataset {
 		if from := cmp.Or(s.Source.Captions, s.Source.Files.String()); from != "" {
 			name += " " + from
 		}
-		note := ""
-		if s.Source.Split != "" {
-			note = s.Source.Split
+		note := []string{s.Source.Split}
+		for _, g := range givenFiles(s.Source) {
+			// The hub indexes a model under the names of its datasets.
+			if named, err := hub.ParseFiles(g.from); err == nil {
+				name, note = named.Repo.ID, append(note, named.Path, "commit "+named.Repo.Revision)
+				break
+			}
 		}
-		out = append(out, report.Dataset{Name: name, Digest: s.Digest, Note: note})
+		note = slices.DeleteFunc(note, func(s string) bool { return s == "" })
+		out = append(out, report.Dataset{Name: name, Digest: s.Digest, Note: strings.Join(note, ", ")})
 	}
 	return out
 }
