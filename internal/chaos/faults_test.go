@@ -1,0 +1,232 @@
+package chaos
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fault is one thing that goes wrong while a run trains.
+type fault struct {
+	name   string
+	inject func(r *run)        // does the damage
+	seen   func(r *run) string // what shows its effect, in log or history; empty: nothing yet
+	repair func(r *run)        // what a supervisor or a person does about it; nil: nothing
+}
+
+// Faults by what they hit. A short run takes one of each class, a long one all.
+var faults = map[string][]fault{
+	"trainer": {
+		{"kill -9 of the trainer", signalTrainer(syscall.SIGKILL), inHistory("DeviceLost: trainer died: signal killed"), nil},
+		{"SIGSEGV in the trainer", signalTrainer(syscall.SIGSEGV), inHistory("SIGSEGV"), nil},
+		{"SIGABRT in the trainer", signalTrainer(syscall.SIGABRT), inHistory("SIGABRT"), nil},
+	},
+	"silence": {
+		{"trainer hangs", signalTrainer(syscall.SIGSTOP), inHistory("Stalled: "), nil},
+	},
+	"memory": {
+		{"trainer out of memory", starveTrainer, inHistory("OutOfMemory: "), nil},
+	},
+	"worker": {
+		{"kill -9 of the worker", killWorker, inHistory("Heartbeat timeout"), nil},
+		{"kill -9 of everything", killEverything, inHistory("Heartbeat timeout"), nil},
+	},
+	"servers": {
+		{"kill -9 of the S3 server", killS3, inLog("checkpoint is not stored yet"), startS3},
+		{"kill -9 of Temporal", killTemporal, inLog("connection refused"), startTemporal},
+	},
+	"outages": {
+		{"S3 away for a minute", killS3, aMinuteAfter(inLog("checkpoint is not stored yet")), startS3},
+		{"Temporal away for a minute", killTemporal, aMinuteAfter(inLog("connection refused")), startTemporal},
+	},
+	"bytes": {
+		{"local checkpoint truncated", truncateCheckpoint, inLog("damaged on this machine and dropped"), nil},
+		{"bit flipped in the store", flipBit, inLog("checkpoint cannot be read, trying an older one"), nil},
+	},
+	"disk": {
+		{"disk full", fillDisk, inHistory("StorageFull: "), emptyDisk},
+	},
+}
+
+func inHistory(texts ...string) func(*run) string {
+	return func(r *run) string { return r.inHistory(texts...) }
+}
+
+func inLog(texts ...string) func(*run) string {
+	return func(r *run) string { return r.logged(texts...) }
+}
+
+func aMinuteAfter(seen func(*run) string) func(*run) string {
+	return func(r *run) string {
+		if time.Since(r.begun) < time.Minute {
+			return ""
+		}
+		return seen(r)
+	}
+}
+
+// hit sends a signal to the trainer that works just now.
+func (r *run) hit(signal syscall.Signal) (m *machine, pid int) {
+	r.t.Helper()
+	await(r.t, "a trainer", func() bool {
+		m, pid = r.training()
+		return m != nil && syscall.Kill(pid, signal) == nil
+	})
+	return m, pid
+}
+
+func signalTrainer(signal syscall.Signal) func(*run) {
+	return func(r *run) { r.hit(signal) }
+}
+
+// starveTrainer kills the trainer and leaves the one that takes its place less
+// address space than the dead one had, so that an allocation fails for real. (A
+// trainer in its stride may never ask for more memory.)
+func starveTrainer(r *run) {
+	_, old := r.awaitTrainer()
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", old))
+	check(r.t, err)
+	pages, err := strconv.ParseUint(strings.Fields(string(statm))[0], 10, 64)
+	check(r.t, err)
+	const less = 96 << 20
+	limit := unix.Rlimit{Cur: pages*uint64(os.Getpagesize()) - less, Max: unix.RLIM_INFINITY}
+	r.hit(syscall.SIGKILL)
+	await(r.t, "the next trainer", func() bool {
+		m, pid := r.training()
+		return m != nil && pid != old && unix.Prlimit(pid, unix.RLIMIT_AS, &limit, nil) == nil
+	})
+}
+
+// killWorker kills the worker that trains, whose trainer must go with it, and
+// starts it again as a supervisor does. The other machine may be faster.
+func killWorker(r *run) {
+	m, pid := r.awaitTrainer()
+	m.kill()
+	r.awaitGone(pid)
+	m.start()
+}
+
+func killEverything(r *run) {
+	_, pid := r.awaitTrainer()
+	for _, m := range r.machines {
+		m.kill()
+	}
+	r.s3.kill()
+	r.temporal.kill()
+	r.awaitGone(pid)
+	r.temporal.start()
+	r.s3.start()
+	for _, m := range r.machines {
+		m.start()
+	}
+}
+
+func (r *run) awaitGone(pid int) {
+	r.t.Helper()
+	await(r.t, "the trainer's end with its worker", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+}
+
+func killS3(r *run)        { r.s3.kill() }
+func startS3(r *run)       { r.s3.start() }
+func killTemporal(r *run)  { r.temporal.kill() }
+func startTemporal(r *run) { r.temporal.start() }
+
+// truncateCheckpoint cuts finished local checkpoints short while a store that
+// does not answer keeps them from being uploaded.
+func truncateCheckpoint(r *run) {
+	m, _ := r.awaitTrainer()
+	r.s3.signal(syscall.SIGSTOP)
+	defer r.s3.signal(syscall.SIGCONT)
+	seen := map[string]bool{}
+	cut := 0
+	await(r.t, "two checkpoints that wait to be uploaded", func() bool {
+		for _, dir := range m.checkpoints() {
+			if seen[dir] {
+				continue
+			}
+			seen[dir] = true
+			if len(seen) > 1 && os.Truncate(filepath.Join(dir, "optimizer.safetensors"), 1000) == nil { // the first is on its way already
+				cut++
+			}
+		}
+		return cut >= 2
+	})
+}
+
+// checkpoints are the directories of finished checkpoints not uploaded yet.
+func (m *machine) checkpoints() []string {
+	dirs, _ := filepath.Glob(filepath.Join(m.data, "work", "attempts", "epoch-*", "checkpoints", "*[0-9]"))
+	return dirs
+}
+
+// flipBit changes one byte of the newest checkpoint in the object store and
+// makes a trainer that has to read it.
+func flipBit(r *run) {
+	m, pid := r.hit(syscall.SIGSTOP) // so that no newer one comes meanwhile
+	await(r.t, "the upload of what is finished", func() bool { return len(m.checkpoints()) == 0 })
+	dirs, err := filepath.Glob(filepath.Join(r.s3.files, "runs", runID, "checkpoints", "*", strconv.FormatInt(r.points.newest(), 10), "manifest.json"))
+	check(r.t, err)
+	raw, err := os.ReadFile(dirs[0])
+	check(r.t, err)
+	var manifest struct {
+		Files map[string]struct {
+			Key  string `json:"key"`
+			Size int64  `json:"size"`
+		} `json:"files"`
+	}
+	check(r.t, json.Unmarshal(raw, &manifest))
+	file := manifest.Files[[]string{"model.safetensors", "optimizer.safetensors"}[r.rng.IntN(2)]]
+	check(r.t, flip(filepath.Join(r.s3.files, file.Key), r.rng.Int64N(file.Size), byte(1)<<r.rng.IntN(8)))
+	check(r.t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+func flip(path string, at int64, bit byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var one [1]byte
+	if _, err := f.ReadAt(one[:], at); err != nil {
+		return err
+	}
+	one[0] ^= bit
+	_, err = f.WriteAt(one[:], at)
+	return err
+}
+
+// fillDisk leaves no byte free on the machine that trains.
+func fillDisk(r *run) {
+	m, _ := r.awaitTrainer()
+	f, err := os.Create(filepath.Join(m.data, ballast))
+	check(r.t, err)
+	defer f.Close()
+	block := make([]byte, 64<<10)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		r.t.Fatal(err)
+	}
+}
+
+const ballast = "ballast"
+
+func emptyDisk(r *run) {
+	for _, m := range r.machines {
+		if err := os.Remove(filepath.Join(m.data, ballast)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			r.t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package chaos
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+	"distilvit/storage"
+)
+
+// results are what a finished run leaves that no fault may change, by name:
+// digests of bytes, or JSON without times.
+func (r *run) results() map[string]string {
+	t := r.t
+	t.Helper()
+	out := map[string]string{}
+	store := r.open()
+	r.newestCheckpoint(store, out)
+	r.metrics(store, out)
+	for _, prefix := range []string{"datasets/", "tokens/"} { // named by their digests
+		for o, err := range store.List(t.Context(), prefix) {
+			check(t, err)
+			out[o.Key] = strconv.FormatInt(o.Size, 10)
+		}
+	}
+	r.published(out)
+	var result pipeline.Result
+	check(t, json.Unmarshal(r.distilvit("run", "-f", r.file, "--id", runID, "-o", "json"), &result))
+	for _, m := range []*pipeline.Metrics{&result.Eval, &result.Test} {
+		m.Runtime, m.SamplesPerSecond = 0, 0
+	}
+	result.Bytes = 0 // the card's and the report's too, which tell times
+	raw, err := json.Marshal(result)
+	check(t, err)
+	out["result"] = string(raw)
+	return out
+}
+
+// newestCheckpoint adds the weights, the moments and the state after the last step.
+func (r *run) newestCheckpoint(store *storage.Store, out map[string]string) {
+	t := r.t
+	t.Helper()
+	key := "runs/" + runID + "/checkpoints/1/" + strconv.FormatInt(r.size.steps(), 10) + "/manifest.json"
+	var manifest struct {
+		Files map[string]pipeline.Object `json:"files"`
+	}
+	check(t, store.GetJSON(t.Context(), key, &manifest))
+	for _, name := range []string{"model.safetensors", "optimizer.safetensors", "state.json", trainer.MetricsFile} {
+		o := manifest.Files[name]
+		_, err := store.GetBytes(t.Context(), storage.Object{Key: o.Key, Size: o.Size, SHA256: o.SHA256}) // they read back
+		check(t, err)
+		out["checkpoint "+name] = o.SHA256
+	}
+}
+
+// metrics adds the steps' metrics and makes sure that every step is there once.
+func (r *run) metrics(store *storage.Store, out map[string]string) {
+	t := r.t
+	t.Helper()
+	var steps []int64
+	for o, err := range store.List(t.Context(), "runs/"+runID+"/metrics/") {
+		check(t, err)
+		raw, err := store.GetBytes(t.Context(), o)
+		check(t, err)
+		records, err := trainer.DecodeRecords(bytes.NewReader(raw))
+		check(t, err)
+		for _, record := range records {
+			steps = append(steps, record.Step)
+		}
+		out[o.Key] = digest(raw)
+	}
+	for i, step := range steps {
+		if step != int64(i)+1 {
+			t.Fatalf("metrics of step %d stand where those of step %d should", step, i+1)
+		}
+	}
+	if int64(len(steps)) != r.size.steps() {
+		t.Fatalf("metrics of %d steps, %d were to be trained", len(steps), r.size.steps())
+	}
+}
+
+// published adds the model directory's files, but for those that tell times.
+func (r *run) published(out map[string]string) {
+	t := r.t
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "model")
+	r.distilvit("get", runID, dir)
+	check(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name := strings.TrimPrefix(path, dir+"/")
+		if slices.Contains([]string{"README.md", "report.html", "manifest.json"}, name) {
+			return nil
+		}
+		raw, err := os.ReadFile(path)
+		out["model "+name] = digest(raw)
+		return err
+	}))
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// same fails the test where two runs' results differ.
+func same(t *testing.T, want, got map[string]string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if got[name] != want[name] {
+			t.Errorf("%s: %s, undisturbed %s", name, got[name], want[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s is there only in the disturbed run", name)
+		}
+	}
+	if len(want) < 20 {
+		t.Errorf("only %d results to compare: %v", len(want), slices.Sorted(maps.Keys(want)))
+	}
+}
