@@ -182,12 +182,21 @@ func metricsKey(run string, branch, epoch int) string {
 }
 
 // prune removes all but the newest keep checkpoints of a run, the newest end of
-// an epoch, to which a run that diverges goes back, and those named; then the
-// blobs that none of the rest uses.
+// an epoch, to which a run that diverges goes back, those named and those the
+// run's record names, which an attempt that is out of date does not know; then
+// the blobs that none of the rest uses.
 func (a *Activities) prune(ctx context.Context, run string, keep int, named ...*pipeline.CheckpointRef) error {
 	points, err := a.checkpoints(ctx, run, 0)
 	if err != nil || len(points) <= keep {
 		return err
+	}
+	progress, err := a.progress(ctx, run)
+	if err != nil {
+		return err
+	}
+	named = append(named, progress.From, progress.Last)
+	if progress.Best != nil {
+		named = append(named, &progress.Best.Checkpoint)
 	}
 	kept := map[string]bool{}
 	for _, ref := range named {
@@ -232,27 +241,33 @@ func (a *Activities) prune(ctx context.Context, run string, keep int, named ...*
 // checkpoint of its branch.
 func (a *Activities) FindProgress(ctx context.Context, in pipeline.FindProgressInput) (pipeline.Progress, error) {
 	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Progress, error) {
-		var out pipeline.Progress
-		newest := ""
-		for o, err := range a.Store.List(ctx, "runs/"+in.Run+"/progress/") {
-			if err != nil {
-				return out, err
-			}
-			newest = max(newest, o.Key)
-		}
-		if newest != "" {
-			if err := a.Store.GetJSON(ctx, newest, &out); err != nil {
-				return out, err
-			}
+		out, err := a.progress(ctx, in.Run)
+		if err != nil {
+			return out, err
 		}
 		branch := in.Branch
 		if branch == 0 {
 			branch = max(out.Branch, 1)
 		}
-		var err error
 		out.Newest, err = a.newest(ctx, in.Run, branch)
 		return out, err
 	})
+}
+
+// progress is a run's newest record; empty where there is none.
+func (a *Activities) progress(ctx context.Context, run string) (pipeline.Progress, error) {
+	var out pipeline.Progress
+	newest := ""
+	for o, err := range a.Store.List(ctx, "runs/"+run+"/progress/") {
+		if err != nil {
+			return out, err
+		}
+		newest = max(newest, o.Key)
+	}
+	if newest == "" {
+		return out, nil
+	}
+	return out, a.Store.GetJSON(ctx, newest, &out)
 }
 
 // RecordProgress stores what a new execution of the run goes on from.

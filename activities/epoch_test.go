@@ -186,6 +186,28 @@ func TestNewestEndOfAnEpochIsKept(t *testing.T) {
 	}
 }
 
+// An attempt that a machine goes on with after the run went on elsewhere does
+// not know the best checkpoint found meanwhile.
+func TestOutdatedAttemptDoesNotPruneTheBest(t *testing.T) {
+	b := newBench(t)
+	put := func(step int64, epoch int) pipeline.CheckpointRef {
+		m := checkpointManifest{Run: "run", Branch: 1, Step: step, Epoch: epoch, Files: map[string]pipeline.Object{}}
+		check(t, b.Store.Publish(t.Context(), checkpointKey("run", 1, step), m))
+		return m.ref()
+	}
+	put(10, 1)
+	best, last := put(20, 2), put(30, 3)
+	put(40, 4)
+	do[struct{}](b, b.RecordProgress, pipeline.RecordProgressInput{Run: "run", Progress: pipeline.Progress{
+		Branch: 1, Best: &pipeline.Best{Epoch: 2, Checkpoint: best}, Last: &last, Epochs: make([]pipeline.EpochRecord, 3),
+	}})
+	check(t, b.prune(t.Context(), "run", 1))
+	want := []string{"20/manifest.json", "30/manifest.json", "40/manifest.json"}
+	if kept := b.keys("runs/run/checkpoints/1/"); !slices.Equal(kept, want) {
+		t.Errorf("kept %v, want %v", kept, want)
+	}
+}
+
 func TestOtherNumericsAndOtherTrainingAreRefused(t *testing.T) {
 	b := newBench(t)
 	c := tinyConfig()

@@ -164,6 +164,12 @@ func truncateCheckpoint(r *run) {
 	})
 }
 
+// attempts are the directories of the attempts at an epoch under way.
+func (m *machine) attempts() []string {
+	dirs, _ := filepath.Glob(filepath.Join(m.data, "work", "attempts", "epoch-*[0-9a-f]"))
+	return dirs
+}
+
 // checkpoints are the directories of finished checkpoints not uploaded yet.
 func (m *machine) checkpoints() []string {
 	dirs, _ := filepath.Glob(filepath.Join(m.data, "work", "attempts", "epoch-*", "checkpoints", "*[0-9]"))

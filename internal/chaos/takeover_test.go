@@ -1,0 +1,61 @@
+package chaos
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Two machines share a Temporal and a MinIO. The one that trains is frozen in
+// mid-epoch for longer than Temporal waits for it, so that the other goes on;
+// then it thaws and goes on with what it was at: a zombie, which may only write
+// what is there already. Later the other is killed for good, and the first
+// finishes the run.
+func TestZombieDoesNoDamageAndADeadMachineIsReplaced(t *testing.T) {
+	s := sizeFor(shortFaults)
+	want := undisturbed(t, s)
+	r := newCluster(t, minio, 2).startRun(s, 0)
+
+	r.awaitMidEpoch(2 * checkpointSteps)
+	r.mark()
+	zombie, old := r.awaitTrainer()
+	zombie.signal(syscall.SIGSTOP) // its trainer goes on for as long as its events fit into the pipe
+	attempts := zombie.attempts()
+	frozenAt := r.points.newest()
+	t.Logf("%s frozen after the checkpoint of step %d", zombie.name, frozenAt)
+	other := r.machines[0]
+	if other == zombie {
+		other = r.machines[1]
+	}
+	await(t, "a trainer on the other machine", func() bool { return len(other.trainers()) > 0 })
+	r.awaitStep(frozenAt + 2*checkpointSteps)
+
+	mark := zombie.log.len()
+	zombie.signal(syscall.SIGCONT)
+	await(t, "the end of the zombie's attempt", func() bool {
+		for _, dir := range attempts {
+			if _, err := os.Stat(dir); err == nil {
+				return false
+			}
+		}
+		return len(attempts) > 0
+	})
+	t.Logf("thawed after the checkpoint of step %d: %s", r.points.newest(), clip(strings.TrimSpace(zombie.log.since(mark)), 4000))
+	await(t, "the end of the zombie's trainer", func() bool { return syscall.Kill(old, 0) != nil })
+
+	r.awaitMidEpoch(r.points.newest() + 2*checkpointSteps)
+	killedAt := r.points.newest()
+	other.kill()
+	t.Logf("%s killed after the checkpoint of step %d", other.name, killedAt)
+	await(t, "a trainer on the first machine", func() bool { return len(zombie.trainers()) > 0 })
+
+	r.awaitEnd()
+	same(t, want, r.results())
+	if bad := r.inHistory("Nondeterministic", "Corrupt", "InvalidInput"); bad != "" {
+		t.Errorf("the zombie did damage: %s", bad)
+	}
+	if r.inHistory("Heartbeat timeout") == "" {
+		t.Error("no machine was missed")
+	}
+}
