@@ -1,5 +1,6 @@
 # make demo   trains and publishes a small captioner on generated pictures
 # make test   everything CI checks; installs what it needs below .cache
+# make chaos  one training with every kind of fault, 12 minutes; SEED=2 for others
 # One set of flags everywhere: another one would compile every dependency again.
 export GOEXPERIMENT := simd
 export CGO_ENABLED := 1
@@ -19,7 +20,11 @@ WORKFLOWCHECK := go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
 # Packages whose goroutines share state and that compile quickly under -race.
 RACE := ./dataset ./storage ./model/tokenizer ./pipeline
 
-.PHONY: build demo test tools check race clean
+# Of make chaos. The order and the moments of the faults are drawn from SEED.
+SEED   := 1
+FAULTS := 27
+
+.PHONY: build demo test chaos tools check race clean
 
 build:
 	go build -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/distilvit
@@ -62,6 +67,10 @@ race:
 test: build tools web/node_modules check race
 	$(BIN) backend install cpu onnxruntime
 	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -timeout 30m ./...
+
+chaos: build tools
+	$(BIN) backend install onnxruntime
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 30m -run TestChaos ./internal/chaos -faults $(FAULTS) -seed $(SEED)
 
 clean:
 	rm -rf bin .cache web/node_modules

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -24,8 +25,11 @@ func call[T any](ctx workflow.Context, r *run, t task, id, summary string, input
 				return result, err
 			}
 		}
-		activity := workflow.WithActivityOptions(ctx, t.options(id, summary))
+		activity := workflow.WithActivityOptions(ctx, t.options(r.spent.free(id), summary))
 		err := workflow.ExecuteActivity(activity, t.name, input).Get(ctx, &result)
+		if ctx.Err() != nil && !temporal.IsCanceledError(err) {
+			r.spent[id]++
+		}
 		switch {
 		case errorType(err) == pipeline.StorageUnavailable && workflow.Now(ctx).Sub(started) < storagePatience:
 			if err := workflow.Sleep(ctx, storagePause); err != nil {
@@ -37,6 +41,20 @@ func call[T any](ctx workflow.Context, r *run, t task, id, summary string, input
 			return result, err
 		}
 	}
+}
+
+// spentIDs counts the calls by whose activity's id no other can be scheduled any
+// more: Temporal's SDK keeps the id of an activity that was to be cancelled and
+// ended otherwise. So does one on a worker that was frozen with its session, and
+// is given up when it does not answer the request to cancel either.
+type spentIDs map[string]int
+
+// free is the id itself as long as that can be used.
+func (s spentIDs) free(id string) string {
+	if n := s[id]; n > 0 {
+		return fmt.Sprintf("%s-again%d", id, n)
+	}
+	return id
 }
 
 // wasInterrupted: the worker stopped, or gave no more sign of life.

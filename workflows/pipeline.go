@@ -22,7 +22,7 @@ func Register(r worker.WorkflowRegistry) {
 // run's id. It is started with the config alone; only its own continuation as a
 // new execution passes state, which is nil otherwise.
 func Pipeline(ctx workflow.Context, cfg pipeline.Config, state *State) (*pipeline.Result, error) {
-	r := &run{id: workflow.GetInfo(ctx).WorkflowExecution.ID}
+	r := &run{id: workflow.GetInfo(ctx).WorkflowExecution.ID, spent: spentIDs{}}
 	if err := r.setup(ctx, cfg, state); err != nil {
 		return nil, err
 	}
@@ -55,6 +55,7 @@ type run struct {
 	id string
 	State
 	device   device
+	spent    spentIDs        // of activities
 	failures []string        // reasons since the newest checkpoint
 	status   pipeline.Status // stage, detail, done and total; the rest is filled in by Status
 

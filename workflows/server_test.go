@@ -228,7 +228,7 @@ func (c *child) trains(t *testing.T, epoch int) {
 func (c *child) finishEpoch() { _, _ = c.in.Write([]byte("\n")) }
 
 func TestSessionDiesWithItsWorkerAndAnotherWorkerGoesOn(t *testing.T) {
-	for name, signal := range map[string]os.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGTERM} {
+	for name, signal := range map[string]os.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGTERM, "frozen": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, address := server(t)

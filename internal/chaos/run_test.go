@@ -179,10 +179,12 @@ func (r *run) status() enums.WorkflowExecutionStatus {
 	return described.GetWorkflowExecutionInfo().GetStatus()
 }
 
-// await the run's end.
+// awaitEnd waits as long as there are new checkpoints, and then for the result.
 func (r *run) awaitEnd() {
 	r.t.Helper()
-	r.awaitStep(r.size.steps())
+	for newest := r.points.newest(); newest < r.size.steps(); newest = r.points.newest() {
+		r.awaitStep(newest + 1)
+	}
 	awaitEvery(r.t, askPause, "the run's end", func() bool {
 		return r.status() == enums.WORKFLOW_EXECUTION_STATUS_COMPLETED || r.failed()
 	})

@@ -2,6 +2,7 @@ package train
 
 import (
 	"math/rand/v2"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -55,6 +56,43 @@ func benchmarkStep(b *testing.B, kind, preset string, vocab, pictures, captions,
 	var usage syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
 	b.ReportMetric(float64(usage.Maxrss)/1024, "peak-MiB")
+}
+
+// BenchmarkCheckpoint saves a whole state: weights and both moments, digests
+// taken, synced to the disk. The step loop stands still meanwhile; stall-% is
+// the share of the time that it loses with a checkpoint every 60 s. The upload
+// runs beside training, in another process.
+func BenchmarkCheckpoint(b *testing.B) {
+	for _, preset := range []string{"small", "base"} {
+		b.Run(preset, func(b *testing.B) {
+			be := backendtest.Open(b, backend.Go) // nothing is computed
+			c, _ := model.Preset(preset)
+			t, err := New(be, &c, model.Init(&c, 1), Config{
+				BatchSize: 1, CaptionsPerPicture: 1, MaxLength: 8, LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, TotalSteps: 1,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer t.Close()
+			dir := filepath.Join(b.TempDir(), "checkpoint")
+			begun, cpu := time.Now(), cpuSeconds()
+			var files map[string]File
+			for b.Loop() {
+				if files, err = t.Save(dir, State{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			saves := float64(b.N)
+			var bytes int64
+			for _, f := range files {
+				bytes += f.Size
+			}
+			wall := time.Since(begun).Seconds() / saves
+			b.ReportMetric((cpuSeconds()-cpu)/saves, "cpu-s/op")
+			b.ReportMetric(float64(bytes)/1e6, "MB")
+			b.ReportMetric(100*wall/(60+wall), "stall-%")
+		})
+	}
 }
 
 func randomBatch(c *model.Config, pictures, captions, length int) *dataset.Batch {
