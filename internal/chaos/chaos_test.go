@@ -37,6 +37,7 @@ type outcome struct {
 // TestChaos trains with fault after fault, in an order and at moments drawn from
 // the seed. The run ends by itself with what an undisturbed one ends with.
 func TestChaos(t *testing.T) {
+	t.Parallel() // with the takeover: both wait more than they work
 	s := sizeFor(*faultCount)
 	want := undisturbed(t, s)
 	r := newCluster(t, embeddedS3, 2).startRun(s, *seed)
@@ -125,7 +126,7 @@ func (r *run) suffer(i int, f fault) outcome {
 	t.Logf("%d. %s after the checkpoint of step %d", i+1, f.name, o.step)
 	f.inject(r)
 	awaitEvery(t, askPause, "the effect of: "+f.name, func() bool {
-		o.evidence = f.seen(r)
+		o.evidence = message(f.seen(r))
 		return o.evidence != "" || r.failed()
 	})
 	if f.repair != nil {
@@ -147,6 +148,18 @@ func (c *cluster) services() []*service {
 		all = append(all, m.service)
 	}
 	return all
+}
+
+// message is what a line of a worker's log says.
+func message(line string) string {
+	if _, after, ok := strings.Cut(line, `msg="`); ok {
+		said, rest, _ := strings.Cut(after, `"`)
+		if _, why, ok := strings.Cut(rest, `rror="`); ok {
+			said += ": " + strings.TrimSuffix(why, `"`)
+		}
+		return said
+	}
+	return line
 }
 
 func clip(text string, n int) string {

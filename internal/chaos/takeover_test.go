@@ -13,6 +13,7 @@ import (
 // what is there already. Later the other is killed for good, and the first
 // finishes the run.
 func TestZombieDoesNoDamageAndADeadMachineIsReplaced(t *testing.T) {
+	t.Parallel()
 	s := sizeFor(shortFaults)
 	want := undisturbed(t, s)
 	r := newCluster(t, minio, 2).startRun(s, 0)
@@ -41,8 +42,11 @@ func TestZombieDoesNoDamageAndADeadMachineIsReplaced(t *testing.T) {
 		}
 		return len(attempts) > 0
 	})
-	t.Logf("thawed after the checkpoint of step %d: %s", r.points.newest(), clip(strings.TrimSpace(zombie.log.since(mark)), 4000))
 	await(t, "the end of the zombie's trainer", func() bool { return syscall.Kill(old, 0) != nil })
+	t.Logf("%s thawed after the checkpoint of step %d", zombie.name, r.points.newest())
+	if !strings.Contains(zombie.log.since(mark), "activity already timed out") {
+		t.Error("the frozen attempt did not go on: it was no zombie")
+	}
 
 	r.awaitMidEpoch(r.points.newest() + 2*checkpointSteps)
 	killedAt := r.points.newest()
