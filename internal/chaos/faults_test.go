@@ -49,7 +49,7 @@ var faults = map[string][]fault{
 	},
 	"bytes": {
 		{"local checkpoint truncated", truncateCheckpoint, inLog("damaged on this machine and dropped"), nil},
-		{"bit flipped in the store", flipBit, inLog("checkpoint cannot be read, trying an older one"), nil},
+		{"bit flipped in a checkpoint", flipBit, inLog("checkpoint cannot be read, trying an older one"), nil},
 	},
 	"disk": {
 		{"disk full", fillDisk, inHistory("StorageFull: "), emptyDisk},
@@ -176,8 +176,8 @@ func (m *machine) checkpoints() []string {
 	return dirs
 }
 
-// flipBit changes one byte of the newest checkpoint in the object store and
-// makes a trainer that has to read it.
+// flipBit changes one bit of the newest checkpoint, in the object store and in
+// the machine's own copy, and makes a trainer that has to read it.
 func flipBit(r *run) {
 	m, pid := r.hit(syscall.SIGSTOP) // so that no newer one comes meanwhile
 	await(r.t, "the upload of what is finished", func() bool { return len(m.checkpoints()) == 0 })
@@ -192,8 +192,11 @@ func flipBit(r *run) {
 		} `json:"files"`
 	}
 	check(r.t, json.Unmarshal(raw, &manifest))
-	file := manifest.Files[[]string{"model.safetensors", "optimizer.safetensors"}[r.rng.IntN(2)]]
-	check(r.t, flip(filepath.Join(r.s3.files, file.Key), r.rng.Int64N(file.Size), byte(1)<<r.rng.IntN(8)))
+	name := []string{"model.safetensors", "optimizer.safetensors"}[r.rng.IntN(2)]
+	file := manifest.Files[name]
+	at, bit := r.rng.Int64N(file.Size), byte(1)<<r.rng.IntN(8)
+	check(r.t, flip(filepath.Join(r.s3.files, file.Key), at, bit))
+	check(r.t, flip(filepath.Join(m.data, "work", "checkpoints", runID, name), at, bit))
 	check(r.t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
