@@ -19,10 +19,7 @@ var (
 	seed       = flag.Uint64("seed", 1, "of the faults: which, in what order, when")
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	os.Exit(testMain(m))
-}
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
 	if program = os.Getenv("DISTILVIT_BIN"); program != "" {
