@@ -68,7 +68,7 @@ test: build tools web/node_modules check race
 	$(BIN) backend install cpu onnxruntime
 	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -timeout 30m ./...
 
-chaos: build tools
+chaos: build $(TOOLS)/temporal
 	$(BIN) backend install onnxruntime
 	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 30m -run TestChaos ./internal/chaos -faults $(FAULTS) -seed $(SEED)
 
