@@ -19,9 +19,9 @@ const shortFaults = 6
 // steps between checkpoints, and an outage costs what is trained meanwhile.
 func sizeFor(faults int) size {
 	if faults <= shortFaults {
-		return size{epochs: 4, stepsPerEpoch: 45}
+		return size{epochs: 4, stepsPerEpoch: 60}
 	}
-	return size{epochs: 10, stepsPerEpoch: 90}
+	return size{epochs: 12, stepsPerEpoch: 90}
 }
 
 // outcome is what a fault did.
@@ -117,7 +117,7 @@ func (r *run) suffer(i int, f fault) outcome {
 	t := r.t
 	t.Helper()
 	r.awaitMidEpoch(r.points.newest() + int64(1+r.rng.IntN(2))*checkpointSteps)
-	<-time.After(time.Duration(r.rng.IntN(1000)) * time.Millisecond) // no rhythm with the checkpoints
+	<-time.After(time.Duration(r.rng.IntN(400)) * time.Millisecond) // no rhythm with the checkpoints
 	r.awaitMidEpoch(0)
 	r.mark()
 	o := outcome{fault: f, step: r.points.newest(), at: r.begun}
