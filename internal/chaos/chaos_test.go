@@ -28,7 +28,7 @@ func sizeFor(faults int) size {
 type outcome struct {
 	fault    fault
 	step     int64     // of the newest checkpoint when it struck
-	at       time.Time // when it struck
+	at, over time.Time // when it struck, and when its effect was seen and repaired
 	evidence string
 }
 
@@ -130,7 +130,8 @@ func (r *run) suffer(i int, f fault) outcome {
 	if f.repair != nil {
 		f.repair(r)
 	}
-	r.awaitStep(o.step + 1)
+	o.over = time.Now()
+	r.awaitStep(r.points.newest() + 1)
 	for _, s := range r.services() {
 		if !s.alive() {
 			t.Fatalf("%s ended by itself after: %s", s.name, f.name)
@@ -171,8 +172,8 @@ func clip(text string, n int) string {
 // the last checkpoint.
 const lostLimit = 15 * time.Second
 
-// report prints what each fault cost: how much later the next checkpoint came
-// than it would have, the steps trained again included.
+// report prints what each fault cost: how much later the first checkpoint after
+// it was over came than it would have, the steps trained again included.
 func (r *run) report(outcomes []outcome) {
 	t := r.t
 	t.Helper()
@@ -182,7 +183,7 @@ func (r *run) report(outcomes []outcome) {
 	var lost []time.Duration
 	fmt.Fprintf(&table, "%d faults, seed %d, %d steps of %v\n\n| # | fault | after step | lost | seen as |\n|---|---|---|---|---|\n", len(outcomes), *seed, r.size.steps(), pace.Round(time.Millisecond))
 	for i, o := range outcomes {
-		next := steps[slices.IndexFunc(steps, func(s int64) bool { return s > o.step })]
+		next := steps[slices.IndexFunc(steps, func(s int64) bool { return s > o.step && at[s].After(o.over) })]
 		late := at[next].Sub(at[o.step]) - time.Duration(next-o.step)*pace
 		lost = append(lost, max(0, late))
 		fmt.Fprintf(&table, "| %d | %s | %d | %.1f s | %s |\n", i+1, o.fault.name, o.step, max(0, late).Seconds(), strings.ReplaceAll(clip(o.evidence, 90), "|", "/"))
@@ -199,13 +200,12 @@ func (r *run) report(outcomes []outcome) {
 // pace is the median time of a step where no fault struck.
 func (r *run) pace(outcomes []outcome) time.Duration {
 	steps, at := r.points.all()
-	struck := map[int64]bool{}
-	for _, o := range outcomes {
-		struck[o.step] = true
+	struck := func(from, to time.Time) bool {
+		return slices.ContainsFunc(outcomes, func(o outcome) bool { return o.at.Before(to) && o.over.After(from) })
 	}
 	var paces []time.Duration
 	for i, step := range steps[1:] {
-		if before := steps[i]; !struck[before] {
+		if before := steps[i]; !struck(at[before], at[step]) {
 			paces = append(paces, at[step].Sub(at[before])/time.Duration(step-before))
 		}
 	}

@@ -139,6 +139,9 @@ const askPause = 200 * time.Millisecond
 // awaitStep waits until a checkpoint of this step or a later one is stored.
 func (r *run) awaitStep(step int64) {
 	r.t.Helper()
+	if step > r.size.steps() {
+		r.t.Fatalf("all %d steps are done before all faults: the training is too short", r.size.steps())
+	}
 	awaitEvery(r.t, askPause, fmt.Sprintf("a checkpoint of step %d", step), func() bool {
 		return r.points.newest() >= step || r.failed()
 	})
