@@ -20,7 +20,6 @@ import (
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 
-	"distilvit/internal/devstack/s3d"
 	"distilvit/storage"
 )
 
@@ -125,12 +124,12 @@ func (c *cluster) startTemporal() {
 // embeddedS3 is the program's own S3 server, on plain files.
 func embeddedS3(t *testing.T) *s3Server {
 	t.Helper()
-	config := s3d.Config{Dir: t.TempDir(), Address: freeAddress(t), AccessKey: accessKey, SecretKey: secretKey, Health: "/healthz"}
-	settings, err := json.Marshal(config)
+	dir, address, health := t.TempDir(), freeAddress(t), "/healthz"
+	settings, err := json.Marshal(map[string]string{"dir": dir, "address": address, "access_key": accessKey, "secret_key": secretKey, "health": health})
 	check(t, err)
-	s := &s3Server{address: config.Address, files: filepath.Join(config.Dir, "objects", bucket)}
+	s := &s3Server{address: address, files: filepath.Join(dir, "objects", bucket)}
 	s.service = newService(t, "S3 server", func() *exec.Cmd {
-		cmd := exec.Command(program, s3d.Command)
+		cmd := exec.Command(program, "s3d")
 		cmd.Env = environ()
 		r, w, err := os.Pipe() // its settings; it ends when the pipe does
 		check(t, err)
@@ -139,7 +138,7 @@ func embeddedS3(t *testing.T) *s3Server {
 		check(t, err)
 		cmd.Stdin = r
 		return cmd
-	}, func() bool { return answers("http://" + config.Address + config.Health) })
+	}, func() bool { return answers("http://" + address + health) })
 	s.start()
 	return s
 }
