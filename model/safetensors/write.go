@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 )
 
@@ -33,7 +34,7 @@ func Write(w io.Writer, list []Tensor, metadata map[string]string) error {
 	if _, err := out.Write(head); err != nil {
 		return err
 	}
-	var word [4]byte
+	block := make([]byte, 64<<10)
 	for _, t := range list {
 		data, err := t.Data()
 		if err != nil {
@@ -42,9 +43,11 @@ func Write(w io.Writer, list []Tensor, metadata map[string]string) error {
 		if len(data) != elements(t.Shape) {
 			return fmt.Errorf("safetensors: tensor %q has %d values for shape %v", t.Name, len(data), t.Shape)
 		}
-		for _, x := range data {
-			binary.LittleEndian.PutUint32(word[:], math.Float32bits(x))
-			if _, err := out.Write(word[:]); err != nil {
+		for part := range slices.Chunk(data, len(block)/4) {
+			for i, x := range part {
+				binary.LittleEndian.PutUint32(block[4*i:], math.Float32bits(x))
+			}
+			if _, err := out.Write(block[:4*len(part)]); err != nil {
 				return err
 			}
 		}
