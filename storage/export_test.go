@@ -22,9 +22,26 @@ func (o DownloadOptions) Test(waited func(time.Duration)) DownloadOptions {
 
 // IncompleteUploads counts the multipart uploads that were neither completed nor dropped.
 func (s *Store) IncompleteUploads(ctx context.Context) (n int, err error) {
-	for upload := range s.core.ListIncompleteUploads(ctx, s.config.Bucket, "", true) {
-		if upload.Err != nil {
-			return n, upload.Err
+	for _, err := range s.Uploads(ctx) {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// DropUploads drops those that are older, and says how many.
+func (s *Store) DropUploads(ctx context.Context, olderThan time.Duration) (n int, err error) {
+	for u, err := range s.Uploads(ctx) {
+		if err != nil {
+			return n, err
+		}
+		if time.Since(u.Begun) < olderThan {
+			continue
+		}
+		if err := s.DropUpload(ctx, u); err != nil {
+			return n, err
 		}
 		n++
 	}

@@ -219,28 +219,6 @@ func (s *Store) Remove(ctx context.Context, keys ...string) error {
 	return errors.Join(errs...)
 }
 
-// DropUploads removes what uploads that were begun longer ago and never
-// completed, as those of killed processes, still occupy. It says how many.
-func (s *Store) DropUploads(ctx context.Context, olderThan time.Duration) (int, error) {
-	before := time.Now().Add(-olderThan)
-	dropped := 0
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for upload := range s.core.ListIncompleteUploads(ctx, s.config.Bucket, "", true) {
-		if upload.Err != nil {
-			return dropped, s.wrap(ctx, "list uploads", "", upload.Err)
-		}
-		if upload.Initiated.After(before) {
-			continue
-		}
-		if err := s.abort(ctx, upload.Key, upload.UploadID); err != nil {
-			return dropped, err
-		}
-		dropped++
-	}
-	return dropped, nil
-}
-
 // metaSHA256 is the user metadata that holds an object's digest.
 const metaSHA256 = "Sha256"
 

@@ -1,0 +1,239 @@
+package retention
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"distilvit/storage"
+)
+
+// sweeper looks at groups with one rule for what is too young to be removed.
+type sweeper struct {
+	*storage.Store
+	Options
+	notes []string
+}
+
+// Options of a sweep.
+type Options struct {
+	DryRun bool          // nothing is written or removed
+	Grace  time.Duration // younger objects are left alone
+	// Open tells whether a run's workflow is open at this moment.
+	Open func(ctx context.Context, run string) (bool, error)
+}
+
+// old: without grace everything is, whatever the server's clock says.
+func (s *sweeper) old(e storage.Entry) bool { return s.Grace <= 0 || time.Since(e.Modified) >= s.Grace }
+
+func (s *sweeper) note(format string, args ...any) {
+	if line := fmt.Sprintf(format, args...); !slices.Contains(s.notes, line) {
+		s.notes = append(s.notes, line)
+	}
+}
+
+// examine lists what of a group may be removed, in the order in which it is.
+func (s *sweeper) examine(ctx context.Context, m *marks, group string) ([]storage.Entry, error) {
+	switch areaOf(group) {
+	case Runs:
+		return s.examineRun(ctx, m, strings.TrimPrefix(group, Runs+"/"))
+	case Models:
+		return s.examineModel(ctx, group)
+	}
+	if m.groups[group] {
+		return nil, nil
+	}
+	entries, err := s.whole(ctx, group)
+	if len(entries) > 0 && len(m.doubts) > 0 {
+		for _, doubt := range m.doubts {
+			s.note("%s", doubt)
+		}
+		return nil, err
+	}
+	return entries, err
+}
+
+// whole is all of a group, or nothing where some of it is young: somebody may
+// be writing it.
+func (s *sweeper) whole(ctx context.Context, group string) ([]storage.Entry, error) {
+	var all []storage.Entry
+	for e, err := range s.Entries(ctx, group+"/") {
+		if err != nil {
+			return nil, err
+		}
+		if !s.old(e) {
+			return nil, nil
+		}
+		all = append(all, e)
+	}
+	inOrder(all)
+	return all, nil
+}
+
+// inOrder puts manifests first and references last: what is interrupted in the
+// middle looks unfinished, not whole with parts missing.
+func inOrder(entries []storage.Entry) {
+	rank := func(e storage.Entry) int {
+		switch {
+		case strings.HasSuffix(e.Key, manifestName), strings.Contains(e.Key, "/progress/"), strings.Contains(e.Key, "/exports/"):
+			return 0
+		case strings.Contains(e.Key, "/refs/"):
+			return 2
+		}
+		return 1
+	}
+	slices.SortStableFunc(entries, func(x, y storage.Entry) int { return cmp.Compare(rank(x), rank(y)) })
+}
+
+// examineModel finds the files of a publication that never came to its manifest.
+func (s *sweeper) examineModel(ctx context.Context, group string) ([]storage.Entry, error) {
+	version := group[strings.LastIndex(group, "/")+1:]
+	if i := strings.LastIndex(version, "-b"); i > 0 {
+		open, err := s.Open(ctx, version[:i])
+		if open || err != nil {
+			return nil, err
+		}
+	}
+	_, err := s.Stat(ctx, group+manifestName)
+	if !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	return s.whole(ctx, group)
+}
+
+// runState is what a run's documents say.
+type runState struct {
+	entries     []storage.Entry
+	blobs       []storage.Entry
+	checkpoints []storage.Entry
+	documents   []storage.Entry // JSON other than references
+	progress    string          // key of the newest
+}
+
+func (s *sweeper) readRun(ctx context.Context, run string) (*runState, error) {
+	r := &runState{}
+	for e, err := range s.Entries(ctx, RunGroup(run)+"/") {
+		if err != nil {
+			return nil, err
+		}
+		r.entries = append(r.entries, e)
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(e.Key, RunGroup(run)+"/"), "/")
+		switch {
+		case kind == "blobs":
+			r.blobs = append(r.blobs, e)
+		case kind == "refs", kind == "predictions", !strings.HasSuffix(e.Key, ".json"):
+		case kind == "checkpoints" && strings.HasSuffix(rest, manifestName):
+			r.checkpoints = append(r.checkpoints, e)
+			r.documents = append(r.documents, e)
+		default:
+			if kind == "progress" {
+				r.progress = max(r.progress, e.Key)
+			}
+			r.documents = append(r.documents, e)
+		}
+	}
+	return r, nil
+}
+
+// examineRun finds, of a run that is not open, blobs that no manifest names, and
+// checkpoints that a run which published no longer needs.
+func (s *sweeper) examineRun(ctx context.Context, m *marks, run string) ([]storage.Entry, error) {
+	open, err := s.Open(ctx, run)
+	if open || err != nil {
+		return nil, err
+	}
+	r, err := s.readRun(ctx, run)
+	if err != nil || len(r.blobs) == 0 {
+		return nil, err
+	}
+	remove, err := s.superseded(ctx, r, m.published[run])
+	if err != nil {
+		return nil, s.flawed(run, err)
+	}
+	gone := map[string]bool{}
+	for _, e := range remove {
+		gone[e.Key] = true
+	}
+	named := map[string]bool{}
+	for _, e := range r.documents {
+		if gone[e.Key] {
+			continue
+		}
+		var any any
+		tree, err := readDocument(ctx, s.Store, e.Key, &any)
+		if err != nil {
+			return nil, s.flawed(run, err)
+		}
+		for key := range keysIn(tree) {
+			named[key] = true
+		}
+	}
+	for _, e := range r.blobs {
+		if !named[e.Key] && s.old(e) {
+			remove = append(remove, e)
+		}
+	}
+	return remove, nil
+}
+
+// flawed leaves a run alone one of whose manifests cannot be read.
+func (s *sweeper) flawed(run string, err error) error {
+	if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrNotFound) {
+		s.note("%v: nothing of run %s is removed", err, run)
+		return nil
+	}
+	return err
+}
+
+// progress is what counts here of runs/<run>/progress/<branch>-<epochs>.json.
+type progress struct {
+	Branch int         `json:"branch"`
+	Best   *best       `json:"best"`
+	Last   *checkpoint `json:"last"`
+	From   *checkpoint `json:"from"`
+}
+
+type best struct {
+	Checkpoint checkpoint `json:"checkpoint"`
+}
+
+type checkpoint struct {
+	Manifest string `json:"manifest"`
+}
+
+// superseded are the manifests of the checkpoints of a run that published its
+// newest branch but for the best one, the last one and the branch's start: from
+// them training could be extended, the others were only steps on the way.
+func (s *sweeper) superseded(ctx context.Context, r *runState, published map[int]bool) ([]storage.Entry, error) {
+	if r.progress == "" || len(published) == 0 {
+		return nil, nil
+	}
+	var p progress
+	if _, err := readDocument(ctx, s.Store, r.progress, &p); err != nil {
+		return nil, err
+	}
+	if !published[p.Branch] || p.Best == nil || p.Last == nil {
+		return nil, nil
+	}
+	needed := []string{p.Best.Checkpoint.Manifest, p.Last.Manifest}
+	there := func(key string) bool {
+		return slices.ContainsFunc(r.checkpoints, func(e storage.Entry) bool { return e.Key == key })
+	}
+	if !there(needed[0]) || !there(needed[1]) {
+		return nil, nil // something is wrong: the others may be all there is
+	}
+	if p.From != nil {
+		needed = append(needed, p.From.Manifest)
+	}
+	var out []storage.Entry
+	for _, e := range r.checkpoints {
+		if !slices.Contains(needed, e.Key) && s.old(e) {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}

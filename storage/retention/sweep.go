@@ -1,0 +1,363 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"distilvit/storage"
+)
+
+// Count is how much of one kind was removed.
+type Count struct {
+	Kind    string `json:"kind"`
+	Objects int64  `json:"objects"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// Page is what became of a part of an area.
+type Page struct {
+	Removed []Count  // by kind; with DryRun what would be removed
+	Notes   []string // what was left alone for a reason that a person should know
+	Next    string   // where the area goes on; "": this was the end
+}
+
+// Kinds that are not an area's name.
+const (
+	KindCheckpoints = "checkpoints"
+	KindBlobs       = "blobs"
+)
+
+// A page ends after so many groups or objects to remove.
+const (
+	pageGroups  = 50
+	pageObjects = 20_000
+)
+
+// AbandonedAfter is longer than any upload goes on whose run is there: a
+// download of a source may take a week.
+const AbandonedAfter = 14 * 24 * time.Hour
+
+// Sweep removes what may be removed of one area, from where the page before
+// ended. It may be repeated, and run several times at once.
+func Sweep(ctx context.Context, store *storage.Store, area, after string, o Options) (Page, error) {
+	s := &sweeper{Store: store, Options: o}
+	t := &tally{}
+	var next string
+	var err error
+	switch area {
+	case Uploads:
+		err = s.sweepUploads(ctx, t)
+	case Leftovers:
+		err = s.sweepLeftovers(ctx, t)
+	default:
+		next, err = s.sweepGroups(ctx, area, after, t)
+	}
+	return Page{Removed: t.counts, Notes: s.notes, Next: next}, err
+}
+
+// sweepGroups looks at the groups of an area, condemns those that have
+// something to remove, and looks again before it removes.
+func (s *sweeper) sweepGroups(ctx context.Context, area, after string, t *tally) (next string, err error) {
+	m, err := mark(ctx, s.Store)
+	if err != nil {
+		return "", err
+	}
+	found, objects := []string{}, 0
+	for group, err := range s.groups(ctx, area, after) {
+		if err != nil {
+			return "", err
+		}
+		entries, err := s.examine(ctx, m, group)
+		if err != nil {
+			return "", err
+		}
+		if len(entries) == 0 {
+			continue
+		}
+		if found = append(found, group); s.DryRun {
+			t.all(entries)
+		}
+		if objects += len(entries); len(found) == pageGroups || objects >= pageObjects {
+			next = group
+			break
+		}
+	}
+	if s.DryRun || len(found) == 0 {
+		return next, nil
+	}
+	return next, s.removeGroups(ctx, found, t)
+}
+
+// groups yields those of an area behind the group `after`.
+func (s *sweeper) groups(ctx context.Context, area, after string) func(func(string, error) bool) {
+	return func(yield func(string, error) bool) {
+		if area != Models {
+			s.folders(ctx, area+"/", after, yield)
+			return
+		}
+		for name, err := range s.Folders(ctx, area+"/", "") {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			if !s.folders(ctx, name.Key, after, yield) {
+				return
+			}
+		}
+	}
+}
+
+func (s *sweeper) folders(ctx context.Context, prefix, after string, yield func(string, error) bool) bool {
+	for e, err := range s.Folders(ctx, prefix, "") {
+		group := strings.TrimSuffix(e.Key, "/")
+		if err == nil && group <= after {
+			continue
+		}
+		if !yield(group, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// removeGroups condemns groups and then asks once more what refers to them: a
+// run that began to use one before is seen, one that begins later waits.
+func (s *sweeper) removeGroups(ctx context.Context, groups []string, t *tally) (err error) {
+	for len(groups) > 0 {
+		var condemned []*sentence
+		lift := func() {
+			for _, c := range condemned {
+				err = errors.Join(err, c.lift(ctx, s.Store))
+			}
+		}
+		for _, group := range groups {
+			c, err := condemn(ctx, s.Store, group)
+			if err != nil {
+				lift()
+				return err
+			}
+			condemned = append(condemned, c)
+		}
+		late, removeErr := s.removeCondemned(ctx, condemned, t)
+		lift()
+		if err = errors.Join(removeErr, err); err != nil {
+			return err
+		}
+		groups = late
+	}
+	return nil
+}
+
+// removeCondemned answers the groups for which the time did not suffice.
+func (s *sweeper) removeCondemned(ctx context.Context, condemned []*sentence, t *tally) (late []string, err error) {
+	m, err := mark(ctx, s.Store)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range condemned {
+		entries, err := s.examine(ctx, m, c.group)
+		if err != nil {
+			return nil, err
+		}
+		done, err := c.remove(ctx, s.Store, entries, t.add)
+		if err != nil {
+			return nil, err
+		}
+		if !done {
+			late = append(late, c.group)
+		}
+	}
+	return late, nil
+}
+
+// sweepUploads drops uploads that nobody goes on with. Whoever does has written
+// his reference or opened his run before he began, so that the uploads are
+// listed first.
+func (s *sweeper) sweepUploads(ctx context.Context, t *tally) error {
+	var all []storage.Upload
+	for u, err := range s.Uploads(ctx) {
+		if err != nil {
+			return err
+		}
+		all = append(all, u)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	m, err := mark(ctx, s.Store)
+	if err != nil {
+		return err
+	}
+	for _, u := range all {
+		wait := s.Grace
+		if used, err := s.used(ctx, m, u.Key); err != nil {
+			return err
+		} else if used {
+			wait = max(wait, AbandonedAfter)
+		}
+		if time.Since(u.Begun) < wait {
+			continue
+		}
+		if !s.DryRun {
+			if err := s.DropUpload(ctx, u); err != nil {
+				return err
+			}
+		}
+		t.one(Uploads, 0) // how much came is not told
+	}
+	return nil
+}
+
+// used tells whether somebody may be writing to the group of a key.
+func (s *sweeper) used(ctx context.Context, m *marks, key string) (bool, error) {
+	group, ok := GroupOf(key)
+	if !ok {
+		return true, nil // not ours
+	}
+	switch areaOf(group) {
+	case Runs:
+		return s.Open(ctx, strings.TrimPrefix(group, Runs+"/"))
+	case Models:
+		if i := strings.LastIndex(group, "-b"); i > 0 {
+			return s.Open(ctx, group[strings.LastIndex(group, "/")+1:i])
+		}
+		return false, nil
+	}
+	return m.groups[group] || len(m.doubts) > 0, nil
+}
+
+// sweepLeftovers removes what killed processes left of checks and of sweeps, and
+// names what stands in the bucket that is not ours.
+func (s *sweeper) sweepLeftovers(ctx context.Context, t *tally) error {
+	for e, err := range s.Folders(ctx, "", "") {
+		if err != nil {
+			return err
+		}
+		if name := strings.TrimSuffix(e.Key, "/"); e.Key != condemnedPrefix && e.Key != checkPrefix && !slices.Contains(Areas, name) {
+			s.note("%s is not of distilvit: left alone", e.Key)
+		}
+	}
+	for _, prefix := range []string{checkPrefix, condemnedPrefix} {
+		for e, err := range s.Entries(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			if time.Since(e.Modified) < max(s.Grace, staleAfter) {
+				continue
+			}
+			if !s.DryRun {
+				if err := s.Remove(ctx, e.Key); err != nil {
+					return err
+				}
+			}
+			t.one(Leftovers, e.Size)
+		}
+	}
+	return nil
+}
+
+// tally counts what is removed.
+type tally struct{ counts []Count }
+
+func (t *tally) add(e storage.Entry) { t.one(kindOf(e.Key), e.Size) }
+
+func (t *tally) all(entries []storage.Entry) {
+	for _, e := range entries {
+		t.add(e)
+	}
+}
+
+func (t *tally) one(kind string, bytes int64) {
+	i := slices.IndexFunc(t.counts, func(c Count) bool { return c.Kind == kind })
+	if i < 0 {
+		i, t.counts = len(t.counts), append(t.counts, Count{Kind: kind})
+	}
+	t.counts[i].Objects++
+	t.counts[i].Bytes += bytes
+}
+
+func kindOf(key string) string {
+	part := strings.Split(key, "/")
+	if part[0] == Runs && len(part) > 3 && (part[2] == KindCheckpoints || part[2] == KindBlobs) {
+		return part[2]
+	}
+	return part[0]
+}
+
+// ErrOpen is the answer when a run is to be removed that is open.
+var ErrOpen = errors.New("is open")
+
+// RemoveRun removes all of a run, and with model what it published. It is
+// ErrOpen while the run is; what only it used is left to the next sweep.
+func RemoveRun(ctx context.Context, store *storage.Store, run string, model bool, open func(context.Context, string) (bool, error)) ([]Count, error) {
+	t := &tally{}
+	groups := []string{RunGroup(run)}
+	if model {
+		models, err := published(ctx, store, run)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(models, groups...)
+	}
+	for _, group := range groups {
+		for done := false; !done; {
+			c, err := condemn(ctx, store, group)
+			if err != nil {
+				return t.counts, err
+			}
+			done, err = removeAll(ctx, store, c, run, open, t)
+			if err = errors.Join(err, c.lift(ctx, store)); err != nil {
+				return t.counts, err
+			}
+		}
+	}
+	return t.counts, dropUploads(ctx, store, groups)
+}
+
+func removeAll(ctx context.Context, store *storage.Store, c *sentence, run string, open func(context.Context, string) (bool, error), t *tally) (done bool, err error) {
+	if is, err := open(ctx, run); err != nil {
+		return false, err
+	} else if is {
+		return false, fmt.Errorf("run %s %w", run, ErrOpen)
+	}
+	s := &sweeper{Store: store}
+	entries, err := s.whole(ctx, c.group)
+	if err != nil {
+		return false, err
+	}
+	return c.remove(ctx, store, entries, t.add)
+}
+
+// published are the models of a run, whatever its branch.
+func published(ctx context.Context, store *storage.Store, run string) ([]string, error) {
+	var out []string
+	s := &sweeper{Store: store}
+	for group, err := range s.groups(ctx, Models, "") {
+		if err != nil {
+			return nil, err
+		}
+		version := group[strings.LastIndex(group, "/")+1:]
+		if i := strings.LastIndex(version, "-b"); i > 0 && version[:i] == run {
+			out = append(out, group)
+		}
+	}
+	return out, nil
+}
+
+func dropUploads(ctx context.Context, store *storage.Store, groups []string) error {
+	for u, err := range store.Uploads(ctx) {
+		if err != nil {
+			return err
+		}
+		if group, ok := GroupOf(u.Key); ok && slices.Contains(groups, group) {
+			if err := store.DropUpload(ctx, u); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

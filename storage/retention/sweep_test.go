@@ -1,0 +1,447 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"distilvit/internal/devstack/s3d/s3test"
+	"distilvit/storage"
+)
+
+func TestMain(m *testing.M) { s3test.Main(m) }
+
+// bucket is a fresh bucket and the runs that are open.
+type bucket struct {
+	*testing.T
+	*storage.Store
+	core *minio.Core
+	mu   sync.Mutex
+	open map[string]bool
+}
+
+func onEachServer(t *testing.T, test func(b *bucket)) {
+	for name, start := range map[string]func(testing.TB) *s3test.Server{
+		"embedded": s3test.Start, "minio": s3test.MinIO,
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := start(t)
+			s, err := storage.Open(t.Context(), storage.Config{
+				Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey, Bucket: fmt.Sprintf("test-%08x", rand.Uint32()),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			core, err := minio.NewCore(server.Endpoint, &minio.Options{Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, "")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(&bucket{T: t, Store: s, core: core, open: map[string]bool{}})
+		})
+	}
+}
+
+func (b *bucket) check(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bucket) put(keys ...string) {
+	b.Helper()
+	for _, key := range keys {
+		_, err := b.PutBytes(b.Context(), key, []byte(key))
+		b.check(err)
+	}
+}
+
+func (b *bucket) json(key string, v any) {
+	b.Helper()
+	_, err := b.PutJSON(b.Context(), key, v)
+	b.check(err)
+}
+
+func (b *bucket) isOpen(_ context.Context, run string) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open[run], nil
+}
+
+func (b *bucket) keys() []string {
+	b.Helper()
+	var keys []string
+	for o, err := range b.List(b.Context(), "") {
+		b.check(err)
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
+// sweep sweeps every area to its end.
+func (b *bucket) sweep(grace time.Duration, dry bool) (removed map[string]int64, notes []string) {
+	b.Helper()
+	removed = map[string]int64{}
+	for _, area := range Areas {
+		for after := ""; ; {
+			p, err := Sweep(b.Context(), b.Store, area, after, Options{DryRun: dry, Grace: grace, Open: b.isOpen})
+			b.check(err)
+			for _, c := range p.Removed {
+				removed[c.Kind] += c.Objects
+			}
+			notes = append(notes, p.Notes...)
+			if after = p.Next; after == "" {
+				break
+			}
+		}
+	}
+	return removed, notes
+}
+
+type tree = map[string]any
+
+// run writes what a run that published leaves, with two orphan blobs, and
+// prepared data; nothing refers to dataset "old".
+func (b *bucket) run(run string) {
+	b.Helper()
+	g := RunGroup(run)
+	b.check(Adopt(b.Context(), b.Store, run, g, "sources/s", "datasets/new", "tokens/t", "weights/w"))
+	b.put("sources/s/a.zip", "datasets/new/1.parquet", "tokens/t/1.parquet", "weights/w/model.safetensors")
+	b.json("datasets/new/manifest.json", tree{"shards": []any{tree{"object": tree{"key": "datasets/new/1.parquet"}}}})
+	b.json("tokens/t/manifest.json", tree{})
+	b.put("datasets/old/1.parquet", "datasets/old/manifest.json", "sources/gone/b.zip")
+	b.json(g+"/config.json", tree{})
+	for step := range 4 {
+		blob := fmt.Sprintf("%s/blobs/%d", g, step)
+		b.put(blob)
+		b.json(fmt.Sprintf("%s/checkpoints/1/%d/manifest.json", g, step), tree{"files": tree{"w": tree{"key": blob}}})
+	}
+	b.put(g+"/blobs/orphan", g+"/metrics/0001-000001.jsonl", g+"/predictions/1-3-test.jsonl", g+"/report.html")
+	at := func(step int) tree {
+		return tree{"manifest": fmt.Sprintf("%s/checkpoints/1/%d/manifest.json", g, step)}
+	}
+	b.json(g+"/progress/0001-000001.json", tree{"branch": 1, "best": tree{"checkpoint": at(0)}, "last": at(0)})
+	b.json(g+"/progress/0001-000002.json", tree{"branch": 1, "best": tree{"checkpoint": at(1)}, "last": at(3)})
+	b.put(g + "/blobs/onnx")
+	b.json(g+"/exports/e.json", tree{"files": tree{"onnx/m.onnx": tree{"key": g + "/blobs/onnx"}}})
+	model := "models/m/" + run + "-b1"
+	b.put(model+"/onnx/m.onnx", "models/m/other-b1/README.md")
+	b.json(model+"/manifest.json", tree{"run": run, "branch": 1, "dataset": "datasets/new/manifest.json"})
+}
+
+func TestSweepRemovesOnlyWhatNothingRefersTo(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		b.run("r")
+		before := b.keys()
+		if removed, _ := b.sweep(time.Hour, false); len(removed) > 0 || !slices.Equal(b.keys(), before) {
+			b.Errorf("young objects are removed: %v", removed)
+		}
+		want := map[string]int64{"checkpoints": 2, "blobs": 3, "datasets": 2, "sources": 1, "models": 1}
+		if removed, _ := b.sweep(0, true); !maps.Equal(removed, want) || !slices.Equal(b.keys(), before) {
+			b.Errorf("a dry run says %v, and %d of %d objects are left", removed, len(b.keys()), len(before))
+		}
+		b.open["r"] = true
+		if removed, _ := b.sweep(0, true); removed["blobs"]+removed["checkpoints"] > 0 {
+			b.Errorf("of an open run: %v", removed)
+		}
+		b.open["r"] = false
+		if removed, _ := b.sweep(0, false); !maps.Equal(removed, want) {
+			b.Errorf("removed %v, want %v", removed, want)
+		}
+		gone := slices.DeleteFunc(before, func(key string) bool { return slices.Contains(b.keys(), key) })
+		if want := []string{
+			"datasets/old/1.parquet", "datasets/old/manifest.json", "models/m/other-b1/README.md", "runs/r/blobs/0", "runs/r/blobs/2",
+			"runs/r/blobs/orphan", "runs/r/checkpoints/1/0/manifest.json", "runs/r/checkpoints/1/2/manifest.json", "sources/gone/b.zip",
+		}; !slices.Equal(gone, want) {
+			b.Errorf("gone: %v", gone)
+		}
+		if removed, notes := b.sweep(0, false); len(removed)+len(notes) > 0 {
+			b.Errorf("the second sweep removed %v, says %v", removed, notes)
+		}
+	})
+}
+
+func TestNothingIsLeftOfRemovedRunsAndModels(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		b.run("r")
+		b.run("r2")
+		b.open["r"] = true
+		_, err := RemoveRun(b.Context(), b.Store, "r", true, b.isOpen)
+		if !errors.Is(err, ErrOpen) {
+			b.Errorf("an open run: %v", err)
+		}
+		b.open["r"] = false
+		counts, err := RemoveRun(b.Context(), b.Store, "r", false, b.isOpen)
+		b.check(err)
+		if !slices.ContainsFunc(counts, func(c Count) bool { return c.Kind == "blobs" && c.Objects == 6 && c.Bytes > 0 }) {
+			b.Errorf("removed %v", counts)
+		}
+		b.sweep(0, false)
+		keys := b.keys()
+		for _, want := range []string{"models/m/r-b1/onnx/m.onnx", "datasets/new/1.parquet", "runs/r2/config.json", "sources/s/a.zip"} {
+			if !slices.Contains(keys, want) {
+				b.Errorf("%s is gone", want)
+			}
+		}
+		if slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, "runs/r/") }) {
+			b.Errorf("left: %v", keys)
+		}
+		for _, run := range []string{"r", "r2"} {
+			_, err := RemoveRun(b.Context(), b.Store, run, true, b.isOpen)
+			b.check(err)
+		}
+		b.sweep(0, false)
+		if keys := b.keys(); len(keys) > 0 {
+			b.Errorf("left: %v", keys)
+		}
+	})
+}
+
+func TestFlawedAndUnknownManifestsStopTheSweep(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		b.run("r")
+		b.put("models/m/r-b2/manifest.json", "elsewhere/x") // its content is no JSON
+		removed, notes := b.sweep(0, false)
+		if removed["datasets"]+removed["sources"] > 0 || removed["blobs"] == 0 {
+			b.Errorf("removed %v", removed)
+		}
+		said := strings.Join(notes, "\n")
+		if !strings.Contains(said, "models/m/r-b2/manifest.json") || !strings.Contains(said, "elsewhere/ is not of distilvit") {
+			b.Errorf("said %q", said)
+		}
+		b.check(b.Remove(b.Context(), "models/m/r-b2/manifest.json"))
+
+		b.put("runs/r/blobs/orphan", "runs/r/progress/0001-000003.json")
+		if removed, notes := b.sweep(0, false); removed["blobs"] > 0 || !strings.Contains(strings.Join(notes, "\n"), "nothing of run r is removed") {
+			b.Errorf("removed %v, said %v", removed, notes)
+		}
+		b.check(b.Remove(b.Context(), "runs/r/progress/0001-000003.json"))
+
+		// A manifest of a version yet to come names a blob where we expect none.
+		b.json("runs/r/something/new.json", tree{"version": 9, "deep": []any{tree{"er": "runs/r/blobs/orphan"}}})
+		if removed, _ := b.sweep(0, false); removed["blobs"] > 0 {
+			b.Error("a blob that an unknown manifest names is removed")
+		}
+
+		// A run of a version that wrote no references uses something.
+		b.json("runs/ancient/config.json", tree{})
+		b.put("datasets/old/1.parquet")
+		if removed, notes := b.sweep(0, false); removed["datasets"] > 0 || !strings.Contains(strings.Join(notes, "\n"), "distilvit rm ancient") {
+			b.Errorf("removed %v, said %v", removed, notes)
+		}
+	})
+}
+
+func TestAdoptedBetweenTheLookAndTheRemovalIsKept(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		b.put("datasets/d/1.parquet", "datasets/d/manifest.json")
+		s := &sweeper{Store: b.Store, Options: Options{Open: b.isOpen}}
+		m, err := mark(b.Context(), b.Store)
+		b.check(err)
+		if found, err := s.examine(b.Context(), m, "datasets/d"); len(found) != 2 || err != nil {
+			b.Fatalf("found %v, %v", found, err)
+		}
+		b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d"))
+		b.check(s.removeGroups(b.Context(), []string{"datasets/d"}, &tally{}))
+		if _, err := b.Stat(b.Context(), "datasets/d/manifest.json"); err != nil {
+			b.Error(err)
+		}
+		if keys := b.keys(); slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, condemnedPrefix) }) {
+			b.Errorf("left condemned: %v", keys)
+		}
+	})
+}
+
+func TestAdoptingWaitsForARemovalThatHasBegun(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		b.put("datasets/d/1.parquet", "datasets/d/manifest.json")
+		c, err := condemn(b.Context(), b.Store, "datasets/d")
+		b.check(err)
+		// The sweep has looked; now a run comes.
+		adopted := make(chan error, 1)
+		go func() { adopted <- Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d") }()
+		for { // its reference is there, so it waits
+			if _, err := b.Stat(b.Context(), refKey("r", "datasets/d")); err == nil {
+				break
+			}
+		}
+		select {
+		case err := <-adopted:
+			b.Fatalf("it does not wait: %v", err)
+		default:
+		}
+		var all []storage.Entry
+		for e, err := range b.Entries(b.Context(), "datasets/d/") {
+			b.check(err)
+			all = append(all, e)
+		}
+		if done, err := c.remove(b.Context(), b.Store, all, func(storage.Entry) {}); !done || err != nil {
+			b.Errorf("%v, %v", done, err)
+		}
+		b.check(c.lift(b.Context(), b.Store))
+		b.check(<-adopted)
+		if _, err := b.Stat(b.Context(), "datasets/d/manifest.json"); !errors.Is(err, storage.ErrNotFound) {
+			b.Errorf("the run sees what is being removed: %v", err)
+		}
+	})
+}
+
+func TestRemovalWithoutTimeLeftIsBegunAnew(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		b.put("datasets/d/1.parquet", "datasets/d/manifest.json")
+		late := &sentence{group: "datasets/d", until: time.Now().Add(-time.Nanosecond)}
+		done, err := late.remove(b.Context(), b.Store, []storage.Entry{{Key: "datasets/d/1.parquet"}}, func(storage.Entry) {})
+		if done || err != nil {
+			b.Errorf("%v, %v", done, err)
+		}
+		if _, err := b.Stat(b.Context(), "datasets/d/1.parquet"); err != nil {
+			b.Error(err)
+		}
+	})
+}
+
+// Runs adopt, make and use a dataset each while two Janitors without grace
+// sweep them whenever nobody refers to them.
+func TestRunsAndJanitorsRace(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		const enough, most = 15, 200 // objects swept; runs one after the other
+		ctx, cancel := context.WithCancel(b.Context())
+		var janitors, runs sync.WaitGroup
+		var swept atomic.Int64
+		for range 2 {
+			janitors.Go(func() {
+				for ctx.Err() == nil {
+					p, err := Sweep(ctx, b.Store, "datasets", "", Options{Open: b.isOpen})
+					if err != nil && ctx.Err() == nil {
+						b.Error(err)
+						return
+					}
+					for _, c := range p.Removed {
+						swept.Add(c.Objects)
+					}
+				}
+			})
+		}
+		for n := range 2 {
+			runs.Go(func() {
+				for i := 0; i < most && swept.Load() < enough; i++ {
+					run := fmt.Sprintf("r%d-%d", n, i)
+					if err := use(ctx, b.Store, run, fmt.Sprintf("datasets/d%d", n)); err != nil {
+						b.Error(err)
+						return
+					}
+					if _, err := RemoveRun(ctx, b.Store, run, false, b.isOpen); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		runs.Wait()
+		cancel()
+		janitors.Wait()
+		if swept.Load() < enough {
+			b.Errorf("the Janitors found only %d objects to remove", swept.Load())
+		}
+	})
+}
+
+// use is what a run does with a dataset: adopt it, make it where it is not
+// there, rely on it.
+func use(ctx context.Context, s *storage.Store, run, dataset string) error {
+	if err := Adopt(ctx, s, run, RunGroup(run), dataset); err != nil {
+		return err
+	}
+	manifest := dataset + "/manifest.json"
+	files := []string{dataset + "/1.parquet", dataset + "/2.parquet", manifest}
+	if _, err := s.Stat(ctx, manifest); errors.Is(err, storage.ErrNotFound) {
+		for _, key := range files[:len(files)-1] {
+			if _, err := s.Stat(ctx, key); err == nil {
+				continue // reused, as blobs are
+			}
+			if _, err := s.PutBytes(ctx, key, []byte(key)); err != nil {
+				return err
+			}
+		}
+		if err := s.Publish(ctx, manifest, files); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	for range 3 {
+		for _, key := range files {
+			if _, err := s.Stat(ctx, key); err != nil {
+				return fmt.Errorf("run %s lost what it adopted: %w", run, err)
+			}
+		}
+	}
+	return nil
+}
+
+func TestWhoDiedWhileRemovingHoldsUpNobodyForEver(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		defer func(was time.Duration) { staleAfter = was }(staleAfter)
+		staleAfter = 0
+		_, err := condemn(b.Context(), b.Store, "datasets/d") // and dies
+		b.check(err)
+		b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d"))
+		if keys := b.keys(); slices.Contains(keys, condemnedKey("datasets/d")) {
+			b.Errorf("left: %v", keys)
+		}
+		_, err = condemn(b.Context(), b.Store, "datasets/e")
+		b.check(err)
+		b.put(".check/x")
+		if removed, _ := b.sweep(0, false); removed[Leftovers] != 2 {
+			b.Errorf("removed %v", removed)
+		}
+	})
+}
+
+func TestUploadsNobodyGoesOnWithAreDropped(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "sources/used"))
+		b.open["r"] = true
+		for _, key := range []string{"sources/used/f", "sources/unused/f", "runs/r/blobs/b", "runs/closed/blobs/b"} {
+			_, err := b.core.NewMultipartUpload(b.Context(), b.Config().Bucket, key, minio.PutObjectOptions{})
+			b.check(err)
+		}
+		if removed, _ := b.sweep(time.Hour, false); removed[Uploads] > 0 {
+			b.Errorf("removed %v young ones", removed)
+		}
+		if removed, _ := b.sweep(0, false); removed[Uploads] != 2 {
+			b.Errorf("removed %v", removed)
+		}
+		left := []string{}
+		for u, err := range b.Uploads(b.Context()) {
+			b.check(err)
+			left = append(left, u.Key)
+		}
+		slices.Sort(left)
+		if !slices.Equal(left, []string{"runs/r/blobs/b", "sources/used/f"}) {
+			b.Errorf("left %v", left)
+		}
+		b.open["r"] = false
+		_, err := RemoveRun(b.Context(), b.Store, "r", true, b.isOpen)
+		b.check(err)
+		b.sweep(0, false)
+		if n := len(b.keys()); n > 0 {
+			b.Errorf("left: %v", b.keys())
+		}
+		for u, err := range b.Uploads(b.Context()) {
+			b.check(err)
+			b.Errorf("left the upload of %s", u.Key)
+		}
+	})
+}
