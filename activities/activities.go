@@ -35,6 +35,8 @@ type Activities struct {
 	Backend     backend.Options // what to choose from; Kind is each run's own
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
 	Hub         hub.Options     // where models named hf:ORG/NAME come from
+
+	Open func(ctx context.Context, run string) (bool, error) // tells whether a run's workflow is open
 }
 
 // versions of what a stage makes of the same input; raised by hand when that changes.

@@ -52,7 +52,7 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 			}
 		}
 		p.progress("upload", 0, 0, "")
-		return a.storeModel(ctx, dir, nil)
+		return a.storeModel(ctx, in.Run, dir, nil)
 	})
 }
 
@@ -170,7 +170,7 @@ func (a *Activities) BuildModel(ctx context.Context, in pipeline.BuildModelInput
 		if err := onnx.WriteConfigs(dir, c, in.MaxLength, []string{pipeline.DtypeFP32}); err != nil {
 			return pipeline.ModelRef{}, err
 		}
-		return a.storeModel(ctx, dir, kept)
+		return a.storeModel(ctx, in.Run, dir, kept)
 	})
 }
 
@@ -265,7 +265,7 @@ func (a *Activities) runNetwork(ctx context.Context, in pipeline.BuildModelInput
 
 // storeModel stores every file of dir, and the kept objects with them, as one
 // model directory named by what is in it.
-func (a *Activities) storeModel(ctx context.Context, dir string, kept map[string]pipeline.Object) (pipeline.ModelRef, error) {
+func (a *Activities) storeModel(ctx context.Context, run, dir string, kept map[string]pipeline.Object) (pipeline.ModelRef, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return pipeline.ModelRef{}, err
@@ -281,6 +281,9 @@ func (a *Activities) storeModel(ctx context.Context, dir string, kept map[string
 		}
 	}
 	if ref.Digest, err = digestOf(digests); err != nil {
+		return ref, err
+	}
+	if err := a.adopt(ctx, run, "weights/"+ref.Digest); err != nil {
 		return ref, err
 	}
 	for _, e := range entries {

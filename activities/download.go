@@ -29,7 +29,8 @@ func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (p
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.DownloadResult, error) {
 		out := pipeline.DownloadResult{Source: in.Source}
 		for _, g := range givenFiles(in.Source) {
-			files, err := a.bring(ctx, p, g, in.Source.SHA256[g.role])
+			b := &bringing{a, p, in.Run}
+			files, err := b.bring(ctx, g, in.Source.SHA256[g.role])
 			if err != nil {
 				return out, fmt.Errorf("dataset[%d].%s: %w", in.Index, g.key, err)
 			}
@@ -90,17 +91,24 @@ func sourceDigest(s pipeline.SourceConfig, files []pipeline.SourceFile) (string,
 	return digestOf(list)
 }
 
+// bringing stores files for a run.
+type bringing struct {
+	*Activities
+	*pulse
+	run string
+}
+
 // bring stores what one of a source's paths or URLs names.
-func (a *Activities) bring(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
+func (b *bringing) bring(ctx context.Context, g givenFile, want string) ([]pipeline.SourceFile, error) {
 	if isURL(g.from) {
-		f, err := a.bringURL(ctx, p, g, want)
+		f, err := b.bringURL(ctx, g, want)
 		return []pipeline.SourceFile{f}, err
 	}
 	if hub.NamesFiles(g.from) {
-		return a.bringHub(ctx, p, g, want)
+		return b.bringHub(ctx, g, want)
 	}
 	if g.role == dataset.RoleFiles {
-		return a.bringFiles(ctx, p, g, want)
+		return b.bringFiles(ctx, g, want)
 	}
 	info, err := os.Stat(g.from)
 	if err != nil {
@@ -113,14 +121,14 @@ func (a *Activities) bring(ctx context.Context, p *pulse, g givenFile, want stri
 		if want != "" {
 			return nil, invalid("%s is a folder; a sha256 can only be given for a file", g.from)
 		}
-		return a.bringFolder(ctx, p, g.role, g.from)
+		return b.bringFolder(ctx, g.role, g.from)
 	}
-	f, err := a.bringFile(ctx, p, g.role, g.from, want)
+	f, err := b.bringFile(ctx, g.role, g.from, want)
 	return []pipeline.SourceFile{f}, err
 }
 
 // bringFiles stores the files of a folder or those that fit a pattern.
-func (a *Activities) bringFiles(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
+func (b *bringing) bringFiles(ctx context.Context, g givenFile, want string) ([]pipeline.SourceFile, error) {
 	paths, err := dataset.FilesAt(g.from, dataset.Extension(g.role))
 	if err != nil {
 		return nil, invalid("%v", err)
@@ -130,7 +138,7 @@ func (a *Activities) bringFiles(ctx context.Context, p *pulse, g givenFile, want
 	}
 	var files []pipeline.SourceFile
 	for _, path := range paths {
-		f, err := a.bringFile(ctx, p, g.role, path, want)
+		f, err := b.bringFile(ctx, g.role, path, want)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +149,7 @@ func (a *Activities) bringFiles(ctx context.Context, p *pulse, g givenFile, want
 
 // bringURL downloads a URL once for each version of it that the server tells
 // apart; a broken download goes on in the next attempt.
-func (a *Activities) bringURL(ctx context.Context, p *pulse, g givenFile, want string) (pipeline.SourceFile, error) {
+func (b *bringing) bringURL(ctx context.Context, g givenFile, want string) (pipeline.SourceFile, error) {
 	role, from := g.role, g.from
 	name, err := fileName(from)
 	if err != nil {
@@ -151,21 +159,25 @@ func (a *Activities) bringURL(ctx context.Context, p *pulse, g givenFile, want s
 	if err != nil {
 		return pipeline.SourceFile{}, err
 	}
-	key := "sources/" + want + "/" + name
+	digest := want
 	if want == "" {
-		digest, err := digestOf(version)
-		if err != nil {
+		if digest, err = digestOf(version); err != nil {
 			return pipeline.SourceFile{}, err
 		}
-		key = "sources/" + digest + "/" + name
-		if o, err := a.Store.Stat(ctx, key); err == nil && o.SHA256 != "" && version.Tag != "" {
+	}
+	if err := b.adopt(ctx, b.run, "sources/"+digest); err != nil {
+		return pipeline.SourceFile{}, err
+	}
+	key := "sources/" + digest + "/" + name
+	if want == "" {
+		if o, err := b.Store.Stat(ctx, key); err == nil && o.SHA256 != "" && version.Tag != "" {
 			return pipeline.SourceFile{Role: role, Name: name, Object: object(o)}, nil
 		}
 	}
-	o, err := a.Store.Download(ctx, from, key, storage.DownloadOptions{
-		SHA256: want, State: p.resume[g.key],
-		Save:     func(state []byte) { p.keep(g.key, state) },
-		Progress: func(done, total int64) { p.progress("download", done, max(total, 0), from) },
+	o, err := b.Store.Download(ctx, from, key, storage.DownloadOptions{
+		SHA256: want, State: b.resume[g.key],
+		Save:     func(state []byte) { b.keep(g.key, state) },
+		Progress: func(done, total int64) { b.progress("download", done, max(total, 0), from) },
 	})
 	if errors.Is(err, storage.ErrCorrupt) && want != "" {
 		err = invalid("%v", err)
@@ -173,7 +185,7 @@ func (a *Activities) bringURL(ctx context.Context, p *pulse, g givenFile, want s
 	return pipeline.SourceFile{Role: role, Name: name, Object: object(o)}, err
 }
 
-func (a *Activities) bringFile(ctx context.Context, p *pulse, role, from, want string) (pipeline.SourceFile, error) {
+func (b *bringing) bringFile(ctx context.Context, role, from, want string) (pipeline.SourceFile, error) {
 	f, err := os.Open(from)
 	if err != nil {
 		return pipeline.SourceFile{}, invalid("%v", err)
@@ -184,7 +196,7 @@ func (a *Activities) bringFile(ctx context.Context, p *pulse, role, from, want s
 		return pipeline.SourceFile{}, err
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, &counted{ctx, f, func(n int64) { p.progress("digest", n, info.Size(), from) }, 0}); err != nil {
+	if _, err := io.Copy(sum, &counted{ctx, f, func(n int64) { b.progress("digest", n, info.Size(), from) }, 0}); err != nil {
 		return pipeline.SourceFile{}, err
 	}
 	digest := hex.EncodeToString(sum.Sum(nil))
@@ -192,7 +204,7 @@ func (a *Activities) bringFile(ctx context.Context, p *pulse, role, from, want s
 		return pipeline.SourceFile{}, invalid("%s: sha256 is %s, the config expects %s", from, digest, want)
 	}
 	name := filepath.Base(from)
-	o, err := a.putUnless(ctx, p, sourceObject(digest, name), from, digest, info.Size())
+	o, err := b.putUnless(ctx, sourceObject(digest, name), from, digest, info.Size())
 	return pipeline.SourceFile{Role: role, Name: name, Object: o}, err
 }
 
@@ -200,15 +212,15 @@ func (a *Activities) bringFile(ctx context.Context, p *pulse, role, from, want s
 func sourceObject(digest, name string) string { return "sources/" + digest + "/" + objectName(name) }
 
 // bringFolder packs a folder of pictures.
-func (a *Activities) bringFolder(ctx context.Context, p *pulse, role, from string) ([]pipeline.SourceFile, error) {
-	dir, done, err := a.scratch("pack")
+func (b *bringing) bringFolder(ctx context.Context, role, from string) ([]pipeline.SourceFile, error) {
+	dir, done, err := b.scratch("pack")
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	var files []pipeline.SourceFile
 	err = dataset.Pack(ctx, from, func(name string, write func(io.Writer) error) error {
-		p.progress("pack", int64(len(files)), 0, name)
+		b.progress("pack", int64(len(files)), 0, name)
 		local := filepath.Join(dir, name)
 		defer os.Remove(local)
 		f, err := os.Create(local)
@@ -225,7 +237,7 @@ func (a *Activities) bringFolder(ctx context.Context, p *pulse, role, from strin
 			return err
 		}
 		digest := hex.EncodeToString(sum.Sum(nil))
-		o, err := a.putUnless(ctx, p, "sources/"+digest+"/"+name, local, digest, size)
+		o, err := b.putUnless(ctx, "sources/"+digest+"/"+name, local, digest, size)
 		files = append(files, pipeline.SourceFile{Role: role, Name: name, Object: o})
 		return err
 	})
@@ -233,12 +245,15 @@ func (a *Activities) bringFolder(ctx context.Context, p *pulse, role, from strin
 }
 
 // putUnless stores a file unless its key, which holds its digest, is there.
-func (a *Activities) putUnless(ctx context.Context, p *pulse, key, from, digest string, size int64) (pipeline.Object, error) {
-	if o, err := a.Store.Stat(ctx, key); err == nil && o.Size == size {
+func (b *bringing) putUnless(ctx context.Context, key, from, digest string, size int64) (pipeline.Object, error) {
+	if err := b.adopt(ctx, b.run, path.Dir(key)); err != nil {
+		return pipeline.Object{}, err
+	}
+	if o, err := b.Store.Stat(ctx, key); err == nil && o.Size == size {
 		return pipeline.Object{Key: key, Size: size, SHA256: digest}, nil
 	}
-	p.progress("upload", 0, size, from)
-	o, err := a.Store.PutFile(ctx, key, from)
+	b.progress("upload", 0, size, from)
+	o, err := b.Store.PutFile(ctx, key, from)
 	if err == nil && o.SHA256 != digest {
 		return pipeline.Object{}, invalid("%s changed while it was read", from)
 	}

@@ -26,6 +26,9 @@ func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pi
 		p.set(func(b *pipeline.Heartbeat) {
 			b.Epoch, b.Steps = in.Epoch+1, stepsInAll(in.Work)
 		})
+		if err := a.adoptWork(ctx, in.Work); err != nil {
+			return pipeline.EpochResult{}, err
+		}
 		e := &epochRun{Activities: a, in: in, pulse: p}
 		end, err := e.train(ctx)
 		if err != nil {

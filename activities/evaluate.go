@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,6 +22,9 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.EvaluateResult, error) {
 		var out pipeline.EvaluateResult
 		p.set(func(b *pipeline.Heartbeat) { b.Epoch, b.Step = in.Checkpoint.Epoch, in.Checkpoint.Step })
+		if err := a.adoptWork(ctx, in.Work); err != nil {
+			return out, err
+		}
 		m, err := a.readCheckpoint(ctx, in.Checkpoint.Manifest)
 		if err != nil {
 			return out, err
@@ -55,9 +59,19 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 	})
 }
 
+// predictionsKey is where the captions of an evaluation are kept; limit 0 is the
+// whole split.
+func predictionsKey(in pipeline.EvaluateInput) string {
+	key := fmt.Sprintf("runs/%s/predictions/%d-%d-%s", in.Work.Run, in.Checkpoint.Branch, in.Checkpoint.Step, in.Split)
+	if in.Evaluate.Limit > 0 {
+		key += fmt.Sprintf("-%d", in.Evaluate.Limit)
+	}
+	return key + ".jsonl"
+}
+
 // score stores the predictions and sums them up.
 func (a *Activities) score(ctx context.Context, in pipeline.EvaluateInput, path string, e *trainer.Evaluated) (pipeline.EvaluateResult, error) {
-	o, err := a.Store.PutBlob(ctx, blobs(in.Work.Run), ".jsonl", path)
+	o, err := a.Store.PutFile(ctx, predictionsKey(in), path)
 	if err != nil {
 		return pipeline.EvaluateResult{}, err
 	}

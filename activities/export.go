@@ -16,6 +16,9 @@ import (
 func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipeline.ExportResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ExportResult, error) {
 		var out pipeline.ExportResult
+		if err := a.adoptWork(ctx, in.Work); err != nil {
+			return out, err
+		}
 		m, err := a.readCheckpoint(ctx, in.Checkpoint.Manifest)
 		if err != nil {
 			return out, err

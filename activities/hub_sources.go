@@ -13,12 +13,12 @@ import (
 )
 
 // bringHub stores what a source names of a dataset repository.
-func (a *Activities) bringHub(ctx context.Context, p *pulse, g givenFile, want string) ([]pipeline.SourceFile, error) {
+func (b *bringing) bringHub(ctx context.Context, g givenFile, want string) ([]pipeline.SourceFile, error) {
 	named, err := hub.ParseFiles(g.from)
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
-	client, err := hub.New(a.Hub)
+	client, err := hub.New(b.Hub)
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
@@ -34,14 +34,17 @@ func (a *Activities) bringHub(ctx context.Context, p *pulse, g givenFile, want s
 	var missing []string
 	for i, name := range has.Files {
 		var ok bool
-		if files[i], ok = a.broughtHub(ctx, g, name, has.SHA256[name], want); !ok {
+		if files[i], ok, err = b.broughtHub(ctx, g, name, has.SHA256[name], want); err != nil {
+			return nil, err
+		}
+		if !ok {
 			missing = append(missing, name)
 		}
 	}
 	if len(missing) == 0 {
 		return files, nil
 	}
-	s, err := a.fetchHub(ctx, p, named.Repo, func([]string) ([]string, error) { return missing, nil })
+	s, err := b.fetchHub(ctx, b.pulse, named.Repo, func([]string) ([]string, error) { return missing, nil })
 	if err != nil {
 		return nil, orInvalid(ctx, err)
 	}
@@ -49,7 +52,7 @@ func (a *Activities) bringHub(ctx context.Context, p *pulse, g givenFile, want s
 		if !slices.Contains(missing, name) {
 			continue
 		}
-		if files[i], err = a.bringFile(ctx, p, g.role, filepath.Join(s.Dir, filepath.FromSlash(name)), want); err != nil {
+		if files[i], err = b.bringFile(ctx, g.role, filepath.Join(s.Dir, filepath.FromSlash(name)), want); err != nil {
 			return nil, err
 		}
 	}
@@ -58,12 +61,16 @@ func (a *Activities) bringHub(ctx context.Context, p *pulse, g givenFile, want s
 
 // broughtHub is a file that is stored already, by this or another run, or by a
 // worker whose cache this one does not have.
-func (a *Activities) broughtHub(ctx context.Context, g givenFile, name, digest, want string) (pipeline.SourceFile, bool) {
+func (b *bringing) broughtHub(ctx context.Context, g givenFile, name, digest, want string) (f pipeline.SourceFile, ok bool, err error) {
 	if digest == "" || want != "" && want != digest {
-		return pipeline.SourceFile{}, false
+		return f, false, nil
 	}
-	o, err := a.Store.Stat(ctx, sourceObject(digest, path.Base(name)))
-	return pipeline.SourceFile{Role: g.role, Name: path.Base(name), Object: object(o)}, err == nil && o.SHA256 == digest
+	key := sourceObject(digest, path.Base(name))
+	if err := b.adopt(ctx, b.run, path.Dir(key)); err != nil {
+		return f, false, err
+	}
+	o, err := b.Store.Stat(ctx, key)
+	return pipeline.SourceFile{Role: g.role, Name: path.Base(name), Object: object(o)}, err == nil && o.SHA256 == digest, nil
 }
 
 // pinSources makes sure, too, that the files are there.

@@ -13,6 +13,7 @@ import (
 	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
 	"distilvit/storage"
+	"distilvit/storage/retention"
 )
 
 // Preflight finds out now what would otherwise fail hours later. A worker of
@@ -29,6 +30,9 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 		}
 		if err := in.Config.Validate(); err != nil {
 			return out, invalid("%v", err)
+		}
+		if err := a.adopt(ctx, in.Run, retention.RunGroup(in.Run)); err != nil {
+			return out, err
 		}
 		p.progress("storage", 0, 0, "")
 		if err := a.Store.Check(ctx); err != nil {

@@ -70,6 +70,9 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			return pipeline.Plan{}, err
 		}
 		plan := pipeline.Plan{Dataset: "datasets/" + key}
+		if err := a.adopt(ctx, in.Run, plan.Dataset); err != nil {
+			return plan, err
+		}
 		var done datasetManifest
 		if err := a.Store.GetJSON(ctx, plan.Dataset+"/manifest.json", &done); err == nil {
 			plan.Reused = true

@@ -149,12 +149,12 @@ func TestURLsAreDownloadedOnceAndChecked(t *testing.T) {
 		w.Write(content)
 	}))
 	defer server.Close()
-	in := pipeline.DownloadInput{Source: pipeline.SourceConfig{Kind: pipeline.KindFolder, Captions: server.URL + "/captions.csv"}}
+	in := pipeline.DownloadInput{Run: "run", Source: pipeline.SourceConfig{Kind: pipeline.KindFolder, Captions: server.URL + "/captions.csv"}}
 	first := do[pipeline.DownloadResult](b, b.Download, in)
 	if second := do[pipeline.DownloadResult](b, b.Download, in); second.Digest != first.Digest || gets != 1 {
 		t.Errorf("%d downloads of one version", gets)
 	}
-	local := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: pipeline.SourceConfig{Kind: pipeline.KindFolder, Captions: csv}})
+	local := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: pipeline.SourceConfig{Kind: pipeline.KindFolder, Captions: csv}})
 	if local.Digest != first.Digest {
 		t.Error("the same bytes from a file and a URL have different digests")
 	}
@@ -202,7 +202,7 @@ func TestParquetFilesArePreparedWithTheirOwnSplits(t *testing.T) {
 		wantType(t, err, pipeline.InvalidInput, want)
 	}
 	c.Dataset[0].Files, c.Dataset[0].SHA256 = pipeline.Paths{dir}, map[string]string{"files": strings.Repeat("0", 64)}
-	_, err = try[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: c.Dataset[0]})
+	_, err = try[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: c.Dataset[0]})
 	wantType(t, err, pipeline.InvalidInput, "a sha256 can only be given for a file")
 }
 

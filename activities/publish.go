@@ -12,6 +12,7 @@ import (
 	"distilvit/model"
 	"distilvit/pipeline"
 	"distilvit/report"
+	"distilvit/storage/retention"
 )
 
 // modelManifest is models/<name>/<version>/manifest.json: what makes a
@@ -62,6 +63,9 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 		out := pipeline.Result{
 			Run: in.Run, Model: m.Model, Version: version, Epoch: in.Best.Epoch, Step: in.Best.Checkpoint.Step,
 			Eval: in.Best.Eval, Test: in.Test.Metrics, Checks: in.Export.Checks,
+		}
+		if err := retention.Await(ctx, a.Store, m.Model); err != nil {
+			return out, err
 		}
 		var there modelManifest
 		err := a.Store.GetJSON(ctx, m.Model+"/"+manifestFile, &there)

@@ -31,6 +31,9 @@ func (a *Activities) PlanTokenize(ctx context.Context, in pipeline.TokenizeInput
 		if plan.Tokens, err = tokensPrefix(in, t); err != nil {
 			return plan, err
 		}
+		if err := a.adopt(ctx, in.Run, plan.Tokens); err != nil {
+			return plan, err
+		}
 		var m tokensManifest
 		err = a.Store.GetJSON(ctx, plan.Tokens+"/manifest.json", &m)
 		if err == nil {

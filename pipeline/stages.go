@@ -3,6 +3,7 @@ package pipeline
 // Names that people and other programs type.
 const (
 	WorkflowType = "Pipeline"      // workflow type; its only argument is a Config
+	JanitorType  = "Janitor"       // workflow type; its only argument is a JanitorInput
 	TaskQueue    = "distilvit"     // workflows and every activity that needs no device
 	DeviceQueue  = "distilvit-gpu" // sessions: epochs and evaluations
 

@@ -111,6 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	acts := &activities.Activities{
 		Store: o.Store, Cache: storage.NewCache(filepath.Join(o.Dir, "cache"), o.CacheBytes), Dir: o.Dir, Pool: pool,
 		Backend: o.Backend, ONNXRuntime: o.ONNXRuntime, Hub: o.Hub,
+		Open: func(ctx context.Context, run string) (bool, error) { return Open(ctx, o.Client, run) },
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -118,7 +119,7 @@ func Run(ctx context.Context, o Options) error {
 	var stop sync.WaitGroup
 	defer stop.Wait()
 	if slices.Contains(o.Queues, pipeline.TaskQueue) {
-		stop.Go(func() { dropOldUploads(ctx, o) })
+		scheduleJanitor(ctx, o)
 	}
 	for _, queue := range slices.Compact(slices.Sorted(slices.Values(o.Queues))) {
 		w := newWorker(o, queue, acts, func(err error) { fail(&fatalError{queue, err}) })
@@ -137,22 +138,6 @@ func Run(ctx context.Context, o Options) error {
 		return fatal
 	}
 	return nil
-}
-
-// abandonedAfter is longer than any upload goes on: a download of a source may
-// take a week, and an attempt that goes on later begins its upload again.
-const abandonedAfter = 14 * 24 * time.Hour
-
-// dropOldUploads frees what killed processes uploaded and never completed. A
-// store that does not let us is no reason not to work.
-func dropOldUploads(ctx context.Context, o Options) {
-	n, err := o.Store.DropUploads(ctx, abandonedAfter)
-	if err != nil && ctx.Err() == nil {
-		o.Log.Warn("free abandoned uploads", "error", err)
-	}
-	if n > 0 {
-		o.Log.Info("freed abandoned uploads", "uploads", n)
-	}
 }
 
 // newWorker is the worker of one queue. The device queue's gives out sessions,

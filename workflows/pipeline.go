@@ -16,6 +16,7 @@ import (
 // Register makes a worker run the workflows of this package.
 func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Pipeline, workflow.RegisterOptions{Name: pipeline.WorkflowType})
+	r.RegisterWorkflowWithOptions(Janitor, workflow.RegisterOptions{Name: pipeline.JanitorType})
 }
 
 // Pipeline is a run from a config to a published model. Its workflow id is the

@@ -35,6 +35,7 @@ const (
 	retention   = 365 * 24 * time.Hour // of finished runs' histories
 	clusterName = "active"
 	healthPause = 10 * time.Millisecond
+	ackInterval = 2 * time.Second
 )
 
 // searchAttributes are the keywords every run sets; pipeline names them too.
@@ -179,6 +180,9 @@ func (c temporalConfig) options(database *config.SQL, level *slog.LevelVar) []te
 			dynamicconfig.HistoryCacheHostLevelMaxSize.Key():                 8192,
 			dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 100,
 			dynamicconfig.ForceSearchAttributesCacheRefreshOnRead.Key():      true,
+			// A closed workflow is deleted only once these have caught up, by default after half a minute.
+			dynamicconfig.TransferProcessorUpdateAckInterval.Key():   ackInterval,
+			dynamicconfig.VisibilityProcessorUpdateAckInterval.Key(): ackInterval,
 		}),
 	}
 }

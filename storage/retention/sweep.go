@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +19,11 @@ type Count struct {
 	Bytes   int64  `json:"bytes"`
 }
 
-// Page is what became of a part of an area.
+// Page is what became of a part of the bucket.
 type Page struct {
 	Removed []Count  // by kind; with DryRun what would be removed
 	Notes   []string // what was left alone for a reason that a person should know
-	Next    string   // where the area goes on; "": this was the end
+	Next    string   // cursor of the next page; "": this was the last
 }
 
 // Kinds that are not an area's name.
@@ -41,9 +42,15 @@ const (
 // download of a source may take a week.
 const AbandonedAfter = 14 * 24 * time.Hour
 
-// Sweep removes what may be removed of one area, from where the page before
-// ended. It may be repeated, and run several times at once.
-func Sweep(ctx context.Context, store *storage.Store, area, after string, o Options) (Page, error) {
+// Sweep removes what may be removed of one page of the bucket. A cursor is an
+// area and, behind a colon, the group after which it goes on; "" begins. Every
+// page may be swept again, and by several at once.
+func Sweep(ctx context.Context, store *storage.Store, cursor string, o Options) (Page, error) {
+	area, after, _ := strings.Cut(cmp.Or(cursor, Areas[0]), ":")
+	at := slices.Index(Areas, area)
+	if at < 0 {
+		return Page{}, fmt.Errorf("sweep: no such place: %q", cursor)
+	}
 	s := &sweeper{Store: store, Options: o}
 	t := &tally{}
 	var next string
@@ -55,6 +62,11 @@ func Sweep(ctx context.Context, store *storage.Store, area, after string, o Opti
 		err = s.sweepLeftovers(ctx, t)
 	default:
 		next, err = s.sweepGroups(ctx, area, after, t)
+	}
+	if next != "" {
+		next = area + ":" + next
+	} else if at+1 < len(Areas) {
+		next = Areas[at+1]
 	}
 	return Page{Removed: t.counts, Notes: s.notes, Next: next}, err
 }

@@ -93,20 +93,17 @@ func (b *bucket) keys() []string {
 func (b *bucket) sweep(grace time.Duration, dry bool) (removed map[string]int64, notes []string) {
 	b.Helper()
 	removed = map[string]int64{}
-	for _, area := range Areas {
-		for after := ""; ; {
-			p, err := Sweep(b.Context(), b.Store, area, after, Options{DryRun: dry, Grace: grace, Open: b.isOpen})
-			b.check(err)
-			for _, c := range p.Removed {
-				removed[c.Kind] += c.Objects
-			}
-			notes = append(notes, p.Notes...)
-			if after = p.Next; after == "" {
-				break
-			}
+	for cursor := ""; ; {
+		p, err := Sweep(b.Context(), b.Store, cursor, Options{DryRun: dry, Grace: grace, Open: b.isOpen})
+		b.check(err)
+		for _, c := range p.Removed {
+			removed[c.Kind] += c.Objects
+		}
+		notes = append(notes, p.Notes...)
+		if cursor = p.Next; cursor == "" {
+			return removed, notes
 		}
 	}
-	return removed, notes
 }
 
 type tree = map[string]any
@@ -322,7 +319,7 @@ func TestRunsAndJanitorsRace(t *testing.T) {
 		for range 2 {
 			janitors.Go(func() {
 				for ctx.Err() == nil {
-					p, err := Sweep(ctx, b.Store, "datasets", "", Options{Open: b.isOpen})
+					p, err := Sweep(ctx, b.Store, "datasets", Options{Open: b.isOpen})
 					if err != nil && ctx.Err() == nil {
 						b.Error(err)
 						return

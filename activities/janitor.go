@@ -1,0 +1,59 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"distilvit/pipeline"
+	"distilvit/storage/retention"
+)
+
+// Sweep removes what nothing refers to of one page of the bucket.
+func (a *Activities) Sweep(ctx context.Context, in pipeline.SweepInput) (pipeline.SweepResult, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.SweepResult, error) {
+		var out pipeline.SweepResult
+		grace, err := time.ParseDuration(cmp.Or(in.Grace, pipeline.DefaultGrace))
+		if err != nil || grace < 0 {
+			return out, invalid("grace %q: give a time like 24h, or 0s", in.Grace)
+		}
+		p.progress("sweep", 0, 0, in.Cursor)
+		page, err := retention.Sweep(ctx, a.Store, in.Cursor, retention.Options{DryRun: in.DryRun, Grace: grace, Open: a.Open})
+		for _, c := range page.Removed {
+			out.Removed = append(out.Removed, pipeline.Removed(c))
+		}
+		out.Notes, out.Next = page.Notes, page.Next
+		return out, err
+	})
+}
+
+// adopt makes groups of stored objects the run's before it looks for them.
+func (a *Activities) adopt(ctx context.Context, run string, groups ...string) error {
+	if err := pipeline.CheckRunID(run); err != nil {
+		return invalid("%v", err)
+	}
+	return retention.Adopt(ctx, a.Store, run, groups...)
+}
+
+// adoptWork does so for all that a device activity needs, which a run that
+// prepared it before references were recorded has not yet done. It returns when
+// nobody removes what is left of the run's own.
+func (a *Activities) adoptWork(ctx context.Context, w pipeline.Work) error {
+	keys := []string{w.Dataset.Manifest, w.Tokens.Manifest}
+	for _, o := range w.Model.Files {
+		keys = append(keys, o.Key)
+	}
+	var groups []string
+	for _, key := range keys {
+		if group, ok := retention.GroupOf(key); ok && !slices.Contains(groups, group) && !strings.HasPrefix(group, retention.Runs) {
+			groups = append(groups, group)
+		}
+	}
+	slices.Sort(groups)
+	if err := a.adopt(ctx, w.Run, groups...); err != nil {
+		return err
+	}
+	return retention.Await(ctx, a.Store, retention.RunGroup(w.Run))
+}

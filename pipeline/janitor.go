@@ -1,0 +1,36 @@
+package pipeline
+
+// JanitorInput asks for a sweep of the bucket. The zero value is the daily one.
+type JanitorInput struct {
+	DryRun bool   `json:"dry_run,omitempty"` // only say what would be removed
+	Grace  string `json:"grace,omitempty"`   // younger objects are left alone; a Go duration, default DefaultGrace
+}
+
+// DefaultGrace is how long what nothing refers to is left alone.
+const DefaultGrace = "24h"
+
+// JanitorResult is what a sweep of the whole bucket removed.
+type JanitorResult struct {
+	DryRun  bool      `json:"dry_run"`
+	Grace   string    `json:"grace"`
+	Removed []Removed `json:"removed"`
+	Notes   []string  `json:"notes,omitempty"` // what was left alone for a reason that a person should know
+}
+
+// Removed is how much of one kind was removed, or would be.
+type Removed struct {
+	Kind    string `json:"kind"`
+	Objects int64  `json:"objects"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// SweepInput asks for the page of the bucket that begins at Cursor.
+type SweepInput struct {
+	Cursor string `json:"cursor"` // "": the beginning
+	JanitorInput
+}
+type SweepResult struct {
+	Removed []Removed `json:"removed,omitempty"`
+	Notes   []string  `json:"notes,omitempty"`
+	Next    string    `json:"next,omitempty"` // cursor of the next page; "": this was the last
+}
