@@ -219,20 +219,37 @@ func (a *Activities) captions(ctx context.Context, d pipeline.Dataset, failed *e
 	}
 }
 
-// captionRows reads a shard's captions from the object store, without pixels.
+// openShard opens a verified local copy of a shard.
+func (a *Activities) openShard(ctx context.Context, s pipeline.Shard) (shard *dataset.Shard, done func(), err error) {
+	path, err := a.Cache.Path(ctx, a.Store, stored(s.Object))
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		a.Cache.Release(stored(s.Object))
+		return nil, nil, err
+	}
+	done = func() {
+		f.Close()
+		a.Cache.Release(stored(s.Object))
+	}
+	if shard, err = dataset.OpenShard(f, s.Object.Size); err != nil {
+		done()
+		return nil, nil, fmt.Errorf("shard %s: %w", s.Object.Key, err)
+	}
+	return shard, done, nil
+}
+
+// captionRows reads a shard's captions, without pixels.
 func (a *Activities) captionRows(ctx context.Context, s pipeline.Shard) iter.Seq2[dataset.Row, error] {
 	return func(yield func(dataset.Row, error) bool) {
-		r, err := a.Store.ReaderAt(ctx, stored(s.Object))
+		shard, done, err := a.openShard(ctx, s)
 		if err != nil {
 			yield(dataset.Row{}, err)
 			return
 		}
-		defer r.Close()
-		shard, err := dataset.OpenShard(r, r.Size())
-		if err != nil {
-			yield(dataset.Row{}, fmt.Errorf("shard %s: %w", s.Object.Key, err))
-			return
-		}
+		defer done()
 		for row, err := range shard.Captions() {
 			if !yield(row, err) || err != nil {
 				return
@@ -297,7 +314,7 @@ func (a *Activities) storeModel(ctx context.Context, run, dir string, kept map[s
 }
 
 // modelDir is a local copy of a stored model directory, kept for later; with
-// its weights if asked.
+// its weights if asked. Files that are broken are fetched again.
 func (a *Activities) modelDir(ctx context.Context, ref pipeline.ModelRef, weights bool) (string, error) {
 	dir := filepath.Join(a.Dir, "models", ref.Digest)
 	missing := map[string]pipeline.Object{}
@@ -305,7 +322,11 @@ func (a *Activities) modelDir(ctx context.Context, ref pipeline.ModelRef, weight
 		if name == weightsFile && !weights {
 			continue
 		}
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() != o.Size {
+		sound, err := stored(o).Holds(filepath.Join(dir, name))
+		if err != nil {
+			return "", err
+		}
+		if !sound {
 			missing[name] = o
 		}
 	}

@@ -125,16 +125,12 @@ func (r *readable) readPictures(ctx context.Context, d datasetManifest) (map[str
 			continue
 		}
 		read += s.Object.Size
-		in, err := r.a.Store.ReaderAt(ctx, stored(s.Object))
-		if err != nil {
-			return nil, err
-		}
-		err = func() error {
-			defer in.Close()
-			shard, err := dataset.OpenShard(in, in.Size())
+		err := func() error {
+			shard, done, err := r.a.openShard(ctx, s)
 			if err != nil {
 				return err
 			}
+			defer done()
 			for row, err := range shard.Rows() {
 				if err != nil {
 					return err

@@ -15,12 +15,12 @@ type example struct {
 	dataset.Example
 }
 
-// files are a source's stored files, read in ranges from the object store.
+// files are a source's stored files, verified and read in ranges from the object store.
 func (a *Activities) files(s pipeline.DownloadResult) []dataset.File {
 	out := make([]dataset.File, len(s.Files))
 	for i, f := range s.Files {
 		out[i] = dataset.File{Role: f.Role, Name: f.Name, Open: func(ctx context.Context) (io.ReaderAt, int64, io.Closer, error) {
-			r, err := a.Store.ReaderAt(ctx, stored(f.Object))
+			r, err := a.Store.VerifiedReaderAt(ctx, stored(f.Object))
 			if err != nil {
 				return nil, 0, nil, err
 			}

@@ -38,8 +38,9 @@ func NewCache(dir string, maxBytes int64) *Cache {
 	return &Cache{dir: dir, maxBytes: maxBytes, held: map[string]*hold{}}
 }
 
-// Path is a local file with the object's bytes, fetched and verified when it
-// is not there yet. Every Path is undone by one Release.
+// Path is a local file with the object's bytes, fetched when it is not there yet
+// and verified unless this process holds it: a copy that is broken is fetched
+// again. Every Path is undone by one Release.
 func (c *Cache) Path(ctx context.Context, s *Store, o Object) (string, error) {
 	if len(o.SHA256) != 64 || strings.Trim(o.SHA256, "0123456789abcdef") != "" {
 		return "", fmt.Errorf("cache %s: %q is not a sha256 digest", o.Key, o.SHA256)
@@ -111,8 +112,8 @@ func (c *Cache) hold(digest string, lock *os.File) {
 // ensure makes path hold the object, which nobody removes meanwhile. Of several
 // processes that miss it, one fetches.
 func (c *Cache) ensure(ctx context.Context, s *Store, o Object, path string) (fetched bool, err error) {
-	if used(path, o.Size) {
-		return false, nil
+	if sound, err := used(path, o); sound || err != nil {
+		return false, err
 	}
 	lock, err := lockFile(ctx, path+fetchSuffix, syscall.LOCK_EX)
 	if err != nil {
@@ -120,20 +121,20 @@ func (c *Cache) ensure(ctx context.Context, s *Store, o Object, path string) (fe
 	}
 	defer lock.Close()
 	defer os.Remove(lock.Name())
-	if used(path, o.Size) { // another process was faster
-		return false, nil
+	if sound, err := used(path, o); sound || err != nil { // another process was faster
+		return false, err
 	}
 	return true, s.Fetch(ctx, o, path)
 }
 
-// used reports whether path is there in full length, and marks it as used last.
-func used(path string, size int64) bool {
-	info, err := os.Stat(path)
-	if err != nil || info.Size() != size {
-		return false
+// used reports whether path has the object's bytes, and marks it as used last.
+func used(path string, o Object) (bool, error) {
+	sound, err := o.Holds(path)
+	if !sound || err != nil {
+		return false, err
 	}
 	now := time.Now()
-	return os.Chtimes(path, now, now) == nil
+	return os.Chtimes(path, now, now) == nil, nil
 }
 
 // trim removes files nobody holds, the least recently used first, until the

@@ -94,7 +94,7 @@ const reconnects = 4
 func (s *Store) open(ctx context.Context, o Object) (*body, error) {
 	stream, info, _, err := s.core.GetObject(ctx, s.config.Bucket, o.Key, minio.GetObjectOptions{})
 	if err != nil {
-		return nil, s.wrap(ctx, "read", o.Key, err)
+		return nil, s.blame(ctx, o.Key, s.wrap(ctx, "read", o.Key, err))
 	}
 	if err := s.compare(&o, info); err != nil {
 		stream.Close()
@@ -165,7 +165,7 @@ func (b *body) interrupted(err error) error {
 	b.stream = nil
 	b.broken++
 	if b.ctx.Err() != nil || b.broken > reconnects {
-		return b.store.wrap(b.ctx, "read", b.object.Key, err)
+		return b.store.blame(b.ctx, b.object.Key, b.store.wrap(b.ctx, "read", b.object.Key, err))
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func (b *body) reconnect() error {
 	}
 	stream, _, err := b.store.getRange(b.ctx, b.object.Key, b.etag, b.sum.size, b.size-b.sum.size)
 	b.stream = stream
-	return err
+	return b.store.blame(b.ctx, b.object.Key, err)
 }
 
 func (b *body) Close() error {

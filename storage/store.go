@@ -47,8 +47,9 @@ type Object struct {
 
 // Store is one bucket. It is safe for concurrent use.
 type Store struct {
-	config Config
-	core   minio.Core
+	config   Config
+	core     minio.Core
+	verified verified
 }
 
 // Open connects to the bucket and creates it when it is absent. A server that
@@ -134,11 +135,14 @@ func (s *Store) openBucket(ctx context.Context) error {
 // Config that the store was opened with, defaults filled in.
 func (s *Store) Config() Config { return s.config }
 
+// checkPrefix is where Check writes; what a killed process leaves there is nobody's.
+const checkPrefix = ".check/"
+
 // Check writes, reads and removes a small object, and sees to it that the
 // server honours conditional writes: what a run needs to be able to do, learnt
 // before it starts.
 func (s *Store) Check(ctx context.Context) error {
-	key := ".check/" + rand.Text()
+	key := checkPrefix + rand.Text()
 	content := []byte(key + "\n")
 	object, err := s.PutBytes(ctx, key, content)
 	if err != nil {

@@ -1,0 +1,54 @@
+package s3test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// FlipBit changes one bit of a stored object's bytes on the server's disk, in
+// the middle, as a failing disk does.
+func (s *Server) FlipBit(t testing.TB, bucket, key string) {
+	t.Helper()
+	path := filepath.Join(s.dir, "objects", bucket, filepath.FromSlash(key))
+	if s.child == nil { // MinIO: the object is a folder with its parts, or with the bytes within the metadata
+		path = largestFile(t, filepath.Join(s.dir, bucket, filepath.FromSlash(key)))
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := len(content) / 2
+	if strings.HasSuffix(path, "xl.meta") {
+		at = len(content) - 1 - len(content)/8 // bytes of the object stand at its end
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // in place: the attributes stay
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte{content[at] ^ 1}, int64(at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func largestFile(t testing.TB, dir string) string {
+	t.Helper()
+	largest, size := "", int64(-1)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Size() > size {
+			largest, size = path, info.Size()
+		}
+		return err
+	})
+	if err != nil || largest == "" {
+		t.Fatalf("no file of an object in %s: %v", dir, err)
+	}
+	return largest
+}

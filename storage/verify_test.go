@@ -1,0 +1,94 @@
+package storage_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"distilvit/internal/devstack/s3d/s3test"
+	"distilvit/storage"
+)
+
+// onEachDisk is onEachServer for tests that change what the server has stored.
+func onEachDisk(t *testing.T, test func(t *testing.T, s *storage.Store, flip func(key string))) {
+	for name, start := range map[string]func(testing.TB) *s3test.Server{"embedded": s3test.Start, "minio": s3test.MinIO} {
+		t.Run(name, func(t *testing.T) {
+			server := start(t)
+			s := open(t, server)
+			test(t, s, func(key string) { server.FlipBit(t, s.Config().Bucket, key) })
+		})
+	}
+}
+
+func TestFlippedBitIsCorruptHoweverItIsRead(t *testing.T) {
+	onEachDisk(t, func(t *testing.T, s *storage.Store, flip func(string)) {
+		for _, size := range []int{300, 200_000, 3 << 20} { // MinIO stores them in three ways
+			o, err := s.PutBytes(t.Context(), fmt.Sprint("size/", size), noise(60, size))
+			if err != nil {
+				t.Fatal(err)
+			}
+			flip(o.Key)
+			_, err = s.GetBytes(t.Context(), o)
+			wantCorrupt(t, err, o.Key)
+			wantCorrupt(t, s.Fetch(t.Context(), o, filepath.Join(t.TempDir(), "file")), o.Key)
+			wantCorrupt(t, s.Verify(t.Context(), storage.Object{Key: o.Key}), o.Key)
+			_, err = s.VerifiedReaderAt(t.Context(), o)
+			wantCorrupt(t, err, o.Key)
+			if err := s.Remove(t.Context(), o.Key); err != nil {
+				t.Error(err)
+			}
+			again, err := s.PutBytes(t.Context(), o.Key, noise(60, size))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, s, again, noise(60, size))
+			r, err := s.VerifiedReaderAt(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+		}
+	})
+}
+
+func wantCorrupt(t *testing.T, err error, key string) {
+	t.Helper()
+	if !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("%s: %v", key, err)
+	}
+	oneLiner(t, err, key)
+}
+
+func TestBrokenCopyInTheCacheIsFetchedAgain(t *testing.T) {
+	onEachServer(t, func(t *testing.T, s *storage.Store) {
+		content := noise(61, 100_000)
+		o, err := s.PutBytes(t.Context(), "shard", content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		path, err := storage.NewCache(dir, 1<<30).Path(t.Context(), s, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		broken := bytes.Clone(content)
+		broken[50_000] ^= 1
+		if err := os.WriteFile(path, broken, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c := storage.NewCache(dir, 1<<30) // another process
+		for range 2 {
+			path, err := c.Path(t.Context(), s, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
+				t.Errorf("the copy is still broken, %v", err)
+			}
+			c.Release(o)
+		}
+	})
+}
