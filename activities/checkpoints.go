@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"go.temporal.io/sdk/activity"
+
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -129,6 +131,9 @@ func (a *Activities) newest(ctx context.Context, run string, branch int) (*pipel
 	}
 	for _, p := range points {
 		m, err := a.readCheckpoint(ctx, p.key)
+		if unreadable(err) {
+			continue // an older one may be good
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +195,7 @@ func (a *Activities) prune(ctx context.Context, run string, keep int, named ...*
 	if err != nil || len(points) <= keep {
 		return err
 	}
-	progress, err := a.progress(ctx, run)
+	progress, err := a.newestProgress(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -241,7 +246,7 @@ func (a *Activities) prune(ctx context.Context, run string, keep int, named ...*
 // checkpoint of its branch.
 func (a *Activities) FindProgress(ctx context.Context, in pipeline.FindProgressInput) (pipeline.Progress, error) {
 	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Progress, error) {
-		out, err := a.progress(ctx, in.Run)
+		out, err := a.newestProgress(ctx, in.Run)
 		if err != nil {
 			return out, err
 		}
@@ -254,20 +259,25 @@ func (a *Activities) FindProgress(ctx context.Context, in pipeline.FindProgressI
 	})
 }
 
-// progress is a run's newest record; empty where there is none.
-func (a *Activities) progress(ctx context.Context, run string) (pipeline.Progress, error) {
-	var out pipeline.Progress
-	newest := ""
+// newestProgress is a run's newest record that can be read, since what an older one
+// does not know is done again; empty where there is none.
+func (a *Activities) newestProgress(ctx context.Context, run string) (pipeline.Progress, error) {
+	var keys []string
 	for o, err := range a.Store.List(ctx, "runs/"+run+"/progress/") {
 		if err != nil {
-			return out, err
+			return pipeline.Progress{}, err
 		}
-		newest = max(newest, o.Key)
+		keys = append(keys, o.Key)
 	}
-	if newest == "" {
-		return out, nil
+	slices.Sort(keys)
+	for _, key := range slices.Backward(keys) {
+		var p pipeline.Progress
+		if err := a.Store.GetJSON(ctx, key, &p); !unreadable(err) {
+			return p, err
+		}
+		activity.GetLogger(ctx).Warn("a record of progress cannot be read, taking an older one", "key", key)
 	}
-	return out, a.Store.GetJSON(ctx, newest, &out)
+	return pipeline.Progress{}, nil
 }
 
 // RecordProgress stores what a new execution of the run goes on from.

@@ -34,7 +34,7 @@ func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pi
 		if err != nil {
 			return pipeline.EpochResult{}, a.keepLog(ctx, in.Work.Run, err)
 		}
-		return pipeline.EpochResult{Checkpoint: end.ref(), Loss: end.loss(), Seconds: time.Since(begun).Seconds()}, nil
+		return pipeline.EpochResult{Checkpoint: end.ref(), Loss: end.loss(), Seconds: time.Since(begun).Seconds(), Warnings: e.warnings}, nil
 	})
 }
 
@@ -45,6 +45,8 @@ type epochRun struct {
 	pulse *pulse
 	lease *trainer.Lease
 	dir   string // scratch, this attempt's alone
+
+	warnings []string
 }
 
 // train answers the checkpoint at the epoch's end.
@@ -99,6 +101,12 @@ func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end
 	}
 	for _, p := range points {
 		m, err := e.readCheckpoint(ctx, p.key)
+		if unreadable(err) {
+			if err := e.passOver(ctx, p.key, err); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -122,10 +130,15 @@ func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end
 	}
 	if from := e.in.From; from != nil && from.Epoch == e.in.Epoch {
 		m, err := e.readCheckpoint(ctx, from.Manifest)
+		switch {
+		case unreadable(err):
+			err = e.passOver(ctx, from.Manifest, err)
+		case err == nil:
+			starts = append(starts, m)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
-		starts = append(starts, m)
 	}
 	if len(starts) == 0 && e.in.Epoch > 0 {
 		return nil, nil, &typed{pipeline.Corrupt, fmt.Errorf("run %s, branch %d: no complete checkpoint at the end of epoch %d", w.Run, w.Branch, e.in.Epoch)}
@@ -144,13 +157,27 @@ func (e *epochRun) from(ctx context.Context, starts []checkpointManifest) (train
 		if !unreadable(err) {
 			return s, err
 		}
-		activity.GetLogger(ctx).Warn("checkpoint cannot be read, trying an older one", "step", m.Step, "error", err)
 		reasons = append(reasons, err.Error())
+		if err := e.passOver(ctx, m.ref().Manifest, err); err != nil {
+			return trainer.State{}, err
+		}
 	}
 	if len(reasons) > 0 && e.in.Epoch > 0 {
 		return trainer.State{}, &typed{pipeline.Corrupt, errors.New(strings.Join(reasons, "; "))}
 	}
 	return trainer.State{}, nil // the initial weights
+}
+
+// passOver leaves a checkpoint that cannot be read for an older one. What is
+// broken of it is removed, for it may be made again.
+func (e *epochRun) passOver(ctx context.Context, key string, reason error) error {
+	line, err := e.dropUnreadable(ctx, key, reason)
+	if err != nil {
+		return err
+	}
+	activity.GetLogger(ctx).Warn("checkpoint cannot be read, trying an older one", "key", key, "error", reason)
+	e.warnings = append(e.warnings, line+": trained on from an older checkpoint")
+	return nil
 }
 
 // sameNumerics refuses to go on with other bits than a branch began with.

@@ -91,5 +91,9 @@ func applicationError(ctx context.Context, err error) error {
 		})
 	}
 	kind := kindOf(err)
-	return temporal.NewApplicationErrorWithOptions(err.Error(), kind, temporal.ApplicationErrorOptions{NonRetryable: permanent[kind]})
+	options := temporal.ApplicationErrorOptions{NonRetryable: permanent[kind]}
+	if keys := brokenKeys(err); kind == pipeline.Corrupt && len(keys) > 0 {
+		options.Details = []any{pipeline.Broken{Keys: keys}}
+	}
+	return temporal.NewApplicationErrorWithOptions(err.Error(), kind, options)
 }

@@ -73,12 +73,13 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 		if err := a.adopt(ctx, in.Run, plan.Dataset); err != nil {
 			return plan, err
 		}
-		var done datasetManifest
-		if err := a.Store.GetJSON(ctx, plan.Dataset+"/manifest.json", &done); err == nil {
+		needed, err := a.unprepared(ctx, plan.Dataset)
+		if err != nil {
+			return plan, err
+		}
+		if needed != nil && len(needed) == 0 {
 			plan.Reused = true
 			return plan, nil
-		} else if !isNotFound(err) {
-			return plan, err
 		}
 		p.progress("list", 0, 0, "")
 		examples, warnings, err := a.list(ctx, in)
@@ -89,7 +90,14 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			return plan, err
 		}
 		rows := max(1, min(in.Prepare.ShardRows, shardBytes/(3*proc.Width*proc.Height)))
+		index := 0
 		for task, part := range shardTasks(examples, rows, weighted(in.Sources)) {
+			task.Index = index
+			index++
+			plan.Examples += len(part)
+			if needed != nil && !needed[task.Index] {
+				continue
+			}
 			work, err := json.Marshal(part)
 			if err != nil {
 				return plan, err
@@ -97,14 +105,50 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			if task.Work, err = a.putBlob(ctx, plan.Dataset, ".json", work); err != nil {
 				return plan, err
 			}
-			task.Index = len(plan.Shards)
 			plan.Shards = append(plan.Shards, task)
-			plan.Examples += len(part)
 			p.progress("plan", int64(plan.Examples), 0, task.Split)
 		}
 		_, err = a.Store.PutJSON(ctx, plan.Dataset+"/plan.json", preparePlan{pixelsOf(proc), plan.Examples, warnings})
 		return plan, err
 	})
+}
+
+// unprepared are the indexes of the shards that a published dataset lacks, since
+// they were lost or found broken and removed; nil where no dataset is published.
+// With a list of bad examples lacking, every shard has to be prepared again.
+func (a *Activities) unprepared(ctx context.Context, dataset string) (map[int]bool, error) {
+	var m datasetManifest
+	err := a.Store.GetJSON(ctx, dataset+"/manifest.json", &m)
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	missing, err := a.missingOf(ctx, dataset, m.objects())
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range m.BadLists {
+		if missing[o.Key] {
+			return nil, nil
+		}
+	}
+	needed := map[int]bool{}
+	for _, s := range m.Shards {
+		if missing[s.Object.Key] {
+			needed[s.Index] = true
+		}
+	}
+	return needed, nil
+}
+
+func (m datasetManifest) objects() []pipeline.Object {
+	objects := slices.Clone(m.BadLists)
+	for _, s := range m.Shards {
+		objects = append(objects, s.Object)
+	}
+	return objects
 }
 
 // shardTasks cuts the examples into shards, split by split. Training pictures of
@@ -192,6 +236,13 @@ func (a *Activities) FinishPrepare(ctx context.Context, in pipeline.FinishPrepar
 		}
 		if err != nil {
 			return pipeline.Dataset{}, err
+		}
+		missing, err := a.missingOf(ctx, in.Dataset, m.objects())
+		if err != nil {
+			return pipeline.Dataset{}, err
+		}
+		for lacking := range missing {
+			return pipeline.Dataset{}, &typed{pipeline.Nondeterministic, fmt.Errorf("%s names %s, which was prepared again with other bytes", key, lacking)}
 		}
 		if err := tooBad(m, in.Prepare.MaxBadFraction, func() string { return a.firstBad(ctx, m) }); err != nil {
 			return pipeline.Dataset{}, err

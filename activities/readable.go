@@ -1,11 +1,10 @@
 package activities
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/report"
+	"distilvit/storage"
 )
 
 const (
@@ -88,12 +88,16 @@ func (r *readable) readSteps(ctx context.Context) error {
 	}
 	var all []report.StepLoss
 	for _, key := range newest {
-		b, _, err := r.a.Store.Get(ctx, key)
+		raw, err := r.a.Store.GetBytes(ctx, storage.Object{Key: key})
+		if unreadable(err) { // a part of a curve is no reason to publish nothing
+			r.in.Warnings = append(r.in.Warnings, fmt.Sprintf("the loss curve lacks an epoch: %v", err))
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		records, err := trainer.DecodeRecords(bufio.NewReader(b))
-		if err := errors.Join(err, b.Close()); err != nil {
+		records, err := trainer.DecodeRecords(bytes.NewReader(raw))
+		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 		for _, s := range records {

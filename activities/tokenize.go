@@ -36,11 +36,18 @@ func (a *Activities) PlanTokenize(ctx context.Context, in pipeline.TokenizeInput
 		}
 		var m tokensManifest
 		err = a.Store.GetJSON(ctx, plan.Tokens+"/manifest.json", &m)
-		if err == nil {
-			plan.Reused = true
-		} else if isNotFound(err) {
-			err = nil
+		if isNotFound(err) {
+			return plan, nil
 		}
+		if err != nil {
+			return plan, err
+		}
+		var objects []pipeline.Object
+		for _, s := range m.Shards {
+			objects = append(objects, s.Object)
+		}
+		missing, err := a.missingOf(ctx, plan.Tokens, objects)
+		plan.Reused = len(missing) == 0
 		return plan, err
 	})
 }

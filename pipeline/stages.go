@@ -316,6 +316,7 @@ type EpochResult struct {
 	Checkpoint CheckpointRef `json:"checkpoint"`
 	Loss       float64       `json:"loss"`
 	Seconds    float64       `json:"seconds"`
+	Warnings   []string      `json:"warnings,omitempty"` // what of older checkpoints could not be read
 }
 
 // FindProgressInput asks how far a run is: its newest recorded Progress, and

@@ -25,6 +25,8 @@ type job struct {
 	do          func(session workflow.Context) error
 	shrink      func(ctx workflow.Context) (string, error) // makes it need less memory; says how
 	mayBreakOff bool                                       // a stop at once ends it with errBrokenOff
+	needs       *pipeline.CheckpointRef                    // what it goes on from; nil: the initial weights
+	again       bool                                       // it makes a lost checkpoint again
 }
 
 // errBrokenOff is the end of a job that a stop did not wait for.
@@ -139,6 +141,11 @@ func (r *run) recover(ctx workflow.Context, j job, err error) error {
 	switch errorType(err) {
 	case pipeline.Diverged:
 		return r.rollBack(ctx, err)
+	case pipeline.Corrupt:
+		if j.again && len(brokenKeys(err)) == 0 {
+			return err // an older checkpoint is tried
+		}
+		return r.mend(ctx, j, err)
 	case pipeline.StorageUnavailable, pipeline.StorageFull:
 		return err
 	}

@@ -40,6 +40,8 @@ type world struct {
 	evals  []pipeline.EvaluateInput
 	closed []pipeline.Work
 	inputs map[string]any // newest input by name
+
+	lost []string // manifests of checkpoints that DropBroken finds incomplete
 }
 
 func newWorld() *world {
@@ -190,6 +192,10 @@ func (w *world) Publish(_ context.Context, in pipeline.PublishInput) (pipeline.R
 	}, w.begin("Publish", in)
 }
 
+func (w *world) DropBroken(_ context.Context, in pipeline.DropBrokenInput) (pipeline.DropBrokenResult, error) {
+	return pipeline.DropBrokenResult{Dropped: in.Keys, Checkpoints: w.lost}, w.begin("DropBroken", in)
+}
+
 // register puts the activities into a worker or a test environment, under the
 // names the real ones have.
 func (w *world) register(registry interface {
@@ -200,6 +206,7 @@ func (w *world) register(registry interface {
 		"FinishPrepare": w.FinishPrepare, "BuildModel": w.BuildModel, "PlanTokenize": w.PlanTokenize, "TokenizeShards": w.TokenizeShards,
 		"FinishTokens": w.FinishTokens, "FindProgress": w.FindProgress, "RecordProgress": w.RecordProgress, "TrainEpoch": w.TrainEpoch,
 		"Evaluate": w.Evaluate, "CloseTrainer": w.CloseTrainer, "Export": w.Export, "Publish": w.Publish,
+		"DropBroken": w.DropBroken,
 	} {
 		registry.RegisterActivityWithOptions(do, activity.RegisterOptions{Name: name})
 	}

@@ -47,6 +47,8 @@ type State struct {
 	RolledBack bool                      `json:"rolled_back"` // after Diverged, which is done once
 	Stopping   bool                      `json:"stopping"`
 	Paused     bool                      `json:"paused,omitempty"`
+	Pretrained *pipeline.ModelRef        `json:"pretrained,omitempty"` // given weights or tokenizer, as stored
+	Mends      int                       `json:"mends,omitempty"`      // times that broken data was made again
 
 	EvaluateBatch int `json:"evaluate_batch"` // as lowered after OutOfMemory; 0: the config's
 }
@@ -102,7 +104,7 @@ func (r *run) run(ctx workflow.Context) (*pipeline.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := r.prepare(ctx, pretrained); err != nil {
+		if err := r.healing(ctx, nil, func() error { return r.prepare(ctx, pretrained) }); err != nil {
 			return nil, err
 		}
 	}
@@ -114,9 +116,13 @@ func (r *run) run(ctx workflow.Context) (*pipeline.Result, error) {
 		return nil, err
 	}
 	r.releaseDevice(ctx)
-	exported, err := r.export(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return r.publish(ctx, test, exported)
+	var result *pipeline.Result
+	err = r.healing(ctx, &r.Progress.Best.Checkpoint, func() error {
+		exported, err := r.export(ctx)
+		if err == nil {
+			result, err = r.publish(ctx, test, exported)
+		}
+		return err
+	})
+	return result, err
 }

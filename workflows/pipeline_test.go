@@ -212,11 +212,11 @@ func TestNewExecutionOfARunGoesOnAfterItsLastEpoch(t *testing.T) {
 	w := newWorld()
 	w.fail = func(name string, call int) error {
 		if name == "TrainEpoch" && call == 3 {
-			return typed(pipeline.Corrupt, "shard 3")
+			return typed(pipeline.Nondeterministic, "step 250")
 		}
 		return nil
 	}
-	if _, err := start(t, w, config(t)); errorType(err) != pipeline.Corrupt {
+	if _, err := start(t, w, config(t)); errorType(err) != pipeline.Nondeterministic {
 		t.Fatalf("%v", err)
 	}
 	if w.count["CloseTrainer"] != 1 {

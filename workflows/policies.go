@@ -38,6 +38,7 @@ var (
 	closeTrainer   = task{"CloseTrainer", pipeline.DeviceQueue, 30 * time.Second, 0, once}
 	export         = task{"Export", pipeline.TaskQueue, 2 * day, hostBeat, hostRetry}
 	publish        = task{"Publish", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	dropBroken     = task{"DropBroken", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 	sweep          = task{"Sweep", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 )
 

@@ -60,6 +60,7 @@ func (r *run) download(ctx workflow.Context) (*pipeline.ModelRef, error) {
 		input.Seed = r.Config.Seed
 	}
 	stored, err := call[pipeline.ModelRef](ctx, r, storeModel, "weights", model.Weights+model.Encoder+model.Tokenizer, input)
+	r.Pretrained = &stored
 	return &stored, err
 }
 

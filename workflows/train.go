@@ -86,7 +86,7 @@ func (r *run) epoch(ctx workflow.Context) (pipeline.EpochRecord, *pipeline.Check
 	number := len(r.Progress.Epochs) + 1
 	name := fmt.Sprintf("epoch %d of %d", number, r.lastEpoch())
 	var result pipeline.EpochResult
-	err := r.onDevice(ctx, job{name: name, shrink: r.halveMicroBatch, mayBreakOff: true, do: func(session workflow.Context) (err error) {
+	err := r.onDevice(ctx, job{name: name, needs: r.Progress.Last, shrink: r.halveMicroBatch, mayBreakOff: true, do: func(session workflow.Context) (err error) {
 		r.show(ctx, name)
 		result, err = call[pipeline.EpochResult](session, r, trainEpoch, fmt.Sprintf("epoch-%d", number), name, pipeline.EpochInput{
 			Work: r.work(), Epoch: number - 1, From: r.Progress.From, Best: r.bestCheckpoint(),
@@ -96,6 +96,7 @@ func (r *run) epoch(ctx workflow.Context) (pipeline.EpochRecord, *pipeline.Check
 	if err != nil {
 		return pipeline.EpochRecord{}, nil, err
 	}
+	r.warn(result.Warnings)
 	r.reached(&result.Checkpoint)
 	return pipeline.EpochRecord{
 		Epoch: number, Step: result.Checkpoint.Step, TrainLoss: result.Loss, Seconds: result.Seconds,
@@ -130,7 +131,7 @@ func (r *run) testSplit() string {
 
 func (r *run) evaluate(ctx workflow.Context, input pipeline.EvaluateInput, id, name string) (pipeline.EvaluateResult, error) {
 	var result pipeline.EvaluateResult
-	err := r.onDevice(ctx, job{name: name, shrink: r.halveEvaluation, do: func(session workflow.Context) (err error) {
+	err := r.onDevice(ctx, job{name: name, needs: &input.Checkpoint, shrink: r.halveEvaluation, do: func(session workflow.Context) (err error) {
 		r.show(ctx, name)
 		input.Work, input.Evaluate.BatchSize = r.work(), r.evaluation().BatchSize
 		result, err = call[pipeline.EvaluateResult](session, r, evaluate, id, name, input)
