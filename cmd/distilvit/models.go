@@ -77,9 +77,6 @@ func (a *app) fetchPublished(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(data, filepath.FromSlash(prefix))
-	if _, err := os.Stat(filepath.Join(dir, manifestName)); err == nil {
-		return dir, nil // written last, so the rest is there
-	}
 	return dir, fetchModel(ctx, s.store, prefix, dir, nil)
 }
 
@@ -132,42 +129,54 @@ func versionOf(version, run string) (branch int, ok bool) {
 	return branch, err == nil
 }
 
-// fetchModel copies a published model's files, each verified, the manifest last.
+// publishedManifest is what counts here of a published model's manifest.json.
+type publishedManifest struct {
+	Files map[string]struct {
+		Size   int64  `json:"size"`
+		SHA256 string `json:"sha256"`
+	} `json:"files"`
+}
+
+// fetchModel copies a published model's files, each verified by the manifest,
+// which comes last. Those that are in dir already are not copied again.
 func fetchModel(ctx context.Context, store *storage.Store, prefix, dir string, each func(storage.Object)) error {
-	var manifest *storage.Object
-	fetch := func(object storage.Object) error {
-		object, err := store.Stat(ctx, object.Key)
-		if err != nil {
-			return err
+	var manifest publishedManifest
+	key := prefix + "/" + manifestName
+	if err := store.GetJSON(ctx, key, &manifest); err != nil {
+		if errors.Is(err, storage.ErrNotFound) {
+			return fmt.Errorf("%s is not published: it has no %s", prefix, manifestName)
 		}
-		target := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(object.Key, prefix+"/")))
+		return err
+	}
+	last, err := store.Stat(ctx, key)
+	if err != nil {
+		return err
+	}
+	files := []storage.Object{}
+	for _, name := range sortedKeys(manifest.Files) {
+		files = append(files, storage.Object{Key: prefix + "/" + name, Size: manifest.Files[name].Size, SHA256: manifest.Files[name].SHA256})
+	}
+	for _, object := range append(files, last) {
+		name := filepath.FromSlash(strings.TrimPrefix(object.Key, prefix+"/"))
+		if !filepath.IsLocal(name) {
+			return fmt.Errorf("%s names %q, which is no file below it", key, name)
+		}
+		target := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return fileError("output directory", filepath.Dir(target), err)
 		}
-		if err := store.Fetch(ctx, object, target); err != nil {
-			return fmt.Errorf("fetch %s: %w", object.Key, err)
+		sound, err := object.Holds(target)
+		if err == nil && !sound {
+			err = store.Fetch(ctx, object, target)
+		}
+		if err != nil {
+			return err
 		}
 		if each != nil {
 			each(object)
 		}
-		return nil
 	}
-	for object, err := range store.List(ctx, prefix+"/") {
-		if err != nil {
-			return fmt.Errorf("list %s: %w", prefix, err)
-		}
-		if path.Base(object.Key) == manifestName {
-			manifest = &object
-			continue
-		}
-		if err := fetch(object); err != nil {
-			return err
-		}
-	}
-	if manifest == nil {
-		return fmt.Errorf("%s is not published: it has no %s", prefix, manifestName)
-	}
-	return fetch(*manifest)
+	return nil
 }
 
 // generateFlags are the flags that change how captions are decoded.
