@@ -47,12 +47,8 @@ func (a *Activities) local(m checkpointManifest, dir string) bool {
 
 // is tells whether a file has the object's bytes.
 func is(path string, o pipeline.Object) bool {
-	info, err := os.Stat(path)
-	if err != nil || info.Size() != o.Size {
-		return false
-	}
-	digest, err := fileDigest(path)
-	return err == nil && digest == o.SHA256
+	sound, err := stored(o).Holds(path)
+	return sound && err == nil
 }
 
 // dropLocal forgets a run's local checkpoint, and those of runs that have not

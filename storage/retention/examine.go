@@ -110,6 +110,7 @@ type runState struct {
 	entries     []storage.Entry
 	blobs       []storage.Entry
 	checkpoints []storage.Entry
+	logs        []storage.Entry // of trainers that failed
 	documents   []storage.Entry // JSON other than references
 	progress    string          // key of the newest
 }
@@ -125,6 +126,8 @@ func (s *sweeper) readRun(ctx context.Context, run string) (*runState, error) {
 		switch {
 		case kind == "blobs":
 			r.blobs = append(r.blobs, e)
+		case kind == "logs":
+			r.logs = append(r.logs, e)
 		case kind == "refs", kind == "predictions", !strings.HasSuffix(e.Key, ".json"):
 		case kind == "checkpoints" && strings.HasSuffix(rest, manifestName):
 			r.checkpoints = append(r.checkpoints, e)
@@ -140,7 +143,7 @@ func (s *sweeper) readRun(ctx context.Context, run string) (*runState, error) {
 }
 
 // examineRun finds, of a run that is not open, blobs that no manifest names, and
-// checkpoints that a run which published no longer needs.
+// what a run which published no longer needs.
 func (s *sweeper) examineRun(ctx context.Context, m *marks, run string) ([]storage.Entry, error) {
 	open, err := s.Open(ctx, run)
 	if open || err != nil {
@@ -205,9 +208,10 @@ type checkpoint struct {
 	Manifest string `json:"manifest"`
 }
 
-// superseded are the manifests of the checkpoints of a run that published its
-// newest branch but for the best one, the last one and the branch's start: from
-// them training could be extended, the others were only steps on the way.
+// superseded are, of a run that published its newest branch, the manifests of all
+// checkpoints but the best one, the last one and the branch's start: from them
+// training could be extended, the others were only steps on the way. So were
+// failures: the logs of trainers that died go, too.
 func (s *sweeper) superseded(ctx context.Context, r *runState, published map[int]bool) ([]storage.Entry, error) {
 	if r.progress == "" || len(published) == 0 {
 		return nil, nil
@@ -230,7 +234,7 @@ func (s *sweeper) superseded(ctx context.Context, r *runState, published map[int
 		needed = append(needed, p.From.Manifest)
 	}
 	var out []storage.Entry
-	for _, e := range r.checkpoints {
+	for _, e := range append(r.checkpoints, r.logs...) {
 		if !slices.Contains(needed, e.Key) && s.old(e) {
 			out = append(out, e)
 		}

@@ -30,6 +30,7 @@ type Page struct {
 const (
 	KindCheckpoints = "checkpoints"
 	KindBlobs       = "blobs"
+	KindLogs        = "logs"
 )
 
 // A page ends after so many groups or objects to remove.
@@ -294,7 +295,7 @@ func (t *tally) one(kind string, bytes int64) {
 
 func kindOf(key string) string {
 	part := strings.Split(key, "/")
-	if part[0] == Runs && len(part) > 3 && (part[2] == KindCheckpoints || part[2] == KindBlobs) {
+	if part[0] == Runs && len(part) > 3 && slices.Contains([]string{KindCheckpoints, KindBlobs, KindLogs}, part[2]) {
 		return part[2]
 	}
 	return part[0]

@@ -124,7 +124,7 @@ func (b *bucket) run(run string) {
 		b.put(blob)
 		b.json(fmt.Sprintf("%s/checkpoints/1/%d/manifest.json", g, step), tree{"files": tree{"w": tree{"key": blob}}})
 	}
-	b.put(g+"/blobs/orphan", g+"/metrics/0001-000001.jsonl", g+"/predictions/1-3-test.jsonl", g+"/report.html")
+	b.put(g+"/blobs/orphan", g+"/metrics/0001-000001.jsonl", g+"/logs/1.log", g+"/predictions/1-3-test.jsonl", g+"/report.html")
 	at := func(step int) tree {
 		return tree{"manifest": fmt.Sprintf("%s/checkpoints/1/%d/manifest.json", g, step)}
 	}
@@ -144,12 +144,12 @@ func TestSweepRemovesOnlyWhatNothingRefersTo(t *testing.T) {
 		if removed, _ := b.sweep(time.Hour, false); len(removed) > 0 || !slices.Equal(b.keys(), before) {
 			b.Errorf("young objects are removed: %v", removed)
 		}
-		want := map[string]int64{"checkpoints": 2, "blobs": 3, "datasets": 2, "sources": 1, "models": 1}
+		want := map[string]int64{"checkpoints": 2, "blobs": 3, "logs": 1, "datasets": 2, "sources": 1, "models": 1}
 		if removed, _ := b.sweep(0, true); !maps.Equal(removed, want) || !slices.Equal(b.keys(), before) {
 			b.Errorf("a dry run says %v, and %d of %d objects are left", removed, len(b.keys()), len(before))
 		}
 		b.open["r"] = true
-		if removed, _ := b.sweep(0, true); removed["blobs"]+removed["checkpoints"] > 0 {
+		if removed, _ := b.sweep(0, true); removed["blobs"]+removed["checkpoints"]+removed["logs"] > 0 {
 			b.Errorf("of an open run: %v", removed)
 		}
 		b.open["r"] = false
@@ -159,7 +159,7 @@ func TestSweepRemovesOnlyWhatNothingRefersTo(t *testing.T) {
 		gone := slices.DeleteFunc(before, func(key string) bool { return slices.Contains(b.keys(), key) })
 		if want := []string{
 			"datasets/old/1.parquet", "datasets/old/manifest.json", "models/m/other-b1/README.md", "runs/r/blobs/0", "runs/r/blobs/2",
-			"runs/r/blobs/orphan", "runs/r/checkpoints/1/0/manifest.json", "runs/r/checkpoints/1/2/manifest.json", "sources/gone/b.zip",
+			"runs/r/blobs/orphan", "runs/r/checkpoints/1/0/manifest.json", "runs/r/checkpoints/1/2/manifest.json", "runs/r/logs/1.log", "sources/gone/b.zip",
 		}; !slices.Equal(gone, want) {
 			b.Errorf("gone: %v", gone)
 		}
