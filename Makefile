@@ -18,7 +18,7 @@ STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKFLOWCHECK := go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
 
 # Packages whose goroutines share state and that compile quickly under -race.
-RACE := ./dataset ./storage ./model/tokenizer ./pipeline
+RACE := ./dataset ./storage/... ./model/tokenizer ./pipeline
 
 # Of make chaos. The order and the moments of the faults are drawn from SEED.
 SEED   := 1
