@@ -26,7 +26,7 @@ func TestFlippedBitsAreMendedAndTheRunEndsTheSame(t *testing.T) {
 	succeed(t, append(args, straight)...)
 
 	run := start(t, cleanEnv(), program, append(args, data)...)
-	awaitCheckpoint(t, run, data, crashSteps+1)
+	awaitCheckpoint(t, run, data, crashSteps+1, crashSteps)
 	killEverything(t, run)
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "work")))
 	stored := storedFiles(t, data)
