@@ -189,7 +189,7 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	cache := b.Hub.CacheDir
 	b.Hub.CacheDir = t.TempDir()
 	s.Requests()
-	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: first.Config.Dataset[0]}); !reflect.DeepEqual(again, sources[0]) {
+	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: first.Config.Dataset[0]}); !reflect.DeepEqual(again, sources[0]) {
 		t.Errorf("downloaded again: %+v", again)
 	}
 	if r := s.Requests(); len(r) != 1 {
@@ -203,7 +203,7 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	if offline := do[pipeline.PreflightResult](b, b.Preflight, in); offline.Config.Dataset[0].Files.String() != pinned {
 		t.Errorf("offline %+v", offline.Config.Dataset)
 	}
-	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: first.Config.Dataset[0]}); again.Digest != sources[0].Digest {
+	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: first.Config.Dataset[0]}); again.Digest != sources[0].Digest {
 		t.Error("the cache has other files")
 	}
 }
@@ -247,11 +247,11 @@ func TestWhatTheHubDoesNotHaveOfADatasetIsTheInputsFault(t *testing.T) {
 
 	source := parquetConfig("hf:datasets/org/pictures/data/train-*.parquet").Dataset[0]
 	source.SHA256 = map[string]string{"files": strings.Repeat("0", 64)}
-	_, err = try[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: source})
+	_, err = try[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: source})
 	wantType(t, err, pipeline.InvalidInput, "the config expects 0000")
 	source = parquetConfig("hf:datasets/org/pictures/data/text.parquet").Dataset[0]
-	text := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Source: source})
-	_, err = try[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Sources: []pipeline.DownloadResult{text}, Image: 32})
+	text := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: source})
+	_, err = try[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Run: "run", Sources: []pipeline.DownloadResult{text}, Image: 32})
 	wantType(t, err, pipeline.InvalidInput, "text.parquet")
 
 	s.Demand("hf_right")

