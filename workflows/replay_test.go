@@ -43,6 +43,22 @@ var recorded = map[string]func(*world){
 			return nil
 		}
 	},
+	"mended": func(w *world) {
+		w.lost = []string{"runs/r/checkpoints/1/300/manifest.json"}
+		w.fail = func(name string, call int) error {
+			switch {
+			case name == "TrainEpoch" && call == 2:
+				return corrupt("datasets/d/s.parquet")
+			case name == "PrepareShard" && call == 4:
+				return corrupt("sources/s/a.zip")
+			case name == "Export" && call == 1:
+				return corrupt("runs/r/blobs/b")
+			case name == "TrainEpoch" && call == 5: // the best epoch's end, again
+				return typed(pipeline.Corrupt, "no complete checkpoint at the end of epoch 2")
+			}
+			return nil
+		}
+	},
 	"requests": func(w *world) {
 		w.during = func(name string, call int) {
 			switch {

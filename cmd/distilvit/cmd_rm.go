@@ -23,7 +23,8 @@ func (a *app) rmCommand() *cobra.Command {
 		Short: "remove a run: its checkpoints, logs and history",
 		Long: `Remove a run that is not open: everything under runs/RUN/ in the object store, and
 its history, so that distilvit list shows it no more. The model it published stays
-unless --model is given. Prepared data that only this run used is removed by the
+unless --model is given; while it does, another run of this name can publish only
+the same one. Prepared data that only this run used is removed by the
 Janitor (distilvit janitor), once nothing refers to it.`,
 		Example: "  distilvit rm first-try\n  distilvit rm demo --model && distilvit janitor --grace 0s",
 		Args:    args(1, 1, "a RUN"),
