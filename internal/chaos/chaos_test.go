@@ -46,6 +46,7 @@ func TestChaos(t *testing.T) {
 	r.awaitEnd()
 	same(t, want, r.results())
 	r.report(outcomes)
+	r.leavesNothing()
 }
 
 // undisturbed is what a run of this size ends with when nothing goes wrong.

@@ -116,6 +116,27 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// leavesNothing makes the Janitor remove, at once, what nothing refers to. A
+// second look finds no more of it, and without the run itself nothing at all is
+// left in the store.
+func (r *run) leavesNothing() {
+	t := r.t
+	t.Helper()
+	var first, second pipeline.JanitorResult
+	check(t, json.Unmarshal(r.distilvit("janitor", "--grace", "0s", "-o", "json"), &first))
+	check(t, json.Unmarshal(r.distilvit("janitor", "--grace", "0s", "--dry-run", "-o", "json"), &second))
+	t.Logf("the Janitor removed %v", first.Removed)
+	if len(second.Removed) > 0 {
+		t.Errorf("it would remove %v the next time", second.Removed)
+	}
+	r.distilvit("rm", runID, "--model")
+	r.distilvit("janitor", "--grace", "0s")
+	for o, err := range r.open().List(t.Context(), "") {
+		check(t, err)
+		t.Errorf("left in the store: %s", o.Key)
+	}
+}
+
 // same fails the test where two runs' results differ.
 func same(t *testing.T, want, got map[string]string) {
 	t.Helper()
