@@ -190,8 +190,12 @@ func (e *epochRun) sameNumerics(m checkpointManifest) error {
 		but = []string{trainer.MicroBatchKey}
 	}
 	if d := differences(m.Fingerprint, e.lease.Fingerprint(), but...); len(d) > 0 {
+		like := "like the first"
+		if was, is := m.Fingerprint["devices"], e.lease.Fingerprint()["devices"]; was != is {
+			like += fmt.Sprintf(", with %s device(s) a run", was)
+		}
 		return &typed{pipeline.NumericsChanged, fmt.Errorf("this worker would give other bits than the checkpoint of step %d began with: %s; "+
-			"train on a worker like the first, or set train.allow_numerics_change", m.Step, strings.Join(d, "; "))}
+			"train on a worker %s, or set train.allow_numerics_change", m.Step, strings.Join(d, "; "), like)}
 	}
 	return nil
 }

@@ -18,6 +18,10 @@ const (
 	// branch from the newest checkpoint.
 	NumericsChanged = "NumericsChanged"
 
+	// OutOfService: the device failed several times in a row, the last time now,
+	// and its worker gives it to nobody any more. The run goes on elsewhere.
+	OutOfService = "OutOfService"
+
 	// Interrupted: a device activity's worker is stopping in good order. The
 	// run goes on in a new session and does not count it as a failure.
 	Interrupted = "Interrupted"

@@ -34,7 +34,8 @@ type Options struct {
 	Dir       string // this worker's files: cache, models, attempts, logs; all of it may be lost
 
 	Queues     []string // pipeline.TaskQueue, pipeline.DeviceQueue; default both
-	Devices    int      // runs that train here at once; default 1
+	Slots      [][]int  // devices of each run that trains here at once; default device 0 for one run
+	NeedDevice bool     // Run ends with an error when no device of the device queue is in service any more
 	CacheBytes int64    // size of the shard cache; default 50 GB
 	Activities int      // activities of TaskQueue at once; default the number of processors, at least 2
 
@@ -64,8 +65,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Namespace == "" {
 		o.Namespace = "default"
 	}
-	if o.Devices == 0 {
-		o.Devices = 1
+	if len(o.Slots) == 0 {
+		o.Slots = [][]int{{0}}
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 50e9
@@ -104,35 +105,29 @@ func Run(ctx context.Context, o Options) error {
 	if err := searchAttributes(ctx, o); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
-	pool := trainer.NewPool(trainer.Options{
-		Exe: o.Exe, Args: o.Args, Environ: o.Environ, LogDir: filepath.Join(o.Dir, "logs"), Devices: o.Devices, Limits: o.Limits,
-	})
-	defer pool.Close()
-	acts := &activities.Activities{
-		Store: o.Store, Cache: storage.NewCache(filepath.Join(o.Dir, "cache"), o.CacheBytes), Dir: o.Dir, Pool: pool,
+	acts := activities.Activities{
+		Store: o.Store, Cache: storage.NewCache(filepath.Join(o.Dir, "cache"), o.CacheBytes), Dir: o.Dir, Pool: newPool(o, trainer.Options{}),
 		Backend: o.Backend, ONNXRuntime: o.ONNXRuntime, Hub: o.Hub,
 		Open: func(ctx context.Context, run string) (bool, error) { return Open(ctx, o.Client, run) },
 	}
+	defer acts.Pool.Close()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	var workers []sdk.Worker
-	var stop sync.WaitGroup
-	defer stop.Wait()
+	var parts sync.WaitGroup
+	defer parts.Wait()
 	if slices.Contains(o.Queues, pipeline.TaskQueue) {
 		scheduleJanitor(ctx, o)
+		parts.Go(func() {
+			if err := serve(ctx, newWorker(o, pipeline.TaskQueue, &acts, fail)); err != nil {
+				fail(&fatalError{pipeline.TaskQueue, err})
+			}
+		})
 	}
-	for _, queue := range slices.Compact(slices.Sorted(slices.Values(o.Queues))) {
-		w := newWorker(o, queue, acts, func(err error) { fail(&fatalError{queue, err}) })
-		if err := w.Start(); err != nil {
-			fail(&fatalError{queue, err})
-			break
-		}
-		workers = append(workers, w)
+	if slices.Contains(o.Queues, pipeline.DeviceQueue) {
+		parts.Go(func() { serveDevices(ctx, o, acts, fail) })
 	}
 	<-ctx.Done()
-	for _, w := range workers {
-		stop.Go(w.Stop)
-	}
+	parts.Wait()
 	var fatal *fatalError
 	if errors.As(context.Cause(ctx), &fatal) {
 		return fatal
@@ -140,12 +135,28 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
-// newWorker is the worker of one queue. The device queue's gives out sessions,
-// one a device; the other runs the workflows too.
-func newWorker(o Options, queue string, acts *activities.Activities, fatal func(error)) sdk.Worker {
+// serve runs a worker until the context ends, and then lets its activities end.
+func serve(ctx context.Context, w sdk.Worker) error {
+	if err := w.Start(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	w.Stop()
+	return nil
+}
+
+// newPool makes the pool of some devices; without any, for trainers that take none.
+func newPool(o Options, p trainer.Options) *trainer.Pool {
+	p.Exe, p.Args, p.Environ, p.LogDir, p.Limits = o.Exe, o.Args, o.Environ, filepath.Join(o.Dir, "logs"), o.Limits
+	return trainer.NewPool(p)
+}
+
+// newWorker is a worker of one queue. One of the device queue gives out a single
+// session, to the run that trains on its devices; the other runs the workflows too.
+func newWorker(o Options, queue string, acts *activities.Activities, fail context.CancelCauseFunc) sdk.Worker {
 	options := sdk.Options{
 		WorkerStopTimeout: o.StopTimeout,
-		OnFatalError:      fatal,
+		OnFatalError:      func(err error) { fail(&fatalError{queue, err}) },
 		// Heartbeats carry progress: pass on each of them.
 		MaxHeartbeatThrottleInterval:     2 * time.Second,
 		DefaultHeartbeatThrottleInterval: 2 * time.Second,
@@ -153,7 +164,7 @@ func newWorker(o Options, queue string, acts *activities.Activities, fatal func(
 	if queue == pipeline.DeviceQueue {
 		options.DisableWorkflowWorker = true
 		options.EnableSessionWorker = true
-		options.MaxConcurrentSessionExecutionSize = o.Devices
+		options.MaxConcurrentSessionExecutionSize = 1
 	} else {
 		options.MaxConcurrentActivityExecutionSize = o.Activities
 	}

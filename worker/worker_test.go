@@ -70,7 +70,7 @@ func TestOptionsAreCompleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(o.Queues, []string{"distilvit", "distilvit-gpu"}) || o.Devices != 1 || o.Activities < 2 || !filepath.IsAbs(o.Dir) || o.Exe == "" || o.StopTimeout == 0 {
+	if !slices.Equal(o.Queues, []string{"distilvit", "distilvit-gpu"}) || len(o.Slots) != 1 || !slices.Equal(o.Slots[0], []int{0}) || o.Activities < 2 || !filepath.IsAbs(o.Dir) || o.Exe == "" || o.StopTimeout == 0 {
 		t.Errorf("%+v", o)
 	}
 	if _, err := (Options{Queues: []string{"distilvit-cpu"}}).withDefaults(); err == nil || !strings.Contains(err.Error(), `queue "distilvit-cpu": must be`) {

@@ -139,6 +139,8 @@ func (r *run) recover(ctx workflow.Context, j job, err error) error {
 		return r.recoverSession(ctx, j)
 	}
 	switch errorType(err) {
+	case pipeline.OutOfService:
+		return r.leaveDevice(ctx, j, err)
 	case pipeline.Diverged:
 		return r.rollBack(ctx, err)
 	case pipeline.Corrupt:
@@ -191,6 +193,18 @@ func (r *run) recoverFault(ctx workflow.Context) error {
 	r.device.failures++
 	if r.device.failures >= failuresPerSession {
 		r.releaseDevice(ctx)
+	}
+	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
+}
+
+// leaveDevice goes on in a new session on another device, or waits for one: the
+// worker gives this one to nobody any more.
+func (r *run) leaveDevice(ctx workflow.Context, j job, err error) error {
+	r.warn([]string{fmt.Sprintf("%s, on %s: %s", j.name, workflow.GetSessionInfo(r.device.session).HostName, reason(err))})
+	r.device.abandoned = true
+	r.releaseDevice(ctx)
+	if failed := r.count(ctx, j, err); failed != nil {
+		return failed
 	}
 	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
 }

@@ -39,6 +39,33 @@ func TestLostDeviceIsTriedAgainInTheSessionAndThenInANewOne(t *testing.T) {
 	}
 }
 
+func TestDeviceOutOfServiceIsLeftAtOnceAndNamedInTheWarnings(t *testing.T) {
+	w := newWorld()
+	w.fail = failing("TrainEpoch", lost(1), typed(pipeline.OutOfService, "device 1 out of service after 3 failures in a row"))
+	env := environment(t, w)
+	env.ExecuteWorkflow(pipeline.WorkflowType, config(t))
+	if _, err := outcome(t, env); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing is asked of the worker that leaves, not even to close the trainer.
+	want := "TrainEpoch FindProgress TrainEpoch FindProgress TrainEpoch Evaluate"
+	if got := w.without(); !strings.Contains(got, want) || w.count["CloseTrainer"] != 1 {
+		t.Errorf("calls: %s", got)
+	}
+	answer, err := env.QueryWorkflow(pipeline.StatusQuery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status pipeline.Status
+	if err := answer.Get(&status); err != nil {
+		t.Fatal(err)
+	}
+	if len(status.Warnings) != 1 || !strings.Contains(status.Warnings[0], "epoch 1 of 3, on ") ||
+		!strings.Contains(status.Warnings[0], "OutOfService: device 1 out of service after 3 failures in a row") {
+		t.Errorf("warnings %q", status.Warnings)
+	}
+}
+
 func TestSessionLostWithItsWorkerIsReplaced(t *testing.T) {
 	w := newWorld()
 	w.fail = failing("TrainEpoch", nil, temporal.NewCanceledError()) // as Temporal answers when the session's worker is gone

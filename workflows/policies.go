@@ -74,7 +74,7 @@ var (
 		MaximumInterval:    time.Minute,
 		MaximumAttempts:    6,
 		NonRetryableErrorTypes: append([]string{
-			pipeline.DeviceLost, pipeline.Stalled, pipeline.OutOfMemory, pipeline.NumericsChanged, pipeline.Interrupted,
+			pipeline.DeviceLost, pipeline.OutOfService, pipeline.Stalled, pipeline.OutOfMemory, pipeline.NumericsChanged, pipeline.Interrupted,
 		}, fatal...),
 	}
 	once = &temporal.RetryPolicy{MaximumAttempts: 1}

@@ -28,19 +28,24 @@ const scarceBytes = 5 << 30
 
 func (a *app) doctorCommand() *cobra.Command {
 	var probe string
+	var device int
 	cmd := &cobra.Command{
 		Use:     "doctor",
 		Short:   "is everything here that a run needs?",
-		Long:    "Look at everything a run needs on this machine and say what to do about what is\nmissing. Nothing is started or changed; exit code 1 when something does not work.",
-		Example: "  distilvit doctor\n  distilvit doctor -o json",
+		Long:    "Look at everything a run needs on this machine and say what to do about what is\nmissing. Nothing is started or changed; exit code 1 when something does not work.\n\nA device on which training failed several times in a row is out of service until\n--reinstate puts it back; workers that run take it up by themselves.",
+		Example: "  distilvit doctor\n  distilvit doctor -o json\n  distilvit doctor --reinstate 1",
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if probe != "" {
 				return probeBackend(probe)
 			}
+			if cmd.Flags().Changed("reinstate") {
+				return a.reinstate(device)
+			}
 			return a.doctor(cmd.Context())
 		},
 	}
+	cmd.Flags().IntVar(&device, "reinstate", 0, "only put the device of this number back into service")
 	cmd.Flags().StringVar(&probe, "probe-backend", "", "only open this backend")
 	cmd.Flags().Lookup("probe-backend").Hidden = true
 	return cmd
@@ -57,7 +62,7 @@ func probeBackend(kind string) error {
 }
 
 func (a *app) doctor(ctx context.Context) error {
-	findings := []finding{a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), a.lookDisk(), a.lookHub()}
+	findings := []finding{a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), a.lookDisk(), a.lookDevices(), a.lookHub()}
 	external, err := a.external()
 	switch {
 	case err != nil:

@@ -27,7 +27,7 @@ type runOptions struct {
 	detach     bool
 	helpConfig bool
 	stack      devstack.Options // ports
-	devices    int
+	devices    deviceFlags
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -65,7 +65,7 @@ Relative paths in FILE are looked for beside FILE, then in the current directory
 	flags.BoolVar(&o.detach, "detach", false, "start distilvit up in the background and return")
 	flags.BoolVar(&o.helpConfig, "help-config", false, "print every key of the config with its default")
 	stackFlags(cmd, &o.stack)
-	devicesFlag(cmd, &o.devices)
+	o.devices.add(cmd, nil, 0)
 	return cmd
 }
 
@@ -82,6 +82,10 @@ func (a *app) run(ctx context.Context, o runOptions) error {
 	}
 	external, err := a.external()
 	if err != nil {
+		return err
+	}
+	o.devices = o.devices.forRun(cfg)
+	if _, err := o.devices.slots(); err != nil {
 		return err
 	}
 	if !external {
@@ -196,7 +200,11 @@ func (a *app) startOrAttach(ctx context.Context, s *site, id string, cfg pipelin
 func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progress) error {
 	ctx, stop := a.interruptible(ctx, "stopping: the trainer writes a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
-	workers := startWorkers(s, workerOptions{devices: o.devices})
+	slots, err := o.devices.slots()
+	if err != nil {
+		return err
+	}
+	workers := startWorkers(s, workerOptions{slots: slots, needDevice: true})
 	result, err := followWithWorkers(ctx, s, workers, newFollower(s.client, o.id, p))
 	if !errors.Is(err, errInterrupted) {
 		waitErr := s.awaitGuests(ctx, func() {

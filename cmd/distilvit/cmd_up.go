@@ -19,7 +19,7 @@ import (
 
 func (a *app) upCommand() *cobra.Command {
 	var stack devstack.Options
-	var devices int
+	var devices deviceFlags
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "embedded Temporal, web UI, S3 and workers, until Ctrl-C",
@@ -32,11 +32,15 @@ directory. Every open run goes on.`,
       --type Pipeline --workflow-id first --input-file config.json`,
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.up(cmd.Context(), stack, devices)
+			slots, err := devices.slots()
+			if err != nil {
+				return err
+			}
+			return a.up(cmd.Context(), stack, slots)
 		},
 	}
 	stackFlags(cmd, &stack)
-	devicesFlag(cmd, &devices)
+	devices.add(cmd, []int{0}, 1)
 	return cmd
 }
 
@@ -48,11 +52,7 @@ func stackFlags(cmd *cobra.Command, o *devstack.Options) {
 	flags.IntVar(&o.S3Port, "s3-port", 0, "port of the embedded S3 server (default 9000, or the next free one)")
 }
 
-func devicesFlag(cmd *cobra.Command, devices *int) {
-	cmd.Flags().IntVar(devices, "devices", 1, "runs trained at once, each on a device of its own")
-}
-
-func (a *app) up(ctx context.Context, stack devstack.Options, devices int) error {
+func (a *app) up(ctx context.Context, stack devstack.Options, slots [][]int) error {
 	data, err := a.dataDir()
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (a *app) up(ctx context.Context, stack devstack.Options, devices int) error
 	defer s.close()
 	ctx, stop := a.interruptible(ctx, "stopping: trainers write a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
-	workers := startWorkers(s, workerOptions{devices: devices})
+	workers := startWorkers(s, workerOptions{slots: slots})
 	addresses := s.hosted.Addresses()
 	if a.output == "json" {
 		addresses.SecretKey = ""
@@ -108,7 +108,7 @@ func withoutExternal(env func(string) string) func(string) string {
 
 // startUp starts distilvit up in the background, unless one is up already, and
 // waits until it is.
-func (a *app) startUp(ctx context.Context, stack devstack.Options, devices int) error {
+func (a *app) startUp(ctx context.Context, stack devstack.Options, devices deviceFlags) error {
 	data, err := a.dataDir()
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (a *app) startUp(ctx context.Context, stack devstack.Options, devices int) 
 		return fileError("log file", path, err)
 	}
 	defer output.Close()
-	cmd := exec.Command(exe, "up", "--data", data, "--devices", strconv.Itoa(devices),
+	cmd := exec.Command(exe, "up", "--data", data, "--devices", devices.String(), "--devices-per-run", strconv.Itoa(devices.perRun),
 		"--temporal-port", strconv.Itoa(stack.TemporalPort),
 		"--ui-port", strconv.Itoa(stack.UIPort),
 		"--s3-port", strconv.Itoa(stack.S3Port))

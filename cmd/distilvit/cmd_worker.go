@@ -18,13 +18,15 @@ import (
 
 // workerOptions are what a worker's caller may choose.
 type workerOptions struct {
-	queues  []string
-	devices int
-	limits  trainer.Limits // of the trainer's watchdog; zero: the usual ones
+	queues     []string
+	slots      [][]int        // devices of each run trained at the same time
+	needDevice bool           // end when no device is in service any more
+	limits     trainer.Limits // of the trainer's watchdog; zero: the usual ones
 }
 
 func (a *app) workerCommand() *cobra.Command {
 	var o workerOptions
+	var devices deviceFlags
 	cmd := &cobra.Command{
 		Use:   "worker",
 		Short: "workers against a Temporal and an object store elsewhere",
@@ -37,19 +39,24 @@ func (a *app) workerCommand() *cobra.Command {
 
 Queue distilvit holds workflows and everything that needs no device, queue
 distilvit-gpu holds training and evaluation. Without these variables the worker
-joins the stack that is up for the data directory. Pictures, shards and checkpoints
+joins the stack that is up for the data directory. --devices 0,1,2,3 with
+--devices-per-run 2 trains two runs at a time, each on two devices: the same weights
+as on one but for rounding, so a run goes on with as many as it began with. Pictures, shards and checkpoints
 on their way lie in the data directory. Models named hf:ORG/NAME are fetched as
 huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE.`,
 		Example: `  TEMPORAL_ADDRESS=temporal:7233 S3_ENDPOINT=minio:9000 \
-  S3_ACCESS_KEY=... S3_SECRET_KEY=... distilvit worker --devices 2
+  S3_ACCESS_KEY=... S3_SECRET_KEY=... distilvit worker --devices 0,1
   distilvit worker --queues distilvit`,
 		Args: args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.slots, err = devices.slots(); err != nil {
+				return err
+			}
 			return a.worker(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.queues, "queues", []string{pipeline.TaskQueue, pipeline.DeviceQueue}, "task queues to take work from")
-	devicesFlag(cmd, &o.devices)
+	devices.add(cmd, []int{0}, 1)
 	limitFlags(cmd, &o.limits)
 	return cmd
 }
@@ -70,9 +77,6 @@ func (a *app) worker(ctx context.Context, o workerOptions) error {
 			return usagef("--queues %s: use %s, %s or both", queue, pipeline.TaskQueue, pipeline.DeviceQueue)
 		}
 	}
-	if o.devices < 1 {
-		return usagef("--devices %d: use 1 or more", o.devices)
-	}
 	if err := a.someStack(); err != nil {
 		return err
 	}
@@ -84,7 +88,7 @@ func (a *app) worker(ctx context.Context, o workerOptions) error {
 	}
 	defer s.close()
 	workers := startWorkers(s, o)
-	fmt.Fprintf(a.stderr, "worker of %s on %s, %d device(s); Ctrl-C ends it\n", strings.Join(o.queues, " and "), s.temporal, o.devices)
+	fmt.Fprintf(a.stderr, "worker of %s on %s, %s; Ctrl-C ends it\n", strings.Join(o.queues, " and "), s.temporal, slotsText(o.slots))
 	failed := make(chan error, 1)
 	go func() { failed <- workers.wait() }()
 	select {
@@ -135,16 +139,17 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		return err
 	}
 	return worker.Run(ctx, worker.Options{
-		Client:    s.client,
-		Namespace: s.namespace,
-		Store:     s.store,
-		Dir:       filepath.Join(s.data, "work"),
-		Queues:    o.queues,
-		Devices:   o.devices,
-		Limits:    o.limits,
-		Backend:   backend.Options{CacheDir: cache},
-		Hub:       s.hub,
-		Log:       s.log,
+		Client:     s.client,
+		Namespace:  s.namespace,
+		Store:      s.store,
+		Dir:        filepath.Join(s.data, workDir),
+		Queues:     o.queues,
+		Slots:      o.slots,
+		NeedDevice: o.needDevice,
+		Limits:     o.limits,
+		Backend:    backend.Options{CacheDir: cache},
+		Hub:        s.hub,
+		Log:        s.log,
 	})
 }
 

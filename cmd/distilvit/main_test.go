@@ -46,7 +46,11 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"preprocess", "-m", dir, "a.png"}, "preprocess needs -o DIR"},
 		{[]string{"backend", "install", "gpu"}, "backend install gpu: use cpu, cuda13, onnxruntime"},
 		{[]string{"worker"}, "no stack to work for"},
-		{[]string{"worker", "--devices", "0"}, "--devices 0"},
+		{[]string{"worker", "--devices", "0,0"}, "--devices 0,0: use numbers from 0, each once"},
+		{[]string{"worker", "--devices", "-1"}, "--devices -1: use numbers from 0"},
+		{[]string{"worker", "--devices", "two"}, "--devices"},
+		{[]string{"up", "--devices", "0,1,2", "--devices-per-run", "2"}, "--devices-per-run 2: must divide the 3 of --devices 0,1,2"},
+		{[]string{"doctor", "--reinstate", "two"}, "--reinstate"},
 		{[]string{"worker", "--queues", "other"}, "--queues other"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {

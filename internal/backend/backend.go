@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // Kinds of backend. Auto picks the first of CUDA, XLA, Go that is there.
@@ -19,11 +21,10 @@ const (
 
 // Options say what to choose from.
 type Options struct {
-	Kind       string // auto, cuda, xla or go; empty is auto
-	CacheDir   string // where Install puts plugins
-	Plugin     string // explicit path of a PJRT plugin for xla or cuda; empty: look in CacheDir
-	Device     int    // index of the CUDA device
-	CPUDevices int    // devices the XLA CPU plugin shows; 0: 1
+	Kind     string // auto, cuda, xla or go; empty is auto
+	CacheDir string // where Install puts plugins
+	Plugin   string // explicit path of a PJRT plugin for xla or cuda; empty: look in CacheDir
+	Devices  []int  // numbers of the devices that compute together; empty: device 0
 }
 
 // Choice is a backend that was found: enough to open it in another process.
@@ -32,30 +33,50 @@ type Choice struct {
 	Plugin       string `json:"plugin,omitempty"`        // path of the PJRT plugin
 	PluginSHA256 string `json:"plugin_sha256,omitempty"` // lower-case hex
 	Version      string `json:"version"`                 // of the plugin's package, or of the module of the Go backend
-	Device       int    `json:"device,omitempty"`        // CUDA device's index
-	CPUDevices   int    `json:"cpu_devices,omitempty"`   // XLA on the CPU
+	Devices      []int  `json:"devices,omitempty"`       // CUDA: their indices; XLA on the CPU makes as many of its own; empty: device 0
 }
+
+// count is the number of devices that compute together.
+func (c Choice) count() int { return max(len(c.Devices), 1) }
 
 // String names the choice in one line.
 func (c Choice) String() string {
 	switch c.Kind {
 	case CUDA:
-		return fmt.Sprintf("XLA on CUDA device %d (plugin %s)", c.Device, c.Version)
+		return fmt.Sprintf("XLA on CUDA %s (plugin %s)", Names(c.Devices), c.Version)
 	case XLA:
+		if c.count() > 1 {
+			return fmt.Sprintf("XLA on %d devices of the CPU (plugin %s)", c.count(), c.Version)
+		}
 		return fmt.Sprintf("XLA on the CPU (plugin %s)", c.Version)
 	}
 	return fmt.Sprintf("pure Go (%s)", c.Version)
 }
 
+// Names is devices for people: device 0, or devices 0 and 1.
+func Names(devices []int) string {
+	if len(devices) == 0 {
+		return "device 0"
+	}
+	var names []string
+	for _, d := range devices {
+		names = append(names, strconv.Itoa(d))
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return "device " + names[0]
+	}
+	return "devices " + strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
 // Choose looks at files only: nothing is downloaded, loaded or started. Auto is
 // CUDA if a GPU and its plugin are there, else XLA on the CPU if its plugin is,
 // else pure Go. A kind asked for by name that is not there is an error that
-// says how to get it.
+// says how to get it, and so are several devices for pure Go, which has one.
 func Choose(o Options) (Choice, error) {
-	cpuDevices := max(o.CPUDevices, 1)
 	switch o.Kind {
 	case Go:
-		return goChoice(), nil
+		return goChoice(o.Devices)
 	case XLA, CUDA:
 		if !haveXLA {
 			return Choice{}, fmt.Errorf("backend %s: this program was built without cgo; use backend: go", o.Kind)
@@ -68,9 +89,9 @@ func Choose(o Options) (Choice, error) {
 			if !haveGPU() {
 				return Choice{}, fmt.Errorf("backend cuda: no NVIDIA device in /dev; use backend: xla or go")
 			}
-			return Choice{Kind: CUDA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Device: o.Device}, nil
+			return Choice{Kind: CUDA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Devices: o.Devices}, nil
 		}
-		return Choice{Kind: XLA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, CPUDevices: cpuDevices}, nil
+		return Choice{Kind: XLA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Devices: o.Devices}, nil
 	case Auto, "":
 		if o.Plugin != "" {
 			return Choice{}, fmt.Errorf("backend auto: plugin %s is given, so say backend: xla or cuda", o.Plugin)
@@ -82,13 +103,35 @@ func Choose(o Options) (Choice, error) {
 				return c, nil
 			}
 		}
-		return goChoice(), nil
+		return goChoice(o.Devices)
 	}
 	return Choice{}, fmt.Errorf("backend %q: must be auto, cuda, xla or go", o.Kind)
 }
 
-func goChoice() Choice {
-	return Choice{Kind: Go, Version: moduleVersion(goModule)}
+func goChoice(devices []int) (Choice, error) {
+	if len(devices) > 1 {
+		return Choice{}, fmt.Errorf("backend go computes on one device; asked for %d in one run: use --devices-per-run 1, or backend: xla or cuda", len(devices))
+	}
+	return Choice{Kind: Go, Version: moduleVersion(goModule), Devices: devices}, nil
+}
+
+// Visible lists the devices a choice of this kind may use: the NVIDIA devices
+// that the kernel driver and CUDA_VISIBLE_DEVICES show, numbered from 0 as CUDA
+// does; of a CPU, one.
+func (c Choice) Visible() []int {
+	n := 1
+	if c.Kind == CUDA {
+		found, _ := filepath.Glob("/dev/nvidia[0-9]*")
+		n = max(n, len(found))
+		if shown, set := os.LookupEnv("CUDA_VISIBLE_DEVICES"); set {
+			n = max(1, min(n, len(strings.FieldsFunc(shown, func(r rune) bool { return r == ',' }))))
+		}
+	}
+	devices := make([]int, n)
+	for i := range devices {
+		devices[i] = i
+	}
+	return devices
 }
 
 // haveGPU reports whether the kernel driver shows an NVIDIA device.

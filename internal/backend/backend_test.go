@@ -40,8 +40,25 @@ func TestAutoIsXLAWhereThePluginIsAndElseGo(t *testing.T) {
 	}
 	path := fake(t, cache, cpuPlugin, "0.0.1")
 	c, err = Choose(Options{Kind: Auto, CacheDir: cache})
-	if haveXLA && (err != nil || c.Kind != XLA || c.Plugin != path || len(c.PluginSHA256) != 64 || c.CPUDevices != 1) {
+	if haveXLA && (err != nil || c.Kind != XLA || c.Plugin != path || len(c.PluginSHA256) != 64) {
 		t.Errorf("with a plugin: %+v, %v", c, err)
+	}
+}
+
+func TestDevicesAreNamedAndShownAsCUDANumbersThem(t *testing.T) {
+	for want, devices := range map[string][]int{"device 0": nil, "device 3": {3}, "devices 0, 1 and 5": {0, 1, 5}} {
+		if got := Names(devices); got != want {
+			t.Errorf("%v are %q instead of %q", devices, got, want)
+		}
+	}
+	if got := (Choice{Kind: XLA}).Visible(); !slices.Equal(got, []int{0}) {
+		t.Errorf("the CPU shows devices %v", got)
+	}
+	if !haveGPU() {
+		t.Setenv("CUDA_VISIBLE_DEVICES", "5,7")
+		if got := (Choice{Kind: CUDA}).Visible(); !slices.Equal(got, []int{0}) {
+			t.Errorf("no more devices can be visible than there are: %v", got)
+		}
 	}
 }
 
@@ -59,6 +76,7 @@ func TestWhatIsNotThereIsOneLineThatSaysHowToGetIt(t *testing.T) {
 	for want, run := range map[string]func() error{
 		"distilvit backend install onnxruntime": func() error { _, err := ONNXRuntime(cache); return err },
 		`backend "tpu": must be`:                func() error { _, err := Choose(Options{Kind: "tpu"}); return err },
+		"use --devices-per-run 1":               func() error { _, err := Choose(Options{Kind: Go, Devices: []int{0, 1}}); return err },
 		`install "tpu": must be`:                func() error { _, err := Install(context.Background(), "tpu", cache, nil); return err },
 	} {
 		if err := run(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -117,10 +135,14 @@ func TestArchivesStayInTheirFolder(t *testing.T) {
 }
 
 func TestFingerprintsAndEnvironmentsSayWhatTheNumbersDependOn(t *testing.T) {
-	xla := Choice{Kind: XLA, Plugin: "/x/cpu/p.so", PluginSHA256: "ab", CPUDevices: 1}
+	xla := Choice{Kind: XLA, Plugin: "/x/cpu/p.so", PluginSHA256: "ab"}
 	f := Fingerprint(xla)
 	if f["backend"] != XLA || f["plugin_sha256"] != "ab" || f["threads"] != "4" || f["devices"] != "1" || f["cpu"] == "" || f["fusion"] != "0" {
 		t.Errorf("fingerprint %v", f)
+	}
+	xla.Devices = []int{2, 3}
+	if f := Fingerprint(xla); f["devices"] != "2" {
+		t.Errorf("fingerprint of two devices %v", f)
 	}
 	if f := Fingerprint(Choice{Kind: Go}); f["simd"] == "" || f["isa"] == "" || f["plugin_sha256"] != "" {
 		t.Errorf("fingerprint of Go %v", f)

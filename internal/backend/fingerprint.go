@@ -33,12 +33,12 @@ func Fingerprint(c Choice) map[string]string {
 		f["plugin_sha256"] = c.PluginSHA256
 		f["go_xla"] = moduleVersion("github.com/gomlx/go-xla")
 		f["threads"] = pjrtThreads
-		f["devices"] = strconv.Itoa(max(c.CPUDevices, 1))
+		f["devices"] = strconv.Itoa(c.count())
 		f["cpu"] = cpuModel() // Eigen blocks sums by cache sizes
 	case CUDA:
 		f["plugin_sha256"] = c.PluginSHA256
 		f["go_xla"] = moduleVersion("github.com/gomlx/go-xla")
-		f["devices"] = "1"
+		f["devices"] = strconv.Itoa(c.count())
 		f["gpu"] = gpuModel()
 		f["precision"] = "tf32"
 	}

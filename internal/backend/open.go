@@ -36,6 +36,9 @@ func Open(c Choice) (compute.Backend, error) {
 	var err error
 	switch c.Kind {
 	case Go:
+		if _, err := goChoice(c.Devices); err != nil {
+			return nil, err
+		}
 		be, err = compute.NewWithConfig(goConfig)
 	case XLA, CUDA:
 		be, err = openXLA(c)

@@ -14,9 +14,13 @@ func openXLA(c Choice) (compute.Backend, error) {
 	xla.EnableAutoInstall(false)
 	options := pjrt.NamedValuesMap{}
 	if c.Kind == CUDA {
-		options["visible_devices"] = []int64{int64(c.Device)}
+		visible := make([]int64, c.count())
+		for i, d := range c.Devices {
+			visible[i] = int64(d)
+		}
+		options["visible_devices"] = visible
 	} else {
-		options["cpu_device_count"] = int64(max(c.CPUDevices, 1))
+		options["cpu_device_count"] = int64(c.count())
 	}
 	return xla.NewWithOptions(c.Plugin, options)
 }

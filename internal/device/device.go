@@ -20,7 +20,11 @@ func Upload[T gotype.Supported](be compute.Backend, flat []T, dims ...int) (*ten
 	if shape.Size() != len(flat) {
 		return nil, fmt.Errorf("upload: %d values for shape %v", len(flat), dims)
 	}
-	buffer, err := be.BufferFromFlatData(0, flat, shape)
+	return uploadTo(be, 0, flat, shape)
+}
+
+func uploadTo(be compute.Backend, device int, flat any, shape shapes.Shape) (*tensors.Tensor, error) {
+	buffer, err := be.BufferFromFlatData(compute.DeviceNum(device), flat, shape)
 	if err != nil {
 		return nil, fmt.Errorf("upload %s: %w", shape, err)
 	}

@@ -3,8 +3,6 @@ package train
 import (
 	"fmt"
 
-	"github.com/gomlx/gomlx/core/tensors"
-
 	"distilvit/dataset"
 	"distilvit/internal/device"
 )
@@ -45,35 +43,36 @@ func labelTokens(labels []int32) int64 {
 	return n
 }
 
-// upload moves count pictures from first, with their captions, to the device:
-// the batch inputs of the graphs.
-func (t *Trainer) upload(b *dataset.Batch, first, count int) ([]*tensors.Tensor, error) {
-	if want := first + count; len(b.Rows) < want {
-		return nil, fmt.Errorf("batch has %d pictures instead of %d", len(b.Rows), want)
+// upload cuts count pictures from first, with their captions, out of a batch
+// and gives each device of the group its part: the batch inputs of the graphs.
+func (t *Trainer) upload(to *device.Group, b *dataset.Batch, first, count int) (device.Tensors, error) {
+	end := first + count
+	if len(b.Rows) < end {
+		return device.Tensors{}, fmt.Errorf("batch has %d pictures instead of %d", len(b.Rows), end)
 	}
-	side, bytes, rows := t.model.Encoder.ImageSize, t.pictureBytes(), count*b.K
+	side, bytes, labels, rows := t.model.Encoder.ImageSize, t.pictureBytes(), b.K*b.T, count*b.K
 	keys := make([]uint32, 0, rows)
-	for _, row := range b.Rows[first : first+count] {
+	for _, row := range b.Rows[first:end] {
 		for caption := range b.K {
 			keys = append(keys, dropoutKey(t.config.Seed, t.step, row, caption))
 		}
 	}
-	var list []*tensors.Tensor
-	for _, upload := range []func() (*tensors.Tensor, error){
-		func() (*tensors.Tensor, error) {
-			return device.Upload(t.be, b.Pixels[first*bytes:(first+count)*bytes], count, side, side, t.model.Encoder.NumChannels)
+	var list device.Tensors
+	for _, upload := range []func() (device.Tensors, error){
+		func() (device.Tensors, error) {
+			return device.UploadSplit(to, b.Pixels[first*bytes:end*bytes], count, side, side, t.model.Encoder.NumChannels)
 		},
-		func() (*tensors.Tensor, error) {
-			return device.Upload(t.be, b.Labels[first*b.K*b.T:(first+count)*b.K*b.T], rows, b.T)
+		func() (device.Tensors, error) {
+			return device.UploadSplit(to, b.Labels[first*labels:end*labels], rows, b.T)
 		},
-		func() (*tensors.Tensor, error) { return device.Upload(t.be, keys, rows) },
+		func() (device.Tensors, error) { return device.UploadSplit(to, keys, rows) },
 	} {
 		x, err := upload()
 		if err != nil {
-			device.Free(list...)
-			return nil, err
+			list.Free()
+			return device.Tensors{}, err
 		}
-		list = append(list, x)
+		list = list.With(x)
 	}
 	return list, nil
 }

@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/gomlx/gomlx/core/tensors"
-
 	"distilvit/internal/device"
 	"distilvit/model"
 	"distilvit/model/safetensors"
@@ -89,10 +87,11 @@ func writeState(w io.Writer, st State) error {
 	return err
 }
 
-// onDevice lists device tensors to be written, each copied when its turn comes.
-func (t *Trainer) onDevice(prefix string, list []*tensors.Tensor) []safetensors.Tensor {
-	out := make([]safetensors.Tensor, len(list))
-	for i, x := range list {
+// onDevice lists device tensors to be written, each copied from the first
+// device when its turn comes.
+func (t *Trainer) onDevice(prefix string, list device.Tensors) []safetensors.Tensor {
+	out := make([]safetensors.Tensor, list.Len())
+	for i, x := range list.First() {
 		out[i] = safetensors.Tensor{
 			Name: prefix + t.names[i], Shape: x.Shape().Dimensions,
 			Data: func() ([]float32, error) { return device.Download[float32](x) },
@@ -180,54 +179,55 @@ func (t *Trainer) Load(dir string) (State, error) {
 	if err != nil {
 		return st, err
 	}
-	weights, err := model.Upload(t.be, t.model, w)
+	weights, err := t.uploadWeights(w)
 	if err != nil {
 		return st, err
 	}
 	m, v, err := t.readMoments(filepath.Join(dir, momentsFile), st.Step)
 	if err != nil {
-		device.Free(weights...)
+		weights.Free()
 		return st, err
 	}
-	t.replace(append(append(weights, m...), v...))
+	t.replace(weights.With(m).With(v))
 	t.step, t.broken = st.Step, nil
 	return st, nil
 }
 
 // readMoments uploads both moments, which must be those of the given step.
-func (t *Trainer) readMoments(path string, step int64) (m, v []*tensors.Tensor, err error) {
+func (t *Trainer) readMoments(path string, step int64) (m, v device.Tensors, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read checkpoint: %w", err)
+		return m, v, fmt.Errorf("read checkpoint: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, nil, fmt.Errorf("read checkpoint: %w", err)
+		return m, v, fmt.Errorf("read checkpoint: %w", err)
 	}
 	s, err := safetensors.Open(f, info.Size())
 	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", path, err)
+		return m, v, fmt.Errorf("read %s: %w", path, err)
 	}
 	if got := s.Metadata["step"]; got != strconv.FormatInt(step, 10) {
-		return nil, nil, fmt.Errorf("read %s: moments of step %q instead of %d", path, got, step)
+		return m, v, fmt.Errorf("read %s: moments of step %q instead of %d", path, got, step)
 	}
-	var all []*tensors.Tensor
+	var all device.Tensors
 	shapes := t.model.Shapes()
 	for _, prefix := range []string{"m.", "v."} {
 		for _, name := range t.names {
 			data, err := s.Float32s(prefix + name)
 			if err == nil {
-				var x *tensors.Tensor
-				x, err = device.Upload(t.be, data, shapes[name]...)
-				all = append(all, x)
+				var x device.Tensors
+				if x, err = device.UploadWhole(t.group, data, shapes[name]...); err == nil {
+					all = all.With(x)
+				}
 			}
 			if err != nil {
-				device.Free(all...)
-				return nil, nil, fmt.Errorf("read %s: %w", path, err)
+				all.Free()
+				return m, v, fmt.Errorf("read %s: %w", path, err)
 			}
 		}
 	}
 	n := len(t.names)
-	return all[:n:n], all[n:], nil
+	return all.Slice(0, n), all.Slice(n, all.Len()), nil
 }

@@ -40,6 +40,14 @@ func (c *Config) microBatch() int {
 	return c.MicroBatchSize
 }
 
+// divides makes sure that every device gets as many pictures as the others.
+func (c *Config) divides(devices int) error {
+	if c.microBatch()%devices != 0 {
+		return fmt.Errorf("train config: micro_batch_size is %d; must be a multiple of the %d devices that train together", c.microBatch(), devices)
+	}
+	return nil
+}
+
 // validate reports every value that cannot work.
 func (c *Config) validate(mc *model.Config) error {
 	var bad []string

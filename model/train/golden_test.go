@@ -60,14 +60,14 @@ func TestLossAndGradientsEqualPyTorch(t *testing.T) {
 // gradientSums are the gradients of the sum of the batch's loss, in the order of tr.names.
 func gradientSums(t *testing.T, tr *Trainer, b *dataset.Batch) []*tensors.Tensor {
 	t.Helper()
-	gradients, err := device.NewProgram(tr.be, "gradients", func(in []*Node) []*Node {
+	gradients, err := tr.first.NewProgram("gradients", func(in []*Node) []*Node {
 		n := len(tr.names)
 		return Gradient(tr.lossSum(in[:n], in[n:], 0), in[:n]...)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch, err := tr.upload(b, 0, b.N)
+	batch, err := tr.upload(tr.first, b, 0, b.N)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func gradientSums(t *testing.T, tr *Trainer, b *dataset.Batch) []*tensors.Tensor
 	if err != nil {
 		t.Fatal(err)
 	}
-	return got
+	return got.First()
 }
 
 func isKeyBias(name string) bool { return strings.HasSuffix(name, ".key.bias") }

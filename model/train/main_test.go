@@ -110,7 +110,7 @@ func process(args string) error {
 	if err := json.Unmarshal([]byte(args), &a); err != nil {
 		return err
 	}
-	choice, err := backendtest.Choose(a.Kind)
+	choice, err := backendtest.Choose(a.Kind, a.Devices...)
 	if err != nil {
 		return err
 	}
@@ -124,6 +124,10 @@ func process(args string) error {
 	}
 	config := goldenConfig(g)
 	config.Dropout = 0.1
+	if a.Pictures > 0 {
+		b = repeated(b, a.Pictures)
+		config.BatchSize = a.Pictures
+	}
 	config.MicroBatchSize = a.MicroBatch
 	t, err := New(be, c, w, config)
 	if err != nil {
@@ -157,4 +161,20 @@ type processArgs struct {
 	From, To   string
 	Half       string // where to leave a checkpoint of the middle step
 	MicroBatch int
+	Devices    []int // of the backend; nil: one
+	Pictures   int   // of the batch; 0: the golden one's
+}
+
+// repeated is a batch of n pictures, those of b again and again, each with a
+// row number and so with dropout of its own.
+func repeated(b *dataset.Batch, n int) *dataset.Batch {
+	out := &dataset.Batch{N: n, T: b.T, K: b.K}
+	pixels, labels := len(b.Pixels)/b.N, b.K*b.T
+	for i := range n {
+		j := i % b.N
+		out.IDs, out.Rows = append(out.IDs, strconv.Itoa(i)), append(out.Rows, uint64(i))
+		out.Pixels = append(out.Pixels, b.Pixels[j*pixels:(j+1)*pixels]...)
+		out.Labels = append(out.Labels, b.Labels[j*labels:(j+1)*labels]...)
+	}
+	return out
 }

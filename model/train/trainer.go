@@ -15,20 +15,24 @@ import (
 )
 
 // Trainer holds weights and AdamW's moments on a device and moves them a step
-// at a time. It is not safe for concurrent use; captioners made by Captioner
+// at a time. With several devices each has all weights and moments and its part
+// of every micro-batch; what is saved, evaluated and captioned with are those of
+// the first. It is not safe for concurrent use; captioners made by Captioner
 // must not run during a step.
 type Trainer struct {
 	be     compute.Backend
+	group  *device.Group // all devices of be, which train
+	first  *device.Group // the first of them, which evaluates
 	model  *model.Config
 	config Config
 	names  []string // of all tensors, sorted
 
 	step          int64 // steps done
-	weights, m, v []*tensors.Tensor
+	weights, m, v device.Tensors
 	broken        error            // set once the state cannot be trusted
 	captioner     *model.Captioner // made when first asked for
 
-	loss, full, accumulate, apply, zeros *device.Program
+	loss, full, accumulate, apply, zeros *device.Parallel
 }
 
 // StepResult is what a step reports. LossSum / Tokens is the mean loss.
@@ -56,45 +60,79 @@ func (e *DivergedError) Error() string {
 	return fmt.Sprintf("loss or gradient not finite at step %d, examples %s%s", e.Step, strings.Join(ids, ", "), more)
 }
 
-// New uploads weights and starts at step 0 with moments of zero.
+// New uploads weights and starts at step 0 with moments of zero. It trains on
+// all devices of the backend, whose number must divide the micro-batch.
 func New(be compute.Backend, mc *model.Config, w model.Weights, c Config) (*Trainer, error) {
 	if err := c.validate(mc); err != nil {
 		return nil, err
 	}
 	c.Normalization = c.Normalization.Or(model.HalfNormalization)
-	t := &Trainer{be: be, model: mc, config: c, names: mc.Names()}
-	for _, p := range []struct {
-		program **device.Program
-		name    string
-		build   func([]*Node) []*Node
-	}{
-		{&t.loss, "loss", t.buildLoss}, {&t.full, "training step", t.buildStep}, {&t.accumulate, "accumulate gradients", t.buildAccumulate},
-		{&t.apply, "apply gradients", t.buildApply}, {&t.zeros, "zeros", t.buildZeros},
-	} {
-		var err error
-		if *p.program, err = device.NewProgram(be, p.name, p.build); err != nil {
-			return nil, err
-		}
-	}
-	var err error
-	if t.weights, err = model.Upload(be, mc, w); err != nil {
+	group, err := device.NewGroup(be)
+	if err != nil {
 		return nil, err
 	}
-	for _, moments := range []*[]*tensors.Tensor{&t.m, &t.v} {
-		if *moments, err = t.zeros.Run(t.weights); err != nil {
-			t.Close()
-			return nil, err
-		}
+	if err := c.divides(group.Size()); err != nil {
+		return nil, err
+	}
+	t := &Trainer{be: be, group: group, first: group.First(), model: mc, config: c, names: mc.Names()}
+	if err := t.start(w); err != nil {
+		t.Close()
+		return nil, err
 	}
 	return t, nil
 }
 
+// start makes the programs and puts weights and moments on the devices.
+func (t *Trainer) start(w model.Weights) (err error) {
+	if t.loss, err = t.first.NewProgram("loss", t.buildLoss); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		program **device.Parallel
+		name    string
+		build   func([]*Node) []*Node
+	}{
+		{&t.full, "training step", t.buildStep}, {&t.accumulate, "accumulate gradients", t.buildAccumulate},
+		{&t.apply, "apply gradients", t.buildApply}, {&t.zeros, "zeros", t.buildZeros},
+	} {
+		if *p.program, err = t.group.NewProgram(p.name, p.build); err != nil {
+			return err
+		}
+	}
+	if t.weights, err = t.uploadWeights(w); err != nil {
+		return err
+	}
+	for _, moments := range []*device.Tensors{&t.m, &t.v} {
+		if *moments, err = t.zeros.Run(t.weights); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploadWeights puts weights on every device, in the order of t.names.
+func (t *Trainer) uploadWeights(w model.Weights) (device.Tensors, error) {
+	if err := w.Check(t.model); err != nil {
+		return device.Tensors{}, err
+	}
+	var all device.Tensors
+	for _, name := range t.names {
+		x, err := device.UploadWhole(t.group, w[name].Data, w[name].Shape...)
+		if err != nil {
+			all.Free()
+			return device.Tensors{}, fmt.Errorf("tensor %s: %w", name, err)
+		}
+		all = all.With(x)
+	}
+	return all, nil
+}
+
 // Close frees the device's memory and the compiled graphs.
 func (t *Trainer) Close() {
-	device.Free(t.weights...)
-	device.Free(t.m...)
-	device.Free(t.v...)
-	for _, p := range []*device.Program{t.loss, t.full, t.accumulate, t.apply, t.zeros} {
+	t.weights.Free()
+	t.m.Free()
+	t.v.Free()
+	for _, p := range []*device.Parallel{t.loss, t.full, t.accumulate, t.apply, t.zeros} {
 		p.Close()
 	}
 	if t.captioner != nil {
@@ -136,23 +174,24 @@ func notFinite(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 
 // stepWhole is forward, backward and update in one graph.
 func (t *Trainer) stepWhole(b *dataset.Batch, r *StepResult) error {
-	batch, err := t.upload(b, 0, t.config.BatchSize)
+	batch, err := t.upload(t.group, b, 0, t.config.BatchSize)
 	if err != nil {
 		return err
 	}
-	defer device.Free(batch...)
+	defer batch.Free()
 	scalars, err := t.scalars(r)
 	if err != nil {
 		return err
 	}
-	defer device.Free(scalars...)
+	defer scalars.Free()
 	out, err := t.full.Run(t.weights, t.m, t.v, batch, scalars)
 	if err != nil {
 		return err
 	}
 	t.replace(out)
-	rest := out[3*len(t.names):]
-	return read(rest, &r.LossSum, &r.GradNorm)
+	rest := out.Slice(3*len(t.names), out.Len())
+	defer rest.Free()
+	return read(rest.First(), &r.LossSum, &r.GradNorm)
 }
 
 // stepParts sums the gradients of micro-batches, then updates once.
@@ -161,47 +200,49 @@ func (t *Trainer) stepParts(b *dataset.Batch, r *StepResult) error {
 	if err != nil {
 		return err
 	}
-	loss, err := device.Upload(t.be, []float32{0})
+	loss, err := device.UploadWhole(t.group, []float32{0})
 	if err != nil {
-		device.Free(sums...)
+		sums.Free()
 		return err
 	}
-	sums = append(sums, loss)
-	defer func() { device.Free(sums...) }()
+	sums = sums.With(loss)
+	defer func() { sums.Free() }()
 	size := t.config.microBatch()
 	for first := 0; first < t.config.BatchSize; first += size {
-		batch, err := t.upload(b, first, size)
+		batch, err := t.upload(t.group, b, first, size)
 		if err != nil {
 			return err
 		}
 		out, err := t.accumulate.Run(sums, t.weights, batch)
-		device.Free(batch...)
+		batch.Free()
 		if err != nil {
 			return err
 		}
-		device.Free(sums...)
+		sums.Free()
 		sums = out
 	}
 	scalars, err := t.scalars(r)
 	if err != nil {
 		return err
 	}
-	defer device.Free(scalars...)
+	defer scalars.Free()
 	n := len(t.names)
-	out, err := t.apply.Run(t.weights, t.m, t.v, sums[:n], scalars)
+	out, err := t.apply.Run(t.weights, t.m, t.v, sums.Slice(0, n), scalars)
 	if err != nil {
 		return err
 	}
 	t.replace(out)
-	return read([]*tensors.Tensor{sums[n], out[3*n]}, &r.LossSum, &r.GradNorm)
+	norm := out.Slice(3*n, out.Len())
+	defer norm.Free()
+	return read([]*tensors.Tensor{sums.First()[n], norm.First()[0]}, &r.LossSum, &r.GradNorm)
 }
 
 // replace frees the old weights and moments and takes the new.
-func (t *Trainer) replace(out []*tensors.Tensor) {
+func (t *Trainer) replace(out device.Tensors) {
 	n := len(t.names)
-	for i, list := range []*[]*tensors.Tensor{&t.weights, &t.m, &t.v} {
-		device.Free(*list...)
-		*list = out[i*n : (i+1)*n : (i+1)*n]
+	for i, list := range []*device.Tensors{&t.weights, &t.m, &t.v} {
+		list.Free()
+		*list = out.Slice(i*n, (i+1)*n)
 	}
 }
 
@@ -218,7 +259,7 @@ func read(list []*tensors.Tensor, to ...*float64) error {
 }
 
 // scalars are what AdamW needs to know of the step, see scalarTokens.
-func (t *Trainer) scalars(r *StepResult) ([]*tensors.Tensor, error) {
+func (t *Trainer) scalars(r *StepResult) (device.Tensors, error) {
 	c := &t.config
 	n := float64(r.Step)
 	s := make([]float32, scalarCount)
@@ -226,8 +267,7 @@ func (t *Trainer) scalars(r *StepResult) ([]*tensors.Tensor, error) {
 	s[scalarDecay] = float32(1 - r.LearningRate*c.WeightDecay)
 	s[scalarSize] = float32(r.LearningRate / (1 - math.Pow(c.Beta1, n)))
 	s[scalarRootBC2] = float32(math.Sqrt(1 - math.Pow(c.Beta2, n)))
-	list, err := device.Upload(t.be, s, scalarCount)
-	return []*tensors.Tensor{list}, err
+	return device.UploadWhole(t.group, s, scalarCount)
 }
 
 // Loss is the sum of the loss over the batch's label tokens, and their number,
@@ -239,16 +279,16 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 	if err := t.check(b); err != nil {
 		return 0, 0, err
 	}
-	batch, err := t.upload(b, 0, len(b.Pixels)/t.pictureBytes())
+	batch, err := t.upload(t.first, b, 0, len(b.Pixels)/t.pictureBytes())
 	if err != nil {
 		return 0, 0, err
 	}
-	defer device.Free(batch...)
+	defer batch.Free()
 	out, err := t.loss.Run(t.weights, batch)
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := read(out, &sum); err != nil {
+	if err := read(out.First(), &sum); err != nil {
 		return 0, 0, err
 	}
 	return sum, labelTokens(b.Labels), nil
@@ -259,7 +299,7 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 // trainer's life; closing what is returned does nothing.
 func (t *Trainer) Captioner() (*model.Captioner, error) {
 	if t.captioner == nil {
-		g, err := model.NewSharedCaptioner(t.be, t.model, func() []*tensors.Tensor { return t.weights })
+		g, err := model.NewSharedCaptioner(t.be, t.model, func() []*tensors.Tensor { return t.weights.First() })
 		if err != nil {
 			return nil, err
 		}
@@ -275,12 +315,12 @@ func (t *Trainer) Weights() (model.Weights, error) {
 		return nil, t.broken
 	}
 	w := model.Weights{}
-	for i, name := range t.names {
-		data, err := device.Download[float32](t.weights[i])
+	for i, x := range t.weights.First() {
+		data, err := device.Download[float32](x)
 		if err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", name, err)
+			return nil, fmt.Errorf("tensor %s: %w", t.names[i], err)
 		}
-		w[name] = &model.Tensor{Shape: t.weights[i].Shape().Dimensions, Data: data}
+		w[t.names[i]] = &model.Tensor{Shape: x.Shape().Dimensions, Data: data}
 	}
 	return w, nil
 }

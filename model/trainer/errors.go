@@ -12,6 +12,9 @@ type Kind string
 const (
 	// DeviceLost: the backend failed or the process died; a fresh process may work.
 	DeviceLost Kind = "DeviceLost"
+	// OutOfService: DeviceLost or Stalled once too often; nothing is started on
+	// the device until a person puts it back.
+	OutOfService Kind = "OutOfService"
 	// Stalled: the watchdog killed it.
 	Stalled Kind = "Stalled"
 	// OutOfMemory: the device's or the host's memory is exhausted.

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -17,16 +18,20 @@ type Options struct {
 	Args    []string      // default: trainer
 	Environ []string      // of the children, before what the backend adds
 	LogDir  string        // a log file per child that writes one
-	Devices int           // runs that may hold a trainer at once; default 1
+	Devices []int         // the devices of the pool, on which one run trains at a time; default device 0
+	Health  *Health       // counts what happens to them; nil: nobody counts
 	Idle    time.Duration // an unused warm trainer ends after this; default 15 min
 	Limits  Limits
+
+	OutOfService func() // called when the devices have failed too often; nil: nobody needs to know
 }
 
-// Pool keeps one warm child a run and hands each to one caller at a time.
+// Pool keeps the devices of one slot: at most one child computes on them, and
+// stays warm for its run. It hands the child to one caller at a time.
 type Pool struct {
 	o    Options
 	mu   sync.Mutex
-	runs map[string]*slot
+	runs map[string]*slot // one at most
 }
 
 // slot is a run's child, in use or warm.
@@ -34,7 +39,6 @@ type slot struct {
 	args  OpenArgs
 	child *Process
 	lease *Lease // nil: warm and unused
-	since time.Time
 	idle  *time.Timer
 }
 
@@ -50,8 +54,8 @@ func NewPool(o Options) *Pool {
 	if o.Args == nil {
 		o.Args = []string{"trainer"}
 	}
-	if o.Devices == 0 {
-		o.Devices = 1
+	if len(o.Devices) == 0 {
+		o.Devices = []int{0}
 	}
 	if o.Idle == 0 {
 		o.Idle = 15 * time.Minute
@@ -61,9 +65,12 @@ func NewPool(o Options) *Pool {
 
 // Open hands out the run's warm child if it was opened with equal args, else a
 // fresh one. A caller who still holds the run's child is an older attempt that
-// Temporal gave up: that child is killed. Without a free device the longest
-// unused child of another run makes room.
+// Temporal gave up: that child is killed. An unused child of another run makes
+// room. Devices out of service are an OutOfService error.
 func (p *Pool) Open(ctx context.Context, run string, a OpenArgs, on func(Event)) (*Lease, error) {
+	if err := p.o.Health.refuse(p.o.Devices); err != nil {
+		return nil, err
+	}
 	l, warm, err := p.take(run, &a)
 	if err != nil || warm {
 		return l, err
@@ -76,13 +83,13 @@ func (p *Pool) Open(ctx context.Context, run string, a OpenArgs, on func(Event))
 	return l, nil
 }
 
-// take answers the run's child and whether it is open already; it sets the backend's device.
+// take answers the run's child and whether it is open already; it sets the backend's devices.
 func (p *Pool) take(run string, a *OpenArgs) (l *Lease, warm bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l = &Lease{pool: p, run: run}
+	a.Backend.Devices = p.o.Devices
 	if s := p.runs[run]; s != nil {
-		a.Backend.Device = s.args.Backend.Device
 		if s.lease == nil && s.child.Alive() && reflect.DeepEqual(s.args, *a) {
 			s.idle.Stop()
 			s.lease, l.Process = l, s.child
@@ -90,7 +97,7 @@ func (p *Pool) take(run string, a *OpenArgs) (l *Lease, warm bool, err error) {
 		}
 		p.end(run)
 	}
-	if a.Backend.Device, err = p.freeDevice(); err != nil {
+	if err = p.makeRoom(); err != nil {
 		return nil, false, err
 	}
 	l.Process, err = p.start("trainer-"+run, a.Backend)
@@ -99,6 +106,40 @@ func (p *Pool) take(run string, a *OpenArgs) (l *Lease, warm bool, err error) {
 	}
 	p.runs[run] = &slot{args: *a, child: l.Process, lease: l}
 	return l, false, nil
+}
+
+// Do runs one command as Process.Do does, and tells the devices' health how it went.
+func (l *Lease) Do(ctx context.Context, c Command, on func(Event)) (Event, error) {
+	health, devices := l.pool.o.Health, l.pool.o.Devices
+	e, err := l.Process.Do(ctx, c, func(e Event) {
+		if e.Event == EventCheckpoint {
+			health.worked(devices)
+		}
+		on(e)
+	})
+	if err == nil && c.Do == DoEvaluate {
+		health.worked(devices)
+	}
+	if ctx.Err() != nil || !l.held() {
+		return e, err // whoever ended it, the device is not to blame
+	}
+	if err = health.failed(devices, err); isOutOfService(err) && l.pool.o.OutOfService != nil {
+		l.pool.o.OutOfService()
+	}
+	return e, err
+}
+
+func isOutOfService(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == OutOfService
+}
+
+// held: nobody took the child from us.
+func (l *Lease) held() bool {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	s := l.pool.runs[l.run]
+	return s != nil && s.lease == l
 }
 
 // Release gives the child back: warm if it lives, forgotten if not.
@@ -110,7 +151,7 @@ func (l *Lease) Release() {
 	if s == nil || s.lease != l {
 		return // it was taken from us
 	}
-	s.lease, s.since = nil, time.Now()
+	s.lease = nil
 	if !s.child.Alive() {
 		p.end(l.run)
 		return
@@ -174,29 +215,15 @@ func (p *Pool) end(run string) {
 	s.child.Kill()
 }
 
-// freeDevice is the lowest device without a child. The caller holds p.mu.
-func (p *Pool) freeDevice() (int, error) {
-	if len(p.runs) >= p.o.Devices {
-		oldest := ""
-		for run, s := range p.runs {
-			if s.lease == nil && (oldest == "" || s.since.Before(p.runs[oldest].since)) {
-				oldest = run
-			}
+// makeRoom ends another run's child that nobody uses. The caller holds p.mu.
+func (p *Pool) makeRoom() error {
+	for run, s := range p.runs {
+		if s.lease != nil {
+			return errorf(DeviceLost, "%s: in use by run %s", backend.Names(p.o.Devices), run)
 		}
-		if oldest == "" {
-			return 0, errorf(DeviceLost, "all %d devices of this worker are in use", p.o.Devices)
-		}
-		p.end(oldest)
+		p.end(run)
 	}
-	used := map[int]bool{}
-	for _, s := range p.runs {
-		used[s.args.Backend.Device] = true
-	}
-	n := 0
-	for used[n] {
-		n++
-	}
-	return n, nil
+	return nil
 }
 
 func (p *Pool) start(name string, b backend.Choice) (*Process, error) {

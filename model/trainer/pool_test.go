@@ -3,20 +3,21 @@ package trainer
 import (
 	"context"
 	"os"
+	"slices"
 	"testing"
 
 	"distilvit/internal/backend"
 )
 
-func fakePool(t *testing.T, devices int) *Pool {
+func fakePool(t *testing.T, how string, health *Health, devices ...int) *Pool {
 	t.Helper()
-	p := NewPool(Options{Exe: testExe(t), Args: []string{"fake", "obeys"}, Environ: os.Environ(), LogDir: t.TempDir(), Devices: devices})
+	p := NewPool(Options{Exe: testExe(t), Args: []string{"fake", how}, Environ: os.Environ(), LogDir: t.TempDir(), Devices: devices, Health: health})
 	t.Cleanup(p.Close)
 	return p
 }
 
 func TestPoolKeepsAChildWarmForEqualArgsOnly(t *testing.T) {
-	p := fakePool(t, 1)
+	p := fakePool(t, "obeys", nil)
 	args := OpenArgs{Seed: 1, Backend: backend.Choice{Kind: backend.Go}}
 	first, err := p.Open(t.Context(), "run", args, nothing)
 	check(t, err)
@@ -44,7 +45,7 @@ func TestPoolKeepsAChildWarmForEqualArgsOnly(t *testing.T) {
 }
 
 func TestNewerAttemptTakesTheChildFromAnOlder(t *testing.T) {
-	p := fakePool(t, 1)
+	p := fakePool(t, "obeys", nil)
 	old, err := p.Open(t.Context(), "run", OpenArgs{}, nothing)
 	check(t, err)
 	ended := make(chan error)
@@ -65,26 +66,20 @@ func TestNewerAttemptTakesTheChildFromAnOlder(t *testing.T) {
 	}
 }
 
-func TestFullPoolMakesRoomByEndingAnUnusedChild(t *testing.T) {
-	p := fakePool(t, 2)
+func TestUnusedChildOfAnotherRunMakesRoom(t *testing.T) {
+	p := fakePool(t, "obeys", nil, 2, 3)
 	a, err := p.Open(t.Context(), "a", OpenArgs{}, nothing)
 	check(t, err)
+	if devices := p.runs["a"].args.Backend.Devices; !slices.Equal(devices, []int{2, 3}) {
+		t.Errorf("opened on devices %v", devices)
+	}
+	_, err = p.Open(t.Context(), "b", OpenArgs{}, nothing)
+	wantKind(t, err, DeviceLost, "devices 2 and 3: in use by run a")
+	a.Release()
 	b, err := p.Open(t.Context(), "b", OpenArgs{}, nothing)
 	check(t, err)
-	_, err = p.Open(t.Context(), "c", OpenArgs{}, nothing)
-	wantKind(t, err, DeviceLost, "all 2 devices of this worker are in use")
+	if a.Alive() || !b.Alive() {
+		t.Errorf("a lives %v, b lives %v", a.Alive(), b.Alive())
+	}
 	b.Release()
-	c, err := p.Open(t.Context(), "c", OpenArgs{}, nothing)
-	check(t, err)
-	if b.Alive() || !a.Alive() || p.runs["c"].args.Backend.Device != 1 || p.runs["a"].args.Backend.Device != 0 {
-		t.Errorf("b lives %v, a lives %v, c on device %d", b.Alive(), a.Alive(), p.runs["c"].args.Backend.Device)
-	}
-	a.Release()
-	c.Release()
-	d, err := p.Open(t.Context(), "d", OpenArgs{}, nothing)
-	check(t, err)
-	if a.Alive() || !c.Alive() || p.runs["d"].args.Backend.Device != 0 {
-		t.Error("the longest unused child should have made room")
-	}
-	d.Release()
 }

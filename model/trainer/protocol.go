@@ -54,6 +54,14 @@ type OpenArgs struct {
 	Augment  dataset.Augment `json:"augment"`
 }
 
+// microBatch is the number of pictures of a forward and backward pass.
+func (a OpenArgs) microBatch() int {
+	if a.Train.MicroBatchSize == 0 {
+		return a.Train.BatchSize
+	}
+	return a.Train.MicroBatchSize
+}
+
 // State names a complete state of weights and optimizer: Step updates done in
 // Branch. A child that already holds the state loads nothing.
 type State struct {

@@ -124,6 +124,10 @@ func (s *server) open(a OpenArgs) (err error) {
 	if s.config, s.pixels, err = readModel(a.ModelDir); err != nil {
 		return err
 	}
+	if n := max(1, len(a.Backend.Devices)); a.microBatch()%n != 0 {
+		return errorf(InvalidInput, "train.micro_batch_size %d cannot be shared by the %d devices this worker gives a run: make it a multiple of %d, or use another --devices-per-run",
+			a.microBatch(), n, n)
+	}
 	if s.backend, err = backend.Open(a.Backend); err != nil {
 		return fmt.Errorf("open backend %s: %w", a.Backend.Kind, err)
 	}
@@ -189,11 +193,7 @@ func (s *server) load(from State) error {
 // fingerprint is everything the bits of a step depend on beside its input.
 func (s *server) fingerprint() map[string]string {
 	f := backend.Fingerprint(s.args.Backend)
-	micro := s.args.Train.MicroBatchSize
-	if micro == 0 {
-		micro = s.args.Train.BatchSize
-	}
-	f[MicroBatchKey] = fmt.Sprint(micro)
+	f[MicroBatchKey] = fmt.Sprint(s.args.microBatch())
 	return f
 }
 

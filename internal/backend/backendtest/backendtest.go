@@ -42,13 +42,14 @@ func Open(t testing.TB, kind string) compute.Backend {
 	return open[kind]
 }
 
-// Choose finds a kind of backend in the user's cache directory.
-func Choose(kind string) (backend.Choice, error) {
+// Choose finds a kind of backend in the user's cache directory, with as many
+// devices as are listed; none: one.
+func Choose(kind string, devices ...int) (backend.Choice, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return backend.Choice{}, err
 	}
-	return backend.Choose(backend.Options{Kind: kind, CacheDir: filepath.Join(cache, "distilvit", "backend")})
+	return backend.Choose(backend.Options{Kind: kind, CacheDir: filepath.Join(cache, "distilvit", "backend"), Devices: devices})
 }
 
 var (
