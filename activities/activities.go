@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"distilvit/internal/backend"
+	"distilvit/internal/telemetry"
 	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
@@ -36,7 +37,8 @@ type Activities struct {
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
 	Hub         hub.Options     // where models named hf:ORG/NAME come from
 
-	Open func(ctx context.Context, run string) (bool, error) // tells whether a run's workflow is open
+	Open      func(ctx context.Context, run string) (bool, error) // tells whether a run's workflow is open
+	Telemetry *telemetry.Telemetry                                // nil: none
 }
 
 // versions of what a stage makes of the same input; raised by hand when that changes.

@@ -216,6 +216,9 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 		if ev.Event == trainer.EventCheckpoint && ev.Saved != nil {
 			u.add(*ev.Saved)
 		}
+		if s := ev.Step; s != nil {
+			e.Telemetry.Step(e.in.Work.Run, s.Epoch+1, s.Step, s.MeanLoss, s.Rate)
+		}
 		e.pulse.follow(ev)
 	})
 	e.pulse.set(func(b *pipeline.Heartbeat) { b.Phase, b.Message = "upload", "" })
@@ -239,5 +242,6 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 // checkpoint.
 func (a *Activities) CloseTrainer(ctx context.Context, w pipeline.Work) error {
 	a.Pool.CloseRun(w.Run)
+	a.Telemetry.Left(w.Run)
 	return a.dropLocal(w.Run)
 }

@@ -8,6 +8,12 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"go.temporal.io/api/common/v1"
+	"go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
 	"distilvit/dataset"
 	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
@@ -59,13 +65,35 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 		if out.Warnings, err = a.checkDisk(need); err != nil {
 			return out, err
 		}
+		if err := prioritise(ctx, out.Config.Priority); err != nil {
+			out.Warnings = append(out.Warnings, err.Error())
+		}
 		out.Object = configKey(in.Run)
-		err = a.Store.Publish(ctx, out.Object, out.Config)
+		err = a.Store.Publish(ctx, out.Object, out.Config.Frozen())
 		if errors.Is(err, storage.ErrConflict) {
 			err = invalid("run %s exists with another config (%s): use another run id", in.Run, out.Object)
 		}
 		return out, err
 	})
+}
+
+// prioritise gives the workflow, and so every activity that it will wait for,
+// the config's priority, for whoever started it without saying so to Temporal.
+func prioritise(ctx context.Context, priority int) error {
+	info := activity.GetInfo(ctx)
+	if priority == 0 || priority == info.Priority.PriorityKey {
+		return nil
+	}
+	_, err := activity.GetClient(ctx).WorkflowService().UpdateWorkflowExecutionOptions(ctx, &workflowservice.UpdateWorkflowExecutionOptionsRequest{
+		Namespace:                info.Namespace,
+		WorkflowExecution:        &common.WorkflowExecution{WorkflowId: info.WorkflowExecution.ID, RunId: info.WorkflowExecution.RunID},
+		WorkflowExecutionOptions: &workflow.WorkflowExecutionOptions{Priority: &common.Priority{PriorityKey: int32(priority)}},
+		UpdateMask:               &fieldmaskpb.FieldMask{Paths: []string{"priority"}},
+	})
+	if err != nil {
+		return fmt.Errorf("priority %d is not set: %w; start the workflow with it instead (--priority-key %d)", priority, err, priority)
+	}
+	return nil
 }
 
 // configKey is where a run's resolved config is frozen.

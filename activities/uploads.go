@@ -127,9 +127,12 @@ func (u *uploads) prune() {
 // store retries while the object store is away; training goes on meanwhile.
 func (u *uploads) store(c trainer.Checkpoint) (checkpointManifest, error) {
 	ctx, deadline := context.WithoutCancel(u.ctx), time.Now().Add(uploadPatience)
-	ended := u.ctx.Done()
+	ended, begun := u.ctx.Done(), time.Now()
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		m, err := u.a.storeCheckpoint(ctx, u.in.Work, c)
+		if err == nil {
+			u.a.Telemetry.Stored(time.Since(begun))
+		}
 		if err == nil || !errors.Is(err, storage.ErrUnavailable) || time.Now().After(deadline) {
 			return m, err
 		}

@@ -20,6 +20,8 @@ type Config struct {
 	Backend  string         `json:"backend"`  // auto, cuda, xla (CPU) or go
 
 	Compat string `json:"compat,omitempty"` // seed: labels and loss as mozilla/distilvit's train.py has them, to compare eval_loss: captions padded to 128 tokens with the end token, the padding counted, no end token after a longer one; of each picture the first caption (kind coco: all), white space as it is. Sets the defaults of train.max_length, train.captions_per_picture, evaluate.max_length and dataset[].clean; see docs/compat.md. Empty: padding is masked and one end token taught
+
+	Priority int `json:"priority,omitempty"` // who of several runs that wait gets a device first: 1 before 5; 0: 3, or what the workflow was started with. May be another each time a run goes on
 }
 
 // SourceConfig is one source of captioned pictures. Paths are read by the

@@ -89,6 +89,13 @@ func preset(name string) (ModelConfig, bool) {
 	return ModelConfig{}, false
 }
 
+// Frozen is what of a resolved config belongs to its run for good: the priority
+// may be another each time the run goes on.
+func (c Config) Frozen() Config {
+	c.Priority = 0
+	return c
+}
+
 // Resolve fills every value whose default depends on other keys: sizes of the
 // preset, and what follows from sizes. Resolving twice changes nothing.
 func (c Config) Resolve() Config {

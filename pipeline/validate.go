@@ -33,6 +33,7 @@ func (c Config) problems() []Problem {
 	if c.Compat != "" && v.oneOf("compat", c.Compat, compats) {
 		v.check(c.Train.MaxLength == SeedMaxLength, "train.max_length", "is %d; compat: seed pads every caption to %d tokens, leave it out", c.Train.MaxLength, SeedMaxLength)
 	}
+	v.check(c.Priority >= 0 && c.Priority <= 5, "priority", "is %d; must be from 1 (first) to 5 (last), or 0", c.Priority)
 	for i, s := range c.Dataset {
 		v.source(fmt.Sprintf("dataset[%d]", i), s)
 	}

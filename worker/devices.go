@@ -10,6 +10,7 @@ import (
 
 	"distilvit/activities"
 	"distilvit/internal/backend"
+	"distilvit/internal/telemetry"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 )
@@ -70,8 +71,18 @@ func (s *slots) session(ctx context.Context, devices []int, acts activities.Acti
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	acts.Backend.Devices = devices
-	acts.Pool = newPool(s.Options, trainer.Options{Devices: devices, Health: s.health, OutOfService: leave})
+	acts.Pool = newPool(s.Options, trainer.Options{Devices: devices, Health: s.health, Watch: func(now trainer.DeviceState) {
+		switch now {
+		case trainer.Idle:
+			s.Telemetry.Devices(devices, telemetry.Idle)
+		case trainer.Busy:
+			s.Telemetry.Devices(devices, telemetry.Busy)
+		case trainer.Failed:
+			leave()
+		}
+	}})
 	defer acts.Pool.Close()
+	s.Telemetry.Devices(devices, telemetry.Idle)
 	return serve(ctx, newWorker(s.Options, pipeline.DeviceQueue, &acts, s.fail))
 }
 
@@ -90,6 +101,7 @@ func (s *slots) inService(i int) bool {
 		return true
 	}
 	s.out[i] = true
+	s.Telemetry.Devices(s.Slots[i], telemetry.OutOfService)
 	if err != nil {
 		s.Log.Error("no run gets "+backend.Names(s.Slots[i]), "error", err)
 	}

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
 	sdk "go.temporal.io/sdk/worker"
 
 	"distilvit/activities"
 	"distilvit/internal/backend"
+	"distilvit/internal/telemetry"
 	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
@@ -47,7 +49,8 @@ type Options struct {
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
 	Hub         hub.Options     // where models named hf:ORG/NAME come from
 
-	Log *slog.Logger // default slog.Default()
+	Log       *slog.Logger         // default slog.Default()
+	Telemetry *telemetry.Telemetry // nil: none
 
 	StopTimeout time.Duration  // for activities to save and return; default 2 min
 	Limits      trainer.Limits // of the trainer's watchdog
@@ -107,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	acts := activities.Activities{
 		Store: o.Store, Cache: storage.NewCache(filepath.Join(o.Dir, "cache"), o.CacheBytes), Dir: o.Dir, Pool: newPool(o, trainer.Options{}),
-		Backend: o.Backend, ONNXRuntime: o.ONNXRuntime, Hub: o.Hub,
+		Backend: o.Backend, ONNXRuntime: o.ONNXRuntime, Hub: o.Hub, Telemetry: o.Telemetry,
 		Open: func(ctx context.Context, run string) (bool, error) { return Open(ctx, o.Client, run) },
 	}
 	defer acts.Pool.Close()
@@ -157,6 +160,7 @@ func newWorker(o Options, queue string, acts *activities.Activities, fail contex
 	options := sdk.Options{
 		WorkerStopTimeout: o.StopTimeout,
 		OnFatalError:      func(err error) { fail(&fatalError{queue, err}) },
+		Interceptors:      []interceptor.WorkerInterceptor{&counted{to: o.Telemetry}},
 		// Heartbeats carry progress: pass on each of them.
 		MaxHeartbeatThrottleInterval:     2 * time.Second,
 		DefaultHeartbeatThrottleInterval: 2 * time.Second,

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // server starts a Temporal server for one test and gives a client of it, and
 // its address.
-func server(t *testing.T) (client.Client, string) {
+func server(t *testing.T, more ...string) (client.Client, string) {
 	t.Helper()
 	program, err := exec.LookPath("temporal")
 	if err != nil {
@@ -49,8 +49,8 @@ func server(t *testing.T) (client.Client, string) {
 	}
 	address := freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	command := exec.Command(program, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "error",
-		"--search-attribute", pipeline.SearchModel+"=Keyword", "--search-attribute", pipeline.SearchStage+"=Keyword")
+	command := exec.Command(program, append([]string{"server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "error",
+		"--search-attribute", pipeline.SearchModel + "=Keyword", "--search-attribute", pipeline.SearchStage + "=Keyword"}, more...)...)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {

@@ -28,6 +28,7 @@ type runOptions struct {
 	helpConfig bool
 	stack      devstack.Options // ports
 	devices    deviceFlags
+	priority   int // 0: the config's
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -62,6 +63,7 @@ Relative paths in FILE are looked for beside FILE, then in the current directory
 	flags.StringVarP(&o.file, "file", "f", "", "config, YAML or JSON; - is stdin")
 	flags.StringVar(&o.id, "id", "", "the run's name, up to 63 of a-z 0-9 . _ - (default: from the config's name and the time)")
 	flags.StringArrayVar(&o.sets, "set", nil, "set a key of the config, as train.epochs=3; may be repeated")
+	flags.IntVar(&o.priority, "priority", 0, "who of several runs gets a device first: 1 before 5 (default: the config's, or 3)")
 	flags.BoolVar(&o.detach, "detach", false, "start distilvit up in the background and return")
 	flags.BoolVar(&o.helpConfig, "help-config", false, "print every key of the config with its default")
 	stackFlags(cmd, &o.stack)
@@ -70,6 +72,9 @@ Relative paths in FILE are looked for beside FILE, then in the current directory
 }
 
 func (a *app) run(ctx context.Context, o runOptions) error {
+	if o.priority != 0 {
+		o.sets = append(o.sets, fmt.Sprintf("priority=%d", o.priority))
+	}
 	cfg, err := readConfig(o.file, o.sets, a.stdin)
 	if err != nil {
 		return err
@@ -180,6 +185,9 @@ func (a *app) startOrAttach(ctx context.Context, s *site, id string, cfg pipelin
 			return started, usagef("run %s is open with another config: stop it first, or use another --id", id)
 		}
 		p.line("run %s is open: following it", id)
+		if was := described.WorkflowExecutionInfo.GetPriority().GetPriorityKey(); cfg.Priority != 0 && cfg.Priority != int(was) {
+			p.line("note: it keeps the priority it was started with")
+		}
 		return joined, nil
 	case enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
 		if !same {
@@ -332,7 +340,7 @@ func resolved(cfg pipeline.Config, run string) ([]byte, error) {
 	if cfg.Name == "" {
 		cfg.Name = run
 	}
-	return json.Marshal(cfg.Resolve())
+	return json.Marshal(cfg.Resolve().Frozen())
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

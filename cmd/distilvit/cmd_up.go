@@ -20,6 +20,7 @@ import (
 func (a *app) upCommand() *cobra.Command {
 	var stack devstack.Options
 	var devices deviceFlags
+	var o workerOptions
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "embedded Temporal, web UI, S3 and workers, until Ctrl-C",
@@ -31,16 +32,16 @@ directory. Every open run goes on.`,
   temporal workflow start --address 127.0.0.1:7233 --task-queue distilvit \
       --type Pipeline --workflow-id first --input-file config.json`,
 		Args: args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			slots, err := devices.slots()
-			if err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.slots, err = devices.slots(); err != nil {
 				return err
 			}
-			return a.up(cmd.Context(), stack, slots)
+			return a.up(cmd.Context(), stack, o)
 		},
 	}
 	stackFlags(cmd, &stack)
 	devices.add(cmd, []int{0}, 1)
+	metricsFlag(cmd, &o.metrics)
 	return cmd
 }
 
@@ -52,7 +53,7 @@ func stackFlags(cmd *cobra.Command, o *devstack.Options) {
 	flags.IntVar(&o.S3Port, "s3-port", 0, "port of the embedded S3 server (default 9000, or the next free one)")
 }
 
-func (a *app) up(ctx context.Context, stack devstack.Options, slots [][]int) error {
+func (a *app) up(ctx context.Context, stack devstack.Options, o workerOptions) error {
 	data, err := a.dataDir()
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (a *app) up(ctx context.Context, stack devstack.Options, slots [][]int) err
 	defer s.close()
 	ctx, stop := a.interruptible(ctx, "stopping: trainers write a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
-	workers := startWorkers(s, workerOptions{slots: slots})
+	workers := startWorkers(s, o)
 	addresses := s.hosted.Addresses()
 	if a.output == "json" {
 		addresses.SecretKey = ""

@@ -11,6 +11,7 @@ import (
 
 	"distilvit/internal/backend"
 	"distilvit/internal/devstack"
+	"distilvit/internal/telemetry"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/worker"
@@ -22,6 +23,7 @@ type workerOptions struct {
 	slots      [][]int        // devices of each run trained at the same time
 	needDevice bool           // end when no device is in service any more
 	limits     trainer.Limits // of the trainer's watchdog; zero: the usual ones
+	metrics    string         // address to serve metrics on; empty: nowhere
 }
 
 func (a *app) workerCommand() *cobra.Command {
@@ -41,9 +43,9 @@ Queue distilvit holds workflows and everything that needs no device, queue
 distilvit-gpu holds training and evaluation. Without these variables the worker
 joins the stack that is up for the data directory. --devices 0,1,2,3 with
 --devices-per-run 2 trains two runs at a time, each on two devices: the same weights
-as on one but for rounding, so a run goes on with as many as it began with. Pictures, shards and checkpoints
-on their way lie in the data directory. Models named hf:ORG/NAME are fetched as
-huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE.`,
+as on one but for rounding, so a run goes on with as many as it began with. Pictures,
+shards and checkpoints on their way lie in the data directory. Models named hf:ORG/NAME
+are fetched as huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE.`,
 		Example: `  TEMPORAL_ADDRESS=temporal:7233 S3_ENDPOINT=minio:9000 \
   S3_ACCESS_KEY=... S3_SECRET_KEY=... distilvit worker --devices 0,1
   distilvit worker --queues distilvit`,
@@ -57,6 +59,7 @@ huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE.`,
 	}
 	cmd.Flags().StringSliceVar(&o.queues, "queues", []string{pipeline.TaskQueue, pipeline.DeviceQueue}, "task queues to take work from")
 	devices.add(cmd, []int{0}, 1)
+	metricsFlag(cmd, &o.metrics)
 	limitFlags(cmd, &o.limits)
 	return cmd
 }
@@ -69,6 +72,11 @@ func limitFlags(cmd *cobra.Command, limits *trainer.Limits) {
 	for _, name := range []string{"step-limit", "long-limit"} {
 		cobra.CheckErr(flags.MarkHidden(name))
 	}
+}
+
+// metricsFlag adds --metrics.
+func metricsFlag(cmd *cobra.Command, address *string) {
+	cmd.Flags().StringVar(address, "metrics", "", "serve Prometheus metrics on this address, such as 127.0.0.1:9464 (default: nowhere)")
 }
 
 func (a *app) worker(ctx context.Context, o workerOptions) error {
@@ -138,6 +146,12 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 	if err != nil {
 		return err
 	}
+	shown := telemetry.New()
+	if o.metrics != "" {
+		if _, err := shown.Serve(ctx, o.metrics); err != nil {
+			return err
+		}
+	}
 	return worker.Run(ctx, worker.Options{
 		Client:     s.client,
 		Namespace:  s.namespace,
@@ -150,6 +164,7 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		Backend:    backend.Options{CacheDir: cache},
 		Hub:        s.hub,
 		Log:        s.log,
+		Telemetry:  shown,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 
 	"distilvit/pipeline"
 )
@@ -69,6 +70,7 @@ func startOptions(id string, cfg pipeline.Config) client.StartWorkflowOptions {
 		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		StaticSummary:            "train and publish " + cfg.Name,
+		Priority:                 temporal.Priority{PriorityKey: cfg.Priority},
 
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}

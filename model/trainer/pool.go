@@ -23,8 +23,17 @@ type Options struct {
 	Idle    time.Duration // an unused warm trainer ends after this; default 15 min
 	Limits  Limits
 
-	OutOfService func() // called when the devices have failed too often; nil: nobody needs to know
+	Watch func(DeviceState) // is told what the devices do; nil: nobody needs to know
 }
+
+// DeviceState is what a pool's devices do.
+type DeviceState int
+
+const (
+	Idle   DeviceState = iota // no caller holds them; a warm child may
+	Busy                      // a caller holds them
+	Failed                    // they have failed too often
+)
 
 // Pool keeps the devices of one slot: at most one child computes on them, and
 // stays warm for its run. It hands the child to one caller at a time.
@@ -60,6 +69,9 @@ func NewPool(o Options) *Pool {
 	if o.Idle == 0 {
 		o.Idle = 15 * time.Minute
 	}
+	if o.Watch == nil {
+		o.Watch = func(DeviceState) {}
+	}
 	return &Pool{o: o, runs: map[string]*slot{}}
 }
 
@@ -72,8 +84,12 @@ func (p *Pool) Open(ctx context.Context, run string, a OpenArgs, on func(Event))
 		return nil, err
 	}
 	l, warm, err := p.take(run, &a)
-	if err != nil || warm {
-		return l, err
+	if err != nil {
+		return nil, err
+	}
+	p.o.Watch(Busy)
+	if warm {
+		return l, nil
 	}
 	if _, err := l.Do(ctx, Command{Do: DoOpen, Open: &a}, on); err != nil {
 		l.Kill()
@@ -123,8 +139,8 @@ func (l *Lease) Do(ctx context.Context, c Command, on func(Event)) (Event, error
 	if ctx.Err() != nil || !l.held() {
 		return e, err // whoever ended it, the device is not to blame
 	}
-	if err = health.failed(devices, err); isOutOfService(err) && l.pool.o.OutOfService != nil {
-		l.pool.o.OutOfService()
+	if err = health.failed(devices, err); isOutOfService(err) {
+		l.pool.o.Watch(Failed)
 	}
 	return e, err
 }
@@ -152,6 +168,7 @@ func (l *Lease) Release() {
 		return // it was taken from us
 	}
 	s.lease = nil
+	p.o.Watch(Idle)
 	if !s.child.Alive() {
 		p.end(l.run)
 		return

@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"distilvit/pipeline"
+)
+
+// A device on which the trainer dies three times in a row leaves service, for
+// all to see, until a person puts it back; then the run goes on by itself.
+func TestDeviceThatFailsAgainAndAgainLeavesService(t *testing.T) {
+	// A checkpoint at the end of an epoch only: none comes between the failures.
+	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{
+		"backend": "go", "priority": 2,
+		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
+			"train": 1600, "validation": 16, "test": 16, "max_objects": 2, "image_size": 32,
+		}}},
+		"train": map[string]any{"epochs": 1},
+	}))
+	data, metrics := filepath.Join(t.TempDir(), "data"), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	up := start(t, cleanEnv(), program, "up", "--data", data, "--devices", "3", "--metrics", metrics)
+	eventually(t, "the stack", up, func() bool { return strings.Contains(up.stdout.String(), "up; Ctrl-C ends it") })
+	run := start(t, cleanEnv(), program, "run", "-f", config, "--id", "devices", "--data", data, "-o", "json")
+	killed := map[int]bool{}
+	for len(killed) < 3 {
+		eventually(t, "another trainer that trains", run, func() bool {
+			pid := trainer(t, up)
+			return pid != 0 && !killed[pid] && strings.Contains(scrape(metrics), `distilvit_device{device="3",state="busy"} 1`)
+		})
+		pid := trainer(t, up)
+		require.NotZero(t, pid)
+		killed[pid] = true
+		require.NoError(t, syscall.Kill(pid, syscall.SIGABRT))
+		eventually(t, "the trainer's end", run, func() bool { return !alive(pid) })
+	}
+	eventually(t, "the device's end of service", run, func() bool {
+		return strings.Contains(scrape(metrics), `distilvit_device{device="3",state="out_of_service"} 1`)
+	})
+	require.Contains(t, scrape(metrics), `distilvit_activity_failures_total{activity="TrainEpoch",type="OutOfService"} 1`)
+
+	eventually(t, "the run to wait for a device", run, func() bool {
+		asked := distilvit(t, "status", "devices", "--data", data, "-o", "json")
+		return asked.code == 0 && strings.Contains(asked.stdout, "waiting for a device")
+	})
+	said := succeed(t, "status", "devices", "--data", data)
+	require.Contains(t, said, "device 3 out of service after 3 failures in a row")
+	require.Contains(t, said, "distilvit doctor --reinstate 3")
+
+	looked := distilvit(t, "doctor", "--data", data)
+	require.Equal(t, 1, looked.code)
+	require.Regexp(t, `NOT +devices +device 3 is out of service since .* -> distilvit doctor --reinstate 3`, looked.stdout)
+	require.Contains(t, succeed(t, "doctor", "--data", data, "--reinstate", "3"), "device 3 is back in service")
+	require.Zero(t, run.wait(), run.stderr)
+	require.Equal(t, 1, decode[pipeline.Result](t, run.stdout.String()).Epoch)
+	require.NotContains(t, distilvit(t, "doctor", "--data", data).stdout, "out of service since")
+}
+
+// scrape is what a worker tells Prometheus; empty where it does not answer.
+func scrape(address string) string {
+	answer, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		return ""
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return ""
+	}
+	return string(body)
+}
