@@ -17,6 +17,7 @@ import (
 	"distilvit/dataset"
 	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
+	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
 	"distilvit/storage/retention"
@@ -102,6 +103,9 @@ func configKey(run string) string { return "runs/" + run + "/config.json" }
 func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.PreflightResult, error) {
 	c, err := a.choose(in.Config.Backend)
 	if err != nil {
+		return pipeline.PreflightResult{}, err
+	}
+	if err := trainer.CheckDevices(in.Config.Resolve().Train.MicroBatchSize, len(c.Devices)); err != nil {
 		return pipeline.PreflightResult{}, err
 	}
 	out := pipeline.PreflightResult{Config: in.Config, Backend: c.Kind}

@@ -383,3 +383,23 @@ dataset: [{kind: coco, captions: a, images: b}, {kind: parquet, files: c}, {kind
 		}
 	}
 }
+
+func TestPriorityIsCheckedAndNoPartOfWhatIsFrozen(t *testing.T) {
+	first, err := Decode([]byte("dataset: [{kind: shapes}]"), "priority=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, err := Decode([]byte("dataset: [{kind: shapes}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Priority != 1 || usual.Priority != 0 || !reflect.DeepEqual(first.Frozen(), usual.Frozen()) {
+		t.Errorf("priorities %d and %d", first.Priority, usual.Priority)
+	}
+	if text, err := json.Marshal(first.Frozen()); err != nil || strings.Contains(string(text), "priority") {
+		t.Errorf("frozen: %s, %v", text, err) // as in configs frozen before there were priorities
+	}
+	if _, err := Decode([]byte("dataset: [{kind: shapes}]\npriority: 6")); err == nil || !strings.Contains(err.Error(), "priority: is 6; must be from 1 (first) to 5 (last), or 0") {
+		t.Errorf("priority 6: %v", err)
+	}
+}

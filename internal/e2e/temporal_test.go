@@ -35,7 +35,7 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 		return runCommand(t, cleanEnv(), temporal, args...)
 	}
 
-	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"train": map[string]any{"epochs": 500}}))
+	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"priority": 4, "train": map[string]any{"epochs": 500}}))
 	started := workflow("start", "--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "by-hand", "--input-file", config)
 	require.Zero(t, started.code, started.stdout+started.stderr)
 
@@ -43,6 +43,9 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 		answer := workflow("query", "--workflow-id", "by-hand", "--type", "status", "-o", "json")
 		return answer.code == 0 && strings.Contains(answer.stdout, `"train_loss"`) && !strings.Contains(answer.stdout, `"epoch": 0,`) && !strings.Contains(answer.stdout, `"epoch":0,`)
 	})
+	// The config's priority is the workflow's, who was started without one.
+	require.Regexp(t, `"priorityKey": *4\b`, workflow("describe", "--workflow-id", "by-hand", "-o", "json").stdout)
+
 	stopped := workflow("signal", "--workflow-id", "by-hand", "--name", "stop")
 	require.Zero(t, stopped.code, stopped.stdout+stopped.stderr)
 
@@ -52,8 +55,8 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 		require.Zero(t, other.code, other.stderr)
 	}
 
-	// The same config attaches, whoever started the run.
-	result := decode[pipeline.Result](t, succeed(t, "run", "-f", config, "--id", "by-hand", "--data", data, "-o", "json"))
+	// The same config attaches, whoever started the run; its priority is no part of it.
+	result := decode[pipeline.Result](t, succeed(t, "run", "-f", config, "--priority", "1", "--id", "by-hand", "--data", data, "-o", "json"))
 	require.Equal(t, "models/by-hand/by-hand-b1", result.Model)
 	require.Less(t, result.Epoch, 500)
 

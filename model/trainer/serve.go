@@ -124,9 +124,8 @@ func (s *server) open(a OpenArgs) (err error) {
 	if s.config, s.pixels, err = readModel(a.ModelDir); err != nil {
 		return err
 	}
-	if n := max(1, len(a.Backend.Devices)); a.microBatch()%n != 0 {
-		return errorf(InvalidInput, "train.micro_batch_size %d cannot be shared by the %d devices this worker gives a run: make it a multiple of %d, or use another --devices-per-run",
-			a.microBatch(), n, n)
+	if err := CheckDevices(a.microBatch(), len(a.Backend.Devices)); err != nil {
+		return err
 	}
 	if s.backend, err = backend.Open(a.Backend); err != nil {
 		return fmt.Errorf("open backend %s: %w", a.Backend.Kind, err)
@@ -136,6 +135,16 @@ func (s *server) open(a OpenArgs) (err error) {
 	}
 	s.send(Event{Event: EventReady, Fingerprint: s.fingerprint()})
 	s.send(Event{Event: EventDone})
+	return nil
+}
+
+// CheckDevices makes sure that every device gets as many pictures of a
+// micro-batch as the others.
+func CheckDevices(microBatch, devices int) error {
+	if devices > 1 && microBatch%devices != 0 {
+		return errorf(InvalidInput, "train.micro_batch_size %d cannot be shared by the %d devices this worker gives a run: make it a multiple of %d, or use another --devices-per-run",
+			microBatch, devices, devices)
+	}
 	return nil
 }
 
