@@ -193,6 +193,9 @@ func (h *Health) failed(devices []int, err error) error {
 	for _, d := range devices {
 		commands = append(commands, "`"+Outage{Device: d}.Fix()+"`")
 	}
-	return &Error{Kind: OutOfService, Stderr: e.Stderr, Message: fmt.Sprintf("%s out of service after %d failures in a row (%s on that machine ends it), last: %s: %s",
-		backend.Names(devices), len(reasons), strings.Join(commands, " and "), e.Kind, e.Message)}
+	last := *e
+	last.Kind = OutOfService
+	last.Message = fmt.Sprintf("%s out of service after %d failures in a row (%s on that machine ends it), last: %s: %s",
+		backend.Names(devices), len(reasons), strings.Join(commands, " and "), e.Kind, e.Message)
+	return &last
 }
