@@ -6,10 +6,11 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// Normalization is what is done to a channel's byte: (u8/255 - Mean) / Std.
+// Normalization is what is done to a channel's byte: (u8 · Rescale - Mean) / Std.
 type Normalization struct {
-	Mean [3]float32 `json:"mean"`
-	Std  [3]float32 `json:"std"`
+	Mean    [3]float32 `json:"mean"`
+	Std     [3]float32 `json:"std"`
+	Rescale float64    `json:"rescale,omitempty"` // 0: 1/255
 }
 
 // HalfNormalization maps bytes to -1…1, as the processor of ViT models does.
@@ -24,13 +25,17 @@ func (n Normalization) Or(def Normalization) Normalization {
 }
 
 // Table is the value of every byte in every channel, bit for bit as Hugging
-// Face's ViTImageProcessor computes it: float32(u8 · (1/255)), then - mean and
-// / std in float32.
+// Face's ViTImageProcessor computes it: float32(u8 · rescale_factor), then - mean
+// and / std in float32.
 func (n Normalization) Table() [3 * 256]float32 {
 	var table [3 * 256]float32
+	rescale := n.Rescale
+	if rescale == 0 {
+		rescale = 1 / 255.0
+	}
 	for channel := range 3 {
 		for u := range 256 {
-			x := float32(float64(u) * (1 / 255.0))
+			x := float32(float64(u) * rescale)
 			x = float32(x - n.Mean[channel])
 			table[channel*256+u] = x / n.Std[channel]
 		}

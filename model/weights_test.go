@@ -136,3 +136,11 @@ func TestPixelsAreNormalisedAsHuggingFaceDoes(t *testing.T) {
 		}
 	}
 }
+
+func TestAnotherRescaleFactorIsHonoured(t *testing.T) {
+	n := HalfNormalization
+	n.Rescale = 1 // do_rescale is false
+	if table := n.Table(); table[0] != -1 || table[255] != 509 {
+		t.Errorf("bytes 0 and 255 are %g and %g instead of -1 and 509", table[0], table[255])
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"distilvit/model"
 	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
+	"distilvit/model/train"
 )
 
 // captionBatch is how many pictures are captioned at once; fewer pictures make a
@@ -147,7 +148,7 @@ func openCaptioner(dir, kind string) (*captioner, error) {
 		opened.Finalize()
 		return nil, err
 	}
-	c.SetNormalization(model.Normalization{Mean: c.processor.Mean, Std: c.processor.Std})
+	c.SetNormalization(train.NormalizationOf(c.processor))
 	c.close = func() {
 		c.Captioner.Close()
 		opened.Finalize()

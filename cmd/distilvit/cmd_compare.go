@@ -19,6 +19,7 @@ import (
 	"distilvit/model/hub"
 	"distilvit/model/onnx"
 	"distilvit/model/tokenizer"
+	"distilvit/model/train"
 	"distilvit/report"
 )
 
@@ -265,7 +266,7 @@ func (c *contender) open(kind string, processor dataset.Processor) (generate fun
 	if err != nil {
 		return nil, nil, err
 	}
-	norm := model.Normalization{Mean: processor.Mean, Std: processor.Std}
+	norm := train.NormalizationOf(processor)
 	one := func(rgb []uint8) ([]int32, error) {
 		return session.Generate(onnx.PixelValues(rgb, norm), options.MaxLength)
 	}

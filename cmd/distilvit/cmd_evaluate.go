@@ -264,7 +264,7 @@ func (w *workbench) noTraining(batch int) train.Config {
 		MaxLength:          w.config.Decoder.NPositions,
 		Epsilon:            1e-8,
 		TotalSteps:         1,
-		Normalization:      model.Normalization{Mean: w.processor.Mean, Std: w.processor.Std},
+		Normalization:      train.NormalizationOf(w.processor),
 	}
 }
 

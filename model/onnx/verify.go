@@ -29,10 +29,10 @@ type Example struct {
 
 // VerifyOptions say how captions are made and what an export may differ by.
 type VerifyOptions struct {
-	MaxLength     int        // tokens of a caption with the start token
-	Mean, Std     [3]float32 // of the image processor; both zero: 0.5
-	MaxLogitsDiff float64    // fp32: of any logit on the model's own captions; zero: 1e-3
-	MaxRougeDrop  float64    // other dtypes: rougeL points (of 100) below the model's; zero: 0.5
+	MaxLength     int                 // tokens of a caption with the start token
+	Normalization model.Normalization // of the image processor; zero: mean and standard deviation 0.5
+	MaxLogitsDiff float64             // fp32: of any logit on the model's own captions; zero: 1e-3
+	MaxRougeDrop  float64             // other dtypes: rougeL points (of 100) below the model's; zero: 0.5
 }
 
 // Check is what a comparison found.
@@ -157,7 +157,7 @@ func (v *verification) compare() error {
 }
 
 func (v *verification) compareOne(e Example, want []int32) error {
-	values := PixelValues(e.Pixels, model.Normalization{Mean: v.options.Mean, Std: v.options.Std})
+	values := PixelValues(e.Pixels, v.options.Normalization)
 	got, err := v.session.Generate(values, v.options.MaxLength)
 	if err != nil {
 		return err

@@ -169,12 +169,34 @@ func (f *File) Float32s(name string) ([]float32, error) {
 	default:
 		return nil, fmt.Errorf("safetensors: tensor %q has dtype %s; must be F32, F16 or BF16", name, t.DType)
 	}
-	out := make([]float32, 0, (t.end-t.begin)/width)
+	return readValues(f, t, width, convert)
+}
+
+// Ints reads a U8, I32 or I64 tensor.
+func (f *File) Ints(name string) ([]int64, error) {
+	t, ok := f.tensors[name]
+	if !ok {
+		return nil, fmt.Errorf("safetensors: no tensor %q", name)
+	}
+	switch t.DType {
+	case "U8":
+		return readValues(f, t, 1, func(b []byte) int64 { return int64(b[0]) })
+	case "I32":
+		return readValues(f, t, 4, func(b []byte) int64 { return int64(int32(binary.LittleEndian.Uint32(b))) })
+	case "I64":
+		return readValues(f, t, 8, func(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) })
+	}
+	return nil, fmt.Errorf("safetensors: tensor %q has dtype %s; must be U8, I32 or I64", name, t.DType)
+}
+
+// readValues reads a tensor of elements of width bytes.
+func readValues[T any](f *File, t Info, width int64, convert func(b []byte) T) ([]T, error) {
+	out := make([]T, 0, (t.end-t.begin)/width)
 	chunk := make([]byte, min(t.end-t.begin, 1<<20))
 	for at := t.begin; at < t.end; {
 		b := chunk[:min(int64(len(chunk)), t.end-at)]
 		if n, err := f.r.ReadAt(b, at); n < len(b) {
-			return nil, fmt.Errorf("safetensors: read tensor %q: %w", name, err)
+			return nil, fmt.Errorf("safetensors: read tensor %q: %w", t.Name, err)
 		}
 		for i := int64(0); i < int64(len(b)); i += width {
 			out = append(out, convert(b[i:]))

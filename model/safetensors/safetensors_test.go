@@ -106,6 +106,25 @@ func TestEveryHalfIsWhatIEEESays(t *testing.T) {
 	}
 }
 
+func TestIntegersAreReadExactly(t *testing.T) {
+	header := `{"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"b":{"dtype":"I32","shape":[1],"data_offsets":[16,20]},"c":{"dtype":"U8","shape":[2],"data_offsets":[20,22]}}`
+	data := binary.LittleEndian.AppendUint64(nil, math.MaxUint64-99) // -100
+	data = binary.LittleEndian.AppendUint64(data, 1<<40)
+	data = binary.LittleEndian.AppendUint32(data, math.MaxUint32)
+	f, err := open(file(header, string(append(data, 0, 255))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]int64{"a": {-100, 1 << 40}, "b": {-1}, "c": {0, 255}} {
+		if got, err := f.Ints(name); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s is %v, %v; want %v", name, got, err, want)
+		}
+	}
+	if _, err := f.Float32s("c"); err == nil {
+		t.Error("integers were read as floats")
+	}
+}
+
 func TestLyingFilesAreErrors(t *testing.T) {
 	tensor := func(shape, offsets string) string {
 		return fmt.Sprintf(`{"a":{"dtype":"F32","shape":%s,"data_offsets":%s}}`, shape, offsets)

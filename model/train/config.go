@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"distilvit/dataset"
 	"distilvit/model"
 )
 
@@ -30,7 +31,12 @@ type Config struct {
 	HoldStep int64   `json:"hold_step,omitempty"` // after so many steps the learning rate is HoldRate and stays; 0: never
 	HoldRate float64 `json:"hold_rate,omitempty"`
 
-	Normalization model.Normalization `json:"normalization"` // zero: mean and standard deviation 0.5
+	Normalization model.Normalization `json:"normalization"` // see NormalizationOf; zero: mean and standard deviation 0.5
+}
+
+// NormalizationOf is what the network does to the pixels of an image processor.
+func NormalizationOf(p dataset.Processor) model.Normalization {
+	return model.Normalization{Mean: p.Mean, Std: p.Std, Rescale: p.RescaleFactor}
 }
 
 func (c *Config) microBatch() int {

@@ -65,6 +65,12 @@ func (t *Trainer) buildLoss(in []*Node) []*Node {
 	return []*Node{t.lossSum(in[:w], in[w:], 0)}
 }
 
+// buildGradients: weights, batch → gradients of the loss sum, without dropout
+func (t *Trainer) buildGradients(in []*Node) []*Node {
+	w := len(t.names)
+	return Gradient(t.lossSum(in[:w], in[w:], 0), in[:w]...)
+}
+
 // buildStep: weights, m, v, batch, scalars → weights, m, v, loss sum, gradient norm
 func (t *Trainer) buildStep(in []*Node) []*Node {
 	w := len(t.names)

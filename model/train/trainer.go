@@ -32,7 +32,7 @@ type Trainer struct {
 	broken        error            // set once the state cannot be trusted
 	captioner     *model.Captioner // made when first asked for
 
-	loss, full, accumulate, apply, zeros *device.Parallel
+	loss, gradients, full, accumulate, apply, zeros *device.Parallel
 }
 
 // StepResult is what a step reports. LossSum / Tokens is the mean loss.
@@ -87,6 +87,9 @@ func (t *Trainer) start(w model.Weights) (err error) {
 	if t.loss, err = t.first.NewProgram("loss", t.buildLoss); err != nil {
 		return err
 	}
+	if t.gradients, err = t.first.NewProgram("gradients", t.buildGradients); err != nil {
+		return err
+	}
 	for _, p := range []struct {
 		program **device.Parallel
 		name    string
@@ -132,7 +135,7 @@ func (t *Trainer) Close() {
 	t.weights.Free()
 	t.m.Free()
 	t.v.Free()
-	for _, p := range []*device.Parallel{t.loss, t.full, t.accumulate, t.apply, t.zeros} {
+	for _, p := range []*device.Parallel{t.loss, t.gradients, t.full, t.accumulate, t.apply, t.zeros} {
 		p.Close()
 	}
 	if t.captioner != nil {
@@ -294,6 +297,38 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 	return sum, labelTokens(b.Labels), nil
 }
 
+// Gradients are those of the mean loss over the batch's label tokens, by the
+// tensors' names, without dropout and before clipping: what PyTorch has in .grad.
+func (t *Trainer) Gradients(b *dataset.Batch) (model.Weights, error) {
+	if t.broken != nil {
+		return nil, t.broken
+	}
+	if err := t.check(b); err != nil {
+		return nil, err
+	}
+	batch, err := t.upload(t.first, b, 0, len(b.Rows))
+	if err != nil {
+		return nil, err
+	}
+	defer batch.Free()
+	sums, err := t.gradients.Run(t.weights, batch)
+	if err != nil {
+		return nil, err
+	}
+	defer sums.Free()
+	gradients, err := t.download(sums)
+	if err != nil {
+		return nil, err
+	}
+	perToken := 1 / float32(max(1, labelTokens(b.Labels)))
+	for _, g := range gradients {
+		for i := range g.Data {
+			g.Data[i] *= perToken
+		}
+	}
+	return gradients, nil
+}
+
 // Captioner decodes with the trainer's present weights, whatever they are at
 // each call, without a copy of them. Its graphs are compiled once for the
 // trainer's life; closing what is returned does nothing.
@@ -314,8 +349,13 @@ func (t *Trainer) Weights() (model.Weights, error) {
 	if t.broken != nil {
 		return nil, t.broken
 	}
+	return t.download(t.weights)
+}
+
+// download copies tensors, one for each of t.names, from the first device.
+func (t *Trainer) download(list device.Tensors) (model.Weights, error) {
 	w := model.Weights{}
-	for i, x := range t.weights.First() {
+	for i, x := range list.First() {
 		data, err := device.Download[float32](x)
 		if err != nil {
 			return nil, fmt.Errorf("tensor %s: %w", t.names[i], err)

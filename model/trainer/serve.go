@@ -153,7 +153,7 @@ func (s *server) initial() error {
 	var w model.Weights
 	var err error
 	c := s.args.Train
-	c.Normalization = model.Normalization{Mean: s.pixels.Mean, Std: s.pixels.Std}
+	c.Normalization = train.NormalizationOf(s.pixels)
 	s.phase(PhaseLoad, "reading weights")
 	if w, err = model.ReadWeights(s.args.ModelDir, s.config); errors.Is(err, model.ErrNoWeights) {
 		s.phase(PhaseLoad, "drawing initial weights")

@@ -14,6 +14,7 @@ import (
 	"distilvit/internal/backend"
 	"distilvit/model"
 	"distilvit/model/onnx"
+	"distilvit/model/train"
 )
 
 // CopiedFiles are those of a model directory that an export takes over as they are.
@@ -56,12 +57,13 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 		return fmt.Errorf("make captioner: %w", err)
 	}
 	defer captioner.Close()
-	captioner.SetNormalization(model.Normalization{Mean: pixels.Mean, Std: pixels.Std})
+	normalization := train.NormalizationOf(pixels)
+	captioner.SetNormalization(normalization)
 	var checks []onnx.Check
 	for _, dtype := range a.Dtypes {
 		s.phase(PhaseExport, "comparing "+dtype)
 		check, err := onnx.Verify(ctx, a.ONNXRuntime, a.OutDir, dtype, captioner, s.examples(ctx, a, dtype), decode, onnx.VerifyOptions{
-			MaxLength: a.MaxLength, Mean: pixels.Mean, Std: pixels.Std, MaxLogitsDiff: a.MaxLogitsDiff, MaxRougeDrop: a.MaxRougeDrop,
+			MaxLength: a.MaxLength, Normalization: normalization, MaxLogitsDiff: a.MaxLogitsDiff, MaxRougeDrop: a.MaxRougeDrop,
 		})
 		var worse *onnx.VerifyError
 		if errors.As(err, &worse) {
