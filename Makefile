@@ -1,5 +1,6 @@
 # make demo   trains and publishes a small captioner on generated pictures
 # make test   everything CI checks; installs what it needs below .cache
+# make parity compares with the Python libraries' answers; writes docs/parity.md's table
 # make chaos  one training with every kind of fault, 12 minutes; SEED=2 for others
 # One set of flags everywhere: another one would compile every dependency again.
 export GOEXPERIMENT := simd
@@ -24,7 +25,7 @@ RACE := ./dataset ./storage/... ./model/tokenizer ./pipeline
 SEED   := 1
 FAULTS := 27
 
-.PHONY: build demo test chaos tools check race clean
+.PHONY: build demo test parity chaos tools check race clean
 
 build:
 	go build -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/distilvit
@@ -38,6 +39,9 @@ demo: build
 	$(BIN) run -f $$config --id demo --data .distilvit
 	@$(BIN) get demo .distilvit/demo --data .distilvit
 	$(BIN) caption -m .distilvit/demo examples/pictures/*.png
+
+parity: build
+	$(BIN) parity --write docs/parity.md
 
 tools: $(TOOLS)/minio $(TOOLS)/temporal $(TOOLS)/staticcheck $(TOOLS)/workflowcheck
 

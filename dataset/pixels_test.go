@@ -189,7 +189,7 @@ func TestProcessorFilesOfOldAndBrokenForms(t *testing.T) {
 		{`{"size": {"shortest_edge": 224}}`, "must have height and width", 0},
 		{`{"size": {"height": 1e9, "width": 3}}`, "must have height and width", 0},
 		{`{"size": 100000}`, "size is 100000x100000", 0},
-		{`{"resample": 1}`, "resample is 1", 0},
+		{`{"resample": 6}`, "resample is 6", 0},
 		{`{"image_mean": [0.5]}`, "image_mean has 1 values", 0},
 		{`{"image_std": [0.5, 0, 1]}`, "image_std", 0},
 		{`{"do_resize": false}`, "do_resize is false", 0},

@@ -14,7 +14,7 @@ import (
 // normalising are the model's.
 type Processor struct {
 	Width, Height   int        // of the result, pixels
-	Resample        int        // Pillow's number of the filter: 2 bilinear, 3 bicubic
+	Resample        int        // Pillow's number of the filter, usually Bilinear
 	Mean, Std       [3]float32 // of normalising, after rescaling
 	RescaleFactor   float64    // usually 1/255
 	ExifOrientation bool       // turn pictures as their EXIF tag says; Hugging Face does not. Not in the file
@@ -22,8 +22,12 @@ type Processor struct {
 
 // Pillow's numbers of the filters known here.
 const (
+	Nearest  = 0
+	Lanczos  = 1
 	Bilinear = 2
 	Bicubic  = 3
+	Box      = 4
+	Hamming  = 5
 )
 
 // ProcessorFile is the processor's file in a model directory.
@@ -134,8 +138,8 @@ func (p Processor) Validate() error {
 	if p.Width < 1 || p.Height < 1 || p.Width > most || p.Height > most {
 		return fmt.Errorf("size is %dx%d; must be 1 to %d pixels a side", p.Width, p.Height, most)
 	}
-	if p.Resample != Bilinear && p.Resample != Bicubic {
-		return fmt.Errorf("resample is %d; must be 2 (bilinear) or 3 (bicubic)", p.Resample)
+	if p.Resample < Nearest || p.Resample > Hamming {
+		return fmt.Errorf("resample is %d; must be from 0 to 5, as Pillow numbers its filters", p.Resample)
 	}
 	for _, s := range p.Std {
 		if !(s > 0) {

@@ -14,6 +14,32 @@ type filter struct {
 var filters = map[int]filter{
 	Bilinear: {1, func(x float64) float64 { return max(0, 1-math.Abs(x)) }},
 	Bicubic:  {2, bicubic},
+	Lanczos:  {3, func(x float64) float64 { return sinc(x) * sinc(x/3) }},
+	Box:      {0.5, box},
+	Hamming:  {1, hamming},
+}
+
+// box is Pillow's: of two neighbours as far away, the left one does not count.
+func box(x float64) float64 {
+	if x > -0.5 && x <= 0.5 {
+		return 1
+	}
+	return 0
+}
+
+func sinc(x float64) float64 {
+	if x == 0 {
+		return 1
+	}
+	x *= math.Pi
+	return math.Sin(x) / x
+}
+
+func hamming(x float64) float64 {
+	if x = math.Abs(x); x >= 1 {
+		return 0
+	}
+	return sinc(x) * (0.54 + float64(0.46*math.Cos(x*math.Pi)))
 }
 
 // bicubic is Pillow's, with a = -0.5.
@@ -76,6 +102,9 @@ func windows(in, out int, f filter) []window {
 // rows come first where the height shrinks by more than twice what the width does;
 // before, columns always did. The two orders differ by a level here and there.
 func (im *rgbImage) resize(w, h, resample int) *rgbImage {
+	if resample == Nearest {
+		return im.nearest(w, h)
+	}
 	f := filters[resample]
 	rowsFirst := h < im.h && im.h-h > 2*(im.w-w)
 	if rowsFirst {
@@ -88,6 +117,31 @@ func (im *rgbImage) resize(w, h, resample int) *rgbImage {
 		im = im.resizeHeight(windows(im.h, h, f))
 	}
 	return im
+}
+
+// nearest is ImagingScaleAffine: positions are added up, rounding and all, and what
+// comes to lie outside stays black.
+func (im *rgbImage) nearest(w, h int) *rgbImage {
+	positions := func(in, out int) []int {
+		list := make([]int, out)
+		scale := float64(in) / float64(out)
+		at := scale * 0.5
+		for i := range list {
+			list[i] = int(at)
+			at += scale
+		}
+		return list
+	}
+	out := newRGB(w, h)
+	columns := positions(im.w, w)
+	for y, from := range positions(im.h, h) {
+		for x, column := range columns {
+			if from < im.h && column < im.w {
+				copy(out.pix[3*(y*w+x):][:3], im.pix[3*(from*im.w+column):])
+			}
+		}
+	}
+	return out
 }
 
 func (im *rgbImage) resizeWidth(ws []window) *rgbImage {

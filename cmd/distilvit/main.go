@@ -139,7 +139,7 @@ object store elsewhere are used; see distilvit worker --help.`,
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.workerCommand(),
 		a.listCommand(), a.statusCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.extendCommand(), a.logsCommand(), a.getCommand(), a.rmCommand(), a.janitorCommand(),
-		a.captionCommand(), a.evaluateCommand(), a.metricsCommand(), a.compareCommand(), a.exportCommand(),
+		a.captionCommand(), a.evaluateCommand(), a.metricsCommand(), a.compareCommand(), a.parityCommand(), a.exportCommand(),
 		a.tokenizeCommand(), a.preprocessCommand(),
 		a.doctorCommand(), a.backendCommand(), a.versionCommand(),
 		a.trainerCommand(), a.s3dCommand(),
