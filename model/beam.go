@@ -9,8 +9,8 @@ import (
 // beams is the beam search of one picture, as GenerationMixin._beam_search of
 // transformers 4.57 does it, in its float32 arithmetic.
 type beams struct {
-	o   *GenerateOptions
-	eos int
+	o    *GenerateOptions
+	ends []int32
 
 	open  []beam // num_beams, best first
 	ended []beam // num_beams, best first; unfilled ones have score unlikely
@@ -28,8 +28,8 @@ type beam struct {
 // unlikely stands for minus infinity and, added to a score, rules it out.
 const unlikely float32 = -1e9
 
-func newBeams(o *GenerateOptions, start int32, eos int) *beams {
-	b := &beams{o: o, eos: eos, hope: true}
+func newBeams(o *GenerateOptions, start int32, ends []int32) *beams {
+	b := &beams{o: o, ends: ends, hope: true}
 	for i := range o.NumBeams {
 		first := beam{ids: []int32{start}}
 		b.ended = append(b.ended, beam{ids: first.ids, score: unlikely})
@@ -44,7 +44,7 @@ func newBeams(o *GenerateOptions, start int32, eos int) *beams {
 // step takes the open beams' next log-probabilities [vocab] each.
 func (b *beams) step(logProbs [][]float32) {
 	n := b.o.NumBeams
-	candidates := b.candidates(logProbs, 2*n)
+	candidates := b.candidates(logProbs, (1+len(b.ends))*n)
 	b.finish(candidates)
 	allDone := true
 	for i := range candidates {
@@ -89,7 +89,7 @@ func (b *beams) candidates(logProbs [][]float32, n int) []beam {
 	for i, c := range top {
 		before := b.open[c.from].ids
 		ids := append(slices.Clone(before), c.id)
-		list[i] = beam{ids: ids, score: c.score, from: c.from, done: int(c.id) == b.eos || len(ids) >= b.o.MaxLength}
+		list[i] = beam{ids: ids, score: c.score, from: c.from, done: slices.Contains(b.ends, c.id) || len(ids) >= b.o.MaxLength}
 	}
 	return list
 }

@@ -154,11 +154,12 @@ func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOption
 		return nil, err
 	}
 	defer device.Free(cross...)
-	state, err := g.firstState(batch*max(1, o.NumBeams), o.MaxLength)
+	start, ends := o.start(g.config), o.ends(g.config)
+	state, err := g.firstState(batch*max(1, o.NumBeams), o.MaxLength, start)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoding{g, o, cross, state}
+	d := &decoding{g: g, o: o, cross: cross, state: state, start: start, ends: ends}
 	defer d.close()
 	switch {
 	case o.plain():
@@ -171,12 +172,12 @@ func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOption
 
 // firstState is what a step takes and gives: tokens [N], position, and keys
 // and values [N, heads, room, head width] of every layer.
-func (g *Captioner) firstState(batch, maxLength int) (state []*tensors.Tensor, err error) {
+func (g *Captioner) firstState(batch, maxLength int, startID int32) (state []*tensors.Tensor, err error) {
 	d := &g.config.Decoder
 	room := min((maxLength-1+7)/8*8, d.NPositions)
 	start := make([]int32, batch)
 	for i := range start {
-		start[i] = int32(g.config.DecoderStartTokenID)
+		start[i] = startID
 	}
 	add := func(t *tensors.Tensor, e error) {
 		if e != nil && err == nil {

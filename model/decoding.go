@@ -1,6 +1,8 @@
 package model
 
 import (
+	"slices"
+
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"distilvit/internal/device"
@@ -13,6 +15,8 @@ type decoding struct {
 	o     *GenerateOptions
 	cross []*tensors.Tensor
 	state []*tensors.Tensor // tokens, position, self keys and values
+	start int32
+	ends  []int32
 }
 
 func (d *decoding) close() { device.Free(d.state...) }
@@ -37,7 +41,7 @@ func (d *decoding) greedy(count int) ([][]int32, error) {
 				continue
 			}
 			rows[i] = append(rows[i], next[i])
-			if int(next[i]) == d.g.config.EOSTokenID {
+			if slices.Contains(d.ends, next[i]) {
 				ended[i] = true
 				left--
 			}
@@ -48,12 +52,11 @@ func (d *decoding) greedy(count int) ([][]int32, error) {
 
 // constrained takes the likeliest token that the options allow.
 func (d *decoding) constrained(batch, count int) ([][]int32, error) {
-	eos := d.g.config.EOSTokenID
 	same, tokens := make([]int32, batch), make([]int32, batch)
 	rows := make([][]int32, count)
 	ended := make([]bool, count)
 	for i := range batch {
-		same[i], tokens[i] = int32(i), int32(d.g.config.DecoderStartTokenID)
+		same[i], tokens[i] = int32(i), d.start
 	}
 	for i := range rows {
 		rows[i] = []int32{tokens[i]}
@@ -67,10 +70,10 @@ func (d *decoding) constrained(batch, count int) ([][]int32, error) {
 			if ended[i] {
 				continue
 			}
-			d.o.constrain(scores[i], rows[i], eos)
+			d.o.constrain(scores[i], rows[i], d.ends)
 			tokens[i] = likeliest(scores[i])
 			rows[i] = append(rows[i], tokens[i])
-			if int(tokens[i]) == eos {
+			if slices.Contains(d.ends, tokens[i]) {
 				ended[i] = true
 				left--
 			}
@@ -84,14 +87,14 @@ func (d *decoding) constrained(batch, count int) ([][]int32, error) {
 
 // search is beam search; pictures that are over go on idly until all are.
 func (d *decoding) search(batch, count int) ([][]int32, error) {
-	c, n := d.g.config, d.o.NumBeams
+	n := d.o.NumBeams
 	pictures := make([]*beams, count)
 	for i := range pictures {
-		pictures[i] = newBeams(d.o, int32(c.DecoderStartTokenID), c.EOSTokenID)
+		pictures[i] = newBeams(d.o, d.start, d.ends)
 	}
 	from, tokens := make([]int32, batch*n), make([]int32, batch*n)
 	for i := range tokens {
-		from[i], tokens[i] = int32(i), int32(c.DecoderStartTokenID)
+		from[i], tokens[i] = int32(i), d.start
 	}
 	for left := count; left > 0; {
 		scores, err := d.scores(from, tokens)
@@ -105,7 +108,7 @@ func (d *decoding) search(batch, count int) ([][]int32, error) {
 			rows := scores[i*n : (i+1)*n]
 			for j, row := range rows {
 				logSoftmax(row)
-				d.o.constrain(row, b.open[j].ids, c.EOSTokenID)
+				d.o.constrain(row, b.open[j].ids, d.ends)
 			}
 			b.step(rows)
 			for j, open := range b.open {

@@ -2,11 +2,8 @@ package model
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -21,6 +18,22 @@ type GenerateOptions struct {
 	NoRepeatNGramSize int           `json:"no_repeat_ngram_size"` // so many tokens in a row come once only; 0: off
 	RepetitionPenalty float64       `json:"repetition_penalty"`   // scores of tokens that came are divided by it (multiplied where negative); 0 or 1: off
 	BatchSize         int           `json:"-"`                    // pictures decoded at once; 0: as many as there are, at most 32
+
+	EOSTokenID          TokenIDs `json:"eos_token_id,omitempty"`           // any of them ends a caption; none: the config's
+	DecoderStartTokenID *int32   `json:"decoder_start_token_id,omitempty"` // nil: the config's
+}
+
+// TokenIDs are one id or several.
+type TokenIDs []int32
+
+// UnmarshalJSON reads a number or a list.
+func (t *TokenIDs) UnmarshalJSON(b []byte) error {
+	var one int32
+	if err := json.Unmarshal(b, &one); err == nil && string(b) != "null" {
+		*t = TokenIDs{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]int32)(t))
 }
 
 // EarlyStopping says when a beam search ends.
@@ -63,42 +76,6 @@ func DefaultGenerate() GenerateOptions {
 	return GenerateOptions{MaxLength: 20, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1}
 }
 
-// ReadGenerate reads a model directory's generation_config.json; without the
-// file it gives the defaults. Sampling is refused: its captions cannot be repeated.
-func ReadGenerate(dir string) (GenerateOptions, error) {
-	o := DefaultGenerate()
-	path := filepath.Join(dir, "generation_config.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return o, nil
-	}
-	if err != nil {
-		return o, err
-	}
-	other := struct {
-		*GenerateOptions
-		DoSample      bool `json:"do_sample"`
-		NumBeamGroups int  `json:"num_beam_groups"`
-		MaxNewTokens  int  `json:"max_new_tokens"`
-	}{GenerateOptions: &o}
-	if err := json.Unmarshal(b, &other); err != nil {
-		return o, fmt.Errorf("%s: %w", path, err)
-	}
-	switch {
-	case other.DoSample:
-		return o, fmt.Errorf("%s: do_sample is true; only greedy and beam search are supported", path)
-	case other.NumBeamGroups > 1:
-		return o, fmt.Errorf("%s: num_beam_groups is %d; must be 1", path, other.NumBeamGroups)
-	}
-	if other.MaxNewTokens > 0 {
-		o.MaxLength = other.MaxNewTokens + 1
-	}
-	if o.MaxLength < 1 {
-		o.MaxLength = DefaultGenerate().MaxLength
-	}
-	return o, nil
-}
-
 // Validate reports the first value that cannot work with a network.
 func (o *GenerateOptions) Validate(c *Config) error {
 	switch {
@@ -108,6 +85,8 @@ func (o *GenerateOptions) Validate(c *Config) error {
 		return fmt.Errorf("min_length is %d; must be from 0 to max_length %d", o.MinLength, o.MaxLength)
 	case o.NumBeams < 0 || 2*o.NumBeams > c.Decoder.VocabSize:
 		return fmt.Errorf("num_beams is %d; must be from 1 to half of vocab_size %d", o.NumBeams, c.Decoder.VocabSize)
+	case len(o.EOSTokenID) > maxEnds:
+		return fmt.Errorf("eos_token_id has %d ids; must be at most %d", len(o.EOSTokenID), maxEnds)
 	case math.IsNaN(o.LengthPenalty) || math.IsInf(o.LengthPenalty, 0):
 		return fmt.Errorf("length_penalty is %g; must be finite", o.LengthPenalty)
 	case o.EarlyStopping != StopHopeless && o.EarlyStopping != StopFull && o.EarlyStopping != StopNever:
@@ -117,7 +96,31 @@ func (o *GenerateOptions) Validate(c *Config) error {
 	case !(o.RepetitionPenalty >= 0) || math.IsInf(o.RepetitionPenalty, 0):
 		return fmt.Errorf("repetition_penalty is %g; must not be negative", o.RepetitionPenalty)
 	}
+	for _, id := range append(o.ends(c), o.start(c)) {
+		if id < 0 || int(id) >= c.Decoder.VocabSize {
+			return fmt.Errorf("eos_token_id or decoder_start_token_id is %d; must be from 0 to below vocab_size %d", id, c.Decoder.VocabSize)
+		}
+	}
 	return nil
+}
+
+// maxEnds bounds the ids that end a caption.
+const maxEnds = 16
+
+// start is the id that captions start with.
+func (o *GenerateOptions) start(c *Config) int32 {
+	if o.DecoderStartTokenID != nil {
+		return *o.DecoderStartTokenID
+	}
+	return int32(c.DecoderStartTokenID)
+}
+
+// ends are the ids that end a caption, at least one.
+func (o *GenerateOptions) ends(c *Config) []int32 {
+	if len(o.EOSTokenID) > 0 {
+		return slices.Clone(o.EOSTokenID)
+	}
+	return []int32{int32(c.EOSTokenID)}
 }
 
 // plain reports whether each next token is the likeliest one, nothing else asked.
@@ -131,7 +134,7 @@ func (o *GenerateOptions) penalises() bool {
 
 // constrain changes the scores [vocab] of the token after ids as Hugging Face's
 // logits processors do, in their order. ids begin with the start token.
-func (o *GenerateOptions) constrain(scores []float32, ids []int32, eos int) {
+func (o *GenerateOptions) constrain(scores []float32, ids, ends []int32) {
 	if o.penalises() {
 		penalise(scores, ids, float32(o.RepetitionPenalty))
 	}
@@ -139,7 +142,9 @@ func (o *GenerateOptions) constrain(scores []float32, ids []int32, eos int) {
 		forbidRepeats(scores, ids, o.NoRepeatNGramSize)
 	}
 	if len(ids) < o.MinLength {
-		scores[eos] = float32(math.Inf(-1))
+		for _, id := range ends {
+			scores[id] = float32(math.Inf(-1))
+		}
 	}
 }
 

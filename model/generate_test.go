@@ -3,23 +3,31 @@ package model
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
 
 func TestGenerationConfigIsRead(t *testing.T) {
+	usual, three := DefaultGenerate(), int32(3)
+	usual.MaxLength++ // 20 of them new, beside the start token
 	for name, c := range map[string]struct {
 		file string
 		want GenerateOptions
 		says string
 	}{
-		"absent":  {"", DefaultGenerate(), ""},
-		"empty":   {"{}", DefaultGenerate(), ""},
+		"absent":  {"", usual, ""},
+		"empty":   {"{}", usual, ""},
 		"beams":   {`{"max_length": 16, "num_beams": 4, "early_stopping": true}`, GenerateOptions{MaxLength: 16, NumBeams: 4, LengthPenalty: 1, EarlyStopping: StopFull, RepetitionPenalty: 1}, ""},
-		"never":   {`{"early_stopping": "never", "length_penalty": 0}`, GenerateOptions{MaxLength: 20, NumBeams: 1, EarlyStopping: StopNever, RepetitionPenalty: 1}, ""},
+		"never":   {`{"early_stopping": "never", "length_penalty": 0}`, GenerateOptions{MaxLength: 21, NumBeams: 1, EarlyStopping: StopNever, RepetitionPenalty: 1}, ""},
 		"new":     {`{"max_new_tokens": 30, "max_length": 5}`, GenerateOptions{MaxLength: 31, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1}, ""},
-		"null":    {`{"max_new_tokens": null, "num_beams": null}`, DefaultGenerate(), ""},
-		"zero":    {`{"max_length": 0}`, DefaultGenerate(), ""},
+		"null":    {`{"max_new_tokens": null, "num_beams": null}`, usual, ""},
+		"zero":    {`{"max_length": 0}`, usual, ""},
+		"min new": {`{"min_new_tokens": 4, "min_length": 2}`, GenerateOptions{MaxLength: 21, MinLength: 5, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1}, ""},
+		"ends":    {`{"eos_token_id": [0, 7], "decoder_start_token_id": 3}`, GenerateOptions{MaxLength: 21, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1, EOSTokenID: TokenIDs{0, 7}, DecoderStartTokenID: &three}, ""},
+		"end":     {`{"eos_token_id": 7}`, GenerateOptions{MaxLength: 21, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1, EOSTokenID: TokenIDs{7}}, ""},
+		"forced":  {`{"forced_eos_token_id": 0}`, GenerateOptions{}, "forced_eos_token_id is 0, which is not supported"},
+		"words":   {`{"bad_words_ids": [[12]]}`, GenerateOptions{}, "bad_words_ids is [[12]], which is not supported"},
 		"sampled": {`{"do_sample": true}`, GenerateOptions{}, "do_sample is true"},
 		"groups":  {`{"num_beams": 4, "num_beam_groups": 2}`, GenerateOptions{}, "num_beam_groups is 2"},
 		"early":   {`{"early_stopping": "soon"}`, GenerateOptions{}, `early_stopping is "soon"`},
@@ -34,9 +42,23 @@ func TestGenerationConfigIsRead(t *testing.T) {
 		switch got, err := ReadGenerate(dir); {
 		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
 			t.Errorf("%s: error %v, want %q", name, err, c.says)
-		case c.says == "" && (err != nil || got != c.want):
+		case c.says == "" && (err != nil || !reflect.DeepEqual(got, c.want)):
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
+	}
+}
+
+// Without generation_config.json the model's config counts, and in it the decoder's where the top has a default.
+func TestGenerationKeysOfAnOldConfigAreRead(t *testing.T) {
+	dir := t.TempDir()
+	config := `{"num_beams": 3, "max_length": 20, "length_penalty": 1.0, "bad_words_ids": null,
+		"decoder": {"num_beams": 2, "max_length": 9, "length_penalty": 0.5, "no_repeat_ngram_size": 2, "diversity_penalty": 0.0, "eos_token_id": 4}}`
+	if err := os.WriteFile(filepath.Join(dir, configName), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := GenerateOptions{MaxLength: 9, NumBeams: 3, LengthPenalty: 0.5, NoRepeatNGramSize: 2, RepetitionPenalty: 1}
+	if got, err := ReadGenerate(dir); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 }
 
@@ -50,6 +72,7 @@ func TestGenerateOptionsThatCannotWorkAreNamed(t *testing.T) {
 		"num_beams is 51":            func(o *GenerateOptions) { o.NumBeams = 51 },
 		"early_stopping is \"soon\"": func(o *GenerateOptions) { o.EarlyStopping = "soon" },
 		"no_repeat_ngram_size is -1": func(o *GenerateOptions) { o.NoRepeatNGramSize = -1 },
+		"is 100; must be from 0":     func(o *GenerateOptions) { o.EOSTokenID = TokenIDs{5, 100} },
 		"repetition_penalty is -1":   func(o *GenerateOptions) { o.RepetitionPenalty = -1 },
 	} {
 		o := DefaultGenerate()

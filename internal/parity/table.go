@@ -34,9 +34,9 @@ var (
 	gradients     = newKind("gradients", "tensors", "largest / max(largest gradient, 1e-6 global norm)", 1e-4, "torch", "transformers")
 	keyGradients  = newKind("gradients of key biases (truly 0)", "tensors", "largest / global norm", 1e-6, "torch", "transformers")
 	stepLoss      = newKind("loss of each AdamW step", "steps", "relative", 1e-4, "torch", "transformers")
-	stepNorm      = newKind("gradient norm of each AdamW step", "steps", "relative", 1e-4, "torch", "transformers")
+	stepNorm      = newKind("gradient norm of each AdamW step", "steps", "relative", 1e-3, "torch", "transformers")
 	stepRate      = newKind("learning rate of each AdamW step", "steps", "relative", 1e-12, "torch", "transformers")
-	stepWeights   = newKind("weights after the AdamW steps", "tensors", "largest / learning rate", 1e-2, "torch", "transformers")
+	stepWeights   = newKind("weights after the AdamW steps", "tensors", "largest / learning rate", 0.1, "torch", "transformers")
 	stepKeyBiases = newKind("key biases after the AdamW steps", "tensors", "largest / learning rate", 10, "torch", "transformers")
 
 	greedy = newKind("captions: greedy", "captions", "ids not equal", 0, "transformers")
