@@ -33,13 +33,18 @@ var formats = []struct {
 	size   func(b []byte) (image.Config, error)
 	decode func(b []byte) (*rgbImage, error)
 	exif   func(b []byte) []byte // the EXIF block, or nil
+
+	// dense is the most pixels that a byte of the file can stand for: decoders reserve
+	// memory for what a header claims, so a header that claims more is not believed.
+	// 0: a file may stand for any number.
+	dense int
 }{
-	{"JPEG", prefix("\xff\xd8\xff"), config(jpeg.DecodeConfig), decodeJPEG, exifJPEG},
-	{"PNG", prefix("\x89PNG\r\n\x1a\n"), config(png.DecodeConfig), decodePNG, exifPNG},
-	{"GIF", prefix("GIF8"), configGIF, decodeGIF, nil},
-	{"WebP", isWebP, config(webp.DecodeConfig), decodeWebP, exifWebP},
-	{"BMP", prefix("BM"), config(bmp.DecodeConfig), decodeBMP, nil},
-	{"TIFF", isTIFF, config(tiff.DecodeConfig), decodeTIFF, func(b []byte) []byte { return b }},
+	{"JPEG", prefix("\xff\xd8\xff"), config(jpeg.DecodeConfig), decodeJPEG, exifJPEG, 8 * 64},             // a bit for a block of 64
+	{"PNG", prefix("\x89PNG\r\n\x1a\n"), config(png.DecodeConfig), decodePNG, exifPNG, 8 * 1032},          // deflate's best, of bits
+	{"GIF", prefix("GIF8"), configGIF, decodeGIF, nil, 4096},                                              // LZW's longest entry in a byte
+	{"WebP", isWebP, config(webp.DecodeConfig), decodeWebP, exifWebP, 0},                                  // one colour takes no bits
+	{"BMP", prefix("BM"), config(bmp.DecodeConfig), decodeBMP, nil, 8},                                    // bits, not compressed
+	{"TIFF", isTIFF, config(tiff.DecodeConfig), decodeTIFF, func(b []byte) []byte { return b }, 8 * 4096}, // LZW, of bits
 }
 
 // decode reads any picture as Pillow's open and convert("RGB") do.
@@ -57,6 +62,9 @@ func decode(raw []byte, turn bool) (im *rgbImage, turned bool, err error) {
 		}
 		if size.Width > maxPixels/size.Height {
 			return nil, false, fmt.Errorf("%s picture: %dx%d pixels are more than %d; refused as a decompression bomb", f.name, size.Width, size.Height, maxPixels)
+		}
+		if f.dense > 0 && size.Width*size.Height/f.dense > len(raw) {
+			return nil, false, fmt.Errorf("%s picture: %dx%d pixels cannot be in %d bytes", f.name, size.Width, size.Height, len(raw))
 		}
 		if im, err = f.decode(raw); err != nil {
 			return nil, false, fmt.Errorf("%s picture: %w", f.name, err)

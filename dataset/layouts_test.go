@@ -171,31 +171,3 @@ func FuzzZip(f *testing.F) {
 		_, _, _ = List(context.Background(), Spec{Kind: "coco"}, []File{memory(RoleCaptions, "c.zip", raw), files[1]}, 0)
 	})
 }
-
-// Whatever a picture's file holds, it becomes pixels or an error.
-func FuzzPicture(f *testing.F) {
-	names, err := filepath.Glob("testdata/*.*")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, name := range names {
-		if b, err := os.ReadFile(name); err == nil && len(b) < 4000 && slices.Contains(pictureExtensions, filepath.Ext(name)) {
-			f.Add(b)
-		}
-	}
-	turning := NewProcessor(16)
-	turning.ExifOrientation = true
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		for _, im := range formats { // what claims to be huge is slow to read, not wrong
-			if im.is(raw) {
-				if size, err := im.size(raw); err == nil && size.Width*size.Height > 1<<20 {
-					return
-				}
-			}
-		}
-		rgb, _, err := turning.Pixels(raw)
-		if err == nil && len(rgb) != 3*16*16 {
-			t.Fatalf("%d bytes of pixels", len(rgb))
-		}
-	})
-}

@@ -13,6 +13,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -209,6 +210,8 @@ func TestProcessorFilesOfOldAndBrokenForms(t *testing.T) {
 	}
 }
 
+// Whatever a picture's file holds, it becomes pixels or an error, and takes no more
+// memory than its bytes can account for, WebP apart (see formats).
 func FuzzPixels(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.*")
 	if err != nil {
@@ -222,16 +225,25 @@ func FuzzPixels(f *testing.F) {
 	p := NewProcessor(9)
 	p.ExifOrientation = true
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		for _, format := range formats { // keep the fuzzer fast: no huge pictures
+		dense := 0
+		for _, format := range formats {
 			if format.is(raw) {
-				if size, err := sizeOf(format.size, raw); err != nil || size.Width > 2000 || size.Height > 2000 {
-					return
+				dense = format.dense
+				if size, err := sizeOf(format.size, raw); err == nil && dense == 0 && size.Width*size.Height > 1<<20 {
+					return // keep the fuzzer fast
 				}
 			}
 		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		rgb, _, err := p.Pixels(raw)
 		if err == nil && len(rgb) != 3*9*9 {
 			t.Fatalf("%d bytes", len(rgb))
+		}
+		runtime.ReadMemStats(&after)
+		// 16 bytes a pixel of the decoder's, 3 of ours, half as much for rows
+		if used := after.TotalAlloc - before.TotalAlloc; dense > 0 && used > uint64(32*dense*(len(raw)+1)+16<<20) {
+			t.Errorf("%d bytes of input took %d of memory", len(raw), used)
 		}
 	})
 }
@@ -284,4 +296,28 @@ func photoJPEG(b *testing.B) []byte {
 		b.Fatal(err)
 	}
 	return buf.Bytes()
+}
+
+// Whatever a preprocessor_config.json holds, it is an error or a processor that works
+// and is written and read back the same.
+func FuzzProcessor(f *testing.F) {
+	f.Add([]byte(`{"size": {"height": 9, "width": 7}, "resample": 3, "image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3], "rescale_factor": 0.01}`))
+	f.Add([]byte(`{"size": 5, "do_normalize": false, "do_rescale": false, "do_resize": null}`))
+	raw := readFile(f, "rgb.png")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParseProcessor(b)
+		if err != nil || p.Width*p.Height > 1<<12 {
+			return
+		}
+		if rgb, _, err := p.Pixels(raw); err != nil || len(rgb) != 3*p.Width*p.Height {
+			t.Errorf("%d bytes of pixels, %v", len(rgb), err)
+		}
+		text, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := ParseProcessor(text); err != nil || again != p {
+			t.Errorf("%+v is read back as %+v: %v", p, again, err)
+		}
+	})
 }

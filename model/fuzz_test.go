@@ -97,3 +97,25 @@ func FuzzReadWeights(f *testing.F) {
 		}
 	})
 }
+
+// FuzzGenerationConfig demands an error or options, whatever a generation_config.json
+// or, in its place, a config.json holds.
+func FuzzGenerationConfig(f *testing.F) {
+	f.Add([]byte(`{"max_length": 16, "num_beams": 4, "early_stopping": "never", "eos_token_id": [1, 2], "bad_words_ids": null}`), true)
+	f.Add([]byte(`{"decoder": {"num_beams": 2, "max_new_tokens": 5}, "num_beams": 1}`), false)
+	f.Add([]byte(`{"decoder": [], "eos_token_id": {}}`), false)
+	c, _ := Preset("tiny")
+	c.Decoder.VocabSize = 100
+	f.Fuzz(func(t *testing.T, b []byte, own bool) {
+		dir, name := t.TempDir(), configName
+		if own {
+			name = "generation_config.json"
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if o, err := ReadGenerate(dir); err == nil && o.Validate(&c) == nil && (o.MaxLength < 2 || o.MaxLength > c.Decoder.NPositions) {
+			t.Errorf("%+v is valid", o)
+		}
+	})
+}

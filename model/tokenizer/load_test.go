@@ -107,3 +107,23 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// FuzzLoadVocabMerges does the same with GPT-2's old files.
+func FuzzLoadVocabMerges(f *testing.F) {
+	f.Add([]byte(`{"<|endoftext|>":0,"Ġ":1,"d":2,"o":3,"do":4,"Ġdo":5}`), []byte("#version: 0.2\nd o\nĠ do\n"), []byte(`{"<pad>":6}`))
+	f.Add([]byte(`{"a":2147483647,"<|endoftext|>":-1}`), []byte("a a a\n"), []byte(`{"a":0}`))
+	f.Add([]byte(`{"<|endoftext|>":99999999}`), []byte(""), []byte("null"))
+	f.Fuzz(func(t *testing.T, vocab, merges, added []byte) {
+		dir := t.TempDir()
+		for name, data := range map[string][]byte{"vocab.json": vocab, "merges.txt": merges, "added_tokens.json": added} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tok, err := Load(dir)
+		if err != nil {
+			return
+		}
+		tok.Decode(tok.Encode("two  dogs' ab \xff"+EndOfText+" ab"), true)
+	})
+}
