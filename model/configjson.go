@@ -134,7 +134,11 @@ func (s *side) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("%s is not a size", b)
 	}
 	if len(two) != 2 || two[0] != two[1] {
-		return fmt.Errorf("size %v is not square", two)
+		text, err := json.Marshal(two) // in one line
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("size %s is not square", text)
 	}
 	*s = side(two[0])
 	return nil
