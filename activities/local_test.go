@@ -3,11 +3,21 @@ package activities
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
 	"distilvit/pipeline"
 )
+
+// killTrainer kills the run's trainer and waits for its end.
+func (b *bench) killTrainer(run string) {
+	b.Helper()
+	check(b.T, syscall.Kill(b.Pool.PID(run), syscall.SIGKILL))
+	for b.Pool.PID(run) != 0 {
+		runtime.Gosched()
+	}
+}
 
 // A fresh trainer starts from the checkpoint on this machine, even while the
 // object store's is gone; a damaged copy is not used.
@@ -21,14 +31,14 @@ func TestFreshTrainerTakesTheLocalCheckpointIfItIsWhole(t *testing.T) {
 	if dir := t.TempDir(); !b.local(m, dir) {
 		t.Fatal("no local copy of the epoch's end")
 	}
-	syscall.Kill(b.Pool.PID(w.Run), syscall.SIGKILL)
+	b.killTrainer(w.Run)
 	kept := filepath.Join(t.TempDir(), "weights")
 	check(t, b.Store.Fetch(t.Context(), stored(m.Files[weightsFile]), kept))
 	check(t, b.Store.Remove(t.Context(), m.Files[weightsFile].Key))
 	_, err = try[pipeline.EvaluateResult](b, b.Evaluate, pipeline.EvaluateInput{Work: w, Split: pipeline.SplitValidation, Checkpoint: first.Checkpoint, Evaluate: slowConfig().Evaluate})
 	check(t, err)
 
-	syscall.Kill(b.Pool.PID(w.Run), syscall.SIGKILL)
+	b.killTrainer(w.Run)
 	file := filepath.Join(b.localDir(w.Run), weightsFile)
 	raw, err := os.ReadFile(file)
 	check(t, err)
