@@ -111,6 +111,13 @@ func (s *Store) put(ctx context.Context, object Object, r io.Reader) (Object, er
 	options := putOptions()
 	options.UserMetadata = map[string]string{metaSHA256: object.SHA256}
 	info, err := s.core.Client.PutObject(ctx, s.config.Bucket, object.Key, r, object.Size, options)
+	seeker, ok := r.(io.Seeker)
+	for try := 1; ok && try < publishTries && folderGone(ctx, err); try++ {
+		if _, err := seeker.Seek(0, io.SeekStart); err != nil {
+			return Object{}, fmt.Errorf("store %s: %w", object.Key, err)
+		}
+		info, err = s.core.Client.PutObject(ctx, s.config.Bucket, object.Key, r, object.Size, options)
+	}
 	if err != nil {
 		return Object{}, s.wrap(ctx, "store", object.Key, err)
 	}
@@ -144,7 +151,18 @@ func (s *Store) putOnce(ctx context.Context, key string, b []byte) (Object, erro
 	options.UserMetadata = map[string]string{metaSHA256: object.SHA256}
 	options.SetMatchETagExcept("*")
 	_, err := s.core.Client.PutObject(ctx, s.config.Bucket, key, bytes.NewReader(b), object.Size, options)
+	for try := 1; try < publishTries && folderGone(ctx, err); try++ {
+		_, err = s.core.Client.PutObject(ctx, s.config.Bucket, key, bytes.NewReader(b), object.Size, options)
+	}
 	return object, s.wrap(ctx, "publish", key, err)
+}
+
+// folderGone: the embedded server keeps objects as files, and another request
+// removed the last object beside this one, and the folder with it, between the
+// making of the folder and of the file. It takes that for a folder in the way,
+// which our keys never have.
+func folderGone(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && minio.ToErrorResponse(err).Code == "ExistingObjectIsDirectory"
 }
 
 // maxCopyBytes is the largest object S3 copies, which is how metadata is set
