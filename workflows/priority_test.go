@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,9 @@ func statusUntil(t *testing.T, c client.Client, id, detail string) pipeline.Stat
 	}
 }
 
-func TestRunOfHigherPriorityGetsTheDeviceFirst(t *testing.T) {
+// A run's priority is that of its place in the queue for a device, where Temporal
+// serves a lower key first.
+func TestRunsWaitForADeviceWithTheirPriority(t *testing.T) {
 	t.Parallel()
 	c, address := server(t, "--dynamic-config-value", "matching.useNewMatcher=true") // as newer servers do by themselves
 	w := newWorld()
@@ -45,28 +48,48 @@ func TestRunOfHigherPriorityGetsTheDeviceFirst(t *testing.T) {
 		}
 		return run
 	}
-	first := run("first", 0)
+	runs := []client.WorkflowRun{run("first", 0)}
 	device.trains(t, 1)
-	const waiting = "waiting for a device: epoch 1"
-	low := run("low", 4)
-	statusUntil(t, c, "low", waiting)
-	usual := run("usual", 0) // which is 3
-	statusUntil(t, c, "usual", waiting)
-	high := run("high", 2)
-	statusUntil(t, c, "high", waiting)
-
-	for i, one := range []client.WorkflowRun{first, high, usual, low} {
-		if i > 0 {
-			device.trains(t, 1)
-			statusUntil(t, c, one.GetID(), "epoch 1 of 3")
+	for id, priority := range map[string]int{"low": 4, "usual": 0, "high": 2} {
+		runs = append(runs, run(id, priority))
+		statusUntil(t, c, id, "waiting for a device: epoch 1")
+		if got := waitsWith(t, c, id); got != priority {
+			t.Errorf("run %s waits with priority %d instead of %d", id, got, priority)
 		}
-		device.finishEpoch()
-		for epoch := 2; epoch <= 3; epoch++ {
-			device.trains(t, epoch)
+	}
+	for i := range runs { // every one has its turn
+		for epoch := 1; epoch <= 3; epoch++ {
+			if i > 0 || epoch > 1 {
+				device.trains(t, epoch)
+			}
 			device.finishEpoch()
 		}
+	}
+	for _, one := range runs {
 		if err := one.Get(t.Context(), nil); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// waitsWith is the priority of a run's request for a device, which comes a moment
+// after the run says that it waits. One without a priority has its run's.
+func waitsWith(t *testing.T, c client.Client, id string) int {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for ; ; <-time.After(50 * time.Millisecond) {
+		described, err := c.DescribeWorkflowExecution(t.Context(), id, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pending := range described.GetPendingActivities() {
+			if pending.GetActivityType().GetName() == "internalSessionCreationActivity" {
+				own, runs := pending.GetPriority(), described.GetWorkflowExecutionInfo().GetPriority()
+				return int(cmp.Or(own.GetPriorityKey(), runs.GetPriorityKey()))
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("run %s does not ask for a device", id)
 		}
 	}
 }
