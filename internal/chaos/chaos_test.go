@@ -102,9 +102,11 @@ func plan(t *testing.T, r *run, n int) []fault {
 			all = append(all, kinds[0])
 		}
 	}
-	once := len(all)
-	for i := 0; len(all) < n; i++ {
-		if f := all[r.rng.IntN(once)]; !strings.Contains(f.name, "minute") && !strings.Contains(f.name, "memory") {
+	if *only != "" {
+		all = slices.DeleteFunc(all, func(f fault) bool { return !strings.Contains(f.name, *only) })
+	}
+	for once := len(all); len(all) < n; {
+		if f := all[r.rng.IntN(once)]; !f.once || *only != "" {
 			all = append(all, f)
 		}
 	}

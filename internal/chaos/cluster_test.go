@@ -207,23 +207,10 @@ func (c *cluster) distilvit(args ...string) []byte {
 	return out.Bytes()
 }
 
-// training is the machine that has a live trainer, and the trainer's process;
-// nil where there is none just now.
-func (c *cluster) training() (*machine, int) {
+// trainers of all machines. One that lost its run may live on for a while, unused.
+func (c *cluster) trainers() (pids []int) {
 	for _, m := range c.machines {
-		if pids := m.trainers(); len(pids) > 0 {
-			return m, pids[0]
-		}
+		pids = append(pids, m.service.trainers()...)
 	}
-	return nil, 0
-}
-
-// awaitTrainer is training once there is one.
-func (c *cluster) awaitTrainer() (m *machine, pid int) {
-	c.t.Helper()
-	await(c.t, "a trainer", func() bool {
-		m, pid = c.training()
-		return m != nil
-	})
-	return m, pid
+	return pids
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,39 +21,40 @@ type fault struct {
 	inject func(r *run)        // does the damage
 	seen   func(r *run) string // what shows its effect, in log or history; empty: nothing yet
 	repair func(r *run)        // what a supervisor or a person does about it; nil: nothing
+	once   bool                // not more than once a run
 }
 
 // Faults by what they hit. A short run takes one of each class, a long one all.
 var faults = map[string][]fault{
 	"trainer": {
-		{"kill -9 of the trainer", signalTrainer(syscall.SIGKILL), inHistory("DeviceLost: trainer died: signal killed"), nil},
-		{"SIGSEGV in the trainer", signalTrainer(syscall.SIGSEGV), inHistory("SIGSEGV"), nil},
-		{"SIGABRT in the trainer", signalTrainer(syscall.SIGABRT), inHistory("SIGABRT"), nil},
+		{"kill -9 of the trainer", signalTrainer(syscall.SIGKILL), inHistory("DeviceLost: trainer died: signal killed"), nil, false},
+		{"SIGSEGV in the trainer", signalTrainer(syscall.SIGSEGV), inHistory("SIGSEGV"), nil, false},
+		{"SIGABRT in the trainer", signalTrainer(syscall.SIGABRT), inHistory("SIGABRT"), nil, false},
 	},
 	"silence": {
-		{"trainer hangs", signalTrainer(syscall.SIGSTOP), inHistory("Stalled: "), nil},
+		{"trainer hangs", signalTrainer(syscall.SIGSTOP), inHistory("Stalled: "), nil, false},
 	},
 	"memory": {
-		{"trainer out of memory", starveTrainer, inHistory("OutOfMemory: "), nil},
+		{"trainer out of memory", starveTrainer, inHistory("OutOfMemory: "), nil, true},
 	},
 	"worker": {
-		{"kill -9 of the worker", killWorker, inHistory("Heartbeat timeout"), nil},
-		{"kill -9 of everything", killEverything, inHistory("Heartbeat timeout"), nil},
+		{"kill -9 of the worker", killWorker, inHistory("Heartbeat timeout"), nil, false},
+		{"kill -9 of everything", killEverything, inHistory("Heartbeat timeout"), nil, false},
 	},
 	"servers": {
-		{"kill -9 of the S3 server", killS3, inLog("checkpoint is not stored yet"), startS3},
-		{"kill -9 of Temporal", killTemporal, inLog("connection refused"), startTemporal},
+		{"kill -9 of the S3 server", killS3, inLog("checkpoint is not stored yet"), startS3, false},
+		{"kill -9 of Temporal", killTemporal, inLog("connection refused"), startTemporal, false},
 	},
 	"outages": {
-		{"S3 away for a minute", killS3, aMinuteAfter(inLog("checkpoint is not stored yet")), startS3},
-		{"Temporal away for a minute", killTemporal, aMinuteAfter(inLog("connection refused")), startTemporal},
+		{"S3 away for a minute", killS3, aMinuteAfter(inLog("checkpoint is not stored yet")), startS3, true},
+		{"Temporal away for a minute", killTemporal, aMinuteAfter(inLog("connection refused")), startTemporal, true},
 	},
 	"bytes": {
-		{"local checkpoint truncated", truncateCheckpoint, inLog("damaged on this machine and dropped"), nil},
-		{"bit flipped in a checkpoint", flipBit, inLog("checkpoint cannot be read, trying an older one"), nil},
+		{"local checkpoint truncated", truncateCheckpoint, inLog("damaged on this machine and dropped"), nil, false},
+		{"bit flipped in a checkpoint", flipBit, inLog("checkpoint cannot be read, trying an older one"), nil, false},
 	},
 	"disk": {
-		{"disk full", fillDisk, inHistory("StorageFull: "), emptyDisk},
+		{"disk full", fillDisk, inHistory("StorageFull: "), emptyDisk, false},
 	},
 }
 
@@ -76,7 +78,7 @@ func aMinuteAfter(seen func(*run) string) func(*run) string {
 // hit sends a signal to the trainer that works just now.
 func (r *run) hit(signal syscall.Signal) (m *machine, pid int) {
 	r.t.Helper()
-	await(r.t, "a trainer", func() bool {
+	await(r.t, "a trainer to hit", func() bool {
 		m, pid = r.training()
 		return m != nil && syscall.Kill(pid, signal) == nil
 	})
@@ -87,22 +89,34 @@ func signalTrainer(signal syscall.Signal) func(*run) {
 	return func(r *run) { r.hit(signal) }
 }
 
-// starveTrainer kills the trainer and leaves the one that takes its place less
-// address space than the dead one had, so that an allocation fails for real. (A
-// trainer in its stride may never ask for more memory.)
+// starveTrainer kills the trainer and leaves the one that takes its place hardly
+// more address space than it has before its first step, so that an allocation
+// fails for real. (A trainer in its stride may never ask for more memory.)
 func starveTrainer(r *run) {
+	const more = 16 << 20
+	known := r.trainers()
 	_, old := r.awaitTrainer()
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", old))
-	check(r.t, err)
-	pages, err := strconv.ParseUint(strings.Fields(string(statm))[0], 10, 64)
-	check(r.t, err)
-	const less = 96 << 20
-	limit := unix.Rlimit{Cur: pages*uint64(os.Getpagesize()) - less, Max: unix.RLIM_INFINITY}
+	grown := addressSpace(old)
 	r.hit(syscall.SIGKILL)
 	await(r.t, "the next trainer", func() bool {
-		m, pid := r.training()
-		return m != nil && pid != old && unix.Prlimit(pid, unix.RLIMIT_AS, &limit, nil) == nil
+		for _, pid := range r.trainers() {
+			now := addressSpace(pid)
+			if slices.Contains(known, pid) || now < grown*7/10 { // another run's left-over; or hardly started
+				continue
+			}
+			limit := unix.Rlimit{Cur: now + more, Max: unix.RLIM_INFINITY}
+			return unix.Prlimit(pid, unix.RLIMIT_AS, &limit, nil) == nil
+		}
+		return false
 	})
+}
+
+// addressSpace of a process, in bytes; 0 where there is no such process.
+func addressSpace(pid int) uint64 {
+	statm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	size, _, _ := strings.Cut(string(statm), " ")
+	pages, _ := strconv.ParseUint(size, 10, 64)
+	return pages * uint64(os.Getpagesize())
 }
 
 // killWorker kills the worker that trains, whose trainer must go with it, and

@@ -171,6 +171,39 @@ func (r *run) failed() bool {
 	return false
 }
 
+// training is the machine that trains the run just now, as Temporal knows it,
+// and its trainer's process; nil where there is none.
+func (r *run) training() (*machine, int) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
+	defer cancel()
+	described, err := r.client.DescribeWorkflowExecution(ctx, runID, "")
+	if err != nil {
+		return nil, 0
+	}
+	for _, a := range described.GetPendingActivities() {
+		if a.GetActivityType().GetName() != "TrainEpoch" || a.GetState() != enums.PENDING_ACTIVITY_STATE_STARTED {
+			continue
+		}
+		for _, m := range r.machines {
+			worker := fmt.Sprintf("%d@", m.pid()) // how Temporal's SDK names it
+			if pids := m.trainers(); len(pids) > 0 && strings.HasPrefix(a.GetLastWorkerIdentity(), worker) {
+				return m, pids[0]
+			}
+		}
+	}
+	return nil, 0
+}
+
+// awaitTrainer is training once there is one.
+func (r *run) awaitTrainer() (m *machine, pid int) {
+	r.t.Helper()
+	await(r.t, "a trainer", func() bool {
+		m, pid = r.training()
+		return m != nil
+	})
+	return m, pid
+}
+
 // status of the run's workflow; unspecified while Temporal is away.
 func (r *run) status() enums.WorkflowExecutionStatus {
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
