@@ -27,6 +27,7 @@ type datasetManifest struct {
 	Bad      int               `json:"bad"`
 	BadLists []pipeline.Object `json:"bad_lists"` // JSON arrays of badExample
 	Turned   int               `json:"turned"`    // pictures with an EXIF orientation
+	JPEGs    int               `json:"jpegs"`     // pictures that were JPEG files
 	Warnings []string          `json:"warnings"`
 }
 
@@ -40,14 +41,19 @@ type preparePlan struct {
 // pixels is what is done to the stored pictures: all of a processor but
 // normalising, which is the model's.
 type pixels struct {
-	Width           int  `json:"width"`
-	Height          int  `json:"height"`
-	Resample        int  `json:"resample"` // Pillow's number of the filter
-	ExifOrientation bool `json:"exif_orientation"`
+	Width           int    `json:"width"`
+	Height          int    `json:"height"`
+	Resample        int    `json:"resample"` // Pillow's number of the filter
+	ExifOrientation bool   `json:"exif_orientation"`
+	JPEG            string `json:"jpeg,omitempty"` // decoder of JPEG files; empty: image/jpeg, as keys had it before there was another
 }
 
 func pixelsOf(p dataset.Processor) pixels {
-	return pixels{p.Width, p.Height, p.Resample, p.ExifOrientation}
+	jpeg := p.JPEG
+	if jpeg == dataset.JPEGStandard {
+		jpeg = ""
+	}
+	return pixels{p.Width, p.Height, p.Resample, p.ExifOrientation, jpeg}
 }
 
 // badExample was left out of a shard.
@@ -65,6 +71,7 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 		if err != nil {
 			return pipeline.Plan{}, err
 		}
+		proc.JPEG = jpegDecoder(in.Sources)
 		key, err := prepareKey(in, proc)
 		if err != nil {
 			return pipeline.Plan{}, err
@@ -92,7 +99,7 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 		rows := max(1, min(in.Prepare.ShardRows, shardBytes/(3*proc.Width*proc.Height)))
 		index := 0
 		for task, part := range shardTasks(examples, rows, weighted(in.Sources)) {
-			task.Index = index
+			task.Index, task.JPEG = index, proc.JPEG
 			index++
 			plan.Examples += len(part)
 			if needed != nil && !needed[task.Index] {
@@ -149,6 +156,17 @@ func (m datasetManifest) objects() []pipeline.Object {
 		objects = append(objects, s.Object)
 	}
 	return objects
+}
+
+// jpegDecoder is the one for all of a dataset's shards, whichever workers prepare
+// them: the better one of the worker that plans. Generated pictures need none.
+func jpegDecoder(sources []pipeline.DownloadResult) string {
+	for _, s := range sources {
+		if s.Source.Kind != pipeline.KindShapes {
+			return dataset.JPEGDecoder()
+		}
+	}
+	return dataset.JPEGStandard
 }
 
 // shardTasks cuts the examples into shards, split by split. Training pictures of
@@ -265,6 +283,7 @@ func (a *Activities) datasetManifest(ctx context.Context, in pipeline.FinishPrep
 	for _, s := range shards {
 		m.Bad += s.Bad
 		m.Turned += s.Turned
+		m.JPEGs += s.JPEGs
 		if s.Bad > 0 {
 			m.BadLists = append(m.BadLists, s.BadList)
 		}
@@ -277,6 +296,9 @@ func (a *Activities) datasetManifest(ctx context.Context, in pipeline.FinishPrep
 	}
 	if m.Bad > 0 {
 		m.Warnings = append(m.Warnings, fmt.Sprintf("%d of %d pictures were left out; the reasons stand in %s", m.Bad, plan.Examples, in.Dataset+"/manifest.json"))
+	}
+	if m.JPEGs > 0 && plan.Pixels.JPEG == "" {
+		m.Warnings = append(m.Warnings, fmt.Sprintf("%d JPEG pictures were decoded by Go's image/jpeg, whose pixels differ from Pillow's by up to 3 levels; workers with libjpeg-turbo (Debian's libturbojpeg0) prepare the same pixels, and several times as fast", m.JPEGs))
 	}
 	if m.Turned > 0 {
 		what := "were not turned (prepare.exif_orientation is off, as in Hugging Face)"

@@ -26,6 +26,12 @@ func (a *Activities) PrepareShard(ctx context.Context, in pipeline.PrepareShardI
 		if err != nil {
 			return out, err
 		}
+		if proc.JPEG = in.Task.JPEG; proc.JPEG == "" {
+			proc.JPEG = dataset.JPEGStandard
+		}
+		if err := dataset.CheckJPEGDecoder(proc.JPEG); err != nil {
+			return out, fmt.Errorf("%s prepares this dataset's JPEG files (so planned by a worker that has it), this worker cannot: %w; install it here too (Debian's libturbojpeg0) or on no worker", proc.JPEG, err)
+		}
 		raw, err := a.Store.GetBytes(ctx, stored(in.Task.Work))
 		if err != nil {
 			return out, err
@@ -57,7 +63,7 @@ func (a *Activities) PrepareShard(ctx context.Context, in pipeline.PrepareShardI
 		if err != nil {
 			return out, err
 		}
-		out.Shard.Object, out.Turned, out.Bad = object(o), s.turned, len(s.bad)
+		out.Shard.Object, out.Turned, out.JPEGs, out.Bad = object(o), s.turned, s.jpegs, len(s.bad)
 		if out.Bad > 0 {
 			list, err := json.Marshal(s.bad)
 			if err != nil {
@@ -91,12 +97,14 @@ type shardWork struct {
 
 	bad    []badExample
 	turned int
+	jpegs  int
 }
 
 // prepared is what became of one example.
 type prepared struct {
 	row    dataset.Row
 	turned bool
+	jpeg   bool
 	reason string // why it is left out
 }
 
@@ -142,6 +150,9 @@ func (s *shardWork) rows(ctx context.Context) iter.Seq2[dataset.Row, error] {
 				if r.turned {
 					s.turned++
 				}
+				if r.jpeg {
+					s.jpegs++
+				}
 				if !yield(r.row, nil) {
 					return
 				}
@@ -174,5 +185,5 @@ func (s *shardWork) prepare(ctx context.Context, e example) (prepared, error) {
 	if len(e.Captions) == 0 {
 		return prepared{reason: "no caption"}, nil
 	}
-	return prepared{row: dataset.Row{ID: e.ID, Group: e.Group, Captions: e.Captions, Pixels: rgb}, turned: turned}, nil
+	return prepared{row: dataset.Row{ID: e.ID, Group: e.Group, Captions: e.Captions, Pixels: rgb}, turned: turned, jpeg: dataset.IsJPEG(raw)}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"sync"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -24,7 +25,35 @@ type rgbImage struct {
 	pix  []uint8
 }
 
-func newRGB(w, h int) *rgbImage { return &rgbImage{w: w, h: h, pix: make([]uint8, 3*w*h)} }
+// slack is how much further than an image's pixels its memory reaches, so that
+// vectors may be read and written across the end.
+const slack = 32
+
+func newRGB(w, h int) *rgbImage {
+	return &rgbImage{w: w, h: h, pix: make([]uint8, 3*w*h, 3*w*h+slack)}
+}
+
+// spare are images for takeRGB.
+var spare sync.Pool
+
+// maxSpareBytes is what an image may have to be kept: 16 megapixels.
+const maxSpareBytes = 48 << 20
+
+// takeRGB is newRGB without the zeros: every pixel has to be set.
+func takeRGB(w, h int) *rgbImage {
+	if im, ok := spare.Get().(*rgbImage); ok && cap(im.pix) >= 3*w*h+slack {
+		im.w, im.h, im.pix = w, h, im.pix[:3*w*h]
+		return im
+	}
+	return newRGB(w, h)
+}
+
+// giveBack lets takeRGB have the image's memory.
+func (im *rgbImage) giveBack() {
+	if cap(im.pix) <= maxSpareBytes {
+		spare.Put(im)
+	}
+}
 
 // formats are told apart by their first bytes, never by names.
 var formats = []struct {
@@ -39,7 +68,7 @@ var formats = []struct {
 	// 0: a file may stand for any number.
 	dense int
 }{
-	{"JPEG", prefix("\xff\xd8\xff"), config(jpeg.DecodeConfig), decodeJPEG, exifJPEG, 8 * 64},             // a bit for a block of 64
+	{"JPEG", isJPEG, config(jpeg.DecodeConfig), decodeJPEG, exifJPEG, 8 * 64},                             // a bit for a block of 64
 	{"PNG", prefix("\x89PNG\r\n\x1a\n"), config(png.DecodeConfig), decodePNG, exifPNG, 8 * 1032},          // deflate's best, of bits
 	{"GIF", prefix("GIF8"), configGIF, decodeGIF, nil, 4096},                                              // LZW's longest entry in a byte
 	{"WebP", isWebP, config(webp.DecodeConfig), decodeWebP, exifWebP, 0},                                  // one colour takes no bits
@@ -47,11 +76,15 @@ var formats = []struct {
 	{"TIFF", isTIFF, config(tiff.DecodeConfig), decodeTIFF, func(b []byte) []byte { return b }, 8 * 4096}, // LZW, of bits
 }
 
-// decode reads any picture as Pillow's open and convert("RGB") do.
-func decode(raw []byte, turn bool) (im *rgbImage, turned bool, err error) {
+// decode reads any picture as Pillow's open and convert("RGB") do; turbo reads JPEGs
+// with libjpeg-turbo.
+func decode(raw []byte, turn, turbo bool) (im *rgbImage, turned bool, err error) {
 	for _, f := range formats {
 		if !f.is(raw) {
 			continue
+		}
+		if turbo && f.name == "JPEG" {
+			f.size, f.decode = sizeTurbo, decodeTurbo
 		}
 		size, err := f.size(raw)
 		if err != nil {
@@ -85,6 +118,8 @@ func decode(raw []byte, turn bool) (im *rgbImage, turned bool, err error) {
 	return nil, false, fmt.Errorf("picture: not JPEG, PNG, GIF, WebP, BMP or TIFF (begins with %.16q)", raw)
 }
 
+var isJPEG = prefix("\xff\xd8\xff")
+
 func prefix(magic string) func([]byte) bool {
 	return func(b []byte) bool { return bytes.HasPrefix(b, []byte(magic)) }
 }
@@ -99,17 +134,6 @@ func isTIFF(b []byte) bool {
 
 func config(f func(io.Reader) (image.Config, error)) func([]byte) (image.Config, error) {
 	return func(b []byte) (image.Config, error) { return f(bytes.NewReader(b)) }
-}
-
-func decodeJPEG(b []byte) (*rgbImage, error) {
-	im, err := jpeg.Decode(bytes.NewReader(b))
-	if err != nil {
-		return nil, err
-	}
-	if ycc, ok := im.(*image.YCbCr); ok {
-		return rgbFromJPEG(ycc), nil
-	}
-	return rgbFrom(im)
 }
 
 func decodePNG(b []byte) (*rgbImage, error) {

@@ -89,7 +89,7 @@ func TestPixelsEqualPillowBitForBit(t *testing.T) {
 			}
 			if g.Upright != "" {
 				p.ExifOrientation = true
-				im, _, err := decode(raw, true)
+				im, _, err := decode(raw, true, false)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -104,7 +104,7 @@ func TestJPEGIsNearPillows(t *testing.T) {
 		if g.Exact {
 			continue
 		}
-		im, turned, err := decode(readFile(t, name), false)
+		im, turned, err := decode(readFile(t, name), false, false)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -123,6 +123,35 @@ func TestJPEGIsNearPillows(t *testing.T) {
 		t.Logf("%-16s mean difference %.4f, largest %d", name, mean, most)
 		if mean > 0.2 || most > 4 {
 			t.Errorf("%s: mean difference %.4f, largest %d", name, mean, most)
+		}
+	}
+}
+
+// needTurbo skips where there is no libjpeg-turbo, but not in CI.
+func needTurbo(t testing.TB) {
+	t.Helper()
+	switch err := CheckJPEGDecoder(JPEGTurbo); {
+	case err == nil:
+	case os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
+
+func TestTurboJPEGEqualsPillowBitForBit(t *testing.T) {
+	needTurbo(t)
+	for name, g := range readGolden(t) {
+		if g.Exact {
+			continue
+		}
+		im, turned, err := decode(readFile(t, name), false, true)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if im.w != g.Width || im.h != g.Height || turned != g.Turned || !bytes.Equal(im.pix, readFile(t, name+".rgb")) {
+			t.Errorf("%s: other pixels than Pillow's", name)
 		}
 	}
 }
@@ -229,6 +258,9 @@ func FuzzPixels(f *testing.F) {
 		for _, format := range formats {
 			if format.is(raw) {
 				dense = format.dense
+				if format.name == "JPEG" && JPEGDecoder() == JPEGTurbo {
+					format.size = sizeTurbo
+				}
 				if size, err := sizeOf(format.size, raw); err == nil && dense == 0 && size.Width*size.Height > 1<<20 {
 					return // keep the fuzzer fast
 				}
@@ -266,14 +298,20 @@ func BenchmarkPixels(b *testing.B) {
 		})
 	}
 	photo := photoJPEG(b)
-	b.Run("photo640x480to224", func(b *testing.B) {
-		b.SetBytes(640 * 480 * 3)
-		for b.Loop() {
-			if _, _, err := NewProcessor(224).Pixels(photo); err != nil {
-				b.Fatal(err)
+	for _, decoder := range []string{JPEGStandard, JPEGTurbo} {
+		b.Run("photo640x480to224/"+decoder, func(b *testing.B) {
+			if decoder == JPEGTurbo {
+				needTurbo(b)
 			}
-		}
-	})
+			b.SetBytes(640 * 480 * 3)
+			p := NewProcessor(224)
+			for p.JPEG = decoder; b.Loop(); {
+				if _, _, err := p.Pixels(photo); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // photoJPEG is a 640x480 JPEG with some detail.

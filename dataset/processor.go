@@ -18,6 +18,7 @@ type Processor struct {
 	Mean, Std       [3]float32 // of normalising, after rescaling
 	RescaleFactor   float64    // usually 1/255
 	ExifOrientation bool       // turn pictures as their EXIF tag says; Hugging Face does not. Not in the file
+	JPEG            string     // decoder of JPEG files; empty: JPEGDecoder(). Not in the file
 }
 
 // Pillow's numbers of the filters known here.
@@ -193,9 +194,20 @@ func (p Processor) Pixels(raw []byte) (rgb []uint8, turned bool, err error) {
 	if err := p.Validate(); err != nil {
 		return nil, false, fmt.Errorf("image processor: %w", err)
 	}
-	im, turned, err := decode(raw, p.ExifOrientation)
+	decoder := p.JPEG
+	if decoder == "" {
+		decoder = JPEGDecoder()
+	}
+	if err := CheckJPEGDecoder(decoder); err != nil {
+		return nil, false, fmt.Errorf("image processor: %w", err)
+	}
+	im, turned, err := decode(raw, p.ExifOrientation, decoder == JPEGTurbo)
 	if err != nil {
 		return nil, false, err
 	}
-	return im.resize(p.Width, p.Height, p.Resample).pix, turned, nil
+	out := im.resize(p.Width, p.Height, p.Resample)
+	if out != im {
+		im.giveBack()
+	}
+	return out.pix, turned, nil
 }

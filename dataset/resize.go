@@ -68,7 +68,8 @@ func windows(in, out int, f filter) []window {
 	support := f.support * stretch
 	inverse := 1 / stretch
 	ws := make([]window, out)
-	values := make([]float64, 0, int(math.Ceil(support))*2+1)
+	most := int(math.Ceil(support))*2 + 1
+	values, memory := make([]float64, 0, most), make([]int32, out*most)
 	for i := range ws {
 		center := float64((float64(i) + 0.5) * scale)
 		first := max(0, int(center-support+0.5))
@@ -80,7 +81,8 @@ func windows(in, out int, f filter) []window {
 			values = append(values, v)
 			sum += v
 		}
-		weights := make([]int32, len(values))
+		var weights []int32
+		weights, memory = memory[:len(values):len(values)], memory[len(values):]
 		for x, v := range values {
 			if sum != 0 {
 				v /= sum
@@ -106,17 +108,21 @@ func (im *rgbImage) resize(w, h, resample int) *rgbImage {
 		return im.nearest(w, h)
 	}
 	f := filters[resample]
-	rowsFirst := h < im.h && im.h-h > 2*(im.w-w)
-	if rowsFirst {
-		im = im.resizeHeight(windows(im.h, h, f))
+	switch {
+	case w == im.w && h == im.h:
+		return im
+	case w == im.w:
+		return im.resizeHeight(newRGB(w, h), windows(im.h, h, f))
+	case h == im.h:
+		return im.resizeWidth(newRGB(w, h), windows(im.w, w, f))
+	case im.h-h > 2*(im.w-w) && h < im.h:
+		half := im.resizeHeight(takeRGB(im.w, h), windows(im.h, h, f))
+		defer half.giveBack()
+		return half.resizeWidth(newRGB(w, h), windows(im.w, w, f))
 	}
-	if w != im.w {
-		im = im.resizeWidth(windows(im.w, w, f))
-	}
-	if h != im.h {
-		im = im.resizeHeight(windows(im.h, h, f))
-	}
-	return im
+	half := im.resizeWidth(takeRGB(w, im.h), windows(im.w, w, f))
+	defer half.giveBack()
+	return half.resizeHeight(newRGB(w, h), windows(im.h, h, f))
 }
 
 // nearest is ImagingScaleAffine: positions are added up, rounding and all, and what
@@ -144,12 +150,33 @@ func (im *rgbImage) nearest(w, h int) *rgbImage {
 	return out
 }
 
-func (im *rgbImage) resizeWidth(ws []window) *rgbImage {
-	out := newRGB(len(ws), im.h)
+// resizeWidth fills and gives out, as high as im and len(ws) wide.
+func (im *rgbImage) resizeWidth(out *rgbImage, ws []window) *rgbImage {
+	if haveVectors {
+		widthVectors(out, im, ws)
+	} else {
+		widthPlain(out, im, ws)
+	}
+	return out
+}
+
+// resizeHeight fills and gives out, as wide as im and len(ws) high.
+func (im *rgbImage) resizeHeight(out *rgbImage, ws []window) *rgbImage {
+	first := 0
+	if haveVectors {
+		first = heightVectors(out, im, ws)
+	}
+	heightPlain(out, im, ws, first)
+	return out
+}
+
+const rounding = 1 << (precisionBits - 1)
+
+func widthPlain(out, im *rgbImage, ws []window) {
 	for y := range im.h {
 		row, to := im.pix[3*y*im.w:3*(y+1)*im.w], out.pix[3*y*out.w:3*(y+1)*out.w]
 		for x, win := range ws {
-			r, g, b := int32(1)<<(precisionBits-1), int32(1)<<(precisionBits-1), int32(1)<<(precisionBits-1)
+			r, g, b := int32(rounding), int32(rounding), int32(rounding)
 			p := row[3*win.first : 3*(win.first+len(win.weights))]
 			for _, k := range win.weights {
 				r += int32(p[0]) * k
@@ -160,27 +187,28 @@ func (im *rgbImage) resizeWidth(ws []window) *rgbImage {
 			to[3*x], to[3*x+1], to[3*x+2] = clip8(r>>precisionBits), clip8(g>>precisionBits), clip8(b>>precisionBits)
 		}
 	}
-	return out
 }
 
-func (im *rgbImage) resizeHeight(ws []window) *rgbImage {
-	out := newRGB(im.w, len(ws))
+// heightPlain makes each row's bytes from first on.
+func heightPlain(out, im *rgbImage, ws []window, first int) {
 	n := 3 * im.w
-	sums := make([]int32, n)
+	if first == n {
+		return
+	}
+	sums := make([]int32, n-first)
 	for y, win := range ws {
 		for i := range sums {
-			sums[i] = 1 << (precisionBits - 1)
+			sums[i] = rounding
 		}
 		for j, k := range win.weights {
-			row := im.pix[(win.first+j)*n:][:len(sums)]
+			row := im.pix[(win.first+j)*n+first:][:len(sums)]
 			for i, v := range row {
 				sums[i] += int32(v) * k
 			}
 		}
-		to := out.pix[y*n:][:len(sums)]
+		to := out.pix[y*n+first:][:len(sums)]
 		for i, s := range sums {
 			to[i] = clip8(s >> precisionBits)
 		}
 	}
-	return out
 }

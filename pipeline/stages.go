@@ -203,6 +203,7 @@ type ShardTask struct {
 	Source int    `json:"source,omitempty"` // as the shard's
 	Work   Object `json:"work"`             // the shard's list of examples
 	Rows   int    `json:"rows"`
+	JPEG   string `json:"jpeg,omitempty"` // decoder of the whole dataset's JPEG files; empty: image/jpeg
 }
 type PrepareShardInput struct {
 	Run     string           `json:"run"`
@@ -222,9 +223,10 @@ type Shard struct {
 }
 type PrepareShardResult struct {
 	Shard   Shard  `json:"shard"`
-	Bad     int    `json:"bad"`     // examples left out
-	BadList Object `json:"badList"` // their ids and reasons; zero where Bad is 0
-	Turned  int    `json:"turned"`  // pictures that carry an EXIF orientation
+	Bad     int    `json:"bad"`             // examples left out
+	BadList Object `json:"badList"`         // their ids and reasons; zero where Bad is 0
+	Turned  int    `json:"turned"`          // pictures that carry an EXIF orientation
+	JPEGs   int    `json:"jpegs,omitempty"` // pictures that were JPEG files
 }
 type FinishPrepareInput struct {
 	Run     string               `json:"run"`
