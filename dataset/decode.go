@@ -19,7 +19,7 @@ import (
 // maxPixels is where Pillow refuses a picture as a decompression bomb.
 const maxPixels = 2 * (1024 * 1024 * 1024 / 4 / 3)
 
-// rgbImage is h rows of w RGB pixels.
+// rgbImage is h rows of w RGB pixels. newRGB and takeRGB make it: there is slack behind pix.
 type rgbImage struct {
 	w, h int
 	pix  []uint8

@@ -59,7 +59,7 @@ func writeTestShards(t testing.TB, side int, sizes ...int) []ShardPair {
 	for i, n := range sizes {
 		rows, tokens := testRows(i, n, side)
 		var p, k bytes.Buffer
-		if _, err := WriteShard(&p, testSide, testSide, seq(rows)); err != nil {
+		if _, err := WriteShard(&p, side, side, seq(rows)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := WriteTokens(&k, seq(tokens)); err != nil {

@@ -68,10 +68,10 @@ func appendPicture(out, rgb []uint8, width, height int) ([]uint8, error) {
 	for _, plane := range [][]uint8{green, red, blue} {
 		above := l.zeros
 		for y, rows := 0, stripRows(width); y < height; y += rows {
-			strip := l.strip[:0]
-			for end := min(y+rows, height); len(strip) < (end-y)*width; {
-				row := plane[y*width+len(strip):][:width]
-				strip = appendDifferences(strip, row, above)
+			strip := l.strip[:(min(y+rows, height)-y)*width]
+			for at := 0; at < len(strip); at += width {
+				row := plane[y*width+at:][:width]
+				differences(strip[at:at+width], row, above)
 				above = row
 			}
 			out = l.appendStrip(out, strip)
@@ -92,14 +92,22 @@ func (l *lossless) size(width, height int) {
 // stripRows is the number of rows of a strip.
 func stripRows(width int) int { return max(1, stripBytes/width) }
 
-// appendDifferences appends what a row differs by from its prediction.
-func appendDifferences(out, row, above []uint8) []uint8 {
-	above = above[:len(row)]
-	out = append(out, row[0]-above[0])
-	for x := 1; x < len(row); x++ {
-		out = append(out, row[x]-uint8(predict(int(row[x-1]), int(above[x]), int(above[x-1]))))
+// differences fills out with what a row differs by from its prediction.
+func differences(out, row, above []uint8) {
+	out[0] = row[0] - above[0]
+	done := 1
+	if haveVectors {
+		done = differencesVectors(out, row, above)
 	}
-	return out
+	differencesPlain(out, row, above, done)
+}
+
+// differencesPlain makes the differences from the pixel first on, which is 1 or more.
+func differencesPlain(out, row, above []uint8, first int) {
+	out, above = out[:len(row)], above[:len(row)]
+	for x := first; x < len(row); x++ {
+		out[x] = row[x] - uint8(predict(int(row[x-1]), int(above[x]), int(above[x-1])))
+	}
 }
 
 // predict is the median of a, b and a + b - c.

@@ -39,6 +39,24 @@ func TestStoredPicturesAreRestoredExactly(t *testing.T) {
 	}
 }
 
+func TestVectorsFilterAsPlainCodeDoes(t *testing.T) {
+	if !haveVectors {
+		t.Skip("built without vectors, or a processor without AVX2")
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	for n := 1; n < 300; n++ {
+		row, above, vectors, plain := make([]uint8, n), make([]uint8, n), make([]uint8, n), make([]uint8, n)
+		for i := range row {
+			row[i], above[i] = uint8(rng.Uint32()), uint8(rng.Uint32())>>(i%8)
+		}
+		differencesPlain(vectors, row, above, differencesVectors(vectors, row, above))
+		differencesPlain(plain, row, above, 1)
+		if !bytes.Equal(vectors, plain) {
+			t.Fatalf("a row of %d differs", n)
+		}
+	}
+}
+
 // The form on disk, once and for all: another one needs another prepareVersion.
 func TestFormOfAStoredPictureIsFixed(t *testing.T) {
 	rgb := []uint8{10, 20, 30, 11, 21, 31, 12, 22, 32, 13, 23, 40}

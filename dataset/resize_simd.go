@@ -2,7 +2,10 @@
 
 package dataset
 
-import "simd/archsimd"
+import (
+	"simd/archsimd"
+	"unsafe"
+)
 
 // haveVectors: the processor has what the functions below need. They make the same
 // bytes as their plain counterparts: sums of int32 in any order are equal.
@@ -14,29 +17,51 @@ var twoPixels = [16]int8{0, 1, 2, -1, 3, 4, 5, -1, -1, -1, -1, -1, -1, -1, -1, -
 // lowBytes takes the low byte of each of four int32.
 var lowBytes = [16]int8{0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1}
 
-// widthVectors is widthPlain, two input pixels at a time. It writes four times four
-// bytes where three belong: the next pixel, row or the slack takes the others.
+// widthVectors is widthPlain for four rows at a time, and two input pixels of each. It
+// writes four times four bytes where three belong, so into rows of its own.
 func widthVectors(out, im *rgbImage, ws []window) {
 	defer archsimd.ClearAVXUpperBits()
 	weights := pairedWeights(ws)
 	spread, low := archsimd.LoadInt8x16(&twoPixels), archsimd.LoadInt8x16(&lowBytes)
 	start := archsimd.LoadInt32x8(&[8]int32{rounding, rounding, rounding})
 	least, most := archsimd.BroadcastInt32x4(0), archsimd.BroadcastInt32x4(255)
-	from, to := im.pix[:3*im.w*im.h+slack], out.pix[:3*out.w*out.h+slack]
-	for y := range im.h {
-		row, k := from[3*y*im.w:], weights
+	add := func(sums archsimd.Int32x8, row []uint8, at int, k archsimd.Int32x8) archsimd.Int32x8 {
+		return sums.Add(archsimd.LoadUint8x16(sixteen(row, at)).PermuteOrZero(spread).ExtendLo8ToUint32().AsInt32x8().Mul(k))
+	}
+	put := func(row []uint8, at int, sums archsimd.Int32x8) {
+		sum := sums.GetLo().Add(sums.GetHi()).ShiftAllRight(precisionBits).Max(least).Min(most)
+		sum.AsUint8x16().PermuteOrZero(low).Store(sixteen(row, at))
+	}
+	from, to := 3*im.w, 3*out.w
+	stride := to + slack
+	done := make([]uint8, 4*stride)
+	for y := 0; y < im.h; y += 4 {
+		last := im.h - 1 // stands in where fewer rows are left
+		row0, row1 := im.pix[y*from:][:from], im.pix[min(y+1, last)*from:][:from]
+		row2, row3 := im.pix[min(y+2, last)*from:][:from], im.pix[min(y+3, last)*from:][:from]
+		k := 0
 		for x := range ws {
-			p, sums := row[3*ws[x].first:], start
-			for range (len(ws[x].weights) + 1) / 2 {
-				pixels := archsimd.LoadUint8x16((*[16]uint8)(p)).PermuteOrZero(spread).ExtendLo8ToUint32().AsInt32x8()
-				sums = sums.Add(pixels.Mul(archsimd.LoadInt32x8((*[8]int32)(k))))
-				p, k = p[6:], k[8:]
+			a, b, c, d := start, start, start, start
+			at := 3 * ws[x].first
+			for end := at + 3*len(ws[x].weights); at < end; at += 6 {
+				weight := archsimd.LoadInt32x8((*[8]int32)(unsafe.Pointer(&weights[k])))
+				a, b, c, d = add(a, row0, at, weight), add(b, row1, at, weight), add(c, row2, at, weight), add(d, row3, at, weight)
+				k += 8
 			}
-			sum := sums.GetLo().Add(sums.GetHi()).ShiftAllRight(precisionBits).Max(least).Min(most)
-			sum.AsUint8x16().PermuteOrZero(low).Store((*[16]uint8)(to[3*(y*out.w+x):]))
+			at = 3 * x
+			put(done, at, a)
+			put(done, stride+at, b)
+			put(done, 2*stride+at, c)
+			put(done, 3*stride+at, d)
+		}
+		for i := range min(4, im.h-y) {
+			copy(out.pix[(y+i)*to:][:to], done[i*stride:])
 		}
 	}
 }
+
+// sixteen are the bytes of an image from i on. Beyond its end there is slack.
+func sixteen(pix []uint8, i int) *[16]uint8 { return (*[16]uint8)(unsafe.Pointer(&pix[i])) }
 
 // pairedWeights are all windows' weights two by two, each four times for red, green,
 // blue and nothing; a window of odd length ends with a weight of 0.

@@ -6,3 +6,4 @@ const haveVectors = false
 
 func widthVectors(out, im *rgbImage, ws []window)      {}
 func heightVectors(out, im *rgbImage, ws []window) int { return 0 }
+func differencesVectors(out, row, above []uint8) int   { return 1 }
