@@ -78,8 +78,7 @@ func open() error {
 	return nil
 }
 
-// ReadHeader reads a picture's size.
-func ReadHeader(jpeg []byte) (Header, error) {
+func readHeader(jpeg []byte) (Header, error) {
 	if len(jpeg) == 0 {
 		return Header{}, errTruncated
 	}
@@ -87,22 +86,19 @@ func ReadHeader(jpeg []byte) (Header, error) {
 	var message [C.messageSize]C.char
 	C.header((*C.uchar)(&jpeg[0]), C.ulong(len(jpeg)), &width, &height, &cmyk, &message[0])
 	if width < 1 || height < 1 {
-		if err := judge(C.GoString(&message[0]), jpeg); err != nil {
-			return Header{}, err
+		if message[0] != 0 {
+			if err := judge(C.GoString(&message[0]), jpeg); err != nil {
+				return Header{}, err
+			}
 		}
-		return Header{}, errors.New("no size")
+		return Header{}, errors.New("no picture begins in the file")
 	}
 	return Header{int(width), int(height), cmyk != 0}, nil
 }
 
-// Decode fills dst, uint8 [height, width, channels] and h.Size() bytes long. What Pillow reads in spite of a damage is
-// no error, what it refuses is one; a cut file is.
-func Decode(dst []uint8, jpeg []byte, h Header) error {
+func decode(dst []uint8, jpeg []byte, h Header) error {
 	if len(jpeg) == 0 {
 		return errTruncated
-	}
-	if h.Width < 1 || h.Height < 1 || len(dst) != h.Size() {
-		return fmt.Errorf("%d bytes are not for %d × %d pixels", len(dst), h.Width, h.Height)
 	}
 	cmyk := C.int(0)
 	if h.CMYK {

@@ -47,12 +47,12 @@ func probe() error {
 		if err != nil {
 			return err
 		}
-		h, err := ReadHeader(raw)
+		h, err := readHeader(raw)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		dst := make([]uint8, h.Size())
-		if err := Decode(dst, raw, h); err != nil {
+		if err := decode(dst, raw, h); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		sum.Write(dst)
@@ -77,6 +77,26 @@ func (h Header) channels() int {
 		return 4
 	}
 	return 3
+}
+
+// ReadHeader reads a picture's size.
+func ReadHeader(jpeg []byte) (Header, error) {
+	if err := Available(); err != nil {
+		return Header{}, err
+	}
+	return readHeader(jpeg)
+}
+
+// Decode fills dst, uint8 [height, width, channels] and h.Size() bytes long. What Pillow reads in spite of a damage is
+// no error, what it refuses is one; a cut file is.
+func Decode(dst []uint8, jpeg []byte, h Header) error {
+	if err := Available(); err != nil {
+		return err
+	}
+	if h.Width < 1 || h.Height < 1 || len(dst) != h.Size() {
+		return fmt.Errorf("%d bytes are not for %d × %d pixels", len(dst), h.Width, h.Height)
+	}
+	return decode(dst, jpeg, h)
 }
 
 // harmless begin libjpeg's warnings after which Pillow, too, takes the pixels as they are. A library reports its first

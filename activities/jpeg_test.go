@@ -1,0 +1,99 @@
+package activities
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"distilvit/dataset"
+	"distilvit/pipeline"
+)
+
+// jpegs is pictures with JPEG files under the same names.
+func jpegs(t *testing.T, n int) (csv, images string) {
+	t.Helper()
+	csv, images = pictures(t, n)
+	for i := range n {
+		m := image.NewRGBA(image.Rect(0, 0, 70, 50))
+		for y := range 50 {
+			for x := range 70 {
+				m.Set(x, y, color.RGBA{uint8(x*x + i), uint8(y * 5), uint8(x * y / 3), 255})
+			}
+		}
+		var b bytes.Buffer
+		check(t, jpeg.Encode(&b, m, nil))
+		check(t, os.WriteFile(filepath.Join(images, fmt.Sprintf("p%02d.png", i)), b.Bytes(), 0o644))
+	}
+	return csv, images
+}
+
+func TestShardsAreDecodedAsTheDatasetWasPlannedOrNotAtAll(t *testing.T) {
+	b := newBench(t)
+	c := folderConfig(jpegs(t, 20))
+	source := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: c.Dataset[0]})
+	sources := []pipeline.DownloadResult{source}
+	plan := do[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Run: "run", Sources: sources, Image: 32, Prepare: c.Prepare})
+	task := plan.Shards[0]
+	if task.JPEG != dataset.JPEGDecoder() {
+		t.Errorf("planned for %s", task.JPEG)
+	}
+	prepare := func(decoder string) (pipeline.PrepareShardResult, error) {
+		task.JPEG = decoder
+		return try[pipeline.PrepareShardResult](b, b.PrepareShard, pipeline.PrepareShardInput{Run: "run", Dataset: plan.Dataset, Task: task, Sources: sources, Image: 32, Prepare: c.Prepare})
+	}
+	old, err := prepare("") // as planned before there were two
+	check(t, err)
+	standard, err := prepare(dataset.JPEGStandard)
+	check(t, err)
+	if old.Shard != standard.Shard || old.JPEGs != task.Rows {
+		t.Errorf("%+v, not %+v", old, standard)
+	}
+	if dataset.CheckJPEGDecoder(dataset.JPEGTurbo) == nil {
+		turbo, err := prepare(dataset.JPEGTurbo)
+		check(t, err)
+		if turbo.Shard.Object == standard.Shard.Object {
+			t.Error("both decoders made the same pixels: the picture does not tell them apart")
+		}
+	}
+	if _, err := prepare("another"); err == nil || !strings.Contains(err.Error(), "another prepares this dataset's JPEG files") {
+		t.Errorf("a decoder that this worker lacks: %v", err)
+	}
+}
+
+func TestDatasetOfAnotherDecoderHasAnotherKeyAndSaysSo(t *testing.T) {
+	proc := dataset.NewProcessor(64)
+	in := pipeline.PlanInput{Sources: []pipeline.DownloadResult{{Source: pipeline.SourceConfig{Kind: pipeline.KindFolder}, Digest: "d"}}}
+	keys := map[string]bool{}
+	for _, decoder := range []string{"", dataset.JPEGStandard, dataset.JPEGTurbo} {
+		proc.JPEG = decoder
+		key, err := prepareKey(in, proc)
+		check(t, err)
+		keys[key] = true
+	}
+	if len(keys) != 2 {
+		t.Errorf("%d keys of two decoders", len(keys))
+	}
+	if got := jpegDecoder([]pipeline.DownloadResult{{Source: pipeline.SourceConfig{Kind: pipeline.KindShapes}}}); got != dataset.JPEGStandard {
+		t.Errorf("generated pictures are decoded by %s", got)
+	}
+
+	b := newBench(t)
+	for decoder, warns := range map[string]bool{dataset.JPEGStandard: true, dataset.JPEGTurbo: false} {
+		proc.JPEG = decoder
+		_, err := b.Store.PutJSON(t.Context(), "datasets/"+decoder+"/plan.json", preparePlan{pixelsOf(proc), 3, nil})
+		check(t, err)
+		m, err := b.datasetManifest(t.Context(), pipeline.FinishPrepareInput{
+			Dataset: "datasets/" + decoder, Shards: []pipeline.PrepareShardResult{{Shard: pipeline.Shard{Split: "train", Rows: 3}, JPEGs: 3}},
+		})
+		check(t, err)
+		if warned := strings.Contains(strings.Join(m.Warnings, " "), "3 JPEG pictures were decoded by Go's image/jpeg"); warned != warns {
+			t.Errorf("%s: %q", decoder, m.Warnings)
+		}
+	}
+}
