@@ -79,8 +79,15 @@ func TestDatasetOfAnotherDecoderHasAnotherKeyAndSaysSo(t *testing.T) {
 	if len(keys) != 2 {
 		t.Errorf("%d keys of two decoders", len(keys))
 	}
-	if got := jpegDecoder([]pipeline.DownloadResult{{Source: pipeline.SourceConfig{Kind: pipeline.KindShapes}}}); got != dataset.JPEGStandard {
-		t.Errorf("generated pictures are decoded by %s", got)
+	for key := range keys { // the run's dataset may have been planned by a worker that was other
+		in.Dataset = "datasets/" + key
+		if again, decoder, err := chooseDecoder(in, proc); err != nil || again != key {
+			t.Errorf("planned again as %s with %s, %v", again, decoder, err)
+		}
+	}
+	in.Sources[0].Source.Kind = pipeline.KindShapes
+	if _, got, err := chooseDecoder(in, proc); err != nil || got != dataset.JPEGStandard {
+		t.Errorf("generated pictures are decoded by %s, %v", got, err)
 	}
 
 	b := newBench(t)

@@ -71,8 +71,8 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 		if err != nil {
 			return pipeline.Plan{}, err
 		}
-		proc.JPEG = jpegDecoder(in.Sources)
-		key, err := prepareKey(in, proc)
+		var key string
+		key, proc.JPEG, err = chooseDecoder(in, proc)
 		if err != nil {
 			return pipeline.Plan{}, err
 		}
@@ -158,15 +158,26 @@ func (m datasetManifest) objects() []pipeline.Object {
 	return objects
 }
 
-// jpegDecoder is the one for all of a dataset's shards, whichever workers prepare
-// them: the better one of the worker that plans. Generated pictures need none.
-func jpegDecoder(sources []pipeline.DownloadResult) string {
-	for _, s := range sources {
-		if s.Source.Kind != pipeline.KindShapes {
-			return dataset.JPEGDecoder()
+// chooseDecoder answers the dataset's key and the decoder of all its JPEGs, whichever
+// workers prepare them: the one that the run has had, or the better one of this
+// worker. Generated pictures need none.
+func chooseDecoder(in pipeline.PlanInput, proc dataset.Processor) (key, decoder string, err error) {
+	generated := !slices.ContainsFunc(in.Sources, func(s pipeline.DownloadResult) bool { return s.Source.Kind != pipeline.KindShapes })
+	choices := []string{dataset.JPEGDecoder()}
+	if generated {
+		choices = []string{dataset.JPEGStandard}
+	} else if in.Dataset != "" {
+		choices = append(choices, dataset.JPEGTurbo, dataset.JPEGStandard)
+	}
+	for _, decoder := range choices {
+		proc.JPEG = decoder
+		if key, err = prepareKey(in, proc); err != nil || in.Dataset == "datasets/"+key {
+			return key, decoder, err
 		}
 	}
-	return dataset.JPEGStandard
+	proc.JPEG = choices[0]
+	key, err = prepareKey(in, proc)
+	return key, proc.JPEG, err
 }
 
 // shardTasks cuts the examples into shards, split by split. Training pictures of

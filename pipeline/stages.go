@@ -190,6 +190,7 @@ type PlanInput struct {
 	Image   int              `json:"image"` // side of the pictures, for models built from scratch
 	Prepare PrepareConfig    `json:"prepare"`
 	Seed    uint64           `json:"seed"`
+	Dataset string           `json:"dataset,omitempty"` // datasets/<key> that the run has and lacks parts of now
 }
 type Plan struct {
 	Dataset  string      `json:"dataset"` // datasets/<key>

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -98,6 +99,7 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRe
 	}
 	plan, err := call[pipeline.Plan](ctx, r, planPrepare, "plan-prepare", "list of pictures", pipeline.PlanInput{
 		Run: r.id, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare, Seed: r.Config.Seed,
+		Dataset: strings.TrimSuffix(r.Dataset.Manifest, "/manifest.json"),
 	})
 	if err != nil {
 		return err
