@@ -309,7 +309,7 @@ func (a *Activities) datasetManifest(ctx context.Context, in pipeline.FinishPrep
 		m.Warnings = append(m.Warnings, fmt.Sprintf("%d of %d pictures were left out; the reasons stand in %s", m.Bad, plan.Examples, in.Dataset+"/manifest.json"))
 	}
 	if m.JPEGs > 0 && plan.Pixels.JPEG == "" {
-		m.Warnings = append(m.Warnings, fmt.Sprintf("%d JPEG pictures were decoded by Go's image/jpeg, whose pixels differ from Pillow's by up to 3 levels; workers with libjpeg-turbo (Debian's libturbojpeg0) prepare the same pixels, and several times as fast", m.JPEGs))
+		m.Warnings = append(m.Warnings, fmt.Sprintf("%d JPEG pictures were decoded by Go's image/jpeg, whose pixels differ from Pillow's by up to 3 levels; with libjpeg-turbo (Debian's libturbojpeg0) on the worker they are equal, and prepared several times as fast", m.JPEGs))
 	}
 	if m.Turned > 0 {
 		what := "were not turned (prepare.exif_orientation is off, as in Hugging Face)"

@@ -1,6 +1,9 @@
 package dataset
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // augmenter changes pictures at random: a function of seed, epoch and row.
 type augmenter struct {
@@ -25,7 +28,8 @@ func (a *augmenter) apply(picture []uint8, epoch int, row uint64) {
 	brightness, contrast := 1+between(c.Color), 1+between(c.Color)
 	gains := [3]float64{1 + between(c.Color), 1 + between(c.Color), 1 + between(c.Color)}
 	if c.Shift != 0 || c.Scale != 0 || c.Rotation != 0 {
-		a.scratch = append(a.scratch[:0], picture...)
+		a.scratch = slices.Grow(a.scratch[:0], len(picture)+slack)[:len(picture)]
+		copy(a.scratch, picture)
 		warp(picture, a.scratch, a.config.Width, a.config.Height, dx, dy, scale, angle)
 	}
 	if c.Color != 0 {
@@ -49,18 +53,35 @@ func warp(to, from []uint8, w, h int, dx, dy, scale, angle float64) {
 	for y := range h {
 		u, v := u0+int64(y)*uy, v0+int64(y)*vy
 		row := to[3*y*w : 3*(y+1)*w]
-		for x := 0; x < len(row); x += 3 {
-			left, right, fx := neighbours(u, w)
-			top, bottom, fy := neighbours(v, h)
-			a, b := from[3*(top*w+left):], from[3*(top*w+right):]
-			c, d := from[3*(bottom*w+left):], from[3*(bottom*w+right):]
-			for j := range 3 {
-				upper := int32(a[j])*(256-fx) + int32(b[j])*fx
-				lower := int32(c[j])*(256-fx) + int32(d[j])*fx
-				row[x+j] = uint8((upper*(256-fy) + lower*fy + 1<<15) >> 16)
+		for x := 0; x < w; {
+			n := 0
+			if haveVectors {
+				n = warpVectors(row[3*x:], from, w, h, u, v, ux, vx)
 			}
-			u, v = u+ux, v+vx
+			if n == 0 {
+				warpPixel(row[3*x:], from, w, h, u, v)
+				n = 1
+			}
+			x, u, v = x+n, u+int64(n)*ux, v+int64(n)*vx
 		}
+	}
+}
+
+// inside says that all four samples around a fixed-point position are the picture's.
+func inside(u, v int64, w, h int) bool {
+	return uint64(u>>16) < uint64(w-1) && uint64(v>>16) < uint64(h-1)
+}
+
+// warpPixel sets a pixel from those around u, v.
+func warpPixel(to, from []uint8, w, h int, u, v int64) {
+	left, right, fx := neighbours(u, w)
+	top, bottom, fy := neighbours(v, h)
+	a, b := from[3*(top*w+left):], from[3*(top*w+right):]
+	c, d := from[3*(bottom*w+left):], from[3*(bottom*w+right):]
+	for j := range 3 {
+		upper := int32(a[j])*(256-fx) + int32(b[j])*fx
+		lower := int32(c[j])*(256-fx) + int32(d[j])*fx
+		to[j] = uint8((upper*(256-fy) + lower*fy + 1<<15) >> 16)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"runtime"
 	"sync"
 )
 
@@ -37,7 +38,7 @@ type LoaderConfig struct {
 	Width              int     `json:"width"`                // pixels
 	Height             int     `json:"height"`               // pixels
 	Augment            Augment `json:"augment"`
-	Workers            int     `json:"workers"` // goroutines that make batches; 0: 2. Changes no batch
+	Workers            int     `json:"workers"` // goroutines that make batches; 0: one a processor, at most 8. Changes no batch
 }
 
 // Masked is the label of positions that no loss counts.
@@ -45,6 +46,10 @@ const Masked = -100
 
 // MaxWeight bounds ShardPair.Weight.
 const MaxWeight = 100
+
+// maxWorkers bounds LoaderConfig.Workers' default, and so the batches held in memory:
+// three a worker.
+const maxWorkers = 8
 
 // labelBucket is what label lengths are rounded up to, so that few shapes are compiled.
 const labelBucket = 8
@@ -87,7 +92,7 @@ func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 		return nil, fmt.Errorf("loader: batch size %d, %d captions a picture, %dx%d pixels; all must be at least 1", c.BatchSize, c.CaptionsPerPicture, c.Width, c.Height)
 	}
 	if c.Workers <= 0 {
-		c.Workers = 2
+		c.Workers = min(runtime.GOMAXPROCS(0), maxWorkers)
 	}
 	l := &Loader{config: c, starts: []int{0}}
 	for _, pair := range shards {

@@ -4,6 +4,7 @@ package dataset
 
 const haveVectors = false
 
-func widthVectors(out, im *rgbImage, ws []window)      {}
-func heightVectors(out, im *rgbImage, ws []window) int { return 0 }
-func differencesVectors(out, row, above []uint8) int   { return 1 }
+func widthVectors(out, im *rgbImage, ws []window)                    {}
+func heightVectors(out, im *rgbImage, ws []window) int               { return 0 }
+func warpVectors(to, from []uint8, w, h int, u, v, ux, vx int64) int { return 0 }
+func differencesVectors(out, row, above []uint8) int                 { return 1 }

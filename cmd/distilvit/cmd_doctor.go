@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"distilvit/dataset"
 	"distilvit/internal/backend"
 	"distilvit/internal/devstack"
 )
@@ -62,7 +63,7 @@ func probeBackend(kind string) error {
 }
 
 func (a *app) doctor(ctx context.Context) error {
-	findings := []finding{a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), a.lookDisk(), a.lookDevices(), a.lookHub()}
+	findings := []finding{a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), lookJPEG(), a.lookDisk(), a.lookDevices(), a.lookHub()}
 	external, err := a.external()
 	switch {
 	case err != nil:
@@ -153,6 +154,16 @@ func lookONNXRuntime() finding {
 		return f
 	}
 	f.OK = true
+	return f
+}
+
+// lookJPEG is always well: a slower decoder is in the program.
+func lookJPEG() finding {
+	f := finding{Name: "jpeg", OK: true, Detail: dataset.JPEGDecoder()}
+	if err := dataset.CheckJPEGDecoder(dataset.JPEGTurbo); err != nil {
+		f.Detail += fmt.Sprintf(" (%v)", err)
+		f.Fix = "libjpeg-turbo (Debian's libturbojpeg0) is several times faster, with Pillow's exact pixels"
+	}
 	return f
 }
 
