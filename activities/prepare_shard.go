@@ -122,7 +122,7 @@ func (s *shardWork) write(ctx context.Context, path string) (int, error) {
 	return n, f.Close()
 }
 
-// rows decodes on all processors, a few pictures ahead, and yields in order.
+// rows decodes and packs on all processors, a few pictures ahead, and yields in order.
 func (s *shardWork) rows(ctx context.Context) iter.Seq2[dataset.Row, error] {
 	return func(yield func(dataset.Row, error) bool) {
 		ahead := 2 * runtime.GOMAXPROCS(0)
@@ -185,5 +185,9 @@ func (s *shardWork) prepare(ctx context.Context, e example) (prepared, error) {
 	if len(e.Captions) == 0 {
 		return prepared{reason: "no caption"}, nil
 	}
-	return prepared{row: dataset.Row{ID: e.ID, Group: e.Group, Captions: e.Captions, Pixels: rgb}, turned: turned, jpeg: dataset.IsJPEG(raw)}, nil
+	row := dataset.Row{ID: e.ID, Group: e.Group, Captions: e.Captions, Pixels: rgb}
+	if err := row.Pack(s.proc.Width, s.proc.Height); err != nil {
+		return prepared{}, err
+	}
+	return prepared{row: row, turned: turned, jpeg: dataset.IsJPEG(raw)}, nil
 }

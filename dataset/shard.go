@@ -19,6 +19,18 @@ type Row struct {
 	Group    string   `parquet:"group"`
 	Captions []string `parquet:"captions,list"`
 	Pixels   []byte   `parquet:"-"` // H*W*3 RGB
+	packed   []byte   // the pixels as the file has them, instead
+}
+
+// Pack puts the pixels, of which there are height*width*3, into the form that
+// WriteShard stores, which does so itself where nobody has. Rows may be packed on
+// several processors, shards are written on one.
+func (r *Row) Pack(width, height int) (err error) {
+	if r.packed, err = appendPicture(make([]byte, 0, len(r.Pixels)/2), r.Pixels, width, height); err != nil {
+		return fmt.Errorf("%s: %w", r.ID, err)
+	}
+	r.Pixels = nil
+	return nil
 }
 
 // storedRow is a row as the file has it.
@@ -59,15 +71,16 @@ func writerOptions() []parquet.WriterOption {
 // WriteShard writes the rows as one Parquet file; the same rows make the same
 // bytes. All pictures must have the same size. Rows may reuse memory once the next is asked for.
 func WriteShard(w io.Writer, width, height int, rows iter.Seq2[Row, error]) (n int, err error) {
-	var picture []byte
 	return writeRows(w, rows, func(r Row) (out storedRow, err error) {
 		if r.ID == "" {
 			return out, errors.New("has no id")
 		}
-		if picture, err = appendPicture(picture[:0], r.Pixels, width, height); err != nil {
-			return out, fmt.Errorf("%s: %w", r.ID, err)
+		if r.packed == nil {
+			if err := r.Pack(width, height); err != nil {
+				return out, err
+			}
 		}
-		return storedRow{ID: r.ID, Group: r.Group, Captions: r.Captions, Picture: picture}, nil
+		return storedRow{ID: r.ID, Group: r.Group, Captions: r.Captions, Picture: r.packed}, nil
 	})
 }
 
