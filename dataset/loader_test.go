@@ -386,7 +386,7 @@ func BenchmarkLoader(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			l := openLoader(b, writeTestShards(b, c.side, 64, 64), LoaderConfig{BatchSize: 32, CaptionsPerPicture: 5, Width: c.side, Height: c.side, Augment: c.augment})
 			b.ReportAllocs()
-			pictures := 0
+			pictures, start := 0, cpuTime(b)
 			for b.Loop() {
 				for batch, err := range l.Epoch(context.Background(), 0, 0) {
 					if err != nil {
@@ -396,6 +396,7 @@ func BenchmarkLoader(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(pictures)/b.Elapsed().Seconds(), "pictures/s")
+			b.ReportMetric(float64(cpuTime(b)-start)/1e6/float64(pictures), "cpu-ms/picture")
 		})
 	}
 }
