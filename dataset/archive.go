@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"archive/zip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,14 +59,15 @@ func (a *archive) read(name string) ([]byte, error) {
 		return nil, fmt.Errorf("picture %s in %s: %w", name, a.name, err)
 	}
 	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, maxPictureBytes+1)) // ends with the CRC's check
-	if err != nil {
+	var b bytes.Buffer
+	b.Grow(int(min(e.UncompressedSize64, 1<<20)) + bytes.MinRead)               // no more for a size that may be a lie
+	if _, err := b.ReadFrom(io.LimitReader(r, maxPictureBytes+1)); err != nil { // ends with the CRC's check
 		return nil, fmt.Errorf("picture %s in %s: %w", name, a.name, err)
 	}
-	if len(b) > maxPictureBytes {
+	if b.Len() > maxPictureBytes {
 		return nil, fmt.Errorf("picture %s: more than %d bytes", name, maxPictureBytes)
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // archives finds pictures by the names that captions files give them.
