@@ -43,6 +43,7 @@ type lossless struct {
 	planes []uint8 // green, red, blue: [3, height, width]
 	strip  []uint8
 	zeros  []uint8
+	above  []uint32 // green, red and blue of the row above, for addUpVectors
 	huff   huff0.Scratch
 	table  *huff0.Scratch
 }
@@ -84,7 +85,7 @@ func appendPicture(out, rgb []uint8, width, height int) ([]uint8, error) {
 func (l *lossless) size(width, height int) {
 	n := width * height
 	if len(l.planes) != 3*n || len(l.zeros) != width {
-		l.planes, l.zeros = make([]uint8, 3*n), make([]uint8, width)
+		l.planes, l.zeros, l.above = make([]uint8, 3*n), make([]uint8, width), make([]uint32, width)
 		l.strip = make([]uint8, 0, stripRows(width)*width)
 	}
 }
@@ -167,7 +168,11 @@ func restorePicture(dst, stored []uint8) error {
 	if len(rest) > 0 {
 		return errPicture
 	}
-	l.addUp(dst, width, height)
+	if haveVectors {
+		l.addUpVectors(dst, width, height)
+	} else {
+		l.addUp(dst, width, height)
+	}
 	return nil
 }
 

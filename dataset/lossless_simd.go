@@ -21,3 +21,28 @@ func differencesVectors(out, row, above []uint8) int {
 	}
 	return x
 }
+
+// addUpVectors is addUp with the three planes' bytes of a pixel in one vector: each
+// depends on its left neighbour, so there is nothing else to do at once.
+func (l *lossless) addUpVectors(dst []uint8, width, height int) {
+	defer archsimd.ClearAVXUpperBits()
+	n := width * height
+	spread := func(v uint32) archsimd.Uint8x16 { return archsimd.BroadcastUint32x4(v).AsUint8x16() }
+	above := l.above[:width]
+	clear(above)
+	for y := range height {
+		g, r, b := l.planes[y*width:][:width], l.planes[n+y*width:][:width], l.planes[2*n+y*width:][:width]
+		out := dst[3*y*width:][: 3*width : 3*width]
+		left, corner := spread(0), spread(0)
+		for x := range above {
+			up, difference := spread(above[x]), spread(uint32(g[x])|uint32(r[x])<<8|uint32(b[x])<<16)
+			median := left.Add(up).Sub(corner.Max(left.Min(up)).Min(left.Max(up)))
+			left, corner = median.Add(difference), up
+			v := left.AsUint32x4().GetElem(0)
+			above[x] = v
+			green := uint8(v)
+			p := out[3*x : 3*x+3 : 3*x+3]
+			p[0], p[1], p[2] = uint8(v>>8)+green, green, uint8(v>>16)+green
+		}
+	}
+}

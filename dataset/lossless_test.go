@@ -57,6 +57,32 @@ func TestVectorsFilterAsPlainCodeDoes(t *testing.T) {
 	}
 }
 
+func TestVectorsAddUpAsPlainCodeDoes(t *testing.T) {
+	if !haveVectors {
+		t.Skip("built without vectors, or a processor without AVX2")
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, size := range [][2]int{{1, 1}, {1, 50}, {50, 1}, {64, 64}, {127, 33}} {
+		w, h := size[0], size[1]
+		l := &lossless{}
+		l.size(w, h)
+		planes := make([]uint8, 3*w*h)
+		for i := range planes {
+			planes[i] = uint8(rng.Uint32()) >> (i % 7)
+		}
+		vectors, plain := make([]uint8, 3*w*h), make([]uint8, 3*w*h)
+		for range 2 { // memory is used again
+			copy(l.planes, planes)
+			l.addUpVectors(vectors, w, h)
+			copy(l.planes, planes)
+			l.addUp(plain, w, h)
+			if !bytes.Equal(vectors, plain) {
+				t.Fatalf("%dx%d differs", w, h)
+			}
+		}
+	}
+}
+
 // The form on disk, once and for all: another one needs another prepareVersion.
 func TestFormOfAStoredPictureIsFixed(t *testing.T) {
 	rgb := []uint8{10, 20, 30, 11, 21, 31, 12, 22, 32, 13, 23, 40}
