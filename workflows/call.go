@@ -25,10 +25,10 @@ func call[T any](ctx workflow.Context, r *run, t task, id, summary string, input
 				return result, err
 			}
 		}
-		activity := workflow.WithActivityOptions(ctx, t.options(r.spent.free(id), summary))
+		activity := workflow.WithActivityOptions(ctx, t.options(r.spent.free(r.sinceMend(id)), summary))
 		err := workflow.ExecuteActivity(activity, t.name, input).Get(ctx, &result)
 		if ctx.Err() != nil && !temporal.IsCanceledError(err) {
-			r.spent[id]++
+			r.spent[r.sinceMend(id)]++
 		}
 		switch {
 		case errorType(err) == pipeline.StorageUnavailable && workflow.Now(ctx).Sub(started) < storagePatience:

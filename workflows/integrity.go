@@ -73,6 +73,15 @@ func (r *run) mend(ctx workflow.Context, j job, found error) error {
 	return nil
 }
 
+// sinceMend tells a stage's activities apart from those of before its data was
+// mended, some of which may not have ended yet.
+func (r *run) sinceMend(id string) string {
+	if r.Mends == 0 {
+		return id
+	}
+	return fmt.Sprintf("%s-mend%d", id, r.Mends)
+}
+
 // mended tells people what was broken.
 func mended(broken, sound []string, found error) []string {
 	switch {
