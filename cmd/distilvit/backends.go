@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/gomlx/compute"
@@ -63,5 +64,6 @@ func again(variables []string) error {
 	if err != nil {
 		return err
 	}
+	pprof.StopCPUProfile() // its timer would outlive this program and end the next one
 	return fmt.Errorf("start again: %w", syscall.Exec(exe, os.Args, append(os.Environ(), variables...)))
 }

@@ -9,11 +9,14 @@ import (
 	"distilvit/model/trainer"
 )
 
+// trainerName is the command that trainers are.
+const trainerName = "trainer"
+
 // trainerCommand is the child that trains: it talks JSON lines on two extra
 // descriptors with the worker that started it.
 func (a *app) trainerCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:    "trainer",
+		Use:    trainerName,
 		Short:  "child of a worker: trains and captions",
 		Hidden: true,
 		Args:   args(0, 0, ""),

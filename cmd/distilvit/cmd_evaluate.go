@@ -83,7 +83,7 @@ counts them, padding too: see docs/compat.md.`,
 
 func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error {
 	begun := time.Now()
-	w, err := newWorkbench(dir, o.backend)
+	w, err := newWorkbench(dir, o.backend, a.trainerArgs())
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ type workbench struct {
 	pool      *trainer.Pool
 }
 
-func newWorkbench(dir, kind string) (*workbench, error) {
+func newWorkbench(dir, kind string, trainerArgs []string) (*workbench, error) {
 	w := &workbench{dir: dir}
 	var err error
 	if w.config, err = model.ReadConfig(dir); err != nil {
@@ -214,7 +214,7 @@ func newWorkbench(dir, kind string) (*workbench, error) {
 	if w.temp, err = os.MkdirTemp("", "distilvit-"); err != nil {
 		return nil, err
 	}
-	w.pool = trainer.NewPool(trainer.Options{Exe: exe, LogDir: w.temp})
+	w.pool = trainer.NewPool(trainer.Options{Exe: exe, Args: trainerArgs, LogDir: w.temp})
 	return w, nil
 }
 

@@ -66,7 +66,7 @@ something else say little, so give one to judge q8.`,
 }
 
 func (a *app) export(ctx context.Context, dir, out string, o exportOptions) error {
-	w, err := newWorkbench(dir, o.backend)
+	w, err := newWorkbench(dir, o.backend, a.trainerArgs())
 	if err != nil {
 		return err
 	}

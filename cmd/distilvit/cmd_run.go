@@ -212,7 +212,7 @@ func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progre
 	if err != nil {
 		return err
 	}
-	workers := startWorkers(s, workerOptions{slots: slots, needDevice: true})
+	workers := startWorkers(s, workerOptions{slots: slots, needDevice: true, trainer: a.trainerArgs()})
 	result, err := followWithWorkers(ctx, s, workers, newFollower(s.client, o.id, p))
 	if !errors.Is(err, errInterrupted) {
 		waitErr := s.awaitGuests(ctx, func() {

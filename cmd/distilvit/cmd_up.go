@@ -70,6 +70,7 @@ func (a *app) up(ctx context.Context, stack devstack.Options, o workerOptions) e
 	defer s.close()
 	ctx, stop := a.interruptible(ctx, "stopping: trainers write a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
+	o.trainer = a.trainerArgs()
 	workers := startWorkers(s, o)
 	addresses := s.hosted.Addresses()
 	if a.output == "json" {

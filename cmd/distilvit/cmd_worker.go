@@ -24,6 +24,7 @@ type workerOptions struct {
 	needDevice bool           // end when no device is in service any more
 	limits     trainer.Limits // of the trainer's watchdog; zero: the usual ones
 	metrics    string         // address to serve metrics on; empty: nowhere
+	trainer    []string       // arguments of trainers
 }
 
 func (a *app) workerCommand() *cobra.Command {
@@ -95,6 +96,7 @@ func (a *app) worker(ctx context.Context, o workerOptions) error {
 		return err
 	}
 	defer s.close()
+	o.trainer = a.trainerArgs()
 	workers := startWorkers(s, o)
 	fmt.Fprintf(a.stderr, "worker of %s on %s, %s; Ctrl-C ends it\n", strings.Join(o.queues, " and "), s.temporal, slotsText(o.slots))
 	failed := make(chan error, 1)
@@ -159,6 +161,7 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		Dir:        filepath.Join(s.data, workDir),
 		Queues:     o.queues,
 		Slots:      o.slots,
+		Args:       o.trainer,
 		NeedDevice: o.needDevice,
 		Limits:     o.limits,
 		Backend:    backend.Options{CacheDir: cache},

@@ -38,10 +38,12 @@ type app struct {
 	stdout, stderr io.Writer
 	env            func(string) string
 
-	dataFlag string // --data as given
-	output   string // -o: text or json
-	verbose  bool
-	started  bool // arguments were accepted: from here on an error is a failure, not wrong usage
+	dataFlag    string // --data as given
+	output      string // -o: text or json
+	verbose     bool
+	profile     string // --profile
+	stopProfile func()
+	started     bool // arguments were accepted: from here on an error is a failure, not wrong usage
 }
 
 // main runs one command line and returns the exit code.
@@ -51,7 +53,9 @@ func (a *app) main(ctx context.Context, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	a.stopProfile = func() {}
 	cmd, err := root.ExecuteContextC(ctx)
+	a.stopProfile()
 	if err == nil {
 		return exitDone
 	}
@@ -126,12 +130,13 @@ object store elsewhere are used; see distilvit worker --help.`,
 				return usagef("-o %s: use text or json", a.output)
 			}
 			a.started = true
-			return nil
+			return a.startProfile(cmd)
 		},
 	}
 	root.PersistentFlags().StringVar(&a.dataFlag, "data", "", "directory of the embedded stack's state (default $DISTILVIT_DATA, else .distilvit)")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "how results are printed: text or json")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "print the log to stderr instead of a file")
+	root.PersistentFlags().StringVar(&a.profile, "profile", "", "write a CPU profile for go tool pprof to this file, and those of trainers to FILE.trainer.PID")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, help: true}
@@ -141,7 +146,7 @@ object store elsewhere are used; see distilvit worker --help.`,
 		a.listCommand(), a.statusCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.extendCommand(), a.logsCommand(), a.getCommand(), a.rmCommand(), a.janitorCommand(),
 		a.captionCommand(), a.evaluateCommand(), a.metricsCommand(), a.compareCommand(), a.parityCommand(), a.exportCommand(),
 		a.tokenizeCommand(), a.preprocessCommand(),
-		a.doctorCommand(), a.backendCommand(), a.versionCommand(),
+		a.benchCommand(), a.doctorCommand(), a.backendCommand(), a.versionCommand(),
 		a.trainerCommand(), a.s3dCommand(),
 	)
 	return root

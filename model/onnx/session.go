@@ -117,25 +117,44 @@ func (s *Session) Close() error { return errors.Join(s.encoder.Destroy(), s.deco
 // Generate captions one picture greedily, of equal logits the lowest token: the ids after the start token, with the end token if
 // it came. pixelValues are normalised float32 [C, H, W]; maxLength counts the start token.
 func (s *Session) Generate(pixelValues []float32, maxLength int) ([]int32, error) {
-	d, err := s.begin(pixelValues)
+	rows, err := s.GenerateBatch(pixelValues, 1, maxLength)
+	if err != nil {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// GenerateBatch is Generate for n pictures at once, [n, C, H, W]. q8 shares one range of numbers among the pictures of a batch, so
+// that its logits, and with them a caption now and then, are not quite those of each picture by itself.
+func (s *Session) GenerateBatch(pixelValues []float32, n, maxLength int) ([][]int32, error) {
+	d, err := s.begin(pixelValues, n)
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
-	var ids []int32
-	next := s.StartTokenID()
-	for len(ids) < maxLength-1 {
+	rows := make([][]int32, n)
+	next, ended := make([]int64, n), make([]bool, n)
+	for i := range next {
+		next[i] = int64(s.StartTokenID())
+	}
+	for left, length := n, 1; left > 0 && length < maxLength; length++ {
 		logits, err := d.step(next)
 		if err != nil {
 			return nil, err
 		}
-		next = argmax(logits)
-		ids = append(ids, next)
-		if next == int32(s.config.EOSTokenID) {
-			break
+		for i := range rows {
+			if ended[i] {
+				continue // whatever follows is of no use, and no row looks at another
+			}
+			id := argmax(logits[i*s.config.Decoder.VocabSize:][:s.config.Decoder.VocabSize])
+			next[i], rows[i] = int64(id), append(rows[i], id)
+			if id == int32(s.config.EOSTokenID) {
+				ended[i] = true
+				left--
+			}
 		}
 	}
-	return ids, nil
+	return rows, nil
 }
 
 // StartTokenID is the first of a decoder's input ids.
@@ -144,14 +163,14 @@ func (s *Session) StartTokenID() int32 { return int32(s.config.DecoderStartToken
 // Logits runs one picture with the decoder's input ids, the start token first, one by one through the caches as Generate does, and
 // returns the logits at every position: float32 [len(ids)·vocabulary].
 func (s *Session) Logits(pixelValues []float32, ids []int32) ([]float32, error) {
-	d, err := s.begin(pixelValues)
+	d, err := s.begin(pixelValues, 1)
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
 	all := make([]float32, 0, len(ids)*s.config.Decoder.VocabSize)
 	for _, id := range ids {
-		logits, err := d.step(id)
+		logits, err := d.step([]int64{int64(id)})
 		if err != nil {
 			return nil, err
 		}
@@ -171,21 +190,22 @@ func argmax(logits []float32) int32 {
 	return int32(best)
 }
 
-// decoding is one picture's state between two tokens.
+// decoding is a batch's state between two tokens.
 type decoding struct {
-	session *Session
-	picture ort.Value
-	caches  []ort.Value
+	session  *Session
+	pictures ort.Value
+	caches   []ort.Value
 }
 
-// begin encodes the picture and makes caches of length zero.
-func (s *Session) begin(pixelValues []float32) (*decoding, error) {
+// begin encodes n pictures and makes caches of length zero.
+func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
 	e, d := s.config.Encoder, s.config.Decoder
 	channels, side := int64(e.NumChannels), int64(e.ImageSize)
-	if int64(len(pixelValues)) != channels*side*side {
-		return nil, fmt.Errorf("%d pixel values, the model takes %d×%d×%d", len(pixelValues), channels, side, side)
+	batch := int64(n)
+	if n < 1 || int64(len(pixelValues)) != batch*channels*side*side {
+		return nil, fmt.Errorf("%d pixel values, the model takes %d×%d×%d of each of %d pictures", len(pixelValues), channels, side, side, n)
 	}
-	pixels, err := ort.NewTensor(ort.NewShape(1, channels, side, side), pixelValues)
+	pixels, err := ort.NewTensor(ort.NewShape(batch, channels, side, side), pixelValues)
 	if err != nil {
 		return nil, err
 	}
@@ -194,9 +214,9 @@ func (s *Session) begin(pixelValues []float32) (*decoding, error) {
 	if err := s.encoder.Run([]ort.Value{pixels}, out); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	state := &decoding{session: s, picture: out[0]}
+	state := &decoding{session: s, pictures: out[0]}
 	for range 2 * d.NLayer {
-		empty, err := ort.NewEmptyTensor[float32](ort.NewShape(1, int64(d.NHead), 0, int64(d.NEmbd/d.NHead)))
+		empty, err := ort.NewEmptyTensor[float32](ort.NewShape(batch, int64(d.NHead), 0, int64(d.NEmbd/d.NHead)))
 		if err != nil {
 			state.close()
 			return nil, err
@@ -206,15 +226,15 @@ func (s *Session) begin(pixelValues []float32) (*decoding, error) {
 	return state, nil
 }
 
-// step feeds one token and returns the next one's logits [vocabulary].
-func (d *decoding) step(id int32) ([]float32, error) {
-	token, err := ort.NewTensor(ort.NewShape(1, 1), []int64{int64(id)})
+// step feeds one token a picture and returns the next ones' logits [n·vocabulary].
+func (d *decoding) step(ids []int64) ([]float32, error) {
+	tokens, err := ort.NewTensor(ort.NewShape(int64(len(ids)), 1), ids)
 	if err != nil {
 		return nil, err
 	}
-	defer token.Destroy()
+	defer tokens.Destroy()
 	out := make([]ort.Value, 1+len(d.caches))
-	if err := d.session.decoder.Run(append([]ort.Value{token, d.picture}, d.caches...), out); err != nil {
+	if err := d.session.decoder.Run(append([]ort.Value{tokens, d.pictures}, d.caches...), out); err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
 	destroy(d.caches)
@@ -228,7 +248,7 @@ func (d *decoding) step(id int32) ([]float32, error) {
 }
 
 func (d *decoding) close() {
-	d.picture.Destroy()
+	d.pictures.Destroy()
 	destroy(d.caches)
 }
 

@@ -17,3 +17,6 @@ func (*Session) Close() error                                                   
 func (*Session) StartTokenID() int32                                            { return 0 }
 func (*Session) Generate(pixelValues []float32, maxLength int) ([]int32, error) { return nil, errNoCgo }
 func (*Session) Logits(pixelValues []float32, ids []int32) ([]float32, error)   { return nil, errNoCgo }
+func (*Session) GenerateBatch(pixelValues []float32, n, maxLength int) ([][]int32, error) {
+	return nil, errNoCgo
+}

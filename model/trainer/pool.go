@@ -189,7 +189,7 @@ func (p *Pool) Once(ctx context.Context, name string, b backend.Choice, c Comman
 	if err != nil {
 		return Event{}, err
 	}
-	defer child.Kill()
+	defer child.Close()
 	return child.Do(ctx, c, on)
 }
 
@@ -219,7 +219,7 @@ func (p *Pool) Close() {
 	}
 }
 
-// end kills and forgets the run's child. The caller holds p.mu.
+// end closes and forgets the run's child, or kills it in the hands of an older caller. The caller holds p.mu.
 func (p *Pool) end(run string) {
 	s := p.runs[run]
 	if s == nil {
@@ -229,7 +229,11 @@ func (p *Pool) end(run string) {
 	if s.idle != nil {
 		s.idle.Stop()
 	}
-	s.child.Kill()
+	if s.lease != nil {
+		s.child.Kill()
+		return
+	}
+	s.child.Close()
 }
 
 // makeRoom ends another run's child that nobody uses. The caller holds p.mu.

@@ -17,6 +17,9 @@ import (
 
 const logSuffix = ".log"
 
+// closeLimit is how long an idle child may take to end by itself.
+const closeLimit = 5 * time.Second
+
 // Limits is how long a child may go without a sign of life.
 type Limits struct {
 	Long       time.Duration // compiling, loading, saving, captioning a batch; default 10 min
@@ -251,6 +254,17 @@ func (p *Process) Alive() bool {
 
 // PID is the child's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Close lets an idle child end by itself, as one does whose commands end, so that
+// it can write what it has to, and kills it if it does not.
+func (p *Process) Close() {
+	p.commands.Close()
+	select {
+	case <-p.gone:
+	case <-time.After(closeLimit):
+	}
+	p.Kill()
+}
 
 // Kill ends the child and everything it started, and waits for it.
 func (p *Process) Kill() {

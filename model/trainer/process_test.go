@@ -166,3 +166,14 @@ func TestChildDiesWithItsParent(t *testing.T) {
 		t.Fatalf("child %d outlives its parent: %d, %v", pid, n, err)
 	}
 }
+
+func TestClosedChildEndsByItself(t *testing.T) {
+	p := startFake(t, "obeys", Limits{})
+	if _, err := p.Do(t.Context(), Command{Do: DoOpen, Open: &OpenArgs{}}, nothing); err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if !p.cmd.ProcessState.Success() {
+		t.Errorf("the child ended with %v; it could not have written what it had to", p.cmd.ProcessState)
+	}
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"distilvit/internal/backend"
+	"distilvit/model/onnx"
+)
+
+// benchLines runs one bench command and decodes its lines strictly.
+func benchLines(t *testing.T, args ...string) []measurement {
+	t.Helper()
+	code, stdout, stderr := cli(t, "", append([]string{"bench", "-o", "json"}, args...)...)
+	require.Zero(t, code, stderr)
+	var list []measurement
+	d := json.NewDecoder(strings.NewReader(stdout))
+	d.DisallowUnknownFields()
+	for d.More() {
+		var m measurement
+		require.NoError(t, d.Decode(&m))
+		require.Equal(t, args[0], m.Bench)
+		require.Positive(t, m.CPU, m.Work)
+		require.Positive(t, m.Wall, m.Work)
+		require.Positive(t, m.FirstCPU, m.Work)
+		require.Greater(t, m.Peak, int64(1<<20), m.Work)
+		list = append(list, m)
+	}
+	require.NotEmpty(t, list)
+	return list
+}
+
+func TestBenchTrainMeasuresTheStepsItIsAskedFor(t *testing.T) {
+	m := benchLines(t, "train", "--backend", "go", "--preset", "tiny", "--vocabulary", "64", "--pictures", "2", "--captions", "3",
+		"--tokens", "8", "--steps", "2", "--warmup", "1")[0]
+	require.Equal(t, []int{2, 3, 8, 2}, []int{m.Pictures, m.Captions, m.Tokens, m.Rounds})
+	require.Equal(t, "captions", m.Unit)
+	require.InEpsilon(t, 6/m.CPU, m.PerCPU, 1e-6)
+	require.Contains(t, m.With, "pure Go")
+}
+
+func TestBenchCaptionMeasuresWeightsAndExports(t *testing.T) {
+	forms := weightsForm
+	cache, err := backendCache()
+	require.NoError(t, err)
+	if _, err := backend.ONNXRuntime(cache); err == nil {
+		forms = strings.Join(append(onnx.Dtypes(), weightsForm), ",")
+	} else if os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	list := benchLines(t, "caption", "--backend", "go", "--preset", "tiny", "--vocabulary", "64", "--batch", "2", "--tokens", "5",
+		"--forms", forms, "--rounds", "2", "--warmup", "1")
+	require.Len(t, list, len(strings.Split(forms, ",")))
+	for _, m := range list {
+		require.Equal(t, []int{2, 5, 2}, []int{m.Pictures, m.Tokens, m.Rounds}, m.Work)
+		require.InEpsilon(t, 2/m.CPU, m.PerCPU, 1e-6)
+	}
+}
+
+func TestBenchPrepareMeasuresFilesOfADirectory(t *testing.T) {
+	dir := t.TempDir()
+	for _, f := range drawnPictures(2) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, f.name+".jpg"), f.data, 0o644))
+	}
+	list := benchLines(t, "prepare", dir, "--side", "32", "--rounds", "1")
+	require.Len(t, list, 3)
+	require.Equal(t, []string{"decode and resize", "store", "restore"}, []string{list[0].Work, list[1].Work, list[2].Work})
+	for _, m := range list {
+		require.Equal(t, 2, m.Pictures)
+		require.InEpsilon(t, 2/m.CPU, m.PerCPU, 1e-6)
+	}
+	require.Positive(t, list[1].Bytes)
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "z.jpg"), []byte("no picture"), 0o644))
+	code, _, stderr := cli(t, "", "bench", "prepare", dir)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, "z.jpg")
+}
+
+func TestBenchPrintsATable(t *testing.T) {
+	code, stdout, stderr := cli(t, "", "bench", "prepare", "--pictures", "1", "--side", "16", "--rounds", "1")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "CPU s")
+	require.Contains(t, stdout, "decode and resize")
+	require.Equal(t, 4, strings.Count(stdout, "\n"))
+}
+
+func TestProfileOfACommandIsReadable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cpu.prof")
+	code, _, stderr := cli(t, "", "bench", "prepare", "--pictures", "4", "--rounds", "2", "--profile", path)
+	require.Zero(t, code, stderr)
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	text, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "nanoseconds") // the unit of CPU time
+
+	code, _, stderr = cli(t, "", "version", "--profile", filepath.Join(path, "none"))
+	require.Equal(t, exitUsage, code)
+	require.Equal(t, "distilvit: profile "+path+"/none: not a directory\n", stderr)
+}
