@@ -42,7 +42,8 @@ ROWS = {
 
 def run(command):
     """The JSON objects a command prints, by their work."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    quiet = dict(os.environ, TRANSFORMERS_VERBOSITY="error")
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=quiet)
     if done.returncode:
         sys.exit(f"compare.py: {' '.join(command)}: exit status {done.returncode}")
     objects = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

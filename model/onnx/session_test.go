@@ -136,6 +136,39 @@ func TestGenerateStopsAtEndTokenAndAtMaxLength(t *testing.T) {
 	}
 }
 
+func TestABatchIsCaptionedAsEachPictureByItself(t *testing.T) {
+	c := testConfig(32, 32)
+	w := lively(c, 7)
+	first := func(s *Session) [][]int32 {
+		var rows [][]int32
+		for n := range 4 {
+			ids, err := s.Generate(PixelValues(picture(n, 32), model.HalfNormalization), testMaxLength)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows = append(rows, ids)
+		}
+		return rows
+	}
+	c.EOSTokenID = int(first(open(t, export(t, c, w, "fp32"), "fp32"))[1][2]) // one ends before the others
+	session := open(t, export(t, c, w, "fp32"), "fp32")
+	var values []float32
+	for n := range 4 {
+		values = append(values, PixelValues(picture(n, 32), model.HalfNormalization)...)
+	}
+	got, err := session.GenerateBatch(values, 4, testMaxLength)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := first(session)
+	if !slices.EqualFunc(got, want, slices.Equal[[]int32]) {
+		t.Errorf("ids %v of a batch, %v one by one", got, want)
+	}
+	if len(want[1]) == len(want[0]) && len(want[1]) == len(want[2]) {
+		t.Error("all captions are of the same length: the test shows nothing of their ends")
+	}
+}
+
 func TestOpenNamesWhatIsWrong(t *testing.T) {
 	c := testConfig(32, 32)
 	dir := export(t, c, lively(c, 1), "q8")
