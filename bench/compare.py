@@ -56,17 +56,17 @@ def value(objects, field):
     return next(o[field] for o in objects if field in o)
 
 
-def compare(a, name):
+def compare(a, name, done):
     what, ours, reference, field, kind, target = ROWS[name]
-    words = dict(pictures=a.pictures, steps=f"--steps {a.steps}")
-    sides = {}
-    for _ in range(a.rounds):
-        for side, command in (("reference", [a.python, os.path.join(HERE, "reference.py")]), ("ours", [a.program, "bench"])):
-            arguments = (ours if side == "ours" else reference).format(**words).split()
-            command = command + arguments + (["-o", "json"] if side == "ours" else [])
-            sides.setdefault(side, []).append(value(run(command), field))
-    reference, ours = statistics.median(sides["reference"]), statistics.median(sides["ours"])
-    ratios = [o / r for o, r in zip(sides["ours"], sides["reference"])]
+    words = dict(pictures=a.pictures, steps=f"--steps {a.steps} --warmup {a.warmup}")
+    ours = [a.program, "bench", *ours.format(**words).split(), "-o", "json"]
+    reference = [a.python, os.path.join(HERE, "reference.py"), *reference.format(**words).split()]
+    rounds = done.setdefault((*ours, *reference), [])  # two rows may look at the same runs
+    while len(rounds) < a.rounds:
+        rounds.append((run(reference), run(ours)))
+    pairs = [(value(r, field), value(o, field)) for r, o in rounds]
+    reference, ours = (statistics.median(side) for side in zip(*pairs))
+    ratios = [o / r for r, o in pairs]
     scale = 1e9 if field == "peak_bytes" else 1
     goal = "" if target is None else f"{'≤' if kind == 'most' else '≥'} {target:.3g}"
     spread = f" ({min(ratios):.3g} to {max(ratios):.3g})" if len(ratios) > 1 else ""
@@ -77,6 +77,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5, help="training steps measured in a round")
+    parser.add_argument("--warmup", type=int, default=3, help="training steps before those")
     parser.add_argument("--program", default=os.path.join(HERE, "..", "bin", "distilvit"))
     parser.add_argument("--python", default=os.environ.get("PYTHON", sys.executable))
     parser.add_argument("--pictures", help="directory of JPEG files for prepare and stored (default: 64 crops of skimage's photographs)")
@@ -90,8 +91,9 @@ def main():
             a.pictures = directory
             subprocess.run([a.python, os.path.join(HERE, "reference.py"), "pictures", directory], check=True)
         print("| what | reference | distilvit | ratio | target |\n|---|---|---|---|---|", flush=True)
+        done = {}
         for name in a.rows or ROWS:
-            compare(a, name)
+            compare(a, name, done)
 
 
 if __name__ == "__main__":
