@@ -90,6 +90,7 @@ func (o *benchPrepareOptions) measure(files []pictureFile, processor dataset.Pro
 	}
 	one := measurement{Bench: "prepare", With: "Go", Pictures: len(files), Captions: o.captions, Unit: "pictures"}
 	decode, store, restore := one, one, one
+	decode.With = "JPEG by " + dataset.JPEGDecoder()
 	decode.Work, store.Work, restore.Work = "decode and resize", "store", "restore"
 
 	err := o.rounds.measure(&decode, len(files), func() (err error) {
