@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
 	"distilvit/model/trainer"
@@ -41,7 +43,7 @@ func (f *follower) follow(ctx context.Context) (*pipeline.Result, error) {
 	}
 	ended := make(chan outcome, 1)
 	go func() {
-		result, err := result(ctx, f.client, f.id)
+		result, err := awaitResult(ctx, f.client, f.id)
 		ended <- outcome{result, err}
 	}()
 	tick := time.NewTicker(pollInterval)
@@ -61,6 +63,34 @@ func (f *follower) follow(ctx context.Context) (*pipeline.Result, error) {
 			f.poll(ctx)
 		}
 	}
+}
+
+// serverPatience is how long a followed run's server may be away, each time.
+const serverPatience = 10 * time.Minute
+
+// awaitResult is the result of a run that ends some day. A server that does not
+// answer is asked again.
+func awaitResult(ctx context.Context, c client.Client, id string) (*pipeline.Result, error) {
+	for heard := time.Now(); ; {
+		result, err := result(ctx, c, id)
+		if !unanswered(err) || time.Since(heard) > serverPatience {
+			return result, err
+		}
+		if _, _, err := describeRun(ctx, c, id); err == nil {
+			heard = time.Now()
+		}
+		if wait(ctx, pollInterval) != nil {
+			return nil, err
+		}
+	}
+}
+
+// unanswered says that an error is the connection's, not the run's.
+func unanswered(err error) bool {
+	var deadline *serviceerror.DeadlineExceeded
+	var unavailable *serviceerror.Unavailable
+	var exhausted *serviceerror.ResourceExhausted
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &deadline) || errors.As(err, &unavailable) || errors.As(err, &exhausted)
 }
 
 // poll asks once and shows what is new. What cannot be had now is shown next time.

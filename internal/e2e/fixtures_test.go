@@ -81,7 +81,7 @@ func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) 
 		}
 		file := writeConfig(t, dir, tinyConfig(map[string]any{
 			"dataset":  []any{source("train", "train"), source("validation", "held"), source("test", "held")},
-			"train":    map[string]any{"epochs": 9, "learning_rate": 0.003, "captions_per_picture": 1, "dropout": 0},
+			"train":    map[string]any{"epochs": 14, "learning_rate": 0.003, "captions_per_picture": 1, "dropout": 0},
 			"evaluate": map[string]any{"batch_size": 16},
 		}))
 		answer := decode[pipeline.Result](t, succeed(t, "run", "-f", file, "--id", "tiny", "--data", published.data, "-o", "json"))
