@@ -46,6 +46,9 @@ func (a *app) extend(ctx context.Context, s *site, id string, e pipeline.Extend)
 		return err
 	}
 	text := fmt.Sprintf("trains %d more epochs", e.Epochs)
+	if e.Epochs == 1 {
+		text = "trains one more epoch"
+	}
 	if run.open() {
 		heard, err := s.ask(ctx, id, pipeline.ExtendRequest, e)
 		if err != nil {
