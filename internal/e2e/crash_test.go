@@ -129,7 +129,8 @@ func killEverything(t *testing.T, run *process) {
 	require.NotEmpty(t, orphans)
 	run.signal(syscall.SIGKILL)
 	require.Equal(t, -1, run.wait())
-	eventually(t, "the children's end", run, func() bool {
+	// Not while run: it has ended, and its children take a moment longer.
+	eventually(t, "the children's end", nil, func() bool {
 		for _, pid := range orphans {
 			if alive(pid) {
 				return false

@@ -176,7 +176,7 @@ func succeed(t testing.TB, args ...string) string {
 	return f.stdout
 }
 
-// eventually polls until ok, or the process it waits on has ended.
+// eventually polls until ok, or the process it waits on has ended; nil is none.
 func eventually(t testing.TB, what string, while *process, ok func() bool) {
 	t.Helper()
 	poll(t, what, while, 50*time.Millisecond, ok)
@@ -189,14 +189,22 @@ func poll(t testing.TB, what string, while *process, pause time.Duration, ok fun
 	defer cancel()
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
+	var ended chan struct{} // never, without a process
+	if while != nil {
+		ended = while.done
+	}
 	for !ok() {
 		select {
 		case <-tick.C:
-		case <-while.done:
+		case <-ended:
 			require.True(t, ok(), "%s ended (exit code %d) before: %s\n%s%s", while.cmd, while.code, what, while.stdout, while.stderr)
 			return
 		case <-ctx.Done():
-			require.Fail(t, "waited in vain", "for %s\n%s%s", what, while.stdout, while.stderr)
+			said := ""
+			if while != nil {
+				said = while.stdout.String() + while.stderr.String()
+			}
+			require.Fail(t, "waited in vain", "for %s\n%s", what, said)
 		}
 	}
 }
