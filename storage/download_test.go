@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"distilvit/internal/devstack/s3d/s3test"
+	"distilvit/internal/testenv"
 	"distilvit/storage"
 )
 
@@ -320,7 +321,7 @@ func TestDownloadTellsHopelessFromPassingFailures(t *testing.T) {
 			t.Errorf("%d: %v after %d requests", c.status, err, len(f.ranges))
 		}
 	}
-	_, err := s.Download(t.Context(), "http://"+s3test.FreeAddress(t)+"/x?token=secret", "file", storage.DownloadOptions{}.Test(nil))
+	_, err := s.Download(t.Context(), "http://"+testenv.FreeAddress(t)+"/x?token=secret", "file", storage.DownloadOptions{}.Test(nil))
 	oneLiner(t, err, "connection refused")
 	if !errors.Is(err, storage.ErrUnavailable) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("no server: %v", err)

@@ -17,6 +17,7 @@ import (
 	"testing/iotest"
 
 	"distilvit/internal/devstack/s3d/s3test"
+	"distilvit/internal/testenv"
 	"distilvit/storage"
 )
 
@@ -268,7 +269,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		})
 	}
 	t.Run("no server", func(t *testing.T) {
-		address := s3test.FreeAddress(t)
+		address := testenv.FreeAddress(t)
 		_, err := storage.Open(t.Context(), storage.Config{Endpoint: address, AccessKey: "a", SecretKey: "s", Bucket: "bucket"})
 		oneLiner(t, err, "http://"+address, "bucket", "connection refused")
 		if !errors.Is(err, storage.ErrUnavailable) {

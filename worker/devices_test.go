@@ -3,13 +3,10 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,49 +15,10 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"distilvit/activities"
+	"distilvit/internal/testenv/temporaltest"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 )
-
-// temporalServer starts Temporal's development server for one test, where its
-// program is on the PATH.
-func temporalServer(t *testing.T) client.Client {
-	t.Helper()
-	program, err := exec.LookPath("temporal")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("no temporal program on the PATH")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	command := exec.Command(program, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "error")
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		c, err := client.DialContext(ctx, client.Options{HostPort: "127.0.0.1:" + port, Logger: slog.New(slog.DiscardHandler)})
-		if err == nil {
-			t.Cleanup(c.Close)
-			return c
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("the server does not answer: %v", err)
-		}
-	}
-}
 
 // occupy holds a session of the device queue until it is signalled.
 func occupy(ctx workflow.Context) error {
@@ -112,7 +70,7 @@ func await(t *testing.T, what string, ok func() bool) {
 }
 
 func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
-	c := temporalServer(t)
+	c, _ := temporaltest.Start(t)
 	dir, log := t.TempDir(), &logged{}
 	path := OutagesFile(dir)
 	outage := `[{"device": 1, "since": "2026-01-02T03:04:05Z", "reasons": ["DeviceLost: one", "DeviceLost: two", "Stalled: three"]}]`

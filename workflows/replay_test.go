@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/internal/testenv/temporaltest"
 	"distilvit/pipeline"
 )
 
@@ -102,7 +103,7 @@ func replay(path string) error {
 	}
 	replayer := worker.NewWorkflowReplayer()
 	Register(replayer)
-	return replayer.ReplayWorkflowHistoryWithOptions(quiet{}, events, worker.ReplayWorkflowHistoryOptions{OriginalExecution: workflow.Execution{ID: "r"}})
+	return replayer.ReplayWorkflowHistoryWithOptions(temporaltest.Quiet(), events, worker.ReplayWorkflowHistoryOptions{OriginalExecution: workflow.Execution{ID: "r"}})
 }
 
 // recordHistory runs the workflow with both queues' workers in this process.

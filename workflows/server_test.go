@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -17,11 +15,9 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
+	"distilvit/internal/testenv/temporaltest"
 	"distilvit/pipeline"
 )
-
-// The tests of this file need a Temporal server: the `temporal` program on the
-// PATH or in GOPATH/bin. Without one they are skipped.
 
 const deviceWorkerAddress = "DISTILVIT_TEST_DEVICE_WORKER" // set in the child that is a worker with a device
 
@@ -40,57 +36,9 @@ func TestMain(m *testing.M) {
 // its address.
 func server(t *testing.T, more ...string) (client.Client, string) {
 	t.Helper()
-	program, err := exec.LookPath("temporal")
-	if err != nil {
-		home, _ := os.UserHomeDir()
-		if program, err = exec.LookPath(filepath.Join(home, "go", "bin", "temporal")); err != nil {
-			t.Skip("no temporal program on the PATH")
-		}
-	}
-	address := freeAddress(t)
-	_, port, _ := net.SplitHostPort(address)
-	command := exec.Command(program, append([]string{"server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "error",
+	return temporaltest.Start(t, append([]string{
 		"--search-attribute", pipeline.SearchModel + "=Keyword", "--search-attribute", pipeline.SearchStage + "=Keyword"}, more...)...)
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	command.Stderr = os.Stderr
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		c, err := client.DialContext(ctx, client.Options{HostPort: address, Logger: quiet{}})
-		if err == nil {
-			t.Cleanup(c.Close)
-			return c, address
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("the server does not answer: %v", err)
-		}
-	}
 }
-
-// freeAddress is one that nobody listens on now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-type quiet struct{}
-
-func (quiet) Debug(string, ...any) {}
-func (quiet) Info(string, ...any)  {}
-func (quiet) Warn(string, ...any)  {}
-func (quiet) Error(string, ...any) {}
 
 // hostWorker runs workflows and the activities that need no device.
 func hostWorker(t *testing.T, c client.Client, w *world) (stop func()) {
@@ -116,7 +64,7 @@ func execute(t *testing.T, c client.Client, id string, cfg any) client.WorkflowR
 // deviceWorker is the child's side: it says which epoch it trains and then
 // waits for a line on its standard input before it ends the epoch.
 func deviceWorker(address string) error {
-	c, err := client.Dial(client.Options{HostPort: address, Logger: quiet{}})
+	c, err := client.Dial(client.Options{HostPort: address, Logger: temporaltest.Quiet()})
 	if err != nil {
 		return err
 	}

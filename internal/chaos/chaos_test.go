@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"distilvit/internal/testenv"
 )
 
 // shortFaults is the run of make test: one fault of each main class. make chaos
@@ -126,7 +128,7 @@ func (r *run) suffer(i int, f fault) outcome {
 	o := outcome{fault: f, step: r.points.newest(), at: r.begun}
 	t.Logf("%d. %s after the checkpoint of step %d", i+1, f.name, o.step)
 	f.inject(r)
-	awaitEvery(t, askPause, "the effect of: "+f.name, func() bool {
+	testenv.AwaitEvery(t, askPause, "the effect of: "+f.name, func() bool {
 		o.evidence = message(f.seen(r))
 		return o.evidence != "" || r.failed()
 	})
@@ -136,7 +138,7 @@ func (r *run) suffer(i int, f fault) outcome {
 	o.over = time.Now()
 	r.awaitStep(r.points.newest() + 1)
 	for _, s := range r.services() {
-		if !s.alive() {
+		if !s.Alive() {
 			t.Fatalf("%s ended by itself after: %s", s.name, f.name)
 		}
 	}

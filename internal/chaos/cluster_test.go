@@ -2,12 +2,8 @@ package chaos
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
-	sdklog "go.temporal.io/sdk/log"
 
+	"distilvit/internal/testenv"
+	"distilvit/internal/testenv/temporaltest"
 	"distilvit/storage"
 )
 
@@ -69,14 +65,14 @@ func newCluster(t *testing.T, s3 func(*testing.T) *s3Server, machines int) *clus
 	for i := range machines {
 		m := &machine{}
 		m.data, m.disk = smallDisk(t)
-		m.service = c.newService(fmt.Sprintf("worker %d", i+1), func() *exec.Cmd {
+		m.service = newService(t, fmt.Sprintf("worker %d", i+1), func() *exec.Cmd {
 			return c.command("worker", "--verbose", "--data", m.data, "--step-limit", stepLimit.String(), "--long-limit", longLimit.String())
 		}, nil)
 		mark := 0
 		m.ready = func() bool {
-			at := strings.Index(m.log.since(mark), "Ctrl-C ends it")
+			at := strings.Index(m.log.Since(mark), "Ctrl-C ends it")
 			if at >= 0 {
-				mark = m.log.len()
+				mark = m.log.Len()
 			}
 			return at >= 0
 		}
@@ -86,51 +82,32 @@ func newCluster(t *testing.T, s3 func(*testing.T) *s3Server, machines int) *clus
 	return c
 }
 
-func (c *cluster) newService(name string, build func() *exec.Cmd, ready func() bool) *service {
-	return newService(c.t, name, build, ready)
-}
-
 // command is the program with its environment.
 func (c *cluster) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
-	cmd.Env = environ(c.env...)
-	return cmd
+	return testenv.Command(c.env, testenv.Program, args...)
 }
 
 // startTemporal starts Temporal's own development server with its state in a file.
 func (c *cluster) startTemporal() {
-	t := c.t
-	t.Helper()
-	temporal, address, state := tool(t, "temporal"), freeAddress(t), filepath.Join(t.TempDir(), "temporal.db")
-	_, port, err := net.SplitHostPort(address)
-	check(t, err)
-	c.client, err = client.NewLazyClient(client.Options{HostPort: address, Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))})
-	check(t, err)
-	t.Cleanup(c.client.Close)
+	c.t.Helper()
+	address, state := testenv.FreeAddress(c.t), filepath.Join(c.t.TempDir(), "temporal.db")
+	c.client = temporaltest.Client(c.t, address)
 	c.env = append(c.env, "TEMPORAL_ADDRESS="+address)
-	c.temporal = c.newService("Temporal", func() *exec.Cmd {
-		cmd := exec.Command(temporal, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--db-filename", state, "--log-level", "error")
-		cmd.Env = environ()
-		return cmd
-	}, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err := c.client.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: client.DefaultNamespace})
-		return err == nil
-	})
+	c.temporal = newService(c.t, "Temporal",
+		func() *exec.Cmd { return temporaltest.Command(c.t, address, "--db-filename", state) },
+		func() bool { return temporaltest.Answers(c.t, c.client) })
 	c.temporal.start()
 }
 
 // embeddedS3 is the program's own S3 server, on plain files.
 func embeddedS3(t *testing.T) *s3Server {
 	t.Helper()
-	dir, address, health := t.TempDir(), freeAddress(t), "/healthz"
+	dir, address, health := t.TempDir(), testenv.FreeAddress(t), "/healthz"
 	settings, err := json.Marshal(map[string]string{"dir": dir, "address": address, "access_key": accessKey, "secret_key": secretKey, "health": health})
 	check(t, err)
 	s := &s3Server{address: address, files: filepath.Join(dir, "objects", bucket)}
 	s.service = newService(t, "S3 server", func() *exec.Cmd {
-		cmd := exec.Command(program, "s3d")
-		cmd.Env = environ()
+		cmd := testenv.Command(nil, testenv.Program, "s3d")
 		r, w, err := os.Pipe() // its settings; it ends when the pipe does
 		check(t, err)
 		t.Cleanup(func() { w.Close(); r.Close() })
@@ -138,7 +115,7 @@ func embeddedS3(t *testing.T) *s3Server {
 		check(t, err)
 		cmd.Stdin = r
 		return cmd
-	}, func() bool { return answers("http://" + address + health) })
+	}, func() bool { return testenv.Answers("http://" + address + health) })
 	s.start()
 	return s
 }
@@ -146,33 +123,13 @@ func embeddedS3(t *testing.T) *s3Server {
 // minio is a real MinIO.
 func minio(t *testing.T) *s3Server {
 	t.Helper()
-	exe, dir := tool(t, "minio"), t.TempDir()
-	s := &s3Server{address: freeAddress(t), files: filepath.Join(dir, bucket)}
-	s.service = newService(t, "MinIO", func() *exec.Cmd {
-		cmd := exec.Command(exe, "server", "--quiet", "--address", s.address, dir)
-		cmd.Env = environ("MINIO_ROOT_USER="+accessKey, "MINIO_ROOT_PASSWORD="+secretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off")
-		return cmd
-	}, func() bool { return answers("http://" + s.address + "/minio/health/ready") })
+	exe, dir := testenv.Tool(t, "minio"), t.TempDir()
+	s := &s3Server{address: testenv.FreeAddress(t), files: filepath.Join(dir, bucket)}
+	s.service = newService(t, "MinIO",
+		func() *exec.Cmd { return testenv.MinIOCommand(exe, s.address, dir, accessKey, secretKey) },
+		func() bool { return testenv.MinIOAnswers(s.address) })
 	s.start()
 	return s
-}
-
-func answers(url string) bool {
-	answer, err := http.Get(url)
-	if err != nil {
-		return false
-	}
-	answer.Body.Close()
-	return answer.StatusCode == http.StatusOK
-}
-
-// freeAddress is a loopback address nobody listens on at the moment.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // smallDisk is a file system of its own, or a plain directory where mounting
@@ -210,7 +167,7 @@ func (c *cluster) distilvit(args ...string) []byte {
 // trainers of all machines. One that lost its run may live on for a while, unused.
 func (c *cluster) trainers() (pids []int) {
 	for _, m := range c.machines {
-		pids = append(pids, m.service.trainers()...)
+		pids = append(pids, m.Trainers()...)
 	}
 	return pids
 }

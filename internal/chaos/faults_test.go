@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"distilvit/internal/testenv"
 )
 
 // fault is one thing that goes wrong while a run trains.
@@ -78,7 +80,7 @@ func aMinuteAfter(seen func(*run) string) func(*run) string {
 // hit sends a signal to the trainer that works just now.
 func (r *run) hit(signal syscall.Signal) (m *machine, pid int) {
 	r.t.Helper()
-	await(r.t, "a trainer to hit", func() bool {
+	testenv.Await(r.t, "a trainer to hit", func() bool {
 		m, pid = r.training()
 		return m != nil && syscall.Kill(pid, signal) == nil
 	})
@@ -98,7 +100,7 @@ func starveTrainer(r *run) {
 	_, old := r.awaitTrainer()
 	grown := addressSpace(old)
 	r.hit(syscall.SIGKILL)
-	await(r.t, "the next trainer", func() bool {
+	testenv.Await(r.t, "the next trainer", func() bool {
 		for _, pid := range r.trainers() {
 			now := addressSpace(pid)
 			if slices.Contains(known, pid) || now < grown*7/10 { // another run's left-over; or hardly started
@@ -123,7 +125,7 @@ func addressSpace(pid int) uint64 {
 // starts it again as a supervisor does. The other machine may be faster.
 func killWorker(r *run) {
 	m, pid := r.awaitTrainer()
-	m.kill()
+	m.Kill()
 	r.awaitGone(pid)
 	m.start()
 }
@@ -131,10 +133,10 @@ func killWorker(r *run) {
 func killEverything(r *run) {
 	_, pid := r.awaitTrainer()
 	for _, m := range r.machines {
-		m.kill()
+		m.Kill()
 	}
-	r.s3.kill()
-	r.temporal.kill()
+	r.s3.Kill()
+	r.temporal.Kill()
 	r.awaitGone(pid)
 	r.temporal.start()
 	r.s3.start()
@@ -145,26 +147,23 @@ func killEverything(r *run) {
 
 func (r *run) awaitGone(pid int) {
 	r.t.Helper()
-	await(r.t, "the trainer's end with its worker", func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return err != nil || strings.Contains(string(stat), ") Z ")
-	})
+	testenv.Await(r.t, "the trainer's end with its worker", func() bool { return testenv.Gone(pid) })
 }
 
-func killS3(r *run)        { r.s3.kill() }
+func killS3(r *run)        { r.s3.Kill() }
 func startS3(r *run)       { r.s3.start() }
-func killTemporal(r *run)  { r.temporal.kill() }
+func killTemporal(r *run)  { r.temporal.Kill() }
 func startTemporal(r *run) { r.temporal.start() }
 
 // truncateCheckpoint cuts finished local checkpoints short while a store that
 // does not answer keeps them from being uploaded.
 func truncateCheckpoint(r *run) {
 	m, _ := r.awaitTrainer()
-	r.s3.signal(syscall.SIGSTOP)
-	defer r.s3.signal(syscall.SIGCONT)
+	r.s3.Signal(syscall.SIGSTOP)
+	defer r.s3.Signal(syscall.SIGCONT)
 	seen := map[string]bool{}
 	cut := 0
-	await(r.t, "two checkpoints that wait to be uploaded", func() bool {
+	testenv.Await(r.t, "two checkpoints that wait to be uploaded", func() bool {
 		for _, dir := range m.checkpoints() {
 			if seen[dir] {
 				continue
@@ -194,7 +193,7 @@ func (m *machine) checkpoints() []string {
 // the machine's own copy, and makes a trainer that has to read it.
 func flipBit(r *run) {
 	m, pid := r.hit(syscall.SIGSTOP) // so that no newer one comes meanwhile
-	await(r.t, "the upload of what is finished", func() bool { return len(m.checkpoints()) == 0 })
+	testenv.Await(r.t, "the upload of what is finished", func() bool { return len(m.checkpoints()) == 0 })
 	dirs, err := filepath.Glob(filepath.Join(r.s3.files, "runs", runID, "checkpoints", "*", strconv.FormatInt(r.points.newest(), 10), "manifest.json"))
 	check(r.t, err)
 	raw, err := os.ReadFile(dirs[0])

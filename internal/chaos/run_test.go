@@ -17,6 +17,8 @@ import (
 
 	enums "go.temporal.io/api/enums/v1"
 	failurepb "go.temporal.io/api/failure/v1"
+
+	"distilvit/internal/testenv"
 )
 
 // runID is the same in every cluster: it is part of what is stored.
@@ -142,7 +144,7 @@ func (r *run) awaitStep(step int64) {
 	if step > r.size.steps() {
 		r.t.Fatalf("all %d steps are done before all faults: the training is too short", r.size.steps())
 	}
-	awaitEvery(r.t, askPause, fmt.Sprintf("a checkpoint of step %d", step), func() bool {
+	testenv.AwaitEvery(r.t, askPause, fmt.Sprintf("a checkpoint of step %d", step), func() bool {
 		return r.points.newest() >= step || r.failed()
 	})
 }
@@ -152,7 +154,7 @@ func (r *run) awaitStep(step int64) {
 func (r *run) awaitMidEpoch(step int64) {
 	r.t.Helper()
 	epoch := int64(r.size.stepsPerEpoch)
-	awaitEvery(r.t, askPause, fmt.Sprintf("the middle of an epoch after step %d", step), func() bool {
+	testenv.AwaitEvery(r.t, askPause, fmt.Sprintf("the middle of an epoch after step %d", step), func() bool {
 		newest := r.points.newest()
 		if newest >= r.size.steps() {
 			r.t.Fatalf("all %d steps are done before all faults: the training is too short", newest)
@@ -185,8 +187,8 @@ func (r *run) training() (*machine, int) {
 			continue
 		}
 		for _, m := range r.machines {
-			worker := fmt.Sprintf("%d@", m.pid()) // how Temporal's SDK names it
-			if pids := m.trainers(); len(pids) > 0 && strings.HasPrefix(a.GetLastWorkerIdentity(), worker) {
+			worker := fmt.Sprintf("%d@", m.PID()) // how Temporal's SDK names it
+			if pids := m.Trainers(); len(pids) > 0 && strings.HasPrefix(a.GetLastWorkerIdentity(), worker) {
 				return m, pids[0]
 			}
 		}
@@ -197,7 +199,7 @@ func (r *run) training() (*machine, int) {
 // awaitTrainer is training once there is one.
 func (r *run) awaitTrainer() (m *machine, pid int) {
 	r.t.Helper()
-	await(r.t, "a trainer", func() bool {
+	testenv.Await(r.t, "a trainer", func() bool {
 		m, pid = r.training()
 		return m != nil
 	})
@@ -221,7 +223,7 @@ func (r *run) awaitEnd() {
 	for newest := r.points.newest(); newest < r.size.steps(); newest = r.points.newest() {
 		r.awaitStep(newest + 1)
 	}
-	awaitEvery(r.t, askPause, "the run's end", func() bool {
+	testenv.AwaitEvery(r.t, askPause, "the run's end", func() bool {
 		return r.status() == enums.WORKFLOW_EXECUTION_STATUS_COMPLETED || r.failed()
 	})
 }
@@ -231,7 +233,7 @@ func (r *run) mark() {
 	r.begun, r.known = time.Now(), r.failures()
 	r.marks = nil
 	for _, m := range r.machines {
-		r.marks = append(r.marks, m.log.len())
+		r.marks = append(r.marks, m.log.Len())
 	}
 }
 
@@ -239,7 +241,7 @@ func (r *run) mark() {
 // the mark; empty where there is none.
 func (r *run) logged(texts ...string) string {
 	for i, m := range r.machines {
-		for line := range strings.Lines(m.log.since(r.marks[i])) {
+		for line := range strings.Lines(m.log.Since(r.marks[i])) {
 			for _, text := range texts {
 				if strings.Contains(line, text) {
 					return strings.TrimSpace(line)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"distilvit/internal/testenv"
 )
 
 // Two machines share a Temporal and a MinIO. The one that trains is frozen in
@@ -21,7 +23,7 @@ func TestZombieDoesNoDamageAndADeadMachineIsReplaced(t *testing.T) {
 	r.awaitMidEpoch(2 * checkpointSteps)
 	r.mark()
 	zombie, old := r.awaitTrainer()
-	zombie.signal(syscall.SIGSTOP) // its trainer goes on for as long as its events fit into the pipe
+	zombie.Signal(syscall.SIGSTOP) // its trainer goes on for as long as its events fit into the pipe
 	attempts := zombie.attempts()
 	frozenAt := r.points.newest()
 	t.Logf("%s frozen after the checkpoint of step %d", zombie.name, frozenAt)
@@ -29,12 +31,12 @@ func TestZombieDoesNoDamageAndADeadMachineIsReplaced(t *testing.T) {
 	if other == zombie {
 		other = r.machines[1]
 	}
-	await(t, "a trainer on the other machine", func() bool { return len(other.trainers()) > 0 })
+	testenv.Await(t, "a trainer on the other machine", func() bool { return len(other.Trainers()) > 0 })
 	r.awaitStep(frozenAt + 2*checkpointSteps)
 
-	mark := zombie.log.len()
-	zombie.signal(syscall.SIGCONT)
-	await(t, "the end of the zombie's attempt", func() bool {
+	mark := zombie.log.Len()
+	zombie.Signal(syscall.SIGCONT)
+	testenv.Await(t, "the end of the zombie's attempt", func() bool {
 		for _, dir := range attempts {
 			if _, err := os.Stat(dir); err == nil {
 				return false
@@ -42,17 +44,17 @@ func TestZombieDoesNoDamageAndADeadMachineIsReplaced(t *testing.T) {
 		}
 		return len(attempts) > 0
 	})
-	await(t, "the end of the zombie's trainer", func() bool { return syscall.Kill(old, 0) != nil })
+	testenv.Await(t, "the end of the zombie's trainer", func() bool { return syscall.Kill(old, 0) != nil })
 	t.Logf("%s thawed after the checkpoint of step %d", zombie.name, r.points.newest())
-	if !strings.Contains(zombie.log.since(mark), "activity already timed out") {
+	if !strings.Contains(zombie.log.Since(mark), "activity already timed out") {
 		t.Error("the frozen attempt did not go on: it was no zombie")
 	}
 
 	r.awaitMidEpoch(r.points.newest() + 2*checkpointSteps)
 	killedAt := r.points.newest()
-	other.kill()
+	other.Kill()
 	t.Logf("%s killed after the checkpoint of step %d", other.name, killedAt)
-	await(t, "a trainer on the first machine", func() bool { return len(zombie.trainers()) > 0 })
+	testenv.Await(t, "a trainer on the first machine", func() bool { return len(zombie.Trainers()) > 0 })
 
 	r.awaitEnd()
 	same(t, want, r.results())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"distilvit/internal/testenv"
 	"distilvit/pipeline"
 )
 
@@ -39,7 +40,7 @@ func controlConfig() map[string]any {
 // ends with the weights of one that nobody touched and that was extended after
 // its end.
 func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
-	temporal := tool(t, "temporal")
+	temporal := testenv.Tool(t, "temporal")
 	config := writeConfig(t, t.TempDir(), controlConfig())
 	extend := []string{"--epochs", "1", "--learning-rate", "0.0005"}
 
@@ -55,12 +56,12 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 
 	data := filepath.Join(t.TempDir(), "data")
 	stack, addresses := up(t, data)
-	run := start(t, cleanEnv(), program, "run", "-f", config, "--id", "r", "--data", data, "-o", "json")
+	run := start(t, nil, "run", "-f", config, "--id", "r", "--data", data, "-o", "json")
 	status := func() statusAnswer {
 		return decode[statusAnswer](t, succeed(t, "status", "r", "--data", data, "-o", "json"))
 	}
 	command := func(args ...string) finished {
-		return runCommand(t, cleanEnv(), temporal, append(args, "--address", addresses.Temporal, "--workflow-id", "r")...)
+		return runCommand(t, nil, temporal, append(args, "--address", addresses.Temporal, "--workflow-id", "r")...)
 	}
 
 	awaitCheckpoint(t, run, data, 1, controlSteps)
@@ -68,7 +69,7 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	again := distilvit(t, "pause", "r", "--data", data)
 	require.Equal(t, 1, again.code)
 	require.Contains(t, again.stderr, "run r is paused already")
-	eventually(t, "the trainer's end", stack, func() bool { return trainer(t, stack) == 0 })
+	stack.Await("the trainer's end", func() bool { return len(stack.Trainers()) == 0 })
 	require.True(t, status().Details.Paused)
 	paused := newestCheckpoint(data)
 	succeed(t, append([]string{"extend", "r", "--data", data}, extend...)...)
@@ -78,8 +79,8 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	awaitCheckpoint(t, run, data, controlSteps+1, controlSteps)
 	held := command("activity", "pause", "--activity-id", "epoch-2")
 	require.Zero(t, held.code, held.stdout+held.stderr)
-	poll(t, "the paused activity", stack, time.Second, func() bool {
-		described := runCommand(t, cleanEnv(), temporal, "workflow", "describe", "--address", addresses.Temporal, "--workflow-id", "r", "-o", "json")
+	stack.AwaitEvery(time.Second, "the paused activity", func() bool {
+		described := runCommand(t, nil, temporal, "workflow", "describe", "--address", addresses.Temporal, "--workflow-id", "r", "-o", "json")
 		return strings.Contains(described.stdout, "PENDING_ACTIVITY_STATE_PAUSED")
 	})
 	freed := command("activity", "unpause", "--activity-id", "epoch-2")
@@ -89,8 +90,8 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	reset := command("activity", "reset", "--activity-id", "epoch-3")
 	require.Zero(t, reset.code, reset.stdout+reset.stderr)
 
-	require.Zero(t, run.wait(), run.stderr.String())
-	got := decode[pipeline.Result](t, run.stdout.String())
+	require.Zero(t, run.Wait(), run.Stderr.String())
+	got := decode[pipeline.Result](t, run.Stdout.String())
 	require.Equal(t, "r-b2", got.Version)
 	require.Equal(t, weightsDigest(t, untouched, "r"), weightsDigest(t, data, "r"))
 	require.Equal(t, lastCheckpoint(t, untouched), lastCheckpoint(t, data))
@@ -98,7 +99,7 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	// The whole run once more: everything is there already, the extension too.
 	whole := command("workflow", "reset", "--type", "FirstWorkflowTask", "--reason", "once more", "--reapply-exclude", "All")
 	require.Zero(t, whole.code, whole.stdout+whole.stderr)
-	poll(t, "the reset run's end", stack, time.Second, func() bool { return status().Status == "completed" })
+	stack.AwaitEvery(time.Second, "the reset run's end", func() bool { return status().Status == "completed" })
 	require.Equal(t, weightsDigest(t, untouched, "r"), weightsDigest(t, data, "r"))
 }
 

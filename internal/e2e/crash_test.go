@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"distilvit/internal/testenv"
 )
 
 // crashSteps are the steps of an epoch of crashConfig: 960 pictures, 16 a step.
@@ -37,17 +39,17 @@ func TestKilledRunEndsBitIdentical(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	args := []string{"run", "-f", config, "--id", "crash", "--data", data, "-o", "json"}
 
-	run := start(t, cleanEnv(), program, args...)
+	run := start(t, nil, args...)
 	awaitCheckpoint(t, run, data, 1, crashSteps)
 	killTrainer(t, run)
 	awaitCheckpoint(t, run, data, crashSteps+1, crashSteps)
 	killEverything(t, run)
 
-	run = start(t, cleanEnv(), program, args...)
+	run = start(t, nil, args...)
 	awaitCheckpoint(t, run, data, 2*crashSteps+1, crashSteps)
-	run.signal(syscall.SIGINT)
-	require.Equal(t, 1, run.wait())
-	require.Contains(t, run.stderr.String(), "the same command goes on")
+	run.Signal(syscall.SIGINT)
+	require.Equal(t, 1, run.Wait())
+	require.Contains(t, run.Stderr.String(), "the same command goes on")
 
 	again := distilvit(t, args...)
 	require.Zero(t, again.code, again.stderr)
@@ -74,10 +76,10 @@ func weightsDigest(t *testing.T, data, run string) string {
 
 // awaitCheckpoint waits for a checkpoint of step least or later and makes sure
 // that its epoch is not over.
-func awaitCheckpoint(t *testing.T, run *process, data string, least, epochSteps int) {
+func awaitCheckpoint(t *testing.T, run *testenv.Process, data string, least, epochSteps int) {
 	t.Helper()
 	newest := 0
-	eventually(t, "a checkpoint of step "+strconv.Itoa(least), run, func() bool {
+	run.Await("a checkpoint of step "+strconv.Itoa(least), func() bool {
 		newest = newestCheckpoint(data)
 		return newest >= least
 	})
@@ -104,68 +106,20 @@ func newestManifest(data string) (newest int, file string) {
 }
 
 // killTrainer kills the run's trainer child.
-func killTrainer(t *testing.T, run *process) {
+func killTrainer(t *testing.T, run *testenv.Process) {
 	t.Helper()
-	pid := trainer(t, run)
-	require.NotZero(t, pid, "the run has no trainer child")
-	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-}
-
-// trainer is the process id of a trainer child; 0 where there is none.
-func trainer(t *testing.T, run *process) int {
-	t.Helper()
-	for _, pid := range children(t, run.cmd.Process.Pid) {
-		if command, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); err == nil && strings.HasSuffix(string(command), "\x00trainer\x00") {
-			return pid
-		}
-	}
-	return 0
+	pids := run.Trainers()
+	require.NotEmpty(t, pids, "the run has no trainer child")
+	require.NoError(t, syscall.Kill(pids[0], syscall.SIGKILL))
 }
 
 // killEverything kills the process; its children must go with it.
-func killEverything(t *testing.T, run *process) {
+func killEverything(t *testing.T, run *testenv.Process) {
 	t.Helper()
-	orphans := children(t, run.cmd.Process.Pid)
+	orphans := run.Children()
 	require.NotEmpty(t, orphans)
-	run.signal(syscall.SIGKILL)
-	require.Equal(t, -1, run.wait())
-	// Not while run: it has ended, and its children take a moment longer.
-	eventually(t, "the children's end", nil, func() bool {
-		for _, pid := range orphans {
-			if alive(pid) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-// alive says whether a process exists and is no zombie.
-func alive(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false
+	run.Kill()
+	for _, pid := range orphans {
+		testenv.Await(t, "the children's end", func() bool { return testenv.Gone(pid) })
 	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(after, "Z")
-}
-
-// children are the process ids started by any thread of pid.
-func children(t *testing.T, pid int) []int {
-	t.Helper()
-	lists, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
-	require.NoError(t, err)
-	var pids []int
-	for _, list := range lists {
-		raw, err := os.ReadFile(list)
-		if err != nil {
-			continue // the thread is gone
-		}
-		for _, field := range strings.Fields(string(raw)) {
-			child, err := strconv.Atoi(field)
-			require.NoError(t, err)
-			pids = append(pids, child)
-		}
-	}
-	return pids
 }

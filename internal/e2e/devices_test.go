@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"distilvit/internal/testenv"
 	"distilvit/pipeline"
 )
 
@@ -25,28 +25,31 @@ func TestDeviceThatFailsAgainAndAgainLeavesService(t *testing.T) {
 		}}},
 		"train": map[string]any{"epochs": 1},
 	}))
-	data, metrics := filepath.Join(t.TempDir(), "data"), fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	up := start(t, cleanEnv(), program, "up", "--data", data, "--devices", "3", "--metrics", metrics)
-	eventually(t, "the stack", up, func() bool { return strings.Contains(up.stdout.String(), "up; Ctrl-C ends it") })
-	run := start(t, cleanEnv(), program, "run", "-f", config, "--id", "devices", "--data", data, "-o", "json")
+	data, metrics := filepath.Join(t.TempDir(), "data"), testenv.FreeAddress(t)
+	up := start(t, nil, "up", "--data", data, "--devices", "3", "--metrics", metrics)
+	up.Await("the stack", func() bool { return strings.Contains(up.Stdout.String(), "up; Ctrl-C ends it") })
+	run := start(t, nil, "run", "-f", config, "--id", "devices", "--data", data, "-o", "json")
 	killed := map[int]bool{}
 	for len(killed) < 3 {
-		eventually(t, "another trainer that trains", run, func() bool {
-			pid := trainer(t, up)
-			return pid != 0 && !killed[pid] && strings.Contains(scrape(metrics), `distilvit_device{device="3",state="busy"} 1`)
+		var pid int
+		run.Await("another trainer that trains", func() bool {
+			pids := up.Trainers()
+			if len(pids) != 1 || killed[pids[0]] {
+				return false
+			}
+			pid = pids[0]
+			return strings.Contains(scrape(metrics), `distilvit_device{device="3",state="busy"} 1`)
 		})
-		pid := trainer(t, up)
-		require.NotZero(t, pid)
 		killed[pid] = true
 		require.NoError(t, syscall.Kill(pid, syscall.SIGABRT))
-		eventually(t, "the trainer's end", run, func() bool { return !alive(pid) })
+		run.Await("the trainer's end", func() bool { return testenv.Gone(pid) })
 	}
-	eventually(t, "the device's end of service", run, func() bool {
+	run.Await("the device's end of service", func() bool {
 		return strings.Contains(scrape(metrics), `distilvit_device{device="3",state="out_of_service"} 1`)
 	})
 	require.Contains(t, scrape(metrics), `distilvit_activity_failures_total{activity="TrainEpoch",type="OutOfService"} 1`)
 
-	eventually(t, "the run to wait for a device", run, func() bool {
+	run.Await("the run to wait for a device", func() bool {
 		asked := distilvit(t, "status", "devices", "--data", data, "-o", "json")
 		return asked.code == 0 && strings.Contains(asked.stdout, "waiting for a device")
 	})
@@ -58,8 +61,8 @@ func TestDeviceThatFailsAgainAndAgainLeavesService(t *testing.T) {
 	require.Equal(t, 1, looked.code)
 	require.Regexp(t, `NOT +devices +device 3 is out of service since .* -> distilvit doctor --reinstate 3`, looked.stdout)
 	require.Contains(t, succeed(t, "doctor", "--data", data, "--reinstate", "3"), "device 3 is back in service")
-	require.Zero(t, run.wait(), run.stderr)
-	require.Equal(t, 1, decode[pipeline.Result](t, run.stdout.String()).Epoch)
+	require.Zero(t, run.Wait(), run.Stderr.String())
+	require.Equal(t, 1, decode[pipeline.Result](t, run.Stdout.String()).Epoch)
 	require.NotContains(t, distilvit(t, "doctor", "--data", data).stdout, "out of service since")
 }
 

@@ -25,7 +25,7 @@ func TestFlippedBitsAreMendedAndTheRunEndsTheSame(t *testing.T) {
 	args := []string{"run", "-f", config, "--id", "crash", "--data"}
 	succeed(t, append(args, straight)...)
 
-	run := start(t, cleanEnv(), program, append(args, data)...)
+	run := start(t, nil, append(args, data)...)
 	awaitCheckpoint(t, run, data, crashSteps+1, crashSteps)
 	killEverything(t, run)
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "work")))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 
+	"distilvit/internal/testenv/temporaltest"
 	"distilvit/pipeline"
 )
 
@@ -29,8 +30,8 @@ func TestJanitorLeavesNothingOfRemovedRuns(t *testing.T) {
 
 	// The schedule runs it too, beside a run that is open and has just adopted the same data.
 	endless := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"backend": "go", "train": map[string]any{"epochs": 5000}}))
-	open := start(t, cleanEnv(), program, "run", "-f", endless, "--id", "second", "--data", data)
-	eventually(t, "a checkpoint of the second run", stack, func() bool {
+	open := start(t, nil, "run", "-f", endless, "--id", "second", "--data", data)
+	stack.Await("a checkpoint of the second run", func() bool {
 		return slices.ContainsFunc(storedFiles(t, data), func(name string) bool { return strings.HasPrefix(name, "runs/second/checkpoints/") })
 	})
 	oneLine(t, distilvit(t, "rm", "second", "--data", data), 1, "run second is open", "distilvit stop second")
@@ -39,7 +40,7 @@ func TestJanitorLeavesNothingOfRemovedRuns(t *testing.T) {
 	require.NotContains(t, succeed(t, "list", "--data", data), "first")
 	succeed(t, "janitor", "--grace", "0s", "--data", data)
 	succeed(t, "stop", "second", "--data", data)
-	require.Zero(t, open.wait(), open.stderr.String())
+	require.Zero(t, open.Wait(), open.Stderr.String())
 
 	oneLine(t, distilvit(t, "rm", "first", "--data", data), 1, "no such run: first")
 	succeed(t, "rm", "second", "--data", data, "--model")
@@ -50,9 +51,7 @@ func TestJanitorLeavesNothingOfRemovedRuns(t *testing.T) {
 // triggerSchedule has Temporal start the Janitor by its schedule and waits for its end.
 func triggerSchedule(t *testing.T, address string) {
 	t.Helper()
-	c, err := client.Dial(client.Options{HostPort: address, Logger: silent{}})
-	require.NoError(t, err)
-	defer c.Close()
+	c := temporaltest.Client(t, address)
 	schedule := c.ScheduleClient().GetHandle(t.Context(), "distilvit-janitor")
 	described, err := schedule.Describe(t.Context())
 	require.NoError(t, err)
@@ -70,14 +69,6 @@ func triggerSchedule(t *testing.T, address string) {
 	}
 	require.Equal(t, pipeline.DefaultGrace, result.Grace)
 }
-
-// silent logs nothing.
-type silent struct{}
-
-func (silent) Debug(string, ...any) {}
-func (silent) Info(string, ...any)  {}
-func (silent) Warn(string, ...any)  {}
-func (silent) Error(string, ...any) {}
 
 // storedFiles are the objects of the embedded store, by key.
 func storedFiles(t *testing.T, data string) []string {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"distilvit/internal/testenv"
 	"distilvit/pipeline"
 )
 
@@ -112,10 +113,10 @@ func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 // The issue asks for the published directory in Transformers.js 3 and 4 under
 // Node: fp32 ids all equal to ours, q8 captions at least 95 % equal.
 func TestPublishedModelCaptionsAlikeInTransformersJS(t *testing.T) {
-	node := tool(t, "node")
-	web := filepath.Join(root(t), "web")
+	node := testenv.Tool(t, "node")
+	web := filepath.Join(testenv.Root(), "web")
 	if !exists(filepath.Join(web, "node_modules")) {
-		without(t, "web/node_modules is missing; npm ci in web makes it")
+		testenv.Without(t, "web/node_modules is missing; npm ci in web makes it")
 	}
 	model, _, _ := publishedModel(t)
 	images := pictures(t, 60)
@@ -130,7 +131,7 @@ func TestPublishedModelCaptionsAlikeInTransformersJS(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, len(different), 20, "the pictures must tell captions apart")
 	expected := writeFile(t, t.TempDir(), "expected.jsonl", captions)
-	check := runCommand(t, cleanEnv(), node, filepath.Join(web, "check.mjs"), "--model", model, "--expected", expected)
+	check := runCommand(t, nil, node, filepath.Join(web, "check.mjs"), "--model", model, "--expected", expected)
 	require.Zero(t, check.code, check.stdout+check.stderr)
 	t.Log("\n" + check.stdout)
 }

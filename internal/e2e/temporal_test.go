@@ -8,15 +8,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"distilvit/internal/testenv"
 	"distilvit/pipeline"
 )
 
 // up starts the embedded stack with its workers and returns its addresses.
-func up(t testing.TB, data string) (*process, stackAddresses) {
+func up(t testing.TB, data string) (*testenv.Process, stackAddresses) {
 	t.Helper()
-	p := start(t, cleanEnv(), program, "up", "--data", data, "-o", "json")
-	eventually(t, "the stack's addresses", p, func() bool { return strings.Contains(p.stdout.String(), "\n") })
-	return p, decode[stackAddresses](t, p.stdout.String())
+	p := start(t, nil, "up", "--data", data, "-o", "json")
+	p.Await("the stack's addresses", func() bool { return strings.Contains(p.Stdout.String(), "\n") })
+	return p, decode[stackAddresses](t, p.Stdout.String())
 }
 
 type stackAddresses struct {
@@ -27,19 +28,19 @@ type stackAddresses struct {
 
 // Temporal's own command line starts, asks and stops a run of the embedded stack.
 func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
-	temporal := tool(t, "temporal")
+	temporal := testenv.Tool(t, "temporal")
 	data := filepath.Join(t.TempDir(), "data")
 	stack, addresses := up(t, data)
 	workflow := func(args ...string) finished {
 		args = append([]string{"workflow", args[0], "--address", addresses.Temporal}, args[1:]...)
-		return runCommand(t, cleanEnv(), temporal, args...)
+		return runCommand(t, nil, temporal, args...)
 	}
 
 	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"priority": 4, "train": map[string]any{"epochs": 500}}))
 	started := workflow("start", "--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "by-hand", "--input-file", config)
 	require.Zero(t, started.code, started.stdout+started.stderr)
 
-	poll(t, "a trained epoch in the answer of the status query", stack, time.Second, func() bool {
+	stack.AwaitEvery(time.Second, "a trained epoch in the answer of the status query", func() bool {
 		answer := workflow("query", "--workflow-id", "by-hand", "--type", "status", "-o", "json")
 		return answer.code == 0 && strings.Contains(answer.stdout, `"train_loss"`) && !strings.Contains(answer.stdout, `"epoch": 0,`) && !strings.Contains(answer.stdout, `"epoch":0,`)
 	})
@@ -60,16 +61,16 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 	require.Equal(t, "models/by-hand/by-hand-b1", result.Model)
 	require.Less(t, result.Epoch, 500)
 
-	listed := runCommand(t, cleanEnv(), temporal, "workflow", "list", "--address", addresses.Temporal, "--query", `DistilvitModel = "by-hand" AND DistilvitStage = "done"`)
+	listed := runCommand(t, nil, temporal, "workflow", "list", "--address", addresses.Temporal, "--query", `DistilvitModel = "by-hand" AND DistilvitStage = "done"`)
 	require.Contains(t, listed.stdout, "by-hand")
 }
 
 // A config with a mistake fails at once, with its path, also when started by hand.
 func TestTemporalCommandLineLearnsOfAMistakeInTheConfig(t *testing.T) {
-	temporal := tool(t, "temporal")
+	temporal := testenv.Tool(t, "temporal")
 	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
 	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"train": map[string]any{"epochs": 0}}))
-	executed := runCommand(t, cleanEnv(), temporal, "workflow", "execute", "--address", addresses.Temporal,
+	executed := runCommand(t, nil, temporal, "workflow", "execute", "--address", addresses.Temporal,
 		"--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "mistaken", "--input-file", config)
 	require.NotZero(t, executed.code)
 	require.Contains(t, executed.stdout+executed.stderr, "train.epochs")

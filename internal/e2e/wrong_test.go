@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"distilvit/internal/testenv"
 )
 
 // oneLine checks a mistake's answer: exit code 1 or 2 and, beside progress, one
@@ -116,7 +118,7 @@ func tmpfs(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		without(t, "mounting a small tmpfs needs root: "+err.Error())
+		testenv.Without(t, "mounting a small tmpfs needs root: "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 	return dir
@@ -124,16 +126,16 @@ func tmpfs(t *testing.T, size string) string {
 
 func TestWrongS3SecretIsSaid(t *testing.T) {
 	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
-	env := cleanEnv("TEMPORAL_ADDRESS="+addresses.Temporal, "S3_ENDPOINT="+addresses.S3, "S3_ACCESS_KEY=distilvit", "S3_SECRET_KEY=wrong-secret")
-	oneLine(t, runCommand(t, env, program, "list"), 1, addresses.S3)
-	oneLine(t, runCommand(t, env, program, "worker"), 1, addresses.S3)
+	env := []string{"TEMPORAL_ADDRESS=" + addresses.Temporal, "S3_ENDPOINT=" + addresses.S3, "S3_ACCESS_KEY=distilvit", "S3_SECRET_KEY=wrong-secret"}
+	oneLine(t, runCommand(t, env, testenv.Program, "list"), 1, addresses.S3)
+	oneLine(t, runCommand(t, env, testenv.Program, "worker"), 1, addresses.S3)
 }
 
 func TestNoTemporalServerIsSaid(t *testing.T) {
 	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
-	nobody := "127.0.0.1:" + strconv.Itoa(freePort(t))
-	env := cleanEnv("TEMPORAL_ADDRESS="+addresses.Temporal, "S3_ENDPOINT="+nobody, "S3_ACCESS_KEY=a", "S3_SECRET_KEY=b")
-	oneLine(t, runCommand(t, env, program, "list"), 1, nobody)
+	nobody := testenv.FreeAddress(t)
+	env := []string{"TEMPORAL_ADDRESS=" + addresses.Temporal, "S3_ENDPOINT=" + nobody, "S3_ACCESS_KEY=a", "S3_SECRET_KEY=b"}
+	oneLine(t, runCommand(t, env, testenv.Program, "list"), 1, nobody)
 }
 
 func TestSecondStackOnADirectoryIsRefused(t *testing.T) {

@@ -6,17 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"distilvit/internal/testenv"
 )
 
 // need skips where there is no library, but not in CI.
 func need(t testing.TB) {
 	t.Helper()
-	switch err := Available(); {
-	case err == nil:
-	case os.Getenv("CI") != "":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
+	if err := Available(); err != nil {
+		testenv.Without(t, err)
 	}
 }
 

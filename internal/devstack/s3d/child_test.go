@@ -9,6 +9,7 @@ import (
 
 	"distilvit/internal/devstack/s3d"
 	"distilvit/internal/devstack/s3d/s3test"
+	"distilvit/internal/testenv"
 )
 
 func TestMain(m *testing.M) { s3test.Main(m) }
@@ -21,7 +22,7 @@ func TestServeWithoutSettingsSaysWhoStartsIt(t *testing.T) {
 }
 
 func TestStopEndsTheChild(t *testing.T) {
-	address := s3test.FreeAddress(t)
+	address := testenv.FreeAddress(t)
 	child, err := s3d.Start(t.Context(), os.Args[0], s3d.Config{Dir: t.TempDir(), Address: address, AccessKey: "a", SecretKey: "s"}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)

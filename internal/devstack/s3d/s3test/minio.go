@@ -1,19 +1,16 @@
 package s3test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"distilvit/internal/testenv"
 )
 
 // minio is the one MinIO of this test process; starting it takes a second or two.
@@ -24,54 +21,25 @@ var minio struct {
 	stop   func()
 }
 
-var errNoMinIO = errors.New("no minio binary: set MINIO or put it on PATH (see `make tools`)")
-
 // MinIO is a real MinIO shared by the tests of this process. Where there is no
-// binary the test is skipped, or fails when CI=true.
+// binary the test is skipped, or fails in CI.
 func MinIO(t testing.TB) *Server {
 	t.Helper()
-	minio.once.Do(func() { minio.server, minio.err = startMinIO(FreeAddress(t)) })
-	if errors.Is(minio.err, errNoMinIO) && os.Getenv("CI") != "true" {
-		t.Skip(minio.err)
-	}
+	exe := testenv.Tool(t, "minio")
+	minio.once.Do(func() { minio.server, minio.err = startMinIO(exe, testenv.FreeAddress(t)) })
 	if minio.err != nil {
 		t.Fatal(minio.err)
 	}
 	return minio.server
 }
 
-func findMinIO() (string, error) {
-	if path := os.Getenv("MINIO"); path != "" {
-		return path, nil
-	}
-	if path, err := exec.LookPath("minio"); err == nil {
-		return path, nil
-	}
-	folders := []string{os.Getenv("GOBIN"), filepath.Join(os.Getenv("GOPATH"), "bin")}
-	if home, err := os.UserHomeDir(); err == nil {
-		folders = append(folders, filepath.Join(home, "go", "bin"))
-	}
-	for _, folder := range folders {
-		path := filepath.Join(folder, "minio")
-		if info, err := os.Stat(path); filepath.IsAbs(path) && err == nil && info.Mode().IsRegular() {
-			return path, nil
-		}
-	}
-	return "", errNoMinIO
-}
-
-func startMinIO(address string) (*Server, error) {
-	exe, err := findMinIO()
-	if err != nil {
-		return nil, err
-	}
+func startMinIO(exe, address string) (*Server, error) {
 	dir, err := os.MkdirTemp("", "minio")
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{Endpoint: address, AccessKey: "test-access", SecretKey: "test-secret-key", dir: dir}
-	cmd := exec.Command(exe, "server", "--quiet", "--address", address, dir)
-	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off")
+	cmd := testenv.MinIOCommand(exe, address, dir, s.AccessKey, s.SecretKey)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started, done := make(chan error), make(chan struct{})
 	go func() {
@@ -95,28 +63,20 @@ func startMinIO(address string) (*Server, error) {
 }
 
 func awaitMinIO(address string, done <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		response, err := http.Get("http://" + address + "/minio/health/ready")
-		if err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
-		} else if !errors.As(err, new(*net.OpError)) {
-			return err
-		}
+	for !testenv.MinIOAnswers(address) {
 		select {
 		case <-done:
 			return errors.New("minio ended while starting")
-		case <-ctx.Done():
+		case <-limit.C:
 			return errors.New("minio does not become ready")
 		case <-tick.C:
 		}
 	}
+	return nil
 }
 
 func stopMinIO() {

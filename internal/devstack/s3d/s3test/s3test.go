@@ -7,12 +7,12 @@ package s3test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"syscall"
 	"testing"
 
 	"distilvit/internal/devstack/s3d"
+	"distilvit/internal/testenv"
 )
 
 // Main runs the tests, or the server where this process was started as its child.
@@ -48,7 +48,7 @@ func Start(t testing.TB) *Server {
 // StartIn is Start with the server's state in dir.
 func StartIn(t testing.TB, dir string) *Server {
 	t.Helper()
-	s := &Server{Endpoint: FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", dir: dir}
+	s := &Server{Endpoint: testenv.FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", dir: dir}
 	s.start(t)
 	return s
 }
@@ -77,15 +77,4 @@ func (s *Server) KillAndRestart(t testing.TB) {
 	}
 	<-s.child.Done()
 	s.start(t)
-}
-
-// FreeAddress is a loopback address nobody listened on a moment ago.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
