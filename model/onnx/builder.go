@@ -58,9 +58,17 @@ func (b *builder) input(name string, elem elemType, shape ...any) string {
 	return name
 }
 
-// output declares x as an output of the graph under a name of its own.
+// output declares the result x of a node as an output of the graph and names it: an Identity would copy what other nodes read, too.
 func (b *builder) output(x, name string, shape ...any) {
-	b.graph.nodes = append(b.graph.nodes, node{op: "Identity", name: "output/" + name, in: []string{x}, out: []string{name}})
+	for _, n := range b.graph.nodes {
+		for _, values := range [][]string{n.in, n.out} {
+			for i := range values {
+				if values[i] == x {
+					values[i] = name
+				}
+			}
+		}
+	}
 	b.graph.outputs = append(b.graph.outputs, value{name, elemFloat32, shape})
 }
 

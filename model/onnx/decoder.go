@@ -2,18 +2,23 @@ package onnx
 
 import (
 	"fmt"
+	"math"
 
 	"distilvit/model"
 )
 
-// decoder builds GPT-2 with cross-attention. One graph serves the first call, whose caches have zero length, and the cached ones:
-// positions and the causal mask follow from the caches' length.
+// decoder builds GPT-2 with cross-attention. One graph serves the first call, whose caches have zero length, and the cached ones.
 //
 //	input_ids               int64   [batch_size, sequence_length]
 //	encoder_hidden_states   float32 [batch_size, encoder_sequence_length, encoder width]
 //	past_key_values.N.key, past_key_values.N.value   float32 [batch_size, heads, past_sequence_length, width/heads]
 //	→ logits                float32 [batch_size, sequence_length, vocabulary]
-//	→ present.N.key, present.N.value                 float32 [batch_size, heads, past + sequence_length, width/heads]
+//	→ present.N.key, present.N.value                 float32 [batch_size, heads, present_sequence_length, width/heads]
+//
+// A cache begins with what cross-attention sees of the picture, P = encoder_sequence_length positions, and goes on with the tokens
+// so far. Transformers.js has no caches of their own for a GPT-2's cross-attention, but passes on whatever a present holds, so the
+// picture is projected in the first call only: in the others none of its positions are left to project, and a matrix product of
+// no rows costs nothing. That takes no If, with its two graphs.
 //
 // Transformers.js 4 makes the first caches from the declared shapes: numbers are kept, batch_size becomes 1, all else 0.
 func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
@@ -28,20 +33,14 @@ func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 		}
 	}
 
-	// Rows are the positions of the new tokens [T], columns those of all [S]; a token sees what is not after it.
-	length := b.op("Gather", []string{b.op("Shape", []string{ids}), b.int(1)}, axisAttr(0))
-	past := b.op("Gather", []string{b.op("Shape", []string{cacheName("past_key_values", 0, "key")}), b.int(2)}, axisAttr(0))
-	total := b.add(past, length)
-	rows := b.op("Range", []string{past, total, b.int(1)})
-	columns := b.op("Range", []string{b.int(0), total, b.int(1)})
-	seen := b.op("LessOrEqual", []string{columns, b.op("Unsqueeze", []string{rows, b.ints(1)})})
-	mask := b.op("Where", []string{seen, b.float(0), b.float(-3.4028234663852886e38)}) // [T, S]
+	views := b.cacheViews(ids, pictures)
 
 	transformer := "decoder.transformer."
 	tokens := b.table(transformer + "wte.weight")
 	x := n.gather(b, tokens, ids)
-	x = b.add(x, n.gather(b, b.table(transformer+"wpe.weight"), b.op("Unsqueeze", []string{rows, b.ints(0)}))) // [B, T, width]
+	x = b.add(x, n.gather(b, b.table(transformer+"wpe.weight"), b.op("Unsqueeze", []string{views.positions, b.ints(0)}))) // [B, T, width]
 
+	pictures = b.op("Slice", []string{pictures, b.ints(0), views.unprojected, b.ints(1)}) // [B, P or 0, encoder width]
 	if c.Encoder.HiddenSize != d.NEmbd {
 		pictures = b.linear(pictures, "enc_to_dec_proj")
 	}
@@ -49,7 +48,7 @@ func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 	for i := range d.NLayer {
 		var key, val string
 		var err error
-		if x, key, val, err = b.gptBlock(x, pictures, mask, i, d); err != nil {
+		if x, key, val, err = b.gptBlock(x, pictures, views, i, d); err != nil {
 			return nil, err
 		}
 		present = append(present, key, val)
@@ -62,9 +61,43 @@ func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 	b.output(n.matmul(b, x, tokens), "logits", "batch_size", "sequence_length", int64(d.VocabSize))
 	for i, x := range present {
 		name := cacheName("present", i/2, []string{"key", "value"}[i%2])
-		b.output(x, name, "batch_size", heads, "past_sequence_length + sequence_length", size)
+		b.output(x, name, "batch_size", heads, "present_sequence_length", size)
 	}
 	return &b.graph, nil
+}
+
+// cacheViews are the values by which a graph finds its way in caches [B, heads, P + tokens, d].
+type cacheViews struct {
+	picture     string // [1], P: where tokens begin
+	unprojected string // [1], P in the first call, then 0: positions of the picture that no cache holds yet
+	positions   string // [T], of the new tokens among all
+	tokens      string // mask [T, tokens]: a token sees what is not after it
+	crossed     string // mask [P + tokens]: cross-attention sees the picture
+}
+
+func (b *builder) cacheViews(ids, pictures string) cacheViews {
+	size := func(x string, axis int64) string { // [1]
+		return b.op("Gather", []string{b.op("Shape", []string{x}), b.ints(axis)}, axisAttr(0))
+	}
+	scalar := func(x string) string { return b.op("Squeeze", []string{x}) }
+	mask := func(seen string) string {
+		return b.op("Where", []string{seen, b.float(0), b.float(-3.4028234663852886e38)})
+	}
+
+	length, picture, cached := size(ids, 1), size(pictures, 1), size(cacheName("past_key_values", 0, "key"), 2)
+	projected := b.op("Min", []string{cached, picture})
+	past := b.op("Sub", []string{cached, projected}) // tokens
+	total := b.add(past, length)
+	positions := b.op("Range", []string{scalar(past), scalar(total), b.int(1)})
+	columns := b.op("Range", []string{b.int(0), scalar(total), b.int(1)})
+	all := b.op("Range", []string{b.int(0), scalar(b.add(picture, total)), b.int(1)})
+	return cacheViews{
+		picture:     picture,
+		unprojected: b.op("Sub", []string{picture, projected}),
+		positions:   positions,
+		tokens:      mask(b.op("LessOrEqual", []string{columns, b.op("Unsqueeze", []string{positions, b.ints(1)})})),
+		crossed:     mask(b.op("Less", []string{all, picture})),
+	}
 }
 
 // cacheName is how Transformers.js finds a layer's cache.
@@ -79,23 +112,28 @@ func (b *builder) table(name string) matrix {
 	return matrix{name: name, in: t.Shape[1], out: t.Shape[0], data: t.Data, transposed: true}
 }
 
-// gptBlock is one layer; x [B, T, width], pictures [B, P, width], mask [T, S].
-func (b *builder) gptBlock(x, pictures, mask string, layer int, d model.GPT2Config) (out, key, val string, err error) {
+// gptBlock is one layer; x [B, T, width], pictures [B, P or 0, width].
+func (b *builder) gptBlock(x, pictures string, views cacheViews, layer int, d model.GPT2Config) (out, key, val string, err error) {
 	name := fmt.Sprintf("decoder.transformer.h.%d.", layer)
 	width, heads, size, scale := int64(d.NEmbd), d.NHead, d.NEmbd/d.NHead, d.ScoreScale(layer)
+	kv := b.ops("Split", 2, []string{b.conv1d(pictures, name+"crossattention.c_attn"), b.ints(width, width)}, axisAttr(-1))
 
 	h := b.layerNorm(x, name+"ln_1", d.LayerNormEpsilon)
 	qkv := b.ops("Split", 3, []string{b.conv1d(h, name+"attn.c_attn"), b.ints(width, width, width)}, axisAttr(-1))
-	q, k, v := b.heads(qkv[0], heads, size), b.heads(qkv[1], heads, size), b.heads(qkv[2], heads, size)
-	key = b.op("Concat", []string{cacheName("past_key_values", layer, "key"), k}, axisAttr(2))
-	val = b.op("Concat", []string{cacheName("past_key_values", layer, "value"), v}, axisAttr(2))
-	x = b.add(b.conv1d(b.attention(q, key, val, mask, heads, size, scale), name+"attn.c_proj"), x)
+	present := func(kind, cross, self string) (all, tokens string) {
+		past := cacheName("past_key_values", layer, kind)
+		all = b.op("Concat", []string{past, b.heads(cross, heads, size), b.heads(self, heads, size)}, axisAttr(2))
+		return all, b.op("Slice", []string{all, views.picture, b.ints(math.MaxInt64), b.ints(2)})
+	}
+	key, k := present("key", kv[0], qkv[1])
+	val, v := present("value", kv[1], qkv[2])
+	q := b.heads(qkv[0], heads, size)
+	x = b.add(b.conv1d(b.attention(q, k, v, views.tokens, heads, size, scale), name+"attn.c_proj"), x)
 
+	// The picture's part of a cache is large: masking the tokens costs less than cutting them off.
 	h = b.layerNorm(x, name+"ln_cross_attn", d.LayerNormEpsilon)
 	q = b.heads(b.conv1d(h, name+"crossattention.q_attn"), heads, size)
-	kv := b.ops("Split", 2, []string{b.conv1d(pictures, name+"crossattention.c_attn"), b.ints(width, width)}, axisAttr(-1))
-	k, v = b.heads(kv[0], heads, size), b.heads(kv[1], heads, size)
-	x = b.add(b.conv1d(b.attention(q, k, v, "", heads, size, scale), name+"crossattention.c_proj"), x)
+	x = b.add(b.conv1d(b.attention(q, key, val, views.crossed, heads, size, scale), name+"crossattention.c_proj"), x)
 
 	h = b.layerNorm(x, name+"ln_2", d.LayerNormEpsilon)
 	if h, err = b.activation(b.conv1d(h, name+"mlp.c_fc"), d.ActivationFunction); err != nil {
