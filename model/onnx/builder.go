@@ -152,14 +152,14 @@ func (b *builder) heads(x string, heads, d int) string {
 	return b.op("Transpose", []string{x}, intsAttr("perm", 0, 2, 1, 3))
 }
 
-// attention is softmax(scale·q·kᵀ + mask)·v with the heads joined again: q [B, H, T, d], k and v [B, H, S, d], mask [T, S] or none,
-// result [B, T, H·d].
-func (b *builder) attention(q, k, v, mask string, heads, d int, scale float64) string {
+// scores are scale·q·kᵀ: q [B, H, T, d], k [B, H, S, d], result [B, H, T, S].
+func (b *builder) scores(q, k string, scale float64) string {
 	k = b.op("Transpose", []string{k}, intsAttr("perm", 0, 1, 3, 2))
-	scores := b.mul(b.op("MatMul", []string{q, k}), b.float(scale))
-	if mask != "" {
-		scores = b.add(scores, mask)
-	}
+	return b.mul(b.op("MatMul", []string{q, k}), b.float(scale))
+}
+
+// attend is softmax(scores)·v with the heads joined again: scores [B, H, T, S], v [B, H, S, d], result [B, T, H·d].
+func (b *builder) attend(scores, v string, heads, d int) string {
 	x := b.op("MatMul", []string{b.op("Softmax", []string{scores}, axisAttr(-1)), v})
 	x = b.op("Transpose", []string{x}, intsAttr("perm", 0, 2, 1, 3))
 	return b.op("Reshape", []string{x, b.ints(0, 0, int64(heads*d))})

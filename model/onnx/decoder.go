@@ -127,17 +127,26 @@ func (b *builder) gptBlock(x, pictures string, views cacheViews, layer int, d mo
 	}
 	key, k := present("key", kv[0], qkv[1])
 	val, v := present("value", kv[1], qkv[2])
-	q := b.heads(qkv[0], heads, size)
-	x = b.add(b.conv1d(b.attention(q, k, v, views.tokens, heads, size, scale), name+"attn.c_proj"), x)
+	scores := b.add(b.cachedScores(qkv[0], k, heads, size, scale), views.tokens)
+	x = b.add(b.conv1d(b.attend(scores, v, heads, size), name+"attn.c_proj"), x)
 
 	// The picture's part of a cache is large: masking the tokens costs less than cutting them off.
 	h = b.layerNorm(x, name+"ln_cross_attn", d.LayerNormEpsilon)
-	q = b.heads(b.conv1d(h, name+"crossattention.q_attn"), heads, size)
-	x = b.add(b.conv1d(b.attention(q, key, val, views.crossed, heads, size, scale), name+"crossattention.c_proj"), x)
+	scores = b.add(b.cachedScores(b.conv1d(h, name+"crossattention.q_attn"), key, heads, size, scale), views.crossed)
+	x = b.add(b.conv1d(b.attend(scores, val, heads, size), name+"crossattention.c_proj"), x)
 
 	h = b.layerNorm(x, name+"ln_2", d.LayerNormEpsilon)
 	if h, err = b.activation(b.conv1d(h, name+"mlp.c_fc"), d.ActivationFunction); err != nil {
 		return "", "", "", err
 	}
 	return b.add(b.conv1d(h, name+"mlp.c_proj"), x), key, val, nil
+}
+
+// cachedScores are scale·q·kᵀ computed as (k·qᵀ)ᵀ, of which nothing large is transposed: q [B, T, heads·d], k [B, heads, S, d],
+// result [B, heads, T, S]. ONNX Runtime moves a transposition of k to the other side of the caches' Concat, where it costs three copies.
+func (b *builder) cachedScores(q, k string, heads, d int, scale float64) string {
+	q = b.op("Reshape", []string{q, b.ints(0, 0, int64(heads), int64(d))})
+	q = b.op("Transpose", []string{q}, intsAttr("perm", 0, 2, 3, 1))
+	scores := b.mul(b.op("MatMul", []string{k, q}), b.float(scale))
+	return b.op("Transpose", []string{scores}, intsAttr("perm", 0, 1, 3, 2))
 }

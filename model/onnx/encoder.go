@@ -53,7 +53,7 @@ func (b *builder) vitLayer(x, name string, e model.ViTConfig) (string, error) {
 	q := b.heads(b.linear(h, name+"attention.attention.query"), heads, d)
 	k := b.heads(b.linear(h, name+"attention.attention.key"), heads, d)
 	v := b.heads(b.linear(h, name+"attention.attention.value"), heads, d)
-	x = b.add(b.linear(b.attention(q, k, v, "", heads, d, e.ScoreScale()), name+"attention.output.dense"), x)
+	x = b.add(b.linear(b.attend(b.scores(q, k, e.ScoreScale()), v, heads, d), name+"attention.output.dense"), x)
 	h = b.layerNorm(x, name+"layernorm_after", e.LayerNormEps)
 	h, err := b.activation(b.linear(h, name+"intermediate.dense"), e.HiddenAct)
 	if err != nil {
