@@ -85,8 +85,8 @@ func (b *builder) cacheViews(ids, pictures string) cacheViews {
 	}
 
 	length, picture, cached := size(ids, 1), size(pictures, 1), size(cacheName("past_key_values", 0, "key"), 2)
-	projected := b.op("Min", []string{cached, picture})
-	past := b.op("Sub", []string{cached, projected}) // tokens
+	projected := b.op("Min", []string{cached, picture}) // 0 or P
+	past := b.op("Sub", []string{cached, projected})    // tokens of earlier calls
 	total := b.add(past, length)
 	positions := b.op("Range", []string{scalar(past), scalar(total), b.int(1)})
 	columns := b.op("Range", []string{b.int(0), scalar(total), b.int(1)})

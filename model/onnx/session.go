@@ -190,9 +190,11 @@ func argmax(logits []float32) int32 {
 	return int32(best)
 }
 
-// decoding is a batch's state between two tokens.
+// decoding is the state of a batch of n pictures between two tokens. What caches hold is the file's business, see decoder.go: it
+// is passed on as it comes, so files of before cross-attention was cached run, too.
 type decoding struct {
 	session  *Session
+	n        int
 	pictures ort.Value
 	caches   []ort.Value
 }
@@ -214,7 +216,7 @@ func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
 	if err := s.encoder.Run([]ort.Value{pixels}, out); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	state := &decoding{session: s, pictures: out[0]}
+	state := &decoding{session: s, n: n, pictures: out[0]}
 	for range 2 * d.NLayer {
 		empty, err := ort.NewEmptyTensor[float32](ort.NewShape(batch, int64(d.NHead), 0, int64(d.NEmbd/d.NHead)))
 		if err != nil {
@@ -226,9 +228,9 @@ func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
 	return state, nil
 }
 
-// step feeds one token a picture and returns the next ones' logits [n·vocabulary].
+// step feeds the next tokens of each picture, ids [n, T], and returns the logits [n·T·vocabulary] of those that follow them.
 func (d *decoding) step(ids []int64) ([]float32, error) {
-	tokens, err := ort.NewTensor(ort.NewShape(int64(len(ids)), 1), ids)
+	tokens, err := ort.NewTensor(ort.NewShape(int64(d.n), int64(len(ids)/d.n)), ids)
 	if err != nil {
 		return nil, err
 	}
