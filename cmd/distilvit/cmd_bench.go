@@ -19,13 +19,13 @@ import (
 func (a *app) benchCommand() *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "bench",
-		Short: "measure training, captioning and preparing on this machine",
-		Args:  args(1, 1, "train, caption or prepare"),
+		Short: "measure training, captioning, preparing and their growth on this machine",
+		Args:  args(1, 1, "train, caption, prepare or scale"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return usagef("bench %s: use bench train, bench caption or bench prepare", args[0])
+			return usagef("bench %s: use bench train, bench caption, bench prepare or bench scale", args[0])
 		},
 	}
-	parent.AddCommand(a.benchTrainCommand(), a.benchCaptionCommand(), a.benchPrepareCommand())
+	parent.AddCommand(a.benchTrainCommand(), a.benchCaptionCommand(), a.benchPrepareCommand(), a.benchScaleCommand())
 	return parent
 }
 

@@ -84,6 +84,48 @@ func TestBenchPrepareMeasuresFilesOfADirectory(t *testing.T) {
 	require.Contains(t, stderr, "z.jpg")
 }
 
+// asProgram makes children of this test's process the program; see TestMain.
+const asProgram = "DISTILVIT_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func TestBenchScaleMeasuresEachProcess(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	code, stdout, stderr := cli(t, "", "bench", "scale", "-o", "json", "--pictures", "60", "--workers", "1,2", "--side", "32", "--backend", "go", "--steps", "1")
+	require.Zero(t, code, stderr)
+	var list []scaleMeasurement
+	d := json.NewDecoder(strings.NewReader(stdout))
+	d.DisallowUnknownFields()
+	for d.More() {
+		var m scaleMeasurement
+		require.NoError(t, d.Decode(&m))
+		list = append(list, m)
+	}
+	require.Len(t, list, 2)
+	for i, m := range list {
+		require.Equal(t, []any{"scale", "coco", 60, i + 1}, []any{m.Bench, m.Source, m.Pictures, m.Workers})
+		require.Positive(t, m.CPU)
+		require.Positive(t, m.StackCPU)
+		require.InEpsilon(t, 1000*m.CPU/60, m.PerPicture, 1e-6)
+		require.Greater(t, m.Stored, int64(60*500))
+		require.Greater(t, m.Events, int64(20))
+		require.Positive(t, m.Steps)
+		for _, role := range []string{roleWorker, roleTemporal, roleS3} {
+			for _, p := range []memory{m.Peak[role], m.EpochPeak[role]} {
+				require.Greater(t, p.Anonymous, int64(5<<20), role)
+				require.Greater(t, p.Resident, p.Anonymous, role)
+			}
+		}
+		require.Greater(t, m.EpochPeak[roleTrainer].Anonymous, int64(5<<20))
+		require.NotContains(t, m.Peak, "", "a process that nobody knows")
+	}
+}
+
 func TestBenchPrintsATable(t *testing.T) {
 	code, stdout, stderr := cli(t, "", "bench", "prepare", "--pictures", "1", "--side", "16", "--rounds", "1")
 	require.Zero(t, code, stderr)
