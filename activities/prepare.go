@@ -89,35 +89,50 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			return plan, nil
 		}
 		p.progress("list", 0, 0, "")
-		examples, warnings, err := a.list(ctx, in)
+		dir, done, err := a.scratch("plan")
 		if err != nil {
 			return plan, err
 		}
-		if err := enough(examples); err != nil {
+		defer done()
+		l, err := a.list(ctx, dir, in)
+		if err != nil {
+			return plan, err
+		}
+		defer l.close()
+		if err := enough(l.splits); err != nil {
 			return plan, err
 		}
 		rows := max(1, min(in.Prepare.ShardRows, shardBytes/(3*proc.Width*proc.Height)))
 		index := 0
-		for task, part := range shardTasks(examples, rows, weighted(in.Sources)) {
+		for task, part := range shardTasks(l.splits, rows, weighted(in.Sources)) {
 			task.Index, task.JPEG = index, proc.JPEG
 			index++
 			plan.Examples += len(part)
 			if needed != nil && !needed[task.Index] {
 				continue
 			}
-			work, err := json.Marshal(part)
-			if err != nil {
-				return plan, err
-			}
-			if task.Work, err = a.putBlob(ctx, plan.Dataset, ".json", work); err != nil {
+			if task.Work, err = a.putWork(ctx, plan.Dataset, l, part); err != nil {
 				return plan, err
 			}
 			plan.Shards = append(plan.Shards, task)
 			p.progress("plan", int64(plan.Examples), 0, task.Split)
 		}
-		_, err = a.Store.PutJSON(ctx, plan.Dataset+"/plan.json", preparePlan{pixelsOf(proc), plan.Examples, warnings})
+		_, err = a.Store.PutJSON(ctx, plan.Dataset+"/plan.json", preparePlan{pixelsOf(proc), plan.Examples, l.warnings})
 		return plan, err
 	})
+}
+
+// putWork stores a shard's list of examples.
+func (a *Activities) putWork(ctx context.Context, dataset string, l *listing, part []listedAt) (pipeline.Object, error) {
+	examples, err := l.read(part)
+	if err != nil {
+		return pipeline.Object{}, err
+	}
+	work, err := json.Marshal(examples)
+	if err != nil {
+		return pipeline.Object{}, err
+	}
+	return a.putBlob(ctx, dataset, ".json", work)
 }
 
 // unprepared are the indexes of the shards that a published dataset lacks, since
@@ -183,10 +198,10 @@ func chooseDecoder(in pipeline.PlanInput, proc dataset.Processor) (key, decoder 
 // shardTasks cuts the examples into shards, split by split. Training pictures of
 // sources with weights are not mixed: a weight is a shard's. Validation pictures stay
 // mixed, since an evaluation may stop early.
-func shardTasks(examples map[string][]example, rows int, apart bool) iter.Seq2[pipeline.ShardTask, []example] {
-	return func(yield func(pipeline.ShardTask, []example) bool) {
+func shardTasks(examples map[string][]listedAt, rows int, apart bool) iter.Seq2[pipeline.ShardTask, []listedAt] {
+	return func(yield func(pipeline.ShardTask, []listedAt) bool) {
 		for _, split := range []string{dataset.Train, dataset.Validation, dataset.Test} {
-			lists := [][]example{examples[split]}
+			lists := [][]listedAt{examples[split]}
 			if apart && split == dataset.Train {
 				lists = bySource(examples[split])
 			}
@@ -226,7 +241,7 @@ func prepareKey(in pipeline.PlanInput, proc dataset.Processor) (string, error) {
 }
 
 // enough makes sure that there is something to train on and to choose by.
-func enough(examples map[string][]example) error {
+func enough(examples map[string][]listedAt) error {
 	for _, split := range []string{dataset.Train, dataset.Validation} {
 		if len(examples[split]) == 0 {
 			return invalid("dataset: no %s pictures; give a source with split %s, or one without a split and a larger prepare.validation_fraction or more pictures", split, split)

@@ -30,38 +30,66 @@ func (a *Activities) files(s pipeline.DownloadResult) []dataset.File {
 	return out
 }
 
-// list answers all examples of all sources by split, those of several sources
-// interleaved, and the sources' warnings.
-func (a *Activities) list(ctx context.Context, in pipeline.PlanInput) (map[string][]example, []string, error) {
-	lists := map[string][][]example{}
-	var warnings []string
+// listing is all examples of all sources, which lie in files: see dataset.Catalog.
+type listing struct {
+	sources  []*dataset.Catalogue
+	splits   map[string][]listedAt // those of several sources interleaved
+	warnings []string
+}
+
+// listedAt is an example's place.
+type listedAt struct{ source, number int32 }
+
+// list lists all sources, with files in dir.
+func (a *Activities) list(ctx context.Context, dir string, in pipeline.PlanInput) (l *listing, err error) {
+	l = &listing{splits: map[string][]listedAt{}}
+	lists := map[string][][]listedAt{}
 	for i, s := range in.Sources {
-		found, warned, err := dataset.List(ctx, Spec(s.Source, in.Prepare), a.files(s), in.Seed)
+		c, err := dataset.Catalog(ctx, dir, Spec(s.Source, in.Prepare), a.files(s), in.Seed)
 		if err != nil {
-			return nil, nil, orInvalid(ctx, err)
+			l.close()
+			return nil, orInvalid(ctx, err)
 		}
-		warnings = append(warnings, warned...)
-		bySplit := map[string][]example{}
-		for _, e := range found {
-			if len(in.Sources) > 1 {
-				e.ID = strconv.Itoa(i) + "/" + e.ID // the same id may occur in several sources
-			}
-			bySplit[e.Split] = append(bySplit[e.Split], example{i, e})
+		l.sources, l.warnings = append(l.sources, c), append(l.warnings, c.Warnings...)
+		bySplit := map[string][]listedAt{}
+		for n := range c.Len() {
+			bySplit[c.Split(n)] = append(bySplit[c.Split(n)], listedAt{int32(i), int32(n)})
 		}
-		for split, l := range bySplit {
-			lists[split] = append(lists[split], l)
+		for split, list := range bySplit {
+			lists[split] = append(lists[split], list)
 		}
 	}
-	out := map[string][]example{}
-	for split, l := range lists {
-		out[split] = interleave(l)
+	for split, list := range lists {
+		l.splits[split] = interleave(list)
 	}
-	return out, warnings, nil
+	return l, nil
+}
+
+// read answers the examples at these places.
+func (l *listing) read(at []listedAt) ([]example, error) {
+	out := make([]example, len(at))
+	for i, p := range at {
+		e, err := l.sources[p.source].Example(int(p.number))
+		if err != nil {
+			return nil, err
+		}
+		if len(l.sources) > 1 {
+			e.ID = strconv.Itoa(int(p.source)) + "/" + e.ID // the same id may occur in several sources
+		}
+		out[i] = example{int(p.source), e}
+	}
+	return out, nil
+}
+
+func (l *listing) close() {
+	for _, c := range l.sources {
+		c.Close()
+	}
 }
 
 // interleave merges lists so that each is spread evenly over the result and
 // keeps its order: a batch should not be all of one source.
-func interleave(lists [][]example) []example {
+func interleave(lists [][]listedAt) []listedAt {
 	if len(lists) == 1 {
 		return lists[0]
 	}
@@ -69,7 +97,7 @@ func interleave(lists [][]example) []example {
 	for _, l := range lists {
 		total += len(l)
 	}
-	out, next := make([]example, 0, total), make([]int, len(lists))
+	out, next := make([]listedAt, 0, total), make([]int, len(lists))
 	for range total {
 		best, at := -1, 0.0
 		for i, l := range lists {
@@ -118,13 +146,13 @@ func seen(weights []float64, shards []pipeline.Shard) int {
 }
 
 // bySource takes interleaved examples apart again.
-func bySource(examples []example) [][]example {
-	var out [][]example
+func bySource(examples []listedAt) [][]listedAt {
+	var out [][]listedAt
 	for _, e := range examples {
-		for len(out) <= e.Source {
+		for len(out) <= int(e.source) {
 			out = append(out, nil)
 		}
-		out[e.Source] = append(out[e.Source], e)
+		out[e.source] = append(out[e.source], e)
 	}
 	return out
 }

@@ -1,26 +1,27 @@
 package dataset
 
 import (
-	"archive/zip"
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // maxPictureBytes bounds one picture's file, packed or not.
 const maxPictureBytes = 256 << 20
 
-// archive is one zip of pictures.
+// archive is one open zip of pictures.
 type archive struct {
-	name    string
-	zip     *zip.Reader
-	closer  io.Closer
-	entries map[string]*zip.File
+	name   string
+	r      io.ReaderAt
+	size   int64
+	closer io.Closer
 }
 
 func openArchive(ctx context.Context, f File) (*archive, error) {
@@ -28,127 +29,159 @@ func openArchive(ctx context.Context, f File) (*archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image archive %s: %w", f.Name, err)
 	}
-	z, err := zip.NewReader(r, size)
-	if err != nil {
-		closer.Close()
-		if errors.Is(err, zip.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("image archive %s: not a zip file, or one cut short (%d bytes have no directory at their end); download or copy it again", f.Name, size)
-		}
-		return nil, fmt.Errorf("image archive %s: %w", f.Name, err)
-	}
-	a := &archive{name: f.Name, zip: z, closer: closer, entries: make(map[string]*zip.File, len(z.File))}
-	for _, e := range z.File {
-		if !e.FileInfo().IsDir() {
-			a.entries[e.Name] = e
-		}
-	}
-	return a, nil
+	return &archive{f.Name, r, size, closer}, nil
 }
 
-// read answers the whole entry, verified by its CRC.
-func (a *archive) read(name string) ([]byte, error) {
-	e := a.entries[name]
-	if e == nil {
-		return nil, fmt.Errorf("picture %s: not in %s", name, a.name)
+// each calls f with all files of the archive.
+func (a *archive) each(f func(name string, e Entry) error) error {
+	err := eachEntry(a.r, a.size, f)
+	switch {
+	case errors.Is(err, errNotZip):
+		return fmt.Errorf("image archive %s: not a zip file, or one cut short (%d bytes have no directory at their end); download or copy it again", a.name, a.size)
+	case err != nil:
+		return fmt.Errorf("image archive %s: %w", a.name, err)
 	}
-	if e.UncompressedSize64 > maxPictureBytes {
-		return nil, fmt.Errorf("picture %s: %d bytes, more than %d", name, e.UncompressedSize64, maxPictureBytes)
+	return nil
+}
+
+// read answers the whole entry.
+func (a *archive) read(ref ImageRef) ([]byte, error) {
+	e := ref.Entry
+	if e == nil { // listed by an older version
+		err := a.each(func(name string, at Entry) error {
+			if name == ref.Name {
+				e = &at
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, &ArchiveError{err}
+		}
+		if e == nil {
+			return nil, fmt.Errorf("picture %s: not in %s", ref.Name, a.name)
+		}
 	}
-	r, err := e.Open()
+	b, err := readEntry(a.r, *e)
 	if err != nil {
-		return nil, fmt.Errorf("picture %s in %s: %w", name, a.name, err)
+		return nil, fmt.Errorf("picture %s in %s: %w", ref.Name, a.name, err)
 	}
-	defer r.Close()
-	var b bytes.Buffer
-	b.Grow(int(min(e.UncompressedSize64, 1<<20)) + bytes.MinRead)               // no more for a size that may be a lie
-	if _, err := b.ReadFrom(io.LimitReader(r, maxPictureBytes+1)); err != nil { // ends with the CRC's check
-		return nil, fmt.Errorf("picture %s in %s: %w", name, a.name, err)
-	}
-	if b.Len() > maxPictureBytes {
-		return nil, fmt.Errorf("picture %s: more than %d bytes", name, maxPictureBytes)
-	}
-	return b.Bytes(), nil
+	return b, nil
 }
 
 // archives finds pictures by the names that captions files give them.
 type archives struct {
-	byIndex map[int]*archive
-	exact   map[string]place   // full entry name
-	base    map[string][]place // last element of the entry's name
+	spool   *spool
+	entries []entryAt // by hash, then in the archives' order
 }
 
-type place struct {
-	file int // index into the source's files
-	name string
+// entryAt is an entry of an archive: 16 bytes of memory.
+type entryAt struct {
+	base uint64 // hash of the last element of its name
+	at   int64  // of its ImageRef in the spool
 }
 
 // openArchives reads the directory of every image archive of the source.
-func openArchives(ctx context.Context, files []File) (*archives, error) {
-	as := &archives{byIndex: map[int]*archive{}, exact: map[string]place{}, base: map[string][]place{}}
+func openArchives(ctx context.Context, dir string, files []File) (*archives, error) {
+	s, err := newSpool(dir)
+	if err != nil {
+		return nil, err
+	}
+	as := &archives{spool: s}
+	found := false
 	for i, f := range files {
-		if f.Role != RoleImages {
-			continue
-		}
-		a, err := openArchive(ctx, f)
-		if err != nil {
-			as.close()
-			return nil, err
-		}
-		as.byIndex[i] = a
-		for _, e := range a.zip.File {
-			if a.entries[e.Name] != e {
-				continue
+		if f.Role == RoleImages {
+			found = true
+			if err := as.add(ctx, i, f); err != nil {
+				as.close()
+				return nil, err
 			}
-			p := place{file: i, name: e.Name}
-			if _, ok := as.exact[e.Name]; !ok {
-				as.exact[e.Name] = p
-			}
-			as.base[path.Base(e.Name)] = append(as.base[path.Base(e.Name)], p)
 		}
 	}
-	if len(as.byIndex) == 0 {
+	if !found {
+		as.close()
 		return nil, errors.New("dataset: no image archive given")
 	}
+	slices.SortStableFunc(as.entries, func(a, b entryAt) int { return cmp.Compare(a.base, b.base) })
 	return as, nil
 }
 
+func (as *archives) add(ctx context.Context, file int, f File) error {
+	a, err := openArchive(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer a.closer.Close()
+	return a.each(func(name string, e Entry) error {
+		name = validName(name)
+		at, err := as.spool.putJSON(ImageRef{File: file, Name: name, Entry: &e})
+		as.entries = append(as.entries, entryAt{hash(path.Base(name)), at})
+		return err
+	})
+}
+
+// validName is the name as JSON keeps it, in which the lists have it.
+func validName(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return string([]rune(name))
+}
+
 // locate finds a listed picture by either of its names.
-func (as *archives) locate(p listed) (file int, entry string, err error) {
-	file, entry, err = as.find(p.name)
-	if err != nil && p.also != "" {
-		if file, entry, also := as.find(p.also); also == nil {
-			return file, entry, nil
+func (as *archives) locate(p listed) (ImageRef, error) {
+	ref, err := as.find(p.Name)
+	if errors.Is(err, errNoPicture) && p.Also != "" {
+		if ref, also := as.find(p.Also); also == nil {
+			return ref, nil
 		}
 	}
-	return file, entry, err
+	return ref, err
 }
 
-// find answers the entry that is called name, or the only one whose path ends in it.
-func (as *archives) find(name string) (file int, entry string, err error) {
+// noPicture is a name for which there is not one entry.
+type noPicture string
+
+func (e noPicture) Error() string        { return string(e) }
+func (e noPicture) Is(target error) bool { return target == errNoPicture }
+
+var errNoPicture = errors.New("no such picture")
+
+// find answers the entry that is called name, in the first archive that has it, or
+// the only one whose path ends in it. Of entries of one name in an archive the last counts.
+func (as *archives) find(name string) (ImageRef, error) {
 	name = strings.TrimPrefix(path.Clean("/"+strings.ReplaceAll(name, `\`, "/")), "/")
-	if p, ok := as.exact[name]; ok {
-		return p.file, p.name, nil
-	}
-	var found []place
-	for _, p := range as.base[path.Base(name)] {
-		if strings.HasSuffix(p.name, "/"+name) {
-			found = append(found, p)
+	base := hash(path.Base(name))
+	from, _ := slices.BinarySearchFunc(as.entries, base, func(e entryAt, base uint64) int { return cmp.Compare(e.base, base) })
+	var exact *ImageRef
+	var ending []ImageRef
+	for _, e := range as.entries[from:] {
+		if e.base != base {
+			break
+		}
+		var ref ImageRef
+		if err := as.spool.getJSON(e.at, &ref); err != nil {
+			return ref, err
+		}
+		switch {
+		case ref.Name == name && (exact == nil || exact.File == ref.File):
+			exact = &ref
+		case strings.HasSuffix(ref.Name, "/"+name):
+			ending = slices.DeleteFunc(ending, func(other ImageRef) bool { return other.File == ref.File && other.Name == ref.Name })
+			ending = append(ending, ref)
 		}
 	}
-	switch len(found) {
-	case 1:
-		return found[0].file, found[0].name, nil
-	case 0:
-		return -1, "", fmt.Errorf("picture %s: not in the image archives", name)
+	switch {
+	case exact != nil:
+		return *exact, nil
+	case len(ending) == 1:
+		return ending[0], nil
+	case len(ending) == 0:
+		return ImageRef{}, noPicture(fmt.Sprintf("picture %s: not in the image archives", name))
 	}
-	return -1, "", fmt.Errorf("picture %s: %d entries of the image archives end in that name", name, len(found))
+	return ImageRef{}, noPicture(fmt.Sprintf("picture %s: %d entries of the image archives end in that name", name, len(ending)))
 }
 
-func (as *archives) close() {
-	for _, a := range as.byIndex {
-		a.closer.Close()
-	}
-}
+func (as *archives) close() { as.spool.close() }
 
 // Opener reads the pictures of one source; safe for concurrent use.
 type Opener struct {
@@ -190,7 +223,7 @@ func (o *Opener) Open(ctx context.Context, ref ImageRef) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.read(ref.Name)
+	return a.read(ref)
 }
 
 func (o *Opener) archive(ctx context.Context, i int) (*archive, error) {

@@ -13,35 +13,37 @@ import (
 // maxCaptionsBytes bounds a captions file that is packed in a zip.
 const maxCaptionsBytes = 4 << 30
 
+// captionsReader reads one form of captions files; name tells its variants apart.
+type captionsReader func(r io.Reader, name string, pictures *pictureList) error
+
 // readCaptions reads a source's captions file, which may be an entry of a zip
 // such as COCO's annotations_trainval2017.zip.
-func readCaptions(ctx context.Context, f File, entry string, read func(r io.Reader, name string) ([]listed, error)) ([]listed, error) {
+func readCaptions(ctx context.Context, f File, entry string, read captionsReader, pictures *pictureList) error {
 	r, size, closer, err := f.Open(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer closer.Close()
 	if entry == "" && !strings.EqualFold(path.Ext(f.Name), ".zip") {
-		return read(io.NewSectionReader(r, 0, size), f.Name)
+		return read(io.NewSectionReader(r, 0, size), f.Name, pictures)
 	}
 	z, err := zip.NewReader(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("not a zip file, or one cut short: %w", err)
+		return fmt.Errorf("not a zip file, or one cut short: %w", err)
 	}
 	e, err := captionsEntry(z, entry)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	packed, err := e.Open()
 	if err != nil {
-		return nil, fmt.Errorf("entry %s: %w", e.Name, err)
+		return fmt.Errorf("entry %s: %w", e.Name, err)
 	}
 	defer packed.Close()
-	pictures, err := read(&capped{r: packed, left: maxCaptionsBytes}, e.Name)
-	if err != nil {
-		return nil, fmt.Errorf("entry %s: %w", e.Name, err)
+	if err := read(&capped{r: packed, left: maxCaptionsBytes}, e.Name, pictures); err != nil {
+		return fmt.Errorf("entry %s: %w", e.Name, err)
 	}
-	return pictures, nil
+	return nil
 }
 
 // captionsEntry finds the entry of that name, or the only one where none is given.

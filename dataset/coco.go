@@ -15,14 +15,18 @@ import (
 //
 // as a stream: other keys are skipped without being kept. An image may carry a
 // "group", which is not COCO's. Pictures keep the file's order; captions too.
-func readCOCO(r io.Reader, name string) ([]listed, error) {
+func readCOCO(r io.Reader, name string, pictures *pictureList) error {
+	return readJSON(r, pictures, decodeCOCO)
+}
+
+// readJSON says in an error where decoding stopped.
+func readJSON(r io.Reader, pictures *pictureList, decode func(*json.Decoder, *pictureList) error) error {
 	lines := &lineCounter{r: r}
 	dec := json.NewDecoder(lines)
-	pictures, err := decodeCOCO(dec)
-	if err != nil {
-		return nil, jsonError(err, dec, lines)
+	if err := decode(dec, pictures); err != nil {
+		return jsonError(err, dec, lines)
 	}
-	return pictures, nil
+	return nil
 }
 
 type cocoImage struct {
@@ -56,83 +60,72 @@ func (id *cocoID) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func decodeCOCO(dec *json.Decoder) ([]listed, error) {
+func decodeCOCO(dec *json.Decoder, pictures *pictureList) error {
 	if err := expect(dec, json.Delim('{'), "an object with images and annotations"); err != nil {
-		return nil, err
+		return err
 	}
-	var pictures []listed
-	index := map[cocoID]int{}
-	captions := map[cocoID][]string{}
 	seen := map[string]bool{}
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch key {
 		case "images":
-			err = eachElement(dec, "images", func(i int) error {
-				var im cocoImage
-				if err := dec.Decode(&im); err != nil {
-					return err
-				}
-				if im.ID == "" || im.FileName == nil || *im.FileName == "" {
-					return fmt.Errorf("images[%d]: needs id and file_name", i)
-				}
-				if _, ok := index[im.ID]; ok {
-					return fmt.Errorf("images[%d]: id %s is there twice", i, im.ID)
-				}
-				index[im.ID] = len(pictures)
-				pictures = append(pictures, listed{id: string(im.ID), name: *im.FileName, group: im.Group})
-				return nil
-			})
+			err = eachElement(dec, "images", func(i int) error { return decodeCOCOImage(dec, i, pictures) })
 		case "annotations":
-			err = eachElement(dec, "annotations", func(i int) error {
-				var an cocoAnnotation
-				if err := dec.Decode(&an); err != nil {
-					return err
-				}
-				if an.ImageID == "" || an.Caption == nil {
-					return fmt.Errorf("annotations[%d]: needs image_id and caption (is this a file of captions?)", i)
-				}
-				captions[an.ImageID] = append(captions[an.ImageID], *an.Caption)
-				return nil
-			})
+			err = eachElement(dec, "annotations", func(i int) error { return decodeCOCOAnnotation(dec, i, pictures) })
 		default:
 			err = skipValue(dec)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		seen[key.(string)] = true
 	}
 	if _, err := dec.Token(); err != nil { // the closing brace
-		return nil, err
+		return err
 	}
 	for _, key := range []string{"images", "annotations"} {
 		if !seen[key] {
-			return nil, fmt.Errorf("has no %q; is it in COCO's caption form?", key)
+			return fmt.Errorf("has no %q; is it in COCO's caption form?", key)
 		}
 	}
-	for id := range captions {
-		i, ok := index[id]
-		if !ok {
-			return nil, fmt.Errorf("annotations name image_id %s, which images does not list", firstUnlisted(captions, index))
-		}
-		pictures[i].captions = captions[id]
+	id, err := pictures.unlisted()
+	if err == nil && id != "" {
+		err = fmt.Errorf("annotations name image_id %s, which images does not list", id)
 	}
-	return pictures, nil
+	return err
 }
 
-// firstUnlisted makes the message independent of the map's order.
-func firstUnlisted(captions map[cocoID][]string, index map[cocoID]int) cocoID {
-	var first cocoID
-	for id := range captions {
-		if _, ok := index[id]; !ok && (first == "" || id < first) {
-			first = id
-		}
+func decodeCOCOImage(dec *json.Decoder, i int, pictures *pictureList) error {
+	var im cocoImage
+	if err := dec.Decode(&im); err != nil {
+		return err
 	}
-	return first
+	if im.ID == "" || im.FileName == nil || *im.FileName == "" {
+		return fmt.Errorf("images[%d]: needs id and file_name", i)
+	}
+	_, added, err := pictures.add(listed{ID: string(im.ID), Name: *im.FileName, Group: im.Group})
+	if err == nil && !added {
+		err = fmt.Errorf("images[%d]: id %s is there twice", i, im.ID)
+	}
+	return err
+}
+
+func decodeCOCOAnnotation(dec *json.Decoder, i int, pictures *pictureList) error {
+	var an cocoAnnotation
+	if err := dec.Decode(&an); err != nil {
+		return err
+	}
+	if an.ImageID == "" || an.Caption == nil {
+		return fmt.Errorf("annotations[%d]: needs image_id and caption (is this a file of captions?)", i)
+	}
+	picture, err := pictures.mention(string(an.ImageID))
+	if err != nil {
+		return err
+	}
+	return pictures.caption(picture, *an.Caption)
 }
 
 func expect(dec *json.Decoder, want json.Delim, what string) error {

@@ -3,11 +3,11 @@ package dataset
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
 	"slices"
-	"strings"
 )
 
 // Example is one picture with its captions, as listed by List. A shard's work
@@ -24,6 +24,7 @@ type Example struct {
 type ImageRef struct {
 	File    int    `json:"file"`              // index into the source's files
 	Name    string `json:"name,omitempty"`    // entry of that archive
+	Entry   *Entry `json:"entry,omitempty"`   // where it is; nil: looked for by its name
 	Row     int64  `json:"row,omitempty"`     // kind parquet: row of that file
 	Scene   *Scene `json:"scene,omitempty"`   // kind shapes: what to draw
 	Missing string `json:"missing,omitempty"` // why the example cannot be used: Opener.Open answers it as an error
@@ -77,124 +78,107 @@ type Columns struct {
 }
 
 // List answers every example of a source, in a fixed order, and what a person
-// should know about it. A malformed file is an error; an example without a
-// usable picture or caption stays in the list with ImageRef.Missing set, so that
-// whoever prepares the pictures counts it. The seed draws the scenes of kind
-// shapes and changes nothing else: what is held out by hash is the same for all seeds.
+// should know about it. It is Catalog for sources that fit into memory.
 func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples []Example, warnings []string, err error) {
-	switch spec.Split {
-	case "", Train, Validation, Test:
-	default:
-		return nil, nil, fmt.Errorf("split %q: must be train, validation, test or empty", spec.Split)
-	}
-	switch spec.Kind {
-	case "shapes":
-		examples, warnings, err = listShapes(spec, seed)
-	case "coco":
-		examples, warnings, err = listArchived(ctx, spec, files, readCOCO)
-	case "karpathy":
-		examples, warnings, err = listArchived(ctx, spec, files, readKarpathy)
-	case "folder":
-		examples, warnings, err = listArchived(ctx, spec, files, readFolder)
-	case "parquet":
-		examples, warnings, err = listParquet(ctx, spec, files)
-	default:
-		err = unknownKind(spec.Kind)
-	}
+	c, err := Catalog(ctx, "", spec, files, seed)
 	if err != nil {
 		return nil, nil, err
 	}
-	if spec.Clean.First {
-		for i, e := range examples {
-			examples[i].Captions = e.Captions[:min(1, len(e.Captions))]
+	defer c.Close()
+	for i := range c.Len() {
+		e, err := c.Example(i)
+		if err != nil {
+			return nil, nil, err
 		}
+		examples = append(examples, e)
 	}
-	return limit(examples, spec.Limit), warnings, nil
+	return examples, c.Warnings, nil
 }
 
 func unknownKind(kind string) error {
 	return fmt.Errorf("dataset kind %q: must be shapes, coco, karpathy, folder or parquet", kind)
 }
 
-// listed is what a captions file says of one picture.
-type listed struct {
-	id, name, group string
-	also            string // another name of the picture's file
-	split           string // the source's own; empty: none
-	captions        []string
-	image           ImageRef // kind parquet
-}
-
 // listArchived joins the captions file, read by read, with the image archives.
-func listArchived(ctx context.Context, spec Spec, files []File, read func(io.Reader, string) ([]listed, error)) ([]Example, []string, error) {
+func listArchived(ctx context.Context, dir string, spec Spec, files []File, read captionsReader, g *gathering) error {
 	captions := slices.IndexFunc(files, func(f File) bool { return f.Role == RoleCaptions })
 	if captions < 0 {
-		return nil, nil, fmt.Errorf("dataset kind %s: no captions file given", spec.Kind)
+		return fmt.Errorf("dataset kind %s: no captions file given", spec.Kind)
 	}
 	f := files[captions]
-	pictures, err := readCaptions(ctx, f, spec.Entry, read)
+	pictures, err := newPictureList(dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("captions file %s: %w", f.Name, err)
+		return err
 	}
-	if len(pictures) == 0 {
-		return nil, nil, fmt.Errorf("captions file %s: lists no pictures", f.Name)
+	defer pictures.close()
+	if err := readCaptions(ctx, f, spec.Entry, read, pictures); err != nil {
+		return fmt.Errorf("captions file %s: %w", f.Name, err)
 	}
-	archives, err := openArchives(ctx, files)
+	if len(pictures.slots) == 0 {
+		return fmt.Errorf("captions file %s: lists no pictures", f.Name)
+	}
+	archives, err := openArchives(ctx, dir, files)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer archives.close()
 
-	g := newGathering(spec, f.Name)
-	missing := 0
-	for _, p := range pictures {
-		if p.image.File, p.image.Name, err = archives.locate(p); err != nil {
-			p.image = ImageRef{File: -1, Name: p.name, Missing: err.Error()}
+	g.name = f.Name
+	missing, first := 0, ""
+	for p, err := range pictures.all() {
+		if err != nil {
+			return err
+		}
+		first = cmp.Or(first, p.Name)
+		if p.Image, err = archives.locate(p); err != nil {
+			if !errors.Is(err, errNoPicture) {
+				return err
+			}
+			p.Image = ImageRef{File: -1, Name: p.Name, Missing: err.Error()}
 			missing++
 		}
-		g.add(p)
+		if err := g.add(p); err != nil {
+			return err
+		}
 	}
-	if missing == len(pictures) {
-		return nil, nil, fmt.Errorf("captions file %s: none of its %d pictures (the first is %s) is in the image archives", f.Name, missing, pictures[0].name)
+	if missing == len(pictures.slots) {
+		return fmt.Errorf("captions file %s: none of its %d pictures (the first is %s) is in the image archives", f.Name, missing, first)
 	}
-	examples, err := g.done()
-	return examples, append(warning(f.Name, missing, "pictures are not in the image archives"), g.warnings()...), err
+	g.noted = warning(f.Name, missing, "pictures are not in the image archives")
+	return nil
 }
 
 // gathering makes examples of what a source lists and counts what is left out.
 type gathering struct {
-	spec     Spec
-	name     string // of the source, for warnings
-	examples []Example
+	*Catalogue
+	spec  Spec
+	name  string   // of the source, for warnings
+	noted []string // warnings of who lists
 
+	hashes      []uint64 // of the examples' ids, where there is a limit
 	uncaptioned int
 	wordless    int           // pictures that cleaning left no caption
 	unfit       map[unfit]int // captions
 }
 
-func newGathering(spec Spec, name string) *gathering {
-	return &gathering{spec: spec, name: name, unfit: map[unfit]int{}}
-}
-
-// done answers the examples, if there are any.
-func (g *gathering) done() ([]Example, error) {
-	switch {
-	case len(g.examples) > 0:
-		return g.examples, nil
-	case g.wordless > 0:
-		return nil, fmt.Errorf("%s: clean leaves none of its %d pictures a caption", g.name, g.wordless)
+// done says where cleaning left nothing; without examples for another reason, they are of another split.
+func (g *gathering) done() error {
+	if len(g.at) == 0 && g.wordless > 0 {
+		return fmt.Errorf("%s: clean leaves none of its %d pictures a caption", g.name, g.wordless)
 	}
-	return nil, nil // of another split
+	g.limit()
+	g.Warnings = append(g.noted, g.warnings()...)
+	return nil
 }
 
 // add takes a picture, unless another split is asked for than its own.
-func (g *gathering) add(p listed) {
-	if g.spec.Split != "" && p.split != "" && p.split != g.spec.Split {
-		return
+func (g *gathering) add(p listed) error {
+	if g.spec.Split != "" && p.Split != "" && p.Split != g.spec.Split {
+		return nil
 	}
-	e := Example{ID: p.id, Group: p.group, Split: cmp.Or(g.spec.Split, p.split), Image: p.image}
+	e := Example{ID: p.ID, Group: p.Group, Split: cmp.Or(g.spec.Split, p.Split), Image: p.Image}
 	chosen := false // that there is no caption is the config's doing
-	for _, c := range p.captions {
+	for _, c := range p.Captions {
 		cleaned, why := g.spec.Clean.apply(c)
 		if why == fits {
 			e.Captions = append(e.Captions, cleaned)
@@ -205,16 +189,49 @@ func (g *gathering) add(p listed) {
 	}
 	if len(e.Captions) == 0 && chosen {
 		g.wordless++
-		return
+		return nil
 	}
 	if e.Split == "" {
 		e.Split = splitOf(e.ID, g.spec.ValidationFraction, g.spec.TestFraction)
 	}
 	if len(e.Captions) == 0 && e.Image.Missing == "" {
-		e.Image.Missing = fmt.Sprintf("picture %s: has no caption", cmp.Or(p.name, p.id))
+		e.Image.Missing = fmt.Sprintf("picture %s: has no caption", cmp.Or(p.Name, p.ID))
 		g.uncaptioned++
 	}
-	g.examples = append(g.examples, e)
+	return g.put(e)
+}
+
+// put takes an example as it is.
+func (g *gathering) put(e Example) error {
+	if g.spec.Clean.First {
+		e.Captions = e.Captions[:min(1, len(e.Captions))]
+	}
+	at, err := g.spool.putJSON(e)
+	g.at = append(g.at, at)
+	g.splits = append(g.splits, int8(slices.Index(splitOrder, e.Split)))
+	if g.spec.Limit > 0 {
+		g.hashes = append(g.hashes, hash("limit "+e.ID))
+	}
+	return err
+}
+
+// limit keeps so many examples, chosen by the hash of their ids, in their order.
+func (g *gathering) limit() {
+	n := g.spec.Limit
+	if n <= 0 || n >= len(g.at) {
+		return
+	}
+	kept := make([]int, len(g.at))
+	for i := range kept {
+		kept[i] = i
+	}
+	slices.SortStableFunc(kept, func(a, b int) int { return cmp.Compare(g.hashes[a], g.hashes[b]) })
+	kept = kept[:n]
+	slices.Sort(kept)
+	for i, k := range kept {
+		g.at[i], g.splits[i] = g.at[k], g.splits[k]
+	}
+	g.at, g.splits = g.at[:n], g.splits[:n]
 }
 
 func (g *gathering) warnings() []string {
@@ -248,29 +265,6 @@ func splitOf(id string, validation, test float64) string {
 	}
 	return Train
 }
-
-// limit keeps n examples, chosen by the hash of their ids, in their order.
-func limit(examples []Example, n int) []Example {
-	if n <= 0 || n >= len(examples) {
-		return examples
-	}
-	kept := make([]int, len(examples))
-	for i := range kept {
-		kept[i] = i
-	}
-	slices.SortStableFunc(kept, func(a, b int) int {
-		return strings.Compare(hashKey(examples[a].ID), hashKey(examples[b].ID))
-	})
-	kept = kept[:n]
-	slices.Sort(kept)
-	out := make([]Example, n)
-	for i, k := range kept {
-		out[i] = examples[k]
-	}
-	return out
-}
-
-func hashKey(id string) string { return fmt.Sprintf("%016x", hash("limit "+id)) }
 
 // hash is FNV-1a with a finaliser that spreads it over all 64 bits.
 func hash(s string) uint64 {

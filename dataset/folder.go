@@ -21,42 +21,36 @@ const maxLineBytes = 16 << 20
 // "caption" or "captions", CSV with the header image,caption, or one of the
 // forms that Flickr8k and Flickr30k are given away in, told by their first line. A picture
 // named several times has several captions. A "group" column or key is optional.
-func readFolder(r io.Reader, name string) ([]listed, error) {
+func readFolder(r io.Reader, name string, pictures *pictureList) error {
 	b := bufio.NewReaderSize(r, 64<<10)
 	if bom, _ := b.Peek(3); bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
 		b.Discard(3)
 	}
-	var pictures pictureList
-	var err error
 	switch ext := strings.ToLower(path.Ext(name)); ext {
 	case ".csv", ".txt", ".token":
-		err = readTable(b, &pictures)
+		return readTable(b, pictures)
 	case ".jsonl", ".ndjson":
-		err = readJSONL(b, &pictures)
+		return readJSONL(b, pictures)
 	default:
-		err = fmt.Errorf("ends in %q; captions of a folder are a .csv, .txt, .token or .jsonl file", ext)
+		return fmt.Errorf("ends in %q; captions of a folder are a .csv, .txt, .token or .jsonl file", ext)
 	}
-	return pictures.all, err
 }
 
-// pictureList gathers captions by picture, in the order pictures are first named.
-type pictureList struct {
-	all   []listed
-	index map[string]int
-}
-
-func (l *pictureList) add(image, group string, captions ...string) *listed {
-	if l.index == nil {
-		l.index = map[string]int{}
+// named takes captions of a picture that may have been named before, whose group then counts.
+func (l *pictureList) named(image, group, split string, captions ...string) error {
+	i, _, err := l.add(listed{ID: image, Name: image, Group: group, Split: split})
+	if err != nil {
+		return err
 	}
-	i, ok := l.index[image]
-	if !ok {
-		i = len(l.all)
-		l.index[image] = i
-		l.all = append(l.all, listed{id: image, name: image, group: group})
+	if was := splitOrder[l.slots[i].split]; was != split {
+		return fmt.Errorf("picture %s is in split %s, and in %s before", image, split, was)
 	}
-	l.all[i].captions = append(l.all[i].captions, captions...)
-	return &l.all[i]
+	for _, c := range captions {
+		if err := l.caption(i, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tokenLine is Flickr's token form: a picture, the caption's number and the caption.
@@ -76,8 +70,7 @@ func readTable(b *bufio.Reader, pictures *pictureList) error {
 			if m == nil {
 				return fmt.Errorf("line %d: is not PICTURE#NUMBER, a tab and the caption", n)
 			}
-			pictures.add(m[1], "", m[2])
-			return nil
+			return pictures.named(m[1], "", "", m[2])
 		})
 	}
 	return readCSV(b, pictures)
@@ -104,8 +97,7 @@ func readPiped(b *bufio.Reader, pictures *pictureList) error {
 		if len(fields) < 3 || image == "" {
 			return fmt.Errorf("line %d: is not image_name| comment_number| comment", n)
 		}
-		pictures.add(image, "", fields[2])
-		return nil
+		return pictures.named(image, "", "", fields[2])
 	})
 }
 
@@ -178,19 +170,14 @@ func (c csvColumns) add(record []string, pictures *pictureList) error {
 			return fmt.Errorf("raw is no JSON list of captions: %w", err)
 		}
 	}
-	p := pictures.add(field(c.image), field(c.group), captions...)
-	if c.split < 0 {
-		return nil
+	split := ""
+	if c.split >= 0 {
+		var ok bool
+		if split, ok = splitNames[strings.ToLower(record[c.split])]; !ok {
+			return fmt.Errorf("split %q is none of %s", record[c.split], knownSplits())
+		}
 	}
-	split, ok := splitNames[strings.ToLower(record[c.split])]
-	if !ok {
-		return fmt.Errorf("split %q is none of %s", record[c.split], knownSplits())
-	}
-	if p.split != "" && p.split != split {
-		return fmt.Errorf("picture %s is in split %s, and in %s before", p.id, split, p.split)
-	}
-	p.split = split
-	return nil
+	return pictures.named(field(c.image), field(c.group), split, captions...)
 }
 
 // csvError names the line; encoding/csv counts it from 1 already.
@@ -222,8 +209,7 @@ func readJSONL(r io.Reader, pictures *pictureList) error {
 		if l.Caption != nil {
 			captions = append([]string{*l.Caption}, captions...)
 		}
-		pictures.add(*l.Image, l.Group, captions...)
-		return nil
+		return pictures.named(*l.Image, l.Group, "", captions...)
 	})
 }
 

@@ -20,61 +20,56 @@ type karpathyImage struct {
 }
 
 // readKarpathy reads such a file as a stream. The split restval is training's.
-func readKarpathy(r io.Reader, name string) ([]listed, error) {
-	lines := &lineCounter{r: r}
-	dec := json.NewDecoder(lines)
-	pictures, err := decodeKarpathy(dec)
-	if err != nil {
-		return nil, jsonError(err, dec, lines)
-	}
-	return pictures, nil
+func readKarpathy(r io.Reader, name string, pictures *pictureList) error {
+	return readJSON(r, pictures, decodeKarpathy)
 }
 
-func decodeKarpathy(dec *json.Decoder) ([]listed, error) {
+func decodeKarpathy(dec *json.Decoder, pictures *pictureList) error {
 	if err := expect(dec, json.Delim('{'), "an object with images"); err != nil {
-		return nil, err
+		return err
 	}
-	var pictures []listed
-	ids, found := map[string]bool{}, false
+	found := false
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if key != "images" {
 			if err := skipValue(dec); err != nil {
-				return nil, err
+				return err
 			}
 			continue
 		}
 		found = true
-		err = eachElement(dec, "images", func(i int) error {
-			var im karpathyImage
-			if err := dec.Decode(&im); err != nil {
-				return err
-			}
-			p, err := im.listed()
-			if err == nil && ids[p.id] {
-				err = fmt.Errorf("picture %s is there twice", p.id)
-			}
-			if err != nil {
-				return fmt.Errorf("images[%d]: %w", i, err)
-			}
-			ids[p.id] = true
-			pictures = append(pictures, p)
-			return nil
-		})
-		if err != nil {
-			return nil, err
+		if err := eachElement(dec, "images", func(i int) error { return decodeKarpathyImage(dec, i, pictures) }); err != nil {
+			return err
 		}
 	}
 	if _, err := dec.Token(); err != nil { // the closing brace
-		return nil, err
+		return err
 	}
 	if !found {
-		return nil, fmt.Errorf("has no %q; is it one of Karpathy's split files?", "images")
+		return fmt.Errorf("has no %q; is it one of Karpathy's split files?", "images")
 	}
-	return pictures, nil
+	return nil
+}
+
+func decodeKarpathyImage(dec *json.Decoder, i int, pictures *pictureList) error {
+	var im karpathyImage
+	if err := dec.Decode(&im); err != nil {
+		return err
+	}
+	p, err := im.listed()
+	if err == nil {
+		var added bool
+		if _, added, err = pictures.add(p); err == nil && !added {
+			err = fmt.Errorf("picture %s is there twice", p.ID)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("images[%d]: %w", i, err)
+	}
+	return nil
 }
 
 func (im karpathyImage) listed() (listed, error) {
@@ -85,18 +80,18 @@ func (im karpathyImage) listed() (listed, error) {
 	if !ok {
 		return listed{}, fmt.Errorf("split %q is none of %s", im.Split, knownSplits())
 	}
-	p := listed{id: *im.FileName, name: *im.FileName, split: split}
+	p := listed{ID: *im.FileName, Name: *im.FileName, Split: split}
 	if im.COCOID != "" {
-		p.id = string(im.COCOID)
+		p.ID = string(im.COCOID)
 	}
 	if im.FilePath != "" { // a packed folder begins below it
-		p.name, p.also = im.FilePath+"/"+*im.FileName, *im.FileName
+		p.Name, p.Also = im.FilePath+"/"+*im.FileName, *im.FileName
 	}
 	for i, s := range im.Sentences {
 		if s.Raw == nil {
 			return listed{}, fmt.Errorf("sentences[%d] has no raw text", i)
 		}
-		p.captions = append(p.captions, *s.Raw)
+		p.Captions = append(p.Captions, *s.Raw)
 	}
 	return p, nil
 }

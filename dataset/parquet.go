@@ -31,25 +31,34 @@ const (
 
 // listParquet lists the rows of Parquet files as the datasets library writes
 // them: a struct of bytes and path, or the bytes alone, and captions as text or lists of it.
-func listParquet(ctx context.Context, spec Spec, files []File) ([]Example, []string, error) {
-	l := parquetList{spec: spec, names: fileNames(files), index: map[string]int{}}
+func listParquet(ctx context.Context, dir string, spec Spec, files []File, g *gathering) error {
+	pictures, err := newPictureList(dir)
+	if err != nil {
+		return err
+	}
+	defer pictures.close()
+	l := parquetList{spec: spec, names: fileNames(files), pictures: pictures}
 	for i, f := range files {
 		if f.Role != RoleFiles {
 			continue
 		}
 		if err := l.file(ctx, i, f); err != nil {
-			return nil, nil, fmt.Errorf("file %s: %w", f.Name, err)
+			return fmt.Errorf("file %s: %w", f.Name, err)
 		}
 	}
-	if len(l.pictures) == 0 {
-		return nil, nil, errors.New("dataset kind parquet: the files have no rows")
+	if len(l.pictures.slots) == 0 {
+		return errors.New("dataset kind parquet: the files have no rows")
 	}
-	g := newGathering(spec, "Parquet files")
-	for _, p := range l.pictures {
-		g.add(p)
+	g.name, g.noted = "Parquet files", l.warnings()
+	for p, err := range l.pictures.all() {
+		if err == nil {
+			err = g.add(p)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	examples, err := g.done()
-	return examples, append(l.warnings(), g.warnings()...), err
+	return nil
 }
 
 // fileNames are what ids begin with: a file's own name, and its number where
@@ -73,12 +82,11 @@ type parquetList struct {
 	spec     Spec
 	names    []string // of the files, for ids
 	captions []string // columns, once they are known
-	pictures []listed
-	index    map[string]int // by id, where a column has it
+	pictures *pictureList
 
 	bytes, values int
-	paths         map[string]bool // of pictures, where no column has ids
-	shared        int             // rows whose path another row has
+	paths         map[idDigest]struct{} // of pictures, where no column has ids
+	shared        int                   // rows whose path another row has
 }
 
 func (l *parquetList) file(ctx context.Context, i int, f File) error {
@@ -226,11 +234,11 @@ func (l *parquetList) group(t *table, c tableColumns, file, group int) error {
 	rows := make([]listed, t.meta.RowGroups[group].NumRows)
 	for i := range rows {
 		row := t.starts[group] + int64(i)
-		rows[i].id = fmt.Sprintf("%s#%d", l.names[file], row)
-		rows[i].image = ImageRef{File: file, Row: row}
+		rows[i].ID = fmt.Sprintf("%s#%d", l.names[file], row)
+		rows[i].Image = ImageRef{File: file, Row: row}
 	}
 	for _, column := range c.captions {
-		err := l.texts(t, group, column, len(rows), func(row int, text string) { rows[row].captions = append(rows[row].captions, text) })
+		err := l.texts(t, group, column, len(rows), func(row int, text string) { rows[row].Captions = append(rows[row].Captions, text) })
 		if err != nil {
 			return err
 		}
@@ -242,7 +250,11 @@ func (l *parquetList) group(t *table, c tableColumns, file, group int) error {
 		return err
 	}
 	if c.id < 0 {
-		l.pictures = append(l.pictures, rows...)
+		for _, p := range rows {
+			if err := l.pictures.append(p); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 	return l.join(t, c, group, rows)
@@ -251,26 +263,30 @@ func (l *parquetList) group(t *table, c tableColumns, file, group int) error {
 // join makes rows of the same id one picture, that of the first.
 func (l *parquetList) join(t *table, c tableColumns, group int, rows []listed) error {
 	for i := range rows {
-		rows[i].id = ""
+		rows[i].ID = ""
 	}
-	if err := l.texts(t, group, c.id, len(rows), func(row int, text string) { rows[row].id = text }); err != nil {
+	if err := l.texts(t, group, c.id, len(rows), func(row int, text string) { rows[row].ID = text }); err != nil {
 		return err
 	}
 	for _, p := range rows {
-		if p.id == "" {
-			return fmt.Errorf("row %d has no %s (id_column)", p.image.Row, l.spec.Columns.ID)
+		if p.ID == "" {
+			return fmt.Errorf("row %d has no %s (id_column)", p.Image.Row, l.spec.Columns.ID)
 		}
-		at, known := l.index[p.id]
-		if !known {
-			l.index[p.id] = len(l.pictures)
-			l.pictures = append(l.pictures, p)
+		i, added, err := l.pictures.add(p)
+		if err != nil {
+			return err
+		}
+		if added {
 			continue
 		}
-		first := &l.pictures[at]
-		if first.split != p.split {
-			return fmt.Errorf("row %d: picture %s is in split %q, and in %q before", p.image.Row, p.id, p.split, first.split)
+		if was := splitOrder[l.pictures.slots[i].split]; was != p.Split {
+			return fmt.Errorf("row %d: picture %s is in split %q, and in %q before", p.Image.Row, p.ID, p.Split, was)
 		}
-		first.captions = append(first.captions, p.captions...)
+		for _, text := range p.Captions {
+			if err := l.pictures.caption(i, text); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -290,9 +306,9 @@ func (l *parquetList) splits(t *table, c tableColumns, group int, rows []listed)
 		}
 		split, ok := splitNames[strings.ToLower(text)]
 		if !ok {
-			return fmt.Errorf("row %d: split %q (column %s) is none of %s", rows[i].image.Row, text, l.spec.Columns.Split, knownSplits())
+			return fmt.Errorf("row %d: split %q (column %s) is none of %s", rows[i].Image.Row, text, l.spec.Columns.Split, knownSplits())
 		}
-		rows[i].split = split
+		rows[i].Split = split
 	}
 	return nil
 }
@@ -321,13 +337,14 @@ func (l *parquetList) countPaths(t *table, c tableColumns, group, rows int) erro
 		return nil
 	}
 	if l.paths == nil {
-		l.paths = map[string]bool{}
+		l.paths = map[idDigest]struct{}{}
 	}
 	return l.texts(t, group, c.path, rows, func(_ int, text string) {
-		if l.paths[text] && text != "" {
+		d := digestID(text)
+		if _, seen := l.paths[d]; seen && text != "" {
 			l.shared++
 		}
-		l.paths[text] = true
+		l.paths[d] = struct{}{}
 	})
 }
 

@@ -61,7 +61,7 @@ var heldOut = []Object{{"cyan", "star"}, {"pink", "triangle"}, {"black", "cross"
 
 // listShapes draws the scenes of all splits. Which scenes belong to which split is
 // a function of the seed; no multiset of objects is in two splits.
-func listShapes(spec Spec, seed uint64) ([]Example, []string, error) {
+func listShapes(spec Spec, seed uint64, g *gathering) error {
 	s := spec.Shapes
 	if s.MaxObjects == 0 {
 		s.MaxObjects = 3
@@ -71,11 +71,11 @@ func listShapes(spec Spec, seed uint64) ([]Example, []string, error) {
 	}
 	switch {
 	case s.MaxObjects < 1 || s.MaxObjects > 3:
-		return nil, nil, fmt.Errorf("shapes: max_objects is %d; must be 1 to 3", s.MaxObjects)
+		return fmt.Errorf("shapes: max_objects is %d; must be 1 to 3", s.MaxObjects)
 	case s.ImageSize < minSide || s.ImageSize > maxSide:
-		return nil, nil, fmt.Errorf("shapes: image_size is %d; must be %d to %d", s.ImageSize, minSide, maxSide)
+		return fmt.Errorf("shapes: image_size is %d; must be %d to %d", s.ImageSize, minSide, maxSide)
 	case s.Train < 0 || s.Validation < 0 || s.Test < 0 || s.TestUnseen < 0:
-		return nil, nil, fmt.Errorf("shapes: train, validation, test and test_unseen cannot be negative")
+		return fmt.Errorf("shapes: train, validation, test and test_unseen cannot be negative")
 	}
 	pools := scenePools(s.MaxObjects, seed)
 	trained := map[Object]bool{}
@@ -86,8 +86,6 @@ func listShapes(spec Spec, seed uint64) ([]Example, []string, error) {
 			}
 		}
 	}
-	var examples []Example
-	var warnings []string
 	for _, part := range []struct {
 		pool, split string
 		n           int
@@ -98,7 +96,7 @@ func listShapes(spec Spec, seed uint64) ([]Example, []string, error) {
 		rng := rand.New(rand.NewPCG(seed, hash("shapes "+part.pool)))
 		scenes := pools[part.pool].draw(part.n, part.pool == Train, rng)
 		if total := pools[part.pool].size(); part.pool != Train && part.n > total {
-			warnings = append(warnings, fmt.Sprintf("shapes: %d %s pictures show %d scenes, some several times", part.n, part.pool, total))
+			g.noted = append(g.noted, fmt.Sprintf("shapes: %d %s pictures show %d scenes, some several times", part.n, part.pool, total))
 		}
 		for i, objects := range scenes {
 			e := Example{
@@ -116,13 +114,15 @@ func listShapes(spec Spec, seed uint64) ([]Example, []string, error) {
 					e.Group = Unseen
 				}
 			}
-			examples = append(examples, e)
+			if err := g.put(e); err != nil {
+				return err
+			}
 		}
 	}
-	if len(examples) == 0 {
-		return nil, nil, fmt.Errorf("shapes: no pictures asked for; set shapes.train, shapes.validation and shapes.test")
+	if g.Len() == 0 {
+		return fmt.Errorf("shapes: no pictures asked for; set shapes.train, shapes.validation and shapes.test")
 	}
-	return examples, warnings, nil
+	return nil
 }
 
 // scenePools deals every scene of up to maxObjects to train, validation, test or

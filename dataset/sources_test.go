@@ -76,6 +76,12 @@ func TestCOCOListsCaptionsByImage(t *testing.T) {
 		{ID: "x", Captions: []string{"Gone."}, Split: Test, Image: ImageRef{File: -1, Name: "gone.jpg", Missing: "picture gone.jpg: not in the image archives"}},
 		{ID: "4", Split: Test, Image: ImageRef{File: 1, Name: "val/silent.jpg", Missing: "picture silent.jpg: has no caption"}},
 	}
+	for i, e := range examples {
+		if (e.Image.Entry == nil) != (e.Image.File < 0) {
+			t.Errorf("%s: its place in the archive is %v", e.ID, e.Image.Entry)
+		}
+		want[i].Image.Entry = e.Image.Entry
+	}
 	if !reflect.DeepEqual(examples, want) {
 		t.Errorf("got  %+v\nwant %+v", examples, want)
 	}
@@ -151,6 +157,9 @@ func TestFolderReadsCSVAndJSONLines(t *testing.T) {
 		"c.jsonl": "{\"image\":\"a.jpg\",\"captions\":[\"one, two\",\"three\"]}\n\n{\"image\":\"d/b.jpg\",\"caption\":\"four\",\"group\":\"g\"}\n",
 	} {
 		got, warnings, err := List(context.Background(), Spec{Kind: "folder", Split: Train}, []File{memory(RoleCaptions, name, []byte(contents)), images}, 0)
+		for i := range got {
+			got[i].Image.Entry = nil
+		}
 		if err != nil || len(warnings) > 0 || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v, %v", name, got, warnings, err)
 		}
@@ -253,15 +262,15 @@ func (r contextReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func TestPicturesAreFoundByTheEndOfTheirPath(t *testing.T) {
-	as, err := openArchives(context.Background(), []File{memory(RoleImages, "i.zip", zipOf(t, "x/a.jpg", "", "y/a.jpg", "", "x/b.jpg", "", "c.jpg", "", "x/c.jpg", ""))})
+	as, err := openArchives(context.Background(), t.TempDir(), []File{memory(RoleImages, "i.zip", zipOf(t, "x/a.jpg", "", "y/a.jpg", "", "x/b.jpg", "", "c.jpg", "", "x/c.jpg", ""))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer as.close()
 	for name, want := range map[string]string{"b.jpg": "x/b.jpg", "y/a.jpg": "y/a.jpg", "./x/a.jpg": "x/a.jpg", `x\a.jpg`: "x/a.jpg", "c.jpg": "c.jpg", "a.jpg": "", "d.jpg": "", "../b.jpg": "x/b.jpg"} {
-		_, entry, err := as.find(name)
-		if entry != want || (err != nil) != (want == "") {
-			t.Errorf("%s: %q, %v", name, entry, err)
+		ref, err := as.find(name)
+		if ref.Name != want || (err != nil) != (want == "") {
+			t.Errorf("%s: %q, %v", name, ref.Name, err)
 		}
 	}
 }

@@ -1,0 +1,146 @@
+package dataset
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"iter"
+	"slices"
+)
+
+// listed is what a captions file says of one picture.
+type listed struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name,omitempty"`
+	Group    string   `json:"group,omitempty"`
+	Also     string   `json:"also,omitempty"`  // another name of the picture's file
+	Split    string   `json:"split,omitempty"` // the source's own; empty: none
+	Captions []string `json:"captions,omitempty"`
+	Image    ImageRef `json:"image,omitzero"` // kind parquet
+}
+
+// pictureList gathers what captions files say, in the order pictures are first
+// named. A picture takes some 60 bytes of memory, its id, names and captions lie in a spool.
+type pictureList struct {
+	spool *spool
+	slots []slot
+	index map[idDigest]int32 // of slots
+}
+
+// slot is a picture: the record that names it, and the newest of its captions.
+// Captions are chained backwards, since those of one picture may be anywhere in a file.
+type slot struct {
+	about   int64 // of listed; negative: only mentioned yet, and ^about is where its id is
+	caption int64 // -1: none
+	split   int8  // index into splitOrder, 0: none
+}
+
+// idDigest stands for a picture's id.
+type idDigest [16]byte
+
+func digestID(id string) (d idDigest) {
+	sum := sha256.Sum256([]byte(id))
+	copy(d[:], sum[:])
+	return d
+}
+
+var splitOrder = []string{"", Train, Validation, Test}
+
+func newPictureList(dir string) (*pictureList, error) {
+	s, err := newSpool(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &pictureList{spool: s, index: map[idDigest]int32{}}, nil
+}
+
+func (l *pictureList) close() { l.spool.close() }
+
+// add takes a picture, unless one of its id is there already.
+func (l *pictureList) add(p listed) (i int, added bool, err error) {
+	if i, err = l.mention(p.ID); err != nil || l.slots[i].about >= 0 {
+		return i, false, err
+	}
+	return i, true, l.set(i, p)
+}
+
+// append takes a picture whose id no other has, without remembering the id.
+func (l *pictureList) append(p listed) error {
+	l.slots = append(l.slots, slot{caption: -1})
+	return l.set(len(l.slots)-1, p)
+}
+
+func (l *pictureList) set(i int, p listed) (err error) {
+	l.slots[i].split = int8(slices.Index(splitOrder, p.Split))
+	l.slots[i].about, err = l.spool.putJSON(p)
+	return err
+}
+
+// mention is the number of an id that may not be listed yet.
+func (l *pictureList) mention(id string) (int, error) {
+	d := digestID(id)
+	if i, ok := l.index[d]; ok {
+		return int(i), nil
+	}
+	at, err := l.spool.put([]byte(id))
+	l.index[d] = int32(len(l.slots))
+	l.slots = append(l.slots, slot{about: ^at, caption: -1})
+	return len(l.slots) - 1, err
+}
+
+// caption adds one behind those a picture has.
+func (l *pictureList) caption(i int, text string) (err error) {
+	s := &l.slots[i]
+	record := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(text)), uint64(s.caption))
+	s.caption, err = l.spool.put(append(record, text...))
+	return err
+}
+
+// unlisted is the least id that is mentioned and not listed; "": none.
+func (l *pictureList) unlisted() (first string, err error) {
+	for _, s := range l.slots {
+		if s.about >= 0 {
+			continue
+		}
+		id, err := l.spool.get(^s.about)
+		if err != nil {
+			return "", err
+		}
+		if first == "" || string(id) < first {
+			first = string(id)
+		}
+	}
+	return first, nil
+}
+
+// all yields the pictures in the order they were added; it ends the list's use.
+func (l *pictureList) all() iter.Seq2[listed, error] {
+	return func(yield func(listed, error) bool) {
+		l.index = nil
+		slices.SortFunc(l.slots, func(a, b slot) int { return cmp.Compare(a.about, b.about) })
+		for _, s := range l.slots {
+			p, err := l.read(s)
+			if !yield(p, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (l *pictureList) read(s slot) (p listed, err error) {
+	if err := l.spool.getJSON(s.about, &p); err != nil {
+		return p, err
+	}
+	p.Split = splitOrder[s.split]
+	first := len(p.Captions)
+	for at := s.caption; at >= 0; {
+		record, err := l.spool.get(at)
+		if err != nil {
+			return p, err
+		}
+		at = int64(binary.LittleEndian.Uint64(record))
+		p.Captions = append(p.Captions, string(record[8:]))
+	}
+	slices.Reverse(p.Captions[first:])
+	return p, nil
+}

@@ -1,0 +1,139 @@
+package dataset
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// in64Form gives a small zip the ends and extra fields that those of more than 4 GiB have.
+func in64Form(t *testing.T, b []byte) []byte {
+	t.Helper()
+	d, err := findDirectory(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := bytes.Clone(b[:d.start])
+	for record := b[d.start:d.end]; len(record) > 0; {
+		name := int(binary.LittleEndian.Uint16(record[28:]))
+		rest := int(binary.LittleEndian.Uint16(record[30:])) + int(binary.LittleEndian.Uint16(record[32:]))
+		head := bytes.Clone(record[:entryBytes+name])
+		extra := binary.LittleEndian.AppendUint16(nil, 1)
+		extra = binary.LittleEndian.AppendUint16(extra, 24)
+		for _, at := range []int{24, 20, 42} { // size, packed, header
+			extra = binary.LittleEndian.AppendUint64(extra, uint64(binary.LittleEndian.Uint32(head[at:])))
+			binary.LittleEndian.PutUint32(head[at:], in64)
+		}
+		binary.LittleEndian.PutUint16(head[30:], uint16(len(extra)))
+		binary.LittleEndian.PutUint16(head[32:], 0)
+		out = append(append(out, head...), extra...)
+		record = record[entryBytes+name+rest:]
+	}
+	end := len(out)
+	out = append(out, end64Signature...)
+	out = append(out, make([]byte, end64Bytes-4)...)
+	binary.LittleEndian.PutUint64(out[end+4:], end64Bytes-12)
+	binary.LittleEndian.PutUint64(out[end+24:], d.count)
+	binary.LittleEndian.PutUint64(out[end+32:], d.count)
+	binary.LittleEndian.PutUint64(out[end+40:], uint64(end)-uint64(d.start))
+	binary.LittleEndian.PutUint64(out[end+48:], uint64(d.start))
+	out = append(out, find64...)
+	out = append(out, 0, 0, 0, 0)
+	out = binary.LittleEndian.AppendUint64(out, uint64(end))
+	out = append(out, 1, 0, 0, 0)
+	out = append(out, endSignature...)
+	return append(out, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0)
+}
+
+func TestZipIsReadAsTheStandardLibraryDoes(t *testing.T) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for i := range 300 {
+		h := &zip.FileHeader{Name: fmt.Sprintf("d/%d.jpg", i), Comment: strings.Repeat("c", i%3), Method: zip.Deflate}
+		if i%2 == 0 {
+			h.Method = zip.Store
+		}
+		w, err := z.CreateHeader(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, strings.Repeat(fmt.Sprint(i, " "), i*10))
+	}
+	z.Create("d/")
+	z.SetComment("PK\x05\x06 is no end here")
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	plain := zipOf(t, "a.jpg", "A", "b.jpg", strings.Repeat("B", 1000))
+	archives := map[string][]byte{
+		"many": b.Bytes(), "empty": zipOf(t), "64-bit": in64Form(t, plain), "64-bit, many": in64Form(t, b.Bytes()),
+		"behind a program": append([]byte(strings.Repeat("#!", 5000)), plain...),
+	}
+	for _, name := range []string{"train2017.zip", "val2014.zip", "flickr30k-images.zip", "annotations_trainval2017.zip"} {
+		raw, err := os.ReadFile(filepath.Join("testdata", "captions", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		archives[name] = raw
+	}
+	for name, raw := range archives {
+		r := bytes.NewReader(raw)
+		std, err := zip.NewReader(r, r.Size())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var files []*zip.File
+		for _, f := range std.File {
+			if !f.FileInfo().IsDir() {
+				files = append(files, f)
+			}
+		}
+		i := 0
+		err = eachEntry(r, r.Size(), func(entry string, e Entry) error {
+			got, err := readEntry(r, e)
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, entry, err)
+			}
+			f, err := files[i].Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := io.ReadAll(f)
+			if entry != files[i].Name || !bytes.Equal(got, want) || err != nil {
+				t.Errorf("%s: entry %d is %s with %d bytes, not %s with %d, %v", name, i, entry, len(got), files[i].Name, len(want), err)
+			}
+			i++
+			return nil
+		})
+		if err != nil || i != len(files) {
+			t.Errorf("%s: %d of %d entries, %v", name, i, len(files), err)
+		}
+	}
+}
+
+func TestPicturesWhoseNamesAreNoUTF8AreFound(t *testing.T) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.CreateHeader(&zip.FileHeader{Name: "caf\xe9.jpg", NonUTF8: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, "coffee")
+	z.Close()
+	files := []File{memory(RoleCaptions, "c.csv", []byte("image,caption\ncaf\xe9.jpg,x\n")), memory(RoleImages, "i.zip", b.Bytes())}
+	examples, warnings, err := List(context.Background(), Spec{Kind: "folder"}, files, 0)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(warnings, err)
+	}
+	o, _ := NewOpener(Spec{Kind: "folder"}, files)
+	if raw, err := o.Open(context.Background(), examples[0].Image); string(raw) != "coffee" {
+		t.Errorf("%q, %v", raw, err)
+	}
+}
