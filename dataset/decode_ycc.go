@@ -40,7 +40,7 @@ func planes(im *image.YCbCr) (cb, cr chroma, hor, ver int) {
 // rgbFromJPEG upsamples colour as libjpeg-turbo's "fancy" upsampling and converts
 // with its tables.
 func rgbFromJPEG(im *image.YCbCr) *rgbImage {
-	out := newRGB(im.Rect.Dx(), im.Rect.Dy())
+	out := takeRGB(im.Rect.Dx(), im.Rect.Dy())
 	cbPlane, crPlane, hor, ver := planes(im)
 	cb, cr := make([]int32, out.w+4), make([]int32, out.w+4)
 	sums := make([]int32, cbPlane.w)
@@ -105,7 +105,7 @@ func upsampleJPEG(out, sums []int32, c chroma, y, hor, ver int) {
 
 // rgbFromWebP upsamples and converts as libwebp does.
 func rgbFromWebP(im *image.YCbCr) *rgbImage {
-	out := newRGB(im.Rect.Dx(), im.Rect.Dy())
+	out := takeRGB(im.Rect.Dx(), im.Rect.Dy())
 	uPlane, vPlane, _, _ := planes(im)
 	u, v := make([]int32, out.w+2), make([]int32, out.w+2)
 	for y := range out.h {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -15,7 +16,7 @@ import (
 type ShardPair struct {
 	Pixels string `json:"pixels"`
 	Tokens string `json:"tokens"`
-	Rows   int    `json:"rows"` // as the manifest has it; 0: not checked
+	Rows   int    `json:"rows"` // as the manifest has it; 0: not known
 
 	// Weight is how often an epoch of Loader shows each row, in the mean; 0: once.
 	// It neither changes the order of shards without one, nor that of Sequential.
@@ -66,27 +67,27 @@ type Batch struct {
 	Rows   []uint64 // B: number of each picture's row among all shards' rows; a picture shown again in the epoch counts on behind all of them
 }
 
-// Loader hands out training batches. Its methods may be called concurrently.
+// Loader hands out training batches. Its methods may be called concurrently. It
+// keeps the shards open that a few blocks of its order need, so that its memory does not
+// grow with the dataset.
 type Loader struct {
 	config LoaderConfig
-	shards []*trainShard
+	pairs  []ShardPair
 	starts []int // number of each shard's first row, and of all rows
 	seen   int   // pictures an epoch shows
+
+	mu     sync.Mutex
+	open   map[int]*trainShard // by index into pairs
+	clock  int64               // counts uses
+	closed bool
 }
 
-// trainShard is a shard with its tokens in memory.
-type trainShard struct {
-	pair   ShardPair
-	ids    []string
-	tokens [][][]int32 // by row and caption
+// maxOpenShards is two blocks: batches are made ahead, so one of a block may be made
+// after the first of the next.
+const maxOpenShards = 2 * blockShards
 
-	once sync.Once
-	file *os.File
-	open *Shard
-	err  error
-}
-
-// NewLoader reads the shards' tokens and checks that they are aligned with the pixels.
+// NewLoader takes shards of known numbers of rows. Whether pixels and tokens belong
+// together is seen when a shard is first read.
 func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 	if c.BatchSize < 1 || c.CaptionsPerPicture < 1 || c.Width < 1 || c.Height < 1 {
 		return nil, fmt.Errorf("loader: batch size %d, %d captions a picture, %dx%d pixels; all must be at least 1", c.BatchSize, c.CaptionsPerPicture, c.Width, c.Height)
@@ -94,22 +95,24 @@ func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 	if c.Workers <= 0 {
 		c.Workers = min(runtime.GOMAXPROCS(0), maxWorkers)
 	}
-	l := &Loader{config: c, starts: []int{0}}
-	for _, pair := range shards {
-		s, err := readTrainShard(pair)
-		if err == nil && !(pair.Weight >= 0 && pair.Weight <= MaxWeight) {
-			err = fmt.Errorf("shard %s: weight %v; must be 0 to %d", pair.Pixels, pair.Weight, MaxWeight)
+	l := &Loader{config: c, pairs: slices.Clone(shards), starts: []int{0}, open: map[int]*trainShard{}}
+	for i, pair := range l.pairs {
+		if !(pair.Weight >= 0 && pair.Weight <= MaxWeight) {
+			return nil, fmt.Errorf("shard %s: weight %v; must be 0 to %d", pair.Pixels, pair.Weight, MaxWeight)
 		}
-		if err != nil {
-			l.Close()
-			return nil, err
+		if pair.Rows == 0 {
+			s := &trainShard{}
+			if err := s.load(pair); err != nil {
+				return nil, err
+			}
+			s.file.Close()
+			pair.Rows = s.rows()
+			l.pairs[i] = pair
 		}
-		l.shards = append(l.shards, s)
-		l.starts = append(l.starts, l.rows()+len(s.ids))
-		l.seen += Shown(len(s.ids), pair.Weight)
+		l.starts = append(l.starts, l.rows()+pair.Rows)
+		l.seen += Shown(pair.Rows, pair.Weight)
 	}
 	if l.seen == 0 {
-		l.Close()
 		return nil, errors.New("loader: no training pictures")
 	}
 	return l, nil
@@ -124,87 +127,168 @@ func (l *Loader) StepsPerEpoch() int64 {
 
 // Close closes the shards' files; no epoch may be under way.
 func (l *Loader) Close() error {
-	var errs []error
-	for _, s := range l.shards {
-		s.once.Do(func() { s.err = errors.New("closed") })
-		if s.file != nil {
-			errs = append(errs, s.file.Close())
-			s.file, s.open, s.err = nil, nil, errors.New("closed")
-		}
-	}
-	return errors.Join(errs...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	return l.evict(0)
 }
 
-// readTrainShard reads a pair's tokens and compares its ids.
-func readTrainShard(pair ShardPair) (*trainShard, error) {
-	s := &trainShard{pair: pair}
-	err := withFile(pair.Tokens, func(r io.ReaderAt, size int64) error {
-		t, err := OpenTokens(r, size)
-		if err != nil {
-			return err
+// acquire opens a shard unless it is open. It stays so until as many releases.
+func (l *Loader) acquire(i int) (*trainShard, error) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil, errors.New("loader: closed")
+	}
+	s := l.open[i]
+	if s == nil {
+		if err := l.evict(maxOpenShards - 1); err != nil {
+			l.mu.Unlock()
+			return nil, err
 		}
-		for row, err := range t.Rows() {
-			if err != nil {
-				return err
-			}
-			s.ids = append(s.ids, row.ID)
-			s.tokens = append(s.tokens, row.IDs)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("tokens %s: %w", pair.Tokens, err)
+		s = &trainShard{}
+		l.open[i] = s
 	}
-	if pair.Rows != 0 && pair.Rows != len(s.ids) {
-		return nil, fmt.Errorf("tokens %s: %d rows, the manifest has %d", pair.Tokens, len(s.ids), pair.Rows)
-	}
-	shard, err := s.shard()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.aligned(shard); err != nil {
-		s.file.Close()
-		return nil, fmt.Errorf("shard %s: %w", pair.Pixels, err)
+	l.clock++
+	s.users, s.used = s.users+1, l.clock
+	l.mu.Unlock()
+	s.once.Do(func() { s.err = s.load(l.pairs[i]) })
+	if s.err != nil {
+		l.release(s)
+		return nil, s.err
 	}
 	return s, nil
 }
 
-func (s *trainShard) aligned(shard *Shard) error {
-	if shard.NumRows() != len(s.ids) {
-		return fmt.Errorf("%d rows, its tokens %d", shard.NumRows(), len(s.ids))
+func (l *Loader) release(s *trainShard) {
+	l.mu.Lock()
+	s.users--
+	l.mu.Unlock()
+}
+
+// evict closes shards that nobody reads, the least recently used first, until at most
+// so many are open. l.mu is held.
+func (l *Loader) evict(most int) error {
+	var errs []error
+	for len(l.open) > most {
+		oldest := -1
+		for i, s := range l.open {
+			if s.users == 0 && (oldest < 0 || s.used < l.open[oldest].used) {
+				oldest = i
+			}
+		}
+		if oldest < 0 {
+			break
+		}
+		if f := l.open[oldest].file; f != nil {
+			errs = append(errs, f.Close())
+		}
+		delete(l.open, oldest)
 	}
-	n := 0
-	for row, err := range shard.Captions() {
+	return errors.Join(errs...)
+}
+
+// trainShard is an open shard with its tokens in memory.
+type trainShard struct {
+	users int   // that have not released it
+	used  int64 // when last, by the loader's clock
+
+	once   sync.Once
+	err    error
+	file   *os.File
+	pixels *Shard
+	ids    []string
+	tokens []int32 // of all captions, one after the other
+	ends   []int32 // of each caption in tokens
+	last   []int32 // of each row in ends
+}
+
+// load opens a pair and makes sure that its parts belong together.
+func (s *trainShard) load(pair ShardPair) error {
+	if err := withFile(pair.Tokens, s.readTokens); err != nil {
+		return fmt.Errorf("tokens %s: %w", pair.Tokens, err)
+	}
+	if pair.Rows != 0 && pair.Rows != s.rows() {
+		return fmt.Errorf("tokens %s: %d rows, the manifest has %d", pair.Tokens, s.rows(), pair.Rows)
+	}
+	err := s.openPixels(pair.Pixels)
+	if err == nil {
+		err = s.aligned()
+	}
+	if err != nil {
+		if s.file != nil {
+			s.file.Close()
+			s.file = nil
+		}
+		return fmt.Errorf("shard %s: %w", pair.Pixels, err)
+	}
+	return nil
+}
+
+func (s *trainShard) rows() int { return len(s.ids) }
+
+func (s *trainShard) readTokens(r io.ReaderAt, size int64) error {
+	t, err := OpenTokens(r, size)
+	if err != nil {
+		return err
+	}
+	s.ids = make([]string, 0, t.NumRows())
+	for row, err := range t.Rows() {
 		if err != nil {
 			return err
 		}
-		if row.ID != s.ids[n] {
-			return fmt.Errorf("row %d is %s, its tokens are of %s", n, row.ID, s.ids[n])
+		s.ids = append(s.ids, row.ID)
+		for _, ids := range row.IDs {
+			s.tokens = append(s.tokens, ids...)
+			s.ends = append(s.ends, int32(len(s.tokens)))
+		}
+		s.last = append(s.last, int32(len(s.ends)))
+	}
+	return nil
+}
+
+func (s *trainShard) openPixels(path string) (err error) {
+	if s.file, err = os.Open(path); err != nil {
+		return err
+	}
+	info, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	s.pixels, err = OpenShard(s.file, info.Size())
+	return err
+}
+
+func (s *trainShard) aligned() error {
+	if s.pixels.NumRows() != s.rows() {
+		return fmt.Errorf("%d rows, its tokens %d", s.pixels.NumRows(), s.rows())
+	}
+	n := 0
+	for id, err := range s.pixels.ids() {
+		if err != nil {
+			return err
+		}
+		if id != s.ids[n] {
+			return fmt.Errorf("row %d is %s, its tokens are of %s", n, id, s.ids[n])
 		}
 		n++
 	}
 	return nil
 }
 
-// shard opens the pixels on first use.
-func (s *trainShard) shard() (*Shard, error) {
-	s.once.Do(func() {
-		var info os.FileInfo
-		if s.file, s.err = os.Open(s.pair.Pixels); s.err != nil {
-			return
+// captions are the token ids of a row's captions.
+func (s *trainShard) captions(row int) [][]int32 {
+	at := func(ends []int32, i int) int32 {
+		if i < 0 {
+			return 0
 		}
-		if info, s.err = s.file.Stat(); s.err == nil {
-			s.open, s.err = OpenShard(s.file, info.Size())
-		}
-		if s.err != nil {
-			s.file.Close()
-			s.file = nil
-		}
-	})
-	if s.err != nil {
-		return nil, fmt.Errorf("shard %s: %w", s.pair.Pixels, s.err)
+		return ends[i]
 	}
-	return s.open, nil
+	var all [][]int32
+	for i := at(s.last, row-1); i < s.last[row]; i++ {
+		all = append(all, s.tokens[at(s.ends, int(i)-1):s.ends[i]])
+	}
+	return all
 }
 
 func withFile(path string, f func(r io.ReaderAt, size int64) error) error {
@@ -315,22 +399,31 @@ func (l *Loader) make(epoch int, step int64, rows []position) (*Batch, error) {
 	captions := make([][][]int32, len(rows))
 	a := newAugmenter(c)
 	for i, p := range rows {
-		s := l.shards[p.shard]
-		shard, err := s.shard()
+		b.Rows[i] = uint64(l.starts[p.shard] + p.row + p.copy*l.rows())
+		picture := b.Pixels[i*size : (i+1)*size]
+		all, err := l.read(p, &b.IDs[i], picture)
 		if err != nil {
 			return nil, err
 		}
-		b.IDs[i] = s.ids[p.row]
-		b.Rows[i] = uint64(l.starts[p.shard] + p.row + p.copy*l.rows())
-		captions[i] = rotate(s.tokens[p.row], c.CaptionsPerPicture, epoch, b.Rows[i])
-		picture := b.Pixels[i*size : (i+1)*size]
-		if err := shard.ReadPixels(p.row, picture); err != nil {
-			return nil, fmt.Errorf("shard %s: %w", s.pair.Pixels, err)
-		}
+		captions[i] = rotate(all, c.CaptionsPerPicture, epoch, b.Rows[i])
 		a.apply(picture, epoch, b.Rows[i])
 	}
 	b.label(captions, c.BatchSize)
 	return b, nil
+}
+
+// read reads one row and answers its captions.
+func (l *Loader) read(p position, id *string, picture []uint8) ([][]int32, error) {
+	s, err := l.acquire(p.shard)
+	if err != nil {
+		return nil, err
+	}
+	defer l.release(s)
+	if err := s.pixels.ReadPixels(p.row, picture); err != nil {
+		return nil, fmt.Errorf("shard %s: %w", l.pairs[p.shard].Pixels, err)
+	}
+	*id = s.ids[p.row]
+	return s.captions(p.row), nil
 }
 
 // rotate chooses k captions; where there are more, each epoch goes on where the

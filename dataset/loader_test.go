@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -295,6 +296,40 @@ func TestEpochStopsItsGoroutines(t *testing.T) {
 	}
 }
 
+func TestLoaderKeepsAFewShardsOpen(t *testing.T) {
+	sizes := make([]int, 4*maxOpenShards)
+	for i := range sizes {
+		sizes[i] = 9
+	}
+	c := testConfig()
+	c.Workers = 3
+	l := openLoader(t, writeTestShards(t, testSide, sizes...), c)
+	seen := map[string]bool{}
+	for b, err := range l.Epoch(context.Background(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range b.IDs {
+			seen[id] = true
+		}
+		if l.mu.Lock(); len(l.open) > maxOpenShards {
+			t.Errorf("%d shards are open", len(l.open))
+		}
+		l.mu.Unlock()
+	}
+	if len(seen) != 9*len(sizes) {
+		t.Errorf("%d pictures", len(seen))
+	}
+	if err := l.Close(); err != nil || len(l.open) > 0 {
+		t.Errorf("%d shards are open after the end, %v", len(l.open), err)
+	}
+	for _, err := range l.Epoch(context.Background(), 0, 0) {
+		if err == nil {
+			t.Error("a closed loader gives batches")
+		}
+	}
+}
+
 func TestSequentialKeepsTheOrderAndAllCaptions(t *testing.T) {
 	pairs := writeTestShards(t, testSide, 5, 6)
 	var ids []string
@@ -350,8 +385,15 @@ func TestShardsThatDoNotBelongTogetherAreRefused(t *testing.T) {
 		{Pixels: pairs[0].Pixels + "x", Tokens: pairs[0].Tokens},
 		{Pixels: pairs[0].Pixels, Tokens: pairs[0].Tokens, Rows: 4},
 	} {
-		if _, err := NewLoader([]ShardPair{pair}, testConfig()); err == nil {
+		if _, err := NewLoader([]ShardPair{pair}, testConfig()); err == nil && pair.Rows == 0 {
 			t.Errorf("%+v: opened", pair)
+		}
+		known := pair
+		known.Rows = cmp.Or(pair.Rows, 5)
+		for _, err := range openLoader(t, []ShardPair{known}, testConfig()).Epoch(context.Background(), 0, 0) {
+			if err == nil {
+				t.Errorf("%+v: gives batches", pair)
+			}
 		}
 		pair.Rows = 0
 		if pair == (ShardPair{Pixels: pairs[0].Pixels, Tokens: pairs[0].Tokens}) {

@@ -25,10 +25,10 @@ type visit struct {
 // Without weights there is one a shard.
 func (l *Loader) visits() []visit {
 	var all []visit
-	for i, s := range l.shards {
-		whole, rest := shares(len(s.ids), s.pair.Weight)
+	for i, pair := range l.pairs {
+		whole, rest := shares(pair.Rows, pair.Weight)
 		for c := range whole {
-			all = append(all, visit{shard: i, copy: c, rows: len(s.ids)})
+			all = append(all, visit{shard: i, copy: c, rows: pair.Rows})
 		}
 		if rest > 0 {
 			all = append(all, visit{shard: i, copy: whole, rows: rest, partial: true})
@@ -120,7 +120,7 @@ func (l *Loader) appendRows(rows []position, v visit, epoch int) []position {
 		}
 		return rows
 	}
-	for _, r := range stream(l.config.Seed, "weights", epoch, uint64(v.shard)).Perm(len(l.shards[v.shard].ids))[:v.rows] {
+	for _, r := range stream(l.config.Seed, "weights", epoch, uint64(v.shard)).Perm(l.pairs[v.shard].Rows)[:v.rows] {
 		rows = append(rows, position{v.shard, r, v.copy})
 	}
 	return rows

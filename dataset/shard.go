@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 	"github.com/parquet-go/parquet-go/format"
 )
 
@@ -41,6 +40,11 @@ type storedRow struct {
 	Picture  []byte   `parquet:"picture"` // see lossless.go
 }
 
+// idRow is a row's id alone.
+type idRow struct {
+	ID string `parquet:"id"`
+}
+
 // captionRow is a row without its picture, which Parquet then does not read.
 type captionRow struct {
 	ID       string   `parquet:"id"`
@@ -58,7 +62,7 @@ const (
 func writerOptions() []parquet.WriterOption {
 	return []parquet.WriterOption{
 		parquet.CreatedBy("distilvit", "1", ""),
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.Compression(&pageCodec{}),
 		parquet.MaxRowsPerRowGroup(rowGroupRows),
 		parquet.PageBufferSize(pageBytes),
 		parquet.DataPageStatistics(false),
@@ -216,6 +220,17 @@ func (s *Shard) Captions() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		for r, err := range readRows[captionRow](s.file, s.NumRows()) {
 			if !yield(Row{ID: r.ID, Group: r.Group, Captions: r.Captions}, err) {
+				return
+			}
+		}
+	}
+}
+
+// ids yields the rows' ids in order.
+func (s *Shard) ids() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for r, err := range readRows[idRow](s.file, s.NumRows()) {
+			if !yield(r.ID, err) {
 				return
 			}
 		}
