@@ -14,16 +14,16 @@ import (
 
 const (
 	blockBytes     = 1 << 20 // unit of the cache and of a small read
-	readaheadMax   = 4       // blocks a sequential reader gets at once
-	cachedBlocks   = 8       // per Reader
+	readaheadMax   = 2       // blocks a sequential reader gets at once
+	cachedBlocks   = 4       // per Reader
 	directBytes    = 4 << 20 // reads from this size on are one request of their own, past the cache
 	readAttempts   = 4
 	firstReadPause = 100 * time.Millisecond
 )
 
 // Reader reads a stored object at any offset, as archive/zip and Parquet do.
-// It fetches blocks of 1 MiB, up to four at once for a sequential reader, and
-// keeps the last 8. Every read is of the same version of the object, but no
+// It fetches blocks of 1 MiB, two at once for a sequential reader, and
+// keeps the last 4. Every read is of the same version of the object, but no
 // digest is verified: for that use Get or Fetch. Safe for concurrent use.
 type Reader struct {
 	ctx    context.Context
