@@ -53,7 +53,7 @@ func (p *pulse) follow(e trainer.Event) {
 		case trainer.EventStep:
 			s := e.Step
 			b.Phase, b.Message = trainer.PhaseTrain, ""
-			b.Step, b.Done, b.Total, b.Loss, b.Rate = s.Step, s.EpochStep, s.EpochSteps, s.MeanLoss, s.Rate
+			b.Step, b.Done, b.Total, b.Loss, b.Rate, b.Waited = s.Step, s.EpochStep, s.EpochSteps, s.MeanLoss, s.Rate, s.Waited
 		}
 	})
 }

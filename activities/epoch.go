@@ -34,7 +34,9 @@ func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pi
 		if err != nil {
 			return pipeline.EpochResult{}, a.keepLog(ctx, in.Work.Run, err)
 		}
-		return pipeline.EpochResult{Checkpoint: end.ref(), Loss: end.loss(), Seconds: time.Since(begun).Seconds(), Warnings: e.warnings}, nil
+		return pipeline.EpochResult{
+			Checkpoint: end.ref(), Loss: end.loss(), Seconds: time.Since(begun).Seconds(), Times: e.times, Warnings: e.warnings,
+		}, nil
 	})
 }
 
@@ -46,6 +48,7 @@ type epochRun struct {
 	lease *trainer.Lease
 	dir   string // scratch, this attempt's alone
 
+	times    pipeline.Times
 	warnings []string
 }
 
@@ -212,15 +215,18 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 	})
 	defer stop()
 	u := startUploads(ctx, e.Activities, e.in, cancel)
-	_, err := e.lease.Do(tctx, trainer.Command{Do: trainer.DoTrain, Train: &args}, func(ev trainer.Event) {
+	done, err := e.lease.Do(tctx, trainer.Command{Do: trainer.DoTrain, Train: &args}, func(ev trainer.Event) {
 		if ev.Event == trainer.EventCheckpoint && ev.Saved != nil {
 			u.add(*ev.Saved)
 		}
 		if s := ev.Step; s != nil {
-			e.Telemetry.Step(e.in.Work.Run, s.Epoch+1, s.Step, s.MeanLoss, s.Rate)
+			e.Telemetry.Step(e.in.Work.Run, s.Epoch+1, s.Step, s.MeanLoss, s.Rate, s.Waited)
 		}
 		e.pulse.follow(ev)
 	})
+	if done.Trained != nil {
+		e.times = pipeline.Times(done.Trained.Times)
+	}
 	e.pulse.set(func(b *pipeline.Heartbeat) { b.Phase, b.Message = "upload", "" })
 	last, uploadErr := u.finish()
 	switch {

@@ -58,6 +58,9 @@ func TestTinyPipelineGoesThroughEveryActivity(t *testing.T) {
 	if epoch.Checkpoint.Step != 5 || epoch.Checkpoint.Epoch != 1 || !(epoch.Loss > 0) {
 		t.Errorf("epoch %+v", epoch)
 	}
+	if s := epoch.Times; !(s.Input > 0 && s.Compile > 0 && s.Checkpoint > 0 && s.CPU > 0 && s.Input+s.Compile+s.Checkpoint <= s.Loop && s.Loop < epoch.Seconds) {
+		t.Errorf("the epoch's time went to %+v", s)
+	}
 	if again := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w}); again.Checkpoint != epoch.Checkpoint || again.Loss != epoch.Loss {
 		t.Errorf("a finished epoch trained again: %+v, %+v", again, epoch)
 	}

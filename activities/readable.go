@@ -186,11 +186,14 @@ func (r *readable) run() report.Run {
 	}
 	for _, e := range r.in.History {
 		out.History = append(out.History, report.Epoch{
-			Epoch: e.Epoch, Step: e.Step, TrainLoss: e.TrainLoss, Duration: time.Duration(e.Seconds * float64(time.Second)), Eval: readableMetrics(e.Eval),
+			Epoch: e.Epoch, Step: e.Step, TrainLoss: e.TrainLoss, Duration: seconds(e.Seconds), Eval: readableMetrics(e.Eval),
+			Loop: report.Loop{All: seconds(e.Times.Loop), Input: seconds(e.Times.Input), Checkpoint: seconds(e.Times.Checkpoint)},
 		})
 	}
 	return out
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 func (r *readable) datasets() []report.Dataset {
 	var out []report.Dataset

@@ -83,7 +83,27 @@ type EpochRecord struct {
 	Step      int64   `json:"step"`
 	TrainLoss float64 `json:"train_loss"` // mean over the epoch's label tokens
 	Seconds   float64 `json:"seconds"`
+	Times     Times   `json:"times,omitzero"`
 	Eval      Metrics `json:"eval"`
+}
+
+// Times says where the seconds of an epoch's step loop went: from the first batch
+// to the last checkpoint on the trainer's disk, in the attempt that ended the epoch.
+// All zero: not known.
+type Times struct {
+	Loop       float64 `json:"loop"`       // seconds, all of them
+	CPU        float64 `json:"cpu"`        // seconds of user and system time of the trainer meanwhile
+	Input      float64 `json:"input"`      // of Loop: the device waited for a batch
+	Compile    float64 `json:"compile"`    // of Loop: first steps of their shape
+	Checkpoint float64 `json:"checkpoint"` // of Loop: the steps stood still for checkpoints
+}
+
+// Waited is the share of the loop in which the device waited for a batch, 0 to 1.
+func (t Times) Waited() float64 {
+	if t.Loop <= 0 {
+		return 0
+	}
+	return t.Input / t.Loop
 }
 
 // Best is the checkpoint with the highest eval_rougeL so far; ties to the earliest.
@@ -319,6 +339,7 @@ type EpochResult struct {
 	Checkpoint CheckpointRef `json:"checkpoint"`
 	Loss       float64       `json:"loss"`
 	Seconds    float64       `json:"seconds"`
+	Times      Times         `json:"times,omitzero"`
 	Warnings   []string      `json:"warnings,omitempty"` // what of older checkpoints could not be read
 }
 
@@ -421,7 +442,8 @@ type Heartbeat struct {
 	Step    int64   `json:"step"`
 	Steps   int64   `json:"steps"` // of the whole training
 	Loss    float64 `json:"loss"`
-	Rate    float64 `json:"rate"` // pictures a second
+	Rate    float64 `json:"rate"`             // pictures a second
+	Waited  float64 `json:"waited,omitempty"` // share of the epoch's time in which no batch was there, 0 to 1
 	Done    int64   `json:"done"`
 	Total   int64   `json:"total"`
 	Message string  `json:"message,omitempty"`

@@ -46,6 +46,7 @@ var functions = template.FuncMap{
 	"style": func() template.CSS { return template.CSS(styleText) },
 	"count": count, "rows": rows, "bytes": bytesText, "duration": duration, "groups": groupNames, "share": share,
 	"picture": pictureURI,
+	"of":      func(part, whole time.Duration) string { return share(int(part), int(whole)) },
 	"f1":      func(v float64) string { return fixed(1, v) },
 	"f2":      func(v float64) string { return fixed(2, v) },
 	"f3":      func(v float64) string { return fixed(3, v) },

@@ -33,7 +33,15 @@ type Epoch struct {
 	Step      int64
 	TrainLoss float64 // mean over the epoch's label tokens
 	Duration  time.Duration
+	Loop      Loop
 	Eval      Metrics
+}
+
+// Loop is the time of an epoch's steps, all zero where it is not known.
+type Loop struct {
+	All        time.Duration
+	Input      time.Duration // of All: the device waited for a batch
+	Checkpoint time.Duration // of All: the steps stood still for checkpoints
 }
 
 // StepLoss is the training loss at a step, for a finer curve than epochs give.

@@ -126,6 +126,7 @@ func fullRun(t testing.TB) Run {
 	for i := 1; i <= 12; i++ {
 		x := float64(i)
 		r.History = append(r.History, Epoch{Epoch: i, Step: int64(i) * 375, TrainLoss: 0.12 + 2.6*math.Exp(-x/2.2), Duration: 24 * time.Second,
+			Loop: Loop{All: 20 * time.Second, Input: time.Duration(i) * 10 * time.Millisecond, Checkpoint: 300 * time.Millisecond},
 			Eval: Metrics{Loss: 0.19 + 2.2*math.Exp(-x/2.1) + 0.004*x, Rouge1: 60 + 33*(1-math.Exp(-x/3)), Rouge2: 50, RougeL: 58 + 33.4*(1-math.Exp(-x/3)) - 0.2*math.Max(0, x-9), RougeLsum: 58, GenLen: 11.4, ExactMatch: 8 * x, Samples: 500}})
 	}
 	colours := []color.Color{color.RGBA{200, 40, 40, 255}, color.RGBA{40, 90, 200, 255}}

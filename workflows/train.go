@@ -99,7 +99,7 @@ func (r *run) epoch(ctx workflow.Context) (pipeline.EpochRecord, *pipeline.Check
 	r.warn(result.Warnings)
 	r.reached(&result.Checkpoint)
 	return pipeline.EpochRecord{
-		Epoch: number, Step: result.Checkpoint.Step, TrainLoss: result.Loss, Seconds: result.Seconds,
+		Epoch: number, Step: result.Checkpoint.Step, TrainLoss: result.Loss, Seconds: result.Seconds, Times: result.Times,
 	}, &result.Checkpoint, nil
 }
 

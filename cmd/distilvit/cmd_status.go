@@ -115,5 +115,8 @@ func beatText(beat *pipeline.Heartbeat) string {
 	if beat.Rate > 0 {
 		text += " " + rateText(beat.Rate) + " pictures/s"
 	}
+	if waited := waitedText(beat.Waited); waited != "" {
+		text += " " + waited
+	}
 	return text
 }

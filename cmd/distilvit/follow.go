@@ -186,8 +186,19 @@ func lineOf(status *pipeline.Status, beat *pipeline.Heartbeat) liveLine {
 	}
 	if beat.Rate > 0 && line.total > 0 {
 		line.details = append(line.details, rateText(beat.Rate)+" pictures/s")
+		if text := waitedText(beat.Waited); text != "" {
+			line.details = append(line.details, text)
+		}
 	}
 	return line
+}
+
+// waitedText says that a device waits for batches, where it is worth saying.
+func waitedText(share float64) string {
+	if share < 0.01 {
+		return ""
+	}
+	return fmt.Sprintf("waited %.0f%%", 100*share)
 }
 
 func rateText(rate float64) string {
@@ -197,12 +208,16 @@ func rateText(rate float64) string {
 	return fmt.Sprintf("%.0f", rate)
 }
 
-// epochLine is a finished epoch in one line, a star on the best so far.
+// epochLine is a finished epoch in one line: its time and the share of it in which
+// the device waited for batches come last, then a star on the best so far.
 func epochLine(record pipeline.EpochRecord, status *pipeline.Status) string {
 	line := fmt.Sprintf("epoch %d/%d  step %d  loss %.4f  eval loss %.4f  rougeL %.2f  exact %.1f%%  %s",
 		record.Epoch, status.Epochs, record.Step, record.TrainLoss,
 		record.Eval.Loss, record.Eval.RougeL, record.Eval.ExactMatch,
 		durationText(time.Duration(record.Seconds*float64(time.Second))))
+	if record.Times.Loop > 0 {
+		line += fmt.Sprintf("  waited %.1f%%", 100*record.Times.Waited())
+	}
 	if status.Best != nil && status.Best.Epoch == record.Epoch {
 		line += "  *"
 	}

@@ -25,11 +25,11 @@ func TestFollowerShowsEachEpochOnceAndMarksTheBest(t *testing.T) {
 	status.Best = &pipeline.Best{Epoch: 1}
 	f.show(status, nil)
 	f.show(status, nil)
-	status.History = append(status.History, pipeline.EpochRecord{Epoch: 2, Step: 40, TrainLoss: 2, Seconds: 5, Eval: pipeline.Metrics{Loss: 2.5, RougeL: 30}})
+	status.History = append(status.History, pipeline.EpochRecord{Epoch: 2, Step: 40, TrainLoss: 2, Seconds: 5, Times: pipeline.Times{Loop: 4, Input: 0.05}, Eval: pipeline.Metrics{Loss: 2.5, RougeL: 30}})
 	f.show(status, nil)
 	require.Equal(t, "epoch 1/3  step 20  loss 2.5000  eval loss 2.2500  rougeL 40.50  exact 3.0%  1m05s  *\n"+
 		"train  epoch 2 of 3\n"+
-		"epoch 2/3  step 40  loss 2.0000  eval loss 2.5000  rougeL 30.00  exact 0.0%  5s\n", out.String())
+		"epoch 2/3  step 40  loss 2.0000  eval loss 2.5000  rougeL 30.00  exact 0.0%  5s  waited 1.2%\n", out.String())
 }
 
 func TestFollowerShowsStepLossRateAndTimeLeftOfTheHeartbeat(t *testing.T) {
@@ -38,10 +38,10 @@ func TestFollowerShowsStepLossRateAndTimeLeftOfTheHeartbeat(t *testing.T) {
 	beat := &pipeline.Heartbeat{Phase: "train", Epoch: 1, Step: 10, Steps: 60, Loss: 3.5, Rate: 123.4}
 	f.show(status, []activityState{{ID: "epoch-1", Attempt: 1, Beat: beat}})
 	*now = now.Add(plainInterval)
-	beat.Step, beat.Loss = 20, 3
+	beat.Step, beat.Loss, beat.Waited = 20, 3, 0.07
 	f.show(status, []activityState{{ID: "epoch-1", Attempt: 1, Beat: beat}})
 	require.Equal(t, "train epoch 1/3  10/60  step 10/60  loss 3.5000  123 pictures/s\n"+
-		"train epoch 1/3  20/60  step 20/60  loss 3.0000  123 pictures/s  2m00s left\n", out.String())
+		"train epoch 1/3  20/60  step 20/60  loss 3.0000  123 pictures/s  waited 7%  2m00s left\n", out.String())
 }
 
 func TestFollowerGivesCompilingNoBar(t *testing.T) {

@@ -24,6 +24,7 @@ type Telemetry struct {
 
 	devices                 *prometheus.GaugeVec // device, state
 	step, epoch, loss, rate *prometheus.GaugeVec // run
+	waited                  *prometheus.GaugeVec // run
 	activities              *prometheus.HistogramVec
 	failures                *prometheus.CounterVec
 	checkpointSeconds       prometheus.Histogram
@@ -45,6 +46,7 @@ func New() *Telemetry {
 		epoch:    gauge("train_epoch", "Epoch under way, from 1.", "run"),
 		loss:     gauge("train_loss", "Mean loss of the epoch so far, a label token.", "run"),
 		rate:     gauge("train_pictures_per_second", "Pictures trained a second, a running mean.", "run"),
+		waited:   gauge("train_input_wait_ratio", "Share of the epoch's time so far in which the device waited for a batch.", "run"),
 		activities: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "distilvit", Name: "activity_seconds", Help: "Attempts at activities that succeeded.",
 			Buckets: prometheus.ExponentialBuckets(0.1, 4, 10), // to 7 hours
@@ -85,8 +87,8 @@ func (t *Telemetry) Devices(devices []int, state string) {
 }
 
 // Step says where a run's training stands: epoch from 1, loss a label token,
-// rate in pictures a second.
-func (t *Telemetry) Step(run string, epoch int, step int64, loss, rate float64) {
+// rate in pictures a second, waited for batches as a share of the epoch's time.
+func (t *Telemetry) Step(run string, epoch int, step int64, loss, rate, waited float64) {
 	if t == nil {
 		return
 	}
@@ -94,6 +96,7 @@ func (t *Telemetry) Step(run string, epoch int, step int64, loss, rate float64) 
 	t.step.WithLabelValues(run).Set(float64(step))
 	t.loss.WithLabelValues(run).Set(loss)
 	t.rate.WithLabelValues(run).Set(rate)
+	t.waited.WithLabelValues(run).Set(waited)
 }
 
 // Left forgets a run that trains here no more.
@@ -101,7 +104,7 @@ func (t *Telemetry) Left(run string) {
 	if t == nil {
 		return
 	}
-	for _, g := range []*prometheus.GaugeVec{t.epoch, t.step, t.loss, t.rate} {
+	for _, g := range []*prometheus.GaugeVec{t.epoch, t.step, t.loss, t.rate, t.waited} {
 		g.DeleteLabelValues(run)
 	}
 }

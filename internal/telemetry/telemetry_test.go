@@ -40,7 +40,7 @@ func TestPrometheusGetsWhatHappensOnAWorker(t *testing.T) {
 	}
 	to.Devices([]int{0, 3}, Idle)
 	to.Devices([]int{3}, OutOfService)
-	to.Step("demo", 2, 140, 1.5, 320)
+	to.Step("demo", 2, 140, 1.5, 320, 0.02)
 	to.Stored(3 * time.Second)
 	to.Ended("TrainEpoch", "", time.Minute)
 	to.Ended("TrainEpoch", "DeviceLost", time.Second)
@@ -54,6 +54,7 @@ func TestPrometheusGetsWhatHappensOnAWorker(t *testing.T) {
 		`distilvit_train_step{run="demo"} 140`,
 		`distilvit_train_loss{run="demo"} 1.5`,
 		`distilvit_train_pictures_per_second{run="demo"} 320`,
+		`distilvit_train_input_wait_ratio{run="demo"} 0.02`,
 		`distilvit_checkpoint_upload_seconds_sum 3`,
 		`distilvit_activity_seconds_count{activity="TrainEpoch"} 1`,
 		`distilvit_activity_failures_total{activity="TrainEpoch",type="DeviceLost"} 2`,
@@ -74,7 +75,7 @@ func TestPrometheusGetsWhatHappensOnAWorker(t *testing.T) {
 func TestWithoutTelemetryNothingIsKept(t *testing.T) {
 	var none *Telemetry
 	none.Devices([]int{0}, Busy)
-	none.Step("run", 1, 1, 1, 1)
+	none.Step("run", 1, 1, 1, 1, 0)
 	none.Left("run")
 	none.Stored(time.Second)
 	none.Ended("Publish", "", time.Second)

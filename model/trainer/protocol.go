@@ -158,6 +158,7 @@ type StepEvent struct {
 	MeanLoss   float64 `json:"mean_loss"`   // of the epoch so far
 	Seconds    float64 `json:"seconds"`     // this step took
 	Rate       float64 `json:"rate"`        // pictures a second, a running mean
+	Waited     float64 `json:"waited"`      // share of the time since the command that no batch was there, 0 to 1
 }
 
 // Checkpoint is a directory as train.Trainer.Save leaves it, with metrics.jsonl
@@ -185,7 +186,21 @@ type Trained struct {
 	Step    int64   `json:"step"`
 	Loss    float64 `json:"loss"` // mean over the epoch's label tokens so far
 	Seconds float64 `json:"seconds"`
+	Times   Times   `json:"times"`
 }
+
+// Times says where the seconds of a train command's step loop went: from the first
+// batch that it asks for to its last checkpoint on the disk.
+type Times struct {
+	Loop       float64 `json:"loop"`       // all of them
+	CPU        float64 `json:"cpu"`        // user and system time of the whole process meanwhile
+	Input      float64 `json:"input"`      // of Loop: no batch was there
+	Compile    float64 `json:"compile"`    // of Loop: steps that were the first of their shape
+	Checkpoint float64 `json:"checkpoint"` // of Loop: it stood still for checkpoints
+}
+
+// waited is the share of a loop so far that waited for batches.
+func (t Times) waited(loop float64) float64 { return t.Input / max(loop, 1e-9) }
 
 // Evaluated sums an evaluation up; the captions stand in EvaluateArgs.Out.
 type Evaluated struct {

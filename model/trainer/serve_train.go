@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"distilvit/dataset"
@@ -27,6 +28,8 @@ type epoch struct {
 	steps  int64     // in the epoch
 	saved  time.Time // the newest checkpoint's time
 	rate   float64   // pictures a second, running mean
+	begun  time.Time // the loop
+	times  Times     // of it, but for Loop and CPU
 	report throttle
 }
 
@@ -56,6 +59,8 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 
 	stopped := false
 	s.phase(PhaseTrain, fmt.Sprintf("epoch %d", a.Epoch+1))
+	e.begun = time.Now()
+	used, idle := cpuTime(), e.begun // the device is, since
 	for b, err := range loader.Epoch(ctx, a.Epoch, s.state.EpochStep) {
 		if err != nil {
 			if ctx.Err() != nil {
@@ -63,6 +68,7 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 			}
 			return &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
 		}
+		e.times.Input += time.Since(idle).Seconds()
 		if err := e.step(b); err != nil {
 			return err
 		}
@@ -76,6 +82,7 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 				return err
 			}
 		}
+		idle = time.Now()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -88,8 +95,9 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 	if err := e.save(); err != nil {
 		return err
 	}
+	e.times.Loop, e.times.CPU = time.Since(e.begun).Seconds(), (cpuTime() - used).Seconds()
 	s.send(Event{Event: EventDone, Trained: &Trained{
-		Stopped: stopped, Epoch: s.state.Epoch, Step: s.state.Step, Loss: mean(s.state.LossSum, s.state.Tokens), Seconds: time.Since(begun).Seconds(),
+		Times: e.times, Stopped: stopped, Epoch: s.state.Epoch, Step: s.state.Step, Loss: mean(s.state.LossSum, s.state.Tokens), Seconds: time.Since(begun).Seconds(),
 	}})
 	return nil
 }
@@ -110,6 +118,7 @@ func (e *epoch) step(b *dataset.Batch) error {
 	e.records = append(e.records, StepRecord{Step: r.Step, Loss: mean(r.LossSum, r.Tokens), Tokens: r.Tokens, GradNorm: r.GradNorm, LearningRate: r.LearningRate})
 	switch now := float64(b.N) / max(seconds, 1e-9); {
 	case compiled: // tells nothing of the steps to come
+		e.times.Compile += seconds
 	case e.rate == 0:
 		e.rate = now
 	default:
@@ -119,6 +128,7 @@ func (e *epoch) step(b *dataset.Batch) error {
 		e.send(Event{Event: EventStep, Step: &StepEvent{
 			Epoch: e.a.Epoch, Step: st.Step, EpochStep: st.EpochStep, EpochSteps: e.steps,
 			Loss: mean(r.LossSum, r.Tokens), MeanLoss: mean(st.LossSum, st.Tokens), Seconds: seconds, Rate: e.rate,
+			Waited: e.times.waited(time.Since(e.begun).Seconds()),
 		}})
 	}
 	return nil
@@ -155,6 +165,7 @@ func (e *epoch) orders() (stop, asked bool) {
 
 // save leaves OutDir/<step>, complete or not at all.
 func (e *epoch) save() error {
+	begun := time.Now()
 	e.phase(PhaseCheckpoint, fmt.Sprintf("saving step %d", e.state.Step))
 	dir := filepath.Join(e.a.OutDir, strconv.FormatInt(e.state.Step, 10))
 	if err := os.RemoveAll(dir); err != nil {
@@ -168,6 +179,7 @@ func (e *epoch) save() error {
 		return fmt.Errorf("save checkpoint of step %d: %w", e.state.Step, err)
 	}
 	e.saved = time.Now()
+	e.times.Checkpoint += e.saved.Sub(begun).Seconds()
 	e.send(Event{Event: EventCheckpoint, Saved: &Checkpoint{Dir: dir, State: e.state, Files: files}})
 	e.phase(PhaseTrain, "")
 	return nil
@@ -213,6 +225,13 @@ func DecodeRecords(r io.Reader) ([]StepRecord, error) {
 		}
 		records = append(records, one)
 	}
+}
+
+// cpuTime is the user and system time of this process so far.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for no process but another
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func mean(sum float64, n int64) float64 {
