@@ -6,9 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"distilvit/dataset"
 	"distilvit/internal/backend"
@@ -58,85 +55,66 @@ func (p *pulse) follow(e trainer.Event) {
 	})
 }
 
-// pairs fetches a split's shards with their tokens into the local cache, where
-// they stay until release is called.
-func (a *Activities) pairs(ctx context.Context, p *pulse, w pipeline.Work, split string) (pairs []dataset.ShardPair, release func(), err error) {
+// shardObjects are a stored shard and its tokens.
+type shardObjects struct {
+	pixels, tokens pipeline.Object
+	pair           dataset.ShardPair // without files
+}
+
+// shards lists what a split consists of.
+func (a *Activities) shards(ctx context.Context, w pipeline.Work, split string) ([]shardObjects, error) {
 	var d datasetManifest
 	var t tokensManifest
 	if err := a.Store.GetJSON(ctx, w.Dataset.Manifest, &d); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := a.Store.GetJSON(ctx, w.Tokens.Manifest, &t); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	tokens := map[int]pipeline.Shard{}
 	for _, s := range t.Shards {
 		tokens[s.Index] = s
 	}
-	var shards []pipeline.Shard
+	var shards []shardObjects
 	for _, s := range d.Shards {
 		if s.Split != split {
 			continue
 		}
-		if t, ok := tokens[s.Index]; !ok || t.Rows != s.Rows {
-			return nil, nil, &typed{pipeline.Corrupt, fmt.Errorf("tokens %s do not fit dataset %s: shard %d", w.Tokens.Manifest, w.Dataset.Manifest, s.Index)}
+		t, ok := tokens[s.Index]
+		if !ok || t.Rows != s.Rows {
+			return nil, &typed{pipeline.Corrupt, fmt.Errorf("tokens %s do not fit dataset %s: shard %d", w.Tokens.Manifest, w.Dataset.Manifest, s.Index)}
 		}
-		shards = append(shards, s)
+		shards = append(shards, shardObjects{s.Object, t.Object, dataset.ShardPair{Rows: s.Rows, Weight: weight(w.Dataset.Weights, s)}})
 	}
 	if len(shards) == 0 {
-		return nil, nil, invalid("dataset %s has no %s pictures", w.Dataset.Manifest, split)
+		return nil, invalid("dataset %s has no %s pictures", w.Dataset.Manifest, split)
 	}
-	f := &fetched{pairs: make([]dataset.ShardPair, len(shards))}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
-	for i, s := range shards {
-		g.Go(func() (err error) {
-			pair := dataset.ShardPair{Rows: s.Rows, Weight: weight(w.Dataset.Weights, s)}
-			if pair.Pixels, err = f.path(gctx, a, s.Object); err != nil {
-				return err
-			}
-			if pair.Tokens, err = f.path(gctx, a, tokens[s.Index].Object); err != nil {
-				return err
-			}
-			f.pairs[i] = pair
-			p.set(func(b *pipeline.Heartbeat) {
-				b.Phase, b.Message, b.Done, b.Total = "fetch", split, b.Done+1, int64(len(shards))
-			})
-			return nil
-		})
-	}
-	p.progress("fetch", 0, int64(len(shards)), split)
-	if err := g.Wait(); err != nil {
-		f.release(a)
+	return shards, nil
+}
+
+// pairs fetches a split's shards with their tokens into the local cache, where
+// they stay until release is called.
+func (a *Activities) pairs(ctx context.Context, p *pulse, w pipeline.Work, split string) (pairs []dataset.ShardPair, release func(), err error) {
+	shards, err := a.shards(ctx, w, split)
+	if err != nil {
 		return nil, nil, err
 	}
-	return f.pairs, func() { f.release(a) }, nil
-}
-
-// fetched are files held in the cache.
-type fetched struct {
-	pairs []dataset.ShardPair
-	mu    sync.Mutex
-	held  []pipeline.Object
-}
-
-func (f *fetched) path(ctx context.Context, a *Activities, o pipeline.Object) (string, error) {
-	path, err := a.Cache.Path(ctx, a.Store, stored(o))
-	if err == nil {
-		f.mu.Lock()
-		f.held = append(f.held, o)
-		f.mu.Unlock()
+	order := make([]int, len(shards))
+	for i := range order {
+		order[i] = i
 	}
-	return path, err
-}
-
-func (f *fetched) release(a *Activities) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, o := range f.held {
-		a.Cache.Release(stored(o))
+	p.progress("fetch", 0, int64(len(shards)), split)
+	f := a.fetch(ctx, shards, order)
+	pairs = make([]dataset.ShardPair, len(shards))
+	for s := range f.there {
+		pairs[s.Index] = s.Pair
+		p.set(func(b *pipeline.Heartbeat) { b.Done++ })
 	}
-	f.held = nil
+	if f.err != nil {
+		f.end()
+		return nil, nil, f.err
+	}
+	return pairs, f.end, nil
 }
 
 // state is a checkpoint as the trainer takes it; its files are fetched unless

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 
+	"distilvit/dataset"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 )
@@ -48,6 +51,7 @@ type epochRun struct {
 	lease *trainer.Lease
 	dir   string // scratch, this attempt's alone
 
+	fetching *fetching // of the epoch's shards
 	times    pipeline.Times
 	warnings []string
 }
@@ -61,11 +65,11 @@ func (e *epochRun) train(ctx context.Context) (checkpointManifest, error) {
 		}
 		return checkpointManifest{}, err
 	}
-	shards, release, err := e.pairs(ctx, e.pulse, e.in.Work, pipeline.SplitTrain)
+	shards, err := e.fetchShards(ctx, starts)
 	if err != nil {
 		return checkpointManifest{}, err
 	}
-	defer release()
+	defer e.fetching.end()
 	dir, done, err := e.scratch("epoch")
 	if err != nil {
 		return checkpointManifest{}, err
@@ -88,6 +92,32 @@ func (e *epochRun) train(ctx context.Context) (checkpointManifest, error) {
 		Epoch: e.in.Epoch, Branch: e.in.Work.Branch, From: from, Shards: shards, OutDir: out,
 		CheckpointSteps: e.in.Work.Train.CheckpointSteps, CheckpointSeconds: e.in.Work.Train.CheckpointSeconds,
 	})
+}
+
+// fetchShards begins to bring the shards that the rest of the epoch shows to this
+// machine, those of its first batches first, while the trainer starts. It answers
+// them without files, which are told as they come. The shards of steps that are done
+// come last: only from an older checkpoint, if the newest cannot be read, they are needed.
+func (e *epochRun) fetchShards(ctx context.Context, starts []checkpointManifest) ([]dataset.ShardPair, error) {
+	shards, err := e.shards(ctx, e.in.Work, pipeline.SplitTrain)
+	if err != nil {
+		return nil, err
+	}
+	pairs := make([]dataset.ShardPair, len(shards))
+	for i, s := range shards {
+		pairs[i] = s.pair
+	}
+	var order []int
+	for _, m := range append(slices.Clone(starts), checkpointManifest{}) { // at worst the epoch's first step
+		for _, i := range dataset.ShardOrder(pairs, e.in.Work.Seed, e.in.Work.Train.BatchSize, e.in.Epoch, m.EpochStep) {
+			if !slices.Contains(order, i) {
+				order = append(order, i)
+			}
+		}
+	}
+	e.pulse.progress("fetch", 0, int64(len(order)), pipeline.SplitTrain)
+	e.fetching = e.fetch(ctx, shards, order)
+	return pairs, nil
 }
 
 // starts lists the checkpoints to go on from, best first, or the epoch's end
@@ -214,6 +244,8 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 		}
 	})
 	defer stop()
+	var telling sync.WaitGroup
+	tell := sync.OnceFunc(func() { telling.Go(func() { e.tellShards(ctx, cancel) }) })
 	u := startUploads(ctx, e.Activities, e.in, cancel)
 	done, err := e.lease.Do(tctx, trainer.Command{Do: trainer.DoTrain, Train: &args}, func(ev trainer.Event) {
 		if ev.Event == trainer.EventCheckpoint && ev.Saved != nil {
@@ -222,8 +254,13 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 		if s := ev.Step; s != nil {
 			e.Telemetry.Step(e.in.Work.Run, s.Epoch+1, s.Step, s.MeanLoss, s.Rate, s.Waited)
 		}
+		if ev.Event == trainer.EventPhase && ev.Phase == trainer.PhaseTrain {
+			tell() // the command has been read
+		}
 		e.pulse.follow(ev)
 	})
+	e.fetching.end()
+	telling.Wait()
 	if done.Trained != nil {
 		e.times = pipeline.Times(done.Trained.Times)
 	}
@@ -242,6 +279,19 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 		return last, &typed{pipeline.DeviceLost, err}
 	}
 	return last, nil
+}
+
+// tellShards hands the trainer each shard that is there, or ends training where one
+// cannot be had.
+func (e *epochRun) tellShards(ctx context.Context, fail context.CancelCauseFunc) {
+	for s := range e.fetching.there {
+		if e.lease.Shard(s) != nil {
+			return // it has ended, which its events tell
+		}
+	}
+	if err := e.fetching.err; err != nil && ctx.Err() == nil {
+		fail(err)
+	}
 }
 
 // CloseTrainer ends a run's warm trainer, frees its device and forgets its local

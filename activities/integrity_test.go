@@ -11,6 +11,7 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
+	"distilvit/dataset"
 	"distilvit/pipeline"
 )
 
@@ -98,6 +99,30 @@ func TestFlippedBitInPreparedDataIsFoundAndPreparedAgain(t *testing.T) {
 	if !maps.Equal(other.end(end.Checkpoint), b.end(want.Checkpoint)) {
 		t.Error("with data that was made again training ends with other weights")
 	}
+}
+
+// A shard of the second block of 16 is broken: the first is trained on, and the
+// error names the shard all the same.
+func TestBrokenShardOfALaterBlockIsNamed(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	c.Prepare.ShardRows = 2
+	w, _ := b.work("run", c)
+	shards, err := b.shards(t.Context(), w, pipeline.SplitTrain)
+	check(t, err)
+	pairs := make([]dataset.ShardPair, len(shards))
+	for i, s := range shards {
+		pairs[i] = s.pair
+	}
+	order := dataset.ShardOrder(pairs, w.Seed, w.Train.BatchSize, 0, 0)
+	if len(order) != 20 {
+		t.Fatalf("order %v", order)
+	}
+	broken := shards[order[19]].pixels.Key
+	b.flip(broken)
+	other := b.elsewhere()
+	_, err = try[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w})
+	other.wantBroken(err, "run", broken)
 }
 
 func TestBrokenLocalCopiesAreFetchedAgainAndNotBlamedOnTheStore(t *testing.T) {

@@ -40,6 +40,11 @@ type LoaderConfig struct {
 	Height             int     `json:"height"`               // pixels
 	Augment            Augment `json:"augment"`
 	Workers            int     `json:"workers"` // goroutines that make batches; 0: one a processor, at most 8. Changes no batch
+
+	// Await waits until a shard's files are there and answers where; the shards given
+	// to NewLoader need no files then, but Rows. It is called concurrently, in about
+	// the order that ShardOrder has. Nil: every file is there. Changes no batch.
+	Await func(ctx context.Context, shard int) (ShardPair, error) `json:"-"`
 }
 
 // Masked is the label of positions that no loss counts.
@@ -133,8 +138,17 @@ func (l *Loader) Close() error {
 	return l.evict(0)
 }
 
-// acquire opens a shard unless it is open. It stays so until as many releases.
-func (l *Loader) acquire(i int) (*trainShard, error) {
+// acquire opens a shard, once its files are there, unless it is open. It stays so
+// until as many releases.
+func (l *Loader) acquire(ctx context.Context, i int) (*trainShard, error) {
+	pair := l.pairs[i]
+	if l.config.Await != nil {
+		files, err := l.config.Await(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		pair.Pixels, pair.Tokens = files.Pixels, files.Tokens
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -152,7 +166,7 @@ func (l *Loader) acquire(i int) (*trainShard, error) {
 	l.clock++
 	s.users, s.used = s.users+1, l.clock
 	l.mu.Unlock()
-	s.once.Do(func() { s.err = s.load(l.pairs[i]) })
+	s.once.Do(func() { s.err = s.load(pair) })
 	if s.err != nil {
 		l.release(s)
 		return nil, s.err
@@ -364,7 +378,7 @@ func (l *Loader) prefetch(parent context.Context, epoch int, from int64) iter.Se
 		for range l.config.Workers {
 			owned.Go(func() {
 				for p := range work {
-					b, err := l.make(epoch, p.step, p.rows)
+					b, err := l.make(ctx, epoch, p.step, p.rows)
 					p.done <- made{b, err}
 				}
 			})
@@ -388,7 +402,7 @@ func (l *Loader) prefetch(parent context.Context, epoch int, from int64) iter.Se
 }
 
 // make reads, changes and labels one batch.
-func (l *Loader) make(epoch int, step int64, rows []position) (*Batch, error) {
+func (l *Loader) make(ctx context.Context, epoch int, step int64, rows []position) (*Batch, error) {
 	c := l.config
 	size := 3 * c.Width * c.Height
 	b := &Batch{
@@ -401,7 +415,7 @@ func (l *Loader) make(epoch int, step int64, rows []position) (*Batch, error) {
 	for i, p := range rows {
 		b.Rows[i] = uint64(l.starts[p.shard] + p.row + p.copy*l.rows())
 		picture := b.Pixels[i*size : (i+1)*size]
-		all, err := l.read(p, &b.IDs[i], picture)
+		all, err := l.read(ctx, p, &b.IDs[i], picture)
 		if err != nil {
 			return nil, err
 		}
@@ -413,14 +427,14 @@ func (l *Loader) make(epoch int, step int64, rows []position) (*Batch, error) {
 }
 
 // read reads one row and answers its captions.
-func (l *Loader) read(p position, id *string, picture []uint8) ([][]int32, error) {
-	s, err := l.acquire(p.shard)
+func (l *Loader) read(ctx context.Context, p position, id *string, picture []uint8) ([][]int32, error) {
+	s, err := l.acquire(ctx, p.shard)
 	if err != nil {
 		return nil, err
 	}
 	defer l.release(s)
 	if err := s.pixels.ReadPixels(p.row, picture); err != nil {
-		return nil, fmt.Errorf("shard %s: %w", l.pairs[p.shard].Pixels, err)
+		return nil, fmt.Errorf("shard %s: %w", s.file.Name(), err)
 	}
 	*id = s.ids[p.row]
 	return s.captions(p.row), nil

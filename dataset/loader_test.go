@@ -184,6 +184,83 @@ func TestEpochResumedFromAnyStepIsTheSame(t *testing.T) {
 	}
 }
 
+// The shards come one by one in the order that ShardOrder has, each only when nothing
+// more can be made of those before.
+func TestShardsMayComeWhileTheEpochIsUnderWay(t *testing.T) {
+	pairs := writeTestShards(t, testSide, 9, 5, 20, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 12, 3, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7)
+	pairs[2].Weight, pairs[3].Weight, pairs[4].Weight = 2.5, 0.3, 0.01
+	l := openLoader(t, pairs, testConfig())
+	whole := epochOf(t, l, 2, 0)
+	nameless := slices.Clone(pairs)
+	for i := range nameless {
+		nameless[i].Pixels, nameless[i].Tokens = "", ""
+	}
+	for _, from := range []int64{0, 1, 20, 36, l.StepsPerEpoch() - 1} {
+		order := ShardOrder(nameless, testConfig().Seed, testConfig().BatchSize, 2, from)
+		there := make([]chan struct{}, len(pairs))
+		for i := range there {
+			there[i] = make(chan struct{})
+		}
+		next := 0
+		come := func() { close(there[order[next]]); next++ }
+		wanted := make(chan int, 1<<16)
+		c := testConfig()
+		c.Await = func(ctx context.Context, shard int) (ShardPair, error) {
+			wanted <- shard
+			select {
+			case <-there[shard]:
+				return pairs[shard], nil
+			case <-ctx.Done():
+				return ShardPair{}, ctx.Err()
+			}
+		}
+		late := openLoader(t, nameless, c)
+		if late.StepsPerEpoch() != l.StepsPerEpoch() {
+			t.Fatalf("%d steps", late.StepsPerEpoch())
+		}
+		var got []*Batch
+		done := make(chan []*Batch)
+		go func() {
+			var all []*Batch
+			for b, err := range late.Epoch(context.Background(), 2, from) {
+				if err != nil {
+					t.Error(err)
+				}
+				all = append(all, b)
+			}
+			done <- all
+		}()
+		for got == nil {
+			select {
+			case shard := <-wanted: // it and all that are listed before it may be needed now
+				at := slices.Index(order, shard)
+				if at < 0 || at >= next+2*blockShards {
+					t.Fatalf("from step %d: shard %d is needed after %d of order %v", from, shard, next, order)
+				}
+				for next <= at {
+					come()
+				}
+			case got = <-done:
+			}
+		}
+		if !reflect.DeepEqual(got, whole[from:]) {
+			t.Errorf("from step %d: the batches differ", from)
+		}
+		if next != len(order) {
+			t.Errorf("from step %d: %d of %d listed shards were needed", from, next, len(order))
+		}
+	}
+	c := testConfig()
+	c.Await = func(context.Context, int) (ShardPair, error) { return ShardPair{}, errStopped }
+	var last error
+	for _, err := range openLoader(t, nameless, c).Epoch(context.Background(), 0, 0) {
+		last = err
+	}
+	if !errors.Is(last, errStopped) {
+		t.Errorf("a shard that never comes ends the epoch with %v", last)
+	}
+}
+
 func TestOrderIsAFunctionOfSeedAndEpoch(t *testing.T) {
 	pairs := writeTestShards(t, testSide, 20, 20, 20)
 	order := func(seed uint64, epoch int) string {

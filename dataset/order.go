@@ -85,21 +85,10 @@ func (l *Loader) batches(epoch int, from int64) iter.Seq[[]position] {
 // are skipped as a whole are not shuffled.
 func (l *Loader) blocks(epoch int, skip *int) iter.Seq[[]position] {
 	return func(yield func([]position) bool) {
-		visits := l.visits()
-		order := stream(l.config.Seed, "shards", epoch, 0).Perm(len(visits))
-		for first := 0; first < len(order); first += blockShards {
-			members := order[first:min(len(order), first+blockShards)]
-			total := 0
+		for first, members := range l.members(epoch, skip) {
+			var rows []position
 			for _, v := range members {
-				total += visits[v].rows
-			}
-			if *skip >= total {
-				*skip -= total
-				continue
-			}
-			rows := make([]position, 0, total)
-			for _, v := range members {
-				rows = l.appendRows(rows, visits[v], epoch)
+				rows = l.appendRows(rows, v, epoch)
 			}
 			rng := stream(l.config.Seed, "rows", epoch, uint64(first))
 			rng.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
@@ -110,6 +99,50 @@ func (l *Loader) blocks(epoch int, skip *int) iter.Seq[[]position] {
 			}
 		}
 	}
+}
+
+// members yields the visits of each block and the number of its first one, without
+// the blocks that *skip rows pass over, which it subtracts.
+func (l *Loader) members(epoch int, skip *int) iter.Seq2[int, []visit] {
+	return func(yield func(int, []visit) bool) {
+		visits := l.visits()
+		order := stream(l.config.Seed, "shards", epoch, 0).Perm(len(visits))
+		for first := 0; first < len(order); first += blockShards {
+			var members []visit
+			total := 0
+			for _, v := range order[first:min(len(order), first+blockShards)] {
+				members = append(members, visits[v])
+				total += visits[v].rows
+			}
+			if *skip >= total {
+				*skip -= total
+				continue
+			}
+			if !yield(first, members) {
+				return
+			}
+		}
+	}
+}
+
+// ShardOrder lists the shards that an epoch shows from a step on in the order in
+// which a Loader of the same shards needs them: the first 16 soon, then the next 16
+// and so on. Only the shards' Rows and Weight count.
+func ShardOrder(shards []ShardPair, seed uint64, batchSize, epoch int, from int64) []int {
+	l := &Loader{config: LoaderConfig{Seed: seed}, pairs: shards}
+	var order []int
+	listed := map[int]bool{}
+	skip := int(from) * batchSize
+	for _, members := range l.members(epoch, &skip) {
+		skip = 0
+		for _, v := range members {
+			if v.rows > 0 && !listed[v.shard] {
+				listed[v.shard] = true
+				order = append(order, v.shard)
+			}
+		}
+	}
+	return order
 }
 
 // appendRows adds a visit's rows; each epoch chooses others for a partial one.

@@ -96,6 +96,9 @@ type Times struct {
 	Input      float64 `json:"input"`      // of Loop: the device waited for a batch
 	Compile    float64 `json:"compile"`    // of Loop: first steps of their shape
 	Checkpoint float64 `json:"checkpoint"` // of Loop: the steps stood still for checkpoints
+
+	CompileCPU    float64 `json:"compile_cpu"`    // of CPU, as Compile
+	CheckpointCPU float64 `json:"checkpoint_cpu"` // of CPU, as Checkpoint
 }
 
 // Waited is the share of the loop in which the device waited for a batch, 0 to 1.

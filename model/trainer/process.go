@@ -202,6 +202,9 @@ func (p *Process) Do(ctx context.Context, c Command, on func(Event)) (Event, err
 // Checkpoint asks a training child to save after its present step.
 func (p *Process) Checkpoint() error { return p.send(Command{Do: DoCheckpoint}) }
 
+// Shard tells a training child where a shard is.
+func (p *Process) Shard(s ShardArgs) error { return p.send(Command{Do: DoShard, Shard: &s}) }
+
 // Holds tells whether the child's trainer has exactly this state.
 func (p *Process) Holds(branch int, step int64) bool {
 	p.mu.Lock()

@@ -23,8 +23,8 @@ const (
 	EventFD   = 4
 )
 
-// Commands a child understands. Checkpoint and Stop may come while Train runs;
-// every other one waits for the done or error event of the one before.
+// Commands a child understands. Shard, Checkpoint and Stop may come while Train
+// runs; every other one waits for the done or error event of the one before.
 const (
 	DoOpen       = "open"
 	DoTrain      = "train"
@@ -32,6 +32,7 @@ const (
 	DoExport     = "export"
 	DoCheckpoint = "checkpoint" // save one after this step, go on
 	DoStop       = "stop"       // save one after this step, end the epoch early
+	DoShard      = "shard"      // a shard's files are there
 )
 
 // Command is one line to the child: Do names it, the field of the same name
@@ -42,6 +43,9 @@ type Command struct {
 	Train    *TrainArgs    `json:"train,omitempty"`
 	Evaluate *EvaluateArgs `json:"evaluate,omitempty"`
 	Export   *ExportArgs   `json:"export,omitempty"`
+	Shard    *ShardArgs    `json:"shard,omitempty"`
+
+	arrivals *arrivals // of Train, in the child
 }
 
 // OpenArgs is everything a child keeps over its life. Two equal OpenArgs can
@@ -70,7 +74,8 @@ type State struct {
 	Dir    string `json:"dir"` // local checkpoint directory; empty: the initial weights (step 0)
 }
 
-// TrainArgs is one epoch, or what is left of it after From.
+// TrainArgs is one epoch, or what is left of it after From. Shards whose files are
+// not there yet have their names left out; each comes with a Shard command.
 type TrainArgs struct {
 	Epoch             int                 `json:"epoch"` // 0-based
 	Branch            int                 `json:"branch"`
@@ -79,6 +84,12 @@ type TrainArgs struct {
 	OutDir            string              `json:"out_dir"` // checkpoints become OutDir/<step>; belongs to one attempt
 	CheckpointSteps   int                 `json:"checkpoint_steps"`
 	CheckpointSeconds int                 `json:"checkpoint_seconds"`
+}
+
+// ShardArgs says where a shard of TrainArgs.Shards is.
+type ShardArgs struct {
+	Index int               `json:"index"`
+	Pair  dataset.ShardPair `json:"pair"`
 }
 
 // EvaluateArgs captions and scores stored pictures with the weights of From.
@@ -123,6 +134,7 @@ const (
 const (
 	PhaseOpen       = "open"
 	PhaseLoad       = "load"
+	PhaseFetch      = "fetch" // waits for shards
 	PhaseCompile    = "compile"
 	PhaseTrain      = "train"
 	PhaseCheckpoint = "checkpoint"
@@ -197,6 +209,9 @@ type Times struct {
 	Input      float64 `json:"input"`      // of Loop: no batch was there
 	Compile    float64 `json:"compile"`    // of Loop: steps that were the first of their shape
 	Checkpoint float64 `json:"checkpoint"` // of Loop: it stood still for checkpoints
+
+	CompileCPU    float64 `json:"compile_cpu"`    // of CPU, as Compile
+	CheckpointCPU float64 `json:"checkpoint_cpu"` // of CPU, as Checkpoint
 }
 
 // waited is the share of a loop so far that waited for batches.

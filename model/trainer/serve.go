@@ -68,6 +68,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	go func() {
 		defer close(commands)
 		d := json.NewDecoder(in)
+		var coming *arrivals
 		for {
 			var c Command
 			if err := d.Decode(&c); err != nil {
@@ -76,6 +77,16 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 				}
 				cancel()
 				return
+			}
+			switch {
+			case c.Do == DoTrain && c.Train != nil:
+				coming = newArrivals(c.Train.Shards)
+				c.arrivals = coming
+			case c.Do == DoShard && c.Shard != nil:
+				coming.add(*c.Shard)
+				continue
+			case c.Do == DoStop:
+				coming.stop()
 			}
 			select {
 			case commands <- c:
@@ -106,7 +117,7 @@ func (s *server) answer(ctx context.Context, c Command) (err error) {
 	case c.Do == DoOpen && c.Open != nil:
 		return s.open(*c.Open)
 	case c.Do == DoTrain && c.Train != nil:
-		return s.train(ctx, *c.Train)
+		return s.train(ctx, *c.Train, c.arrivals)
 	case c.Do == DoEvaluate && c.Evaluate != nil:
 		return s.evaluate(ctx, *c.Evaluate)
 	case c.Do == DoExport && c.Export != nil:

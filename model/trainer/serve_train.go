@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,7 +37,7 @@ type epoch struct {
 
 // train runs what is left of an epoch and ends with a checkpoint, so that the
 // state at the end of a command is always a stored one.
-func (s *server) train(ctx context.Context, a TrainArgs) error {
+func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error {
 	begun := time.Now()
 	if err := s.load(a.From); err != nil {
 		return err
@@ -50,6 +52,7 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 	loader, err := dataset.NewLoader(a.Shards, dataset.LoaderConfig{
 		Seed: s.args.Seed, BatchSize: s.args.Train.BatchSize, CaptionsPerPicture: s.args.Train.CaptionsPerPicture,
 		Width: s.pixels.Width, Height: s.pixels.Height, Augment: s.args.Augment,
+		Await: shards.await,
 	})
 	if err != nil {
 		return &Error{Kind: Corrupt, Message: fmt.Sprintf("open shards: %v", err)}
@@ -57,11 +60,18 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 	defer loader.Close()
 	e.steps = loader.StepsPerEpoch()
 
-	stopped := false
+	stopped, from := false, s.state.Step
 	s.phase(PhaseTrain, fmt.Sprintf("epoch %d", a.Epoch+1))
 	e.begun = time.Now()
 	used, idle := cpuTime(), e.begun // the device is, since
+	var waiting atomic.Bool
+	waiting.Store(true)
+	defer s.announceWaiting(&waiting, shards)()
 	for b, err := range loader.Epoch(ctx, a.Epoch, s.state.EpochStep) {
+		waiting.Store(false)
+		if stopped = errors.Is(err, errStopped); stopped {
+			break
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -83,6 +93,7 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 			}
 		}
 		idle = time.Now()
+		waiting.Store(true)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -92,8 +103,10 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 	} else if !stopped {
 		return errorf(Corrupt, "epoch %d ended after %d of %d steps", a.Epoch, s.state.EpochStep, e.steps)
 	}
-	if err := e.save(); err != nil {
-		return err
+	if !stopped || s.state.Step > from { // else nothing was done
+		if err := e.save(); err != nil {
+			return err
+		}
 	}
 	e.times.Loop, e.times.CPU = time.Since(e.begun).Seconds(), (cpuTime() - used).Seconds()
 	s.send(Event{Event: EventDone, Trained: &Trained{
@@ -102,10 +115,35 @@ func (s *server) train(ctx context.Context, a TrainArgs) error {
 	return nil
 }
 
+// waitingInterval is how often a trainer that waits for shards says so.
+const waitingInterval = 5 * time.Second
+
+// announceWaiting tells while waiting is set and shards are to come that nothing
+// hangs: whoever fetches them watches over that. It does so until end is called.
+func (s *server) announceWaiting(waiting *atomic.Bool, shards *arrivals) (end func()) {
+	ended := make(chan struct{})
+	var owned sync.WaitGroup
+	owned.Go(func() {
+		tick := time.NewTicker(waitingInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if n := shards.missing(); n > 0 && waiting.Load() {
+					s.phase(PhaseFetch, fmt.Sprintf("waiting for shards, %d are to come", n))
+				}
+			case <-ended:
+				return
+			}
+		}
+	})
+	return func() { close(ended); owned.Wait() }
+}
+
 // step trains one batch.
 func (e *epoch) step(b *dataset.Batch) error {
 	compiled := e.compiling(fmt.Sprintf("training step for captions of %d tokens", b.T))
-	begun := time.Now()
+	begun, used := time.Now(), cpuTime()
 	r, err := e.trainer.Step(b)
 	if err != nil {
 		return fmt.Errorf("epoch %d step %d: %w", e.a.Epoch+1, b.Step, err)
@@ -119,6 +157,7 @@ func (e *epoch) step(b *dataset.Batch) error {
 	switch now := float64(b.N) / max(seconds, 1e-9); {
 	case compiled: // tells nothing of the steps to come
 		e.times.Compile += seconds
+		e.times.CompileCPU += (cpuTime() - used).Seconds()
 	case e.rate == 0:
 		e.rate = now
 	default:
@@ -165,7 +204,7 @@ func (e *epoch) orders() (stop, asked bool) {
 
 // save leaves OutDir/<step>, complete or not at all.
 func (e *epoch) save() error {
-	begun := time.Now()
+	begun, used := time.Now(), cpuTime()
 	e.phase(PhaseCheckpoint, fmt.Sprintf("saving step %d", e.state.Step))
 	dir := filepath.Join(e.a.OutDir, strconv.FormatInt(e.state.Step, 10))
 	if err := os.RemoveAll(dir); err != nil {
@@ -180,6 +219,7 @@ func (e *epoch) save() error {
 	}
 	e.saved = time.Now()
 	e.times.Checkpoint += e.saved.Sub(begun).Seconds()
+	e.times.CheckpointCPU += (cpuTime() - used).Seconds()
 	e.send(Event{Event: EventCheckpoint, Saved: &Checkpoint{Dir: dir, State: e.state, Files: files}})
 	e.phase(PhaseTrain, "")
 	return nil

@@ -1,0 +1,81 @@
+package activities
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"distilvit/dataset"
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+)
+
+// fetchLimit is how many shards are fetched at once.
+const fetchLimit = 4
+
+// fetching brings shards into the local cache in the background, where they stay
+// until its end.
+type fetching struct {
+	a      *Activities
+	cancel context.CancelFunc
+	there  chan trainer.ShardArgs // each shard that is there; closed when none will come
+	err    error                  // why not all came; valid once there is closed
+
+	mu   sync.Mutex
+	held []pipeline.Object
+}
+
+// fetch begins with the shards that come first in order. Those that order does not
+// list are not fetched.
+func (a *Activities) fetch(ctx context.Context, shards []shardObjects, order []int) *fetching {
+	ctx, cancel := context.WithCancel(ctx)
+	f := &fetching{a: a, cancel: cancel, there: make(chan trainer.ShardArgs, len(order))}
+	go func() {
+		defer close(f.there)
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(fetchLimit)
+		for _, i := range order {
+			g.Go(func() error {
+				pair, err := f.pair(ctx, shards[i])
+				if err == nil {
+					f.there <- trainer.ShardArgs{Index: i, Pair: pair}
+				}
+				return err
+			})
+		}
+		f.err = g.Wait()
+	}()
+	return f
+}
+
+// pair is a shard with its files.
+func (f *fetching) pair(ctx context.Context, s shardObjects) (pair dataset.ShardPair, err error) {
+	pair = s.pair
+	if pair.Pixels, err = f.path(ctx, s.pixels); err != nil {
+		return pair, err
+	}
+	pair.Tokens, err = f.path(ctx, s.tokens)
+	return pair, err
+}
+
+func (f *fetching) path(ctx context.Context, o pipeline.Object) (string, error) {
+	path, err := f.a.Cache.Path(ctx, f.a.Store, stored(o))
+	if err == nil {
+		f.mu.Lock()
+		f.held = append(f.held, o)
+		f.mu.Unlock()
+	}
+	return path, err
+}
+
+// end stops what is still under way and lets go of the files. Once is enough.
+func (f *fetching) end() {
+	f.cancel()
+	for range f.there { // until nothing is under way
+	}
+	for _, o := range f.held {
+		f.a.Cache.Release(stored(o))
+	}
+	f.held = nil
+}
