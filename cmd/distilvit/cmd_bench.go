@@ -19,13 +19,13 @@ import (
 func (a *app) benchCommand() *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "bench",
-		Short: "measure training, captioning, preparing and their growth on this machine",
-		Args:  args(1, 1, "train, caption, prepare or scale"),
+		Short: "measure training, captioning, preparing, growth and overhead on this machine",
+		Args:  args(1, 1, "train, caption, prepare, scale or overhead"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return usagef("bench %s: use bench train, bench caption, bench prepare or bench scale", args[0])
+			return usagef("bench %s: use bench train, bench caption, bench prepare, bench scale or bench overhead", args[0])
 		},
 	}
-	parent.AddCommand(a.benchTrainCommand(), a.benchCaptionCommand(), a.benchPrepareCommand(), a.benchScaleCommand())
+	parent.AddCommand(a.benchTrainCommand(), a.benchCaptionCommand(), a.benchPrepareCommand(), a.benchScaleCommand(), a.benchOverheadCommand())
 	return parent
 }
 
@@ -45,6 +45,8 @@ type measurement struct {
 	Unit     string  `json:"unit"`               // what per_cpu_s counts
 	PerCPU   float64 `json:"per_cpu_s"`          // units of work for a second of CPU time
 	FirstCPU float64 `json:"first_cpu_s"`        // of the very first round
+	MeanCPU  float64 `json:"mean_cpu_s"`         // of a round, mean
+	MeanWall float64 `json:"mean_wall_s"`        // of a round, mean
 	Peak     int64   `json:"peak_bytes"`         // resident memory of this process, at the most so far
 	Bytes    float64 `json:"bytes_per_picture,omitempty"`
 }
@@ -81,6 +83,7 @@ func (f *roundFlags) measure(m *measurement, units int, work func() error) error
 		}
 	}
 	m.Rounds, m.CPU, m.Wall = f.rounds, median(cpu), median(wall)
+	m.MeanCPU, m.MeanWall = mean(cpu), mean(wall)
 	m.PerCPU = float64(units) / max(m.CPU, 1e-9)
 	m.Peak = peakMemory()
 	return nil
@@ -91,6 +94,14 @@ func median(list []float64) float64 {
 	list = slices.Sorted(slices.Values(list))
 	n := len(list)
 	return (list[(n-1)/2] + list[n/2]) / 2
+}
+
+// mean of a list that is not empty.
+func mean(list []float64) (sum float64) {
+	for _, x := range list {
+		sum += x
+	}
+	return sum / float64(len(list))
 }
 
 // cpuTime is the user and system time of this process so far.

@@ -15,8 +15,10 @@ import (
 	"distilvit/pipeline"
 )
 
-// pollInterval is how often a followed run is asked where it stands.
-const pollInterval = time.Second
+// pollInterval is how often a followed run is asked where it stands: as often as
+// activities say something new. The server that answers may share two cores with
+// the training.
+const pollInterval = 2 * time.Second
 
 // follower shows one run's progress until it ends.
 type follower struct {
@@ -29,6 +31,11 @@ type follower struct {
 	epochs   int              // epochs shown
 	warnings int              // warnings shown
 	attempts map[string]int32 // newest failed attempt shown, by activity
+
+	status *pipeline.Status // the newest answer ...
+	at     string           // ... and the execution and length of its history then: nothing else changes it
+
+	seen func(*pipeline.Status, []activityState) // is told what each poll finds; nil: nobody needs to know
 }
 
 func newFollower(c client.Client, id string, p *progress) *follower {
@@ -95,15 +102,23 @@ func unanswered(err error) bool {
 
 // poll asks once and shows what is new. What cannot be had now is shown next time.
 func (f *follower) poll(ctx context.Context) {
-	status, err := queryStatus(ctx, f.client, f.id)
+	_, described, err := describeRun(ctx, f.client, f.id)
 	if err != nil {
 		return
 	}
-	var activities []activityState
-	if _, described, err := describeRun(ctx, f.client, f.id); err == nil {
-		activities = heartbeats(described)
+	info := described.GetWorkflowExecutionInfo()
+	if at := fmt.Sprint(info.GetExecution().GetRunId(), " ", info.GetHistoryLength()); f.status == nil || at != f.at {
+		status, err := queryStatus(ctx, f.client, f.id)
+		if err != nil {
+			return
+		}
+		f.status, f.at = status, at
 	}
-	f.show(status, activities)
+	activities := heartbeats(described)
+	if f.seen != nil {
+		f.seen(f.status, activities)
+	}
+	f.show(f.status, activities)
 }
 
 func (f *follower) show(status *pipeline.Status, activities []activityState) {
