@@ -90,6 +90,15 @@ func (t Tensors) With(more Tensors) Tensors {
 	return all
 }
 
+// Replace frees the tensors and puts others in their places, as many: in t and in
+// every list that t is a slice of.
+func (t Tensors) Replace(with Tensors) {
+	t.Free()
+	for d, list := range t.on {
+		copy(list, with.on[d])
+	}
+}
+
 // Free releases the tensors on every device.
 func (t Tensors) Free() {
 	for _, list := range t.on {
@@ -160,7 +169,9 @@ func (p *Parallel) Run(inputs ...Tensors) (Tensors, error) {
 	var args []*tensors.Tensor // device after device
 	for d := range n {
 		for _, t := range inputs {
-			args = append(args, t.on[d]...)
+			if t.Len() > 0 {
+				args = append(args, t.on[d]...)
+			}
 		}
 	}
 	if p.group.mesh != nil {

@@ -1,8 +1,6 @@
 package train
 
 import (
-	"strings"
-
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -17,8 +15,7 @@ import (
 // ignored marks label positions without a token, as in Hugging Face.
 const ignored = -100
 
-// batchInputs of a graph: pixels [B, H, W, 3] uint8, labels [B·K, T] int32, keys [B·K] uint32.
-const batchInputs = 3
+// A batch is pixels [B, H, W, 3] uint8, labels [B·K, T] int32 and keys [B·K] uint32.
 
 // lossSum is the sum of the cross-entropy over label tokens, scalar.
 func (t *Trainer) lossSum(weights, batch []*Node, dropout float64) *Node {
@@ -71,34 +68,21 @@ func (t *Trainer) buildGradients(in []*Node) []*Node {
 	return Gradient(t.lossSum(in[:w], in[w:], 0), in[:w]...)
 }
 
-// buildStep: weights, m, v, batch, scalars → weights, m, v, loss sum, gradient norm
-func (t *Trainer) buildStep(in []*Node) []*Node {
+// buildBegin: weights, batch → gradients of the loss sum, loss sum
+func (t *Trainer) buildBegin(in []*Node) []*Node {
 	w := len(t.names)
-	weights := in[:w]
-	sum := t.lossSum(weights, in[3*w:3*w+batchInputs], t.config.Dropout)
-	grads := Gradient(sum, weights...)
-	next, norm := t.adamW(weights, in[w:2*w], in[2*w:3*w], grads, in[3*w+batchInputs])
-	return append(next, sum, norm)
+	sum := t.lossSum(in[:w], in[w:], t.config.Dropout)
+	return append(Gradient(sum, in[:w]...), sum)
 }
 
 // buildAccumulate: gradient sums, loss sum, weights, batch → gradient sums, loss sum
 func (t *Trainer) buildAccumulate(in []*Node) []*Node {
 	w := len(t.names)
-	weights := in[w+1 : 2*w+1]
-	sum := t.lossSum(weights, in[2*w+1:], t.config.Dropout)
-	grads := Gradient(sum, weights...)
-	out := make([]*Node, 0, w+1)
-	for i, g := range grads {
-		out = append(out, Add(in[i], g))
+	out := t.buildBegin(in[w+1:])
+	for i := range out {
+		out[i] = Add(in[i], out[i])
 	}
-	return append(out, Add(in[w], sum))
-}
-
-// buildApply: weights, m, v, gradient sums, scalars → weights, m, v, gradient norm
-func (t *Trainer) buildApply(in []*Node) []*Node {
-	w := len(t.names)
-	next, norm := t.adamW(in[:w], in[w:2*w], in[2*w:3*w], in[3*w:4*w], in[4*w])
-	return append(next, norm)
+	return out
 }
 
 // buildZeros: weights → zeros of their shapes
@@ -119,41 +103,44 @@ const (
 	scalarCount
 )
 
-// adamW is one update as torch.optim.AdamW does it, of the mean gradient
-// clipped by its global norm.
-//
-//	grads are sums over label tokens, scalars [scalarCount] → weights, m, v; norm before clipping
-func (t *Trainer) adamW(weights, m, v, grads []*Node, scalars *Node) (next []*Node, norm *Node) {
-	g, c := scalars.Graph(), &t.config
-	scalar := func(i int) *Node { return Reshape(Slice(scalars, AxisElem(i))) }
+func scalar(scalars *Node, i int) *Node { return Reshape(Slice(scalars, AxisElem(i))) }
+
+// buildNorm: gradient sums, scalars → norm of the mean gradient, and what makes of
+// the sums the mean clipped by it
+func (t *Trainer) buildNorm(in []*Node) []*Node {
+	w := len(t.names)
+	g, scalars := in[w].Graph(), in[w]
 	squares := ScalarZero(g, dtypes.Float32)
-	for _, grad := range grads {
+	for _, grad := range in[:w] {
 		squares = Add(squares, ReduceAllSum(Mul(grad, grad)))
 	}
-	perToken := Reciprocal(scalar(scalarTokens))
-	norm = Mul(Sqrt(squares), perToken)
+	perToken := Reciprocal(scalar(scalars, scalarTokens))
+	norm := Mul(Sqrt(squares), perToken)
 	scale := perToken
-	if c.MaxGradNorm > 0 {
-		clip := Min(ScalarOne(g, dtypes.Float32), Div(Const(g, float32(c.MaxGradNorm)), AddScalar(norm, 1e-6)))
+	if most := t.config.MaxGradNorm; most > 0 {
+		clip := Min(ScalarOne(g, dtypes.Float32), Div(Const(g, float32(most)), AddScalar(norm, 1e-6)))
 		scale = Mul(scale, clip)
 	}
-	n := len(weights)
-	next = make([]*Node, 3*n)
-	for i, w := range weights {
-		grad := Mul(grads[i], scale)
-		mNext := Add(MulScalar(m[i], c.Beta1), MulScalar(grad, 1-c.Beta1))
-		vNext := Add(MulScalar(v[i], c.Beta2), MulScalar(Mul(grad, grad), 1-c.Beta2))
-		if decays(t.names[i], w.Rank()) {
-			w = Mul(w, scalar(scalarDecay))
-		}
-		denominator := AddScalar(Div(Sqrt(vNext), scalar(scalarRootBC2)), c.Epsilon)
-		next[i] = Sub(w, Div(Mul(scalar(scalarSize), mNext), denominator))
-		next[n+i], next[2*n+i] = mNext, vNext
-	}
-	return next, norm
+	return []*Node{norm, scale}
 }
 
-// decays reports whether weight decay applies: to all but biases and norms.
-func decays(name string, rank int) bool {
-	return rank > 1 && !strings.HasSuffix(name, ".bias")
+// buildApply is one update as torch.optim.AdamW does it, of any number n of tensors.
+//
+//	n weights, n of m, n of v, n gradient sums, their scale, scalars → n weights, n of m, n of v
+func (t *Trainer) buildApply(in []*Node) []*Node {
+	c, n := &t.config, len(in)/4
+	weights, m, v, sums, scale, scalars := in[:n], in[n:2*n], in[2*n:3*n], in[3*n:4*n], in[4*n], in[4*n+1]
+	next := make([]*Node, 3*n)
+	for i, w := range weights {
+		grad := Mul(sums[i], scale)
+		mNext := Add(MulScalar(m[i], c.Beta1), MulScalar(grad, 1-c.Beta1))
+		vNext := Add(MulScalar(v[i], c.Beta2), MulScalar(Mul(grad, grad), 1-c.Beta2))
+		if w.Rank() > 1 { // biases and norms do not decay
+			w = Mul(w, scalar(scalars, scalarDecay))
+		}
+		denominator := AddScalar(Div(Sqrt(vNext), scalar(scalars, scalarRootBC2)), c.Epsilon)
+		next[i] = Sub(w, Div(Mul(scalar(scalars, scalarSize), mNext), denominator))
+		next[n+i], next[2*n+i] = mNext, vNext
+	}
+	return next
 }

@@ -29,10 +29,11 @@ type Trainer struct {
 
 	step          int64 // steps done
 	weights, m, v device.Tensors
+	updateBytes   int64            // weights that are updated at a time, unless one tensor is larger
 	broken        error            // set once the state cannot be trusted
 	captioner     *model.Captioner // made when first asked for
 
-	loss, gradients, full, accumulate, apply, zeros *device.Parallel
+	loss, gradients, begin, accumulate, norm, apply, zeros *device.Parallel
 }
 
 // StepResult is what a step reports. LossSum / Tokens is the mean loss.
@@ -74,7 +75,7 @@ func New(be compute.Backend, mc *model.Config, w model.Weights, c Config) (*Trai
 	if err := c.divides(group.Size()); err != nil {
 		return nil, err
 	}
-	t := &Trainer{be: be, group: group, first: group.First(), model: mc, config: c, names: mc.Names()}
+	t := &Trainer{be: be, group: group, first: group.First(), model: mc, config: c, names: mc.Names(), updateBytes: 64 << 20}
 	if err := t.start(w); err != nil {
 		t.Close()
 		return nil, err
@@ -95,8 +96,8 @@ func (t *Trainer) start(w model.Weights) (err error) {
 		name    string
 		build   func([]*Node) []*Node
 	}{
-		{&t.full, "training step", t.buildStep}, {&t.accumulate, "accumulate gradients", t.buildAccumulate},
-		{&t.apply, "apply gradients", t.buildApply}, {&t.zeros, "zeros", t.buildZeros},
+		{&t.begin, "backward pass", t.buildBegin}, {&t.accumulate, "further backward pass", t.buildAccumulate},
+		{&t.norm, "gradient norm", t.buildNorm}, {&t.apply, "update", t.buildApply}, {&t.zeros, "zeros", t.buildZeros},
 	} {
 		if *p.program, err = t.group.NewProgram(p.name, p.build); err != nil {
 			return err
@@ -135,7 +136,7 @@ func (t *Trainer) Close() {
 	t.weights.Free()
 	t.m.Free()
 	t.v.Free()
-	for _, p := range []*device.Parallel{t.loss, t.gradients, t.full, t.accumulate, t.apply, t.zeros} {
+	for _, p := range []*device.Parallel{t.loss, t.gradients, t.begin, t.accumulate, t.norm, t.apply, t.zeros} {
 		p.Close()
 	}
 	if t.captioner != nil {
@@ -156,18 +157,28 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 		return StepResult{}, err
 	}
 	r := StepResult{Step: t.step + 1, Tokens: labelTokens(b.Labels), LearningRate: t.config.RateAfter(t.step)}
-	var err error
-	if t.config.microBatch() == t.config.BatchSize {
-		err = t.stepWhole(b, &r)
-	} else {
-		err = t.stepParts(b, &r)
-	}
+	scalars, err := t.scalars(&r)
 	if err != nil {
 		return StepResult{}, err
 	}
+	defer scalars.Free()
+	sums, err := t.backward(b)
+	if err != nil {
+		return StepResult{}, err
+	}
+	defer sums.Free()
+	scale, err := t.measure(sums, scalars, &r)
+	if err != nil {
+		return StepResult{}, err
+	}
+	defer scale.Free()
 	if notFinite(r.LossSum) || notFinite(r.GradNorm) {
 		t.broken = &DivergedError{Step: r.Step, IDs: b.IDs}
 		return StepResult{}, t.broken
+	}
+	if err := t.update(sums, scale, scalars); err != nil {
+		t.broken = err // some tensors are a step ahead of others
+		return StepResult{}, err
 	}
 	t.step++
 	return r, nil
@@ -175,69 +186,78 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 
 func notFinite(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 
-// stepWhole is forward, backward and update in one graph.
-func (t *Trainer) stepWhole(b *dataset.Batch, r *StepResult) error {
-	batch, err := t.upload(t.group, b, 0, t.config.BatchSize)
-	if err != nil {
-		return err
-	}
-	defer batch.Free()
-	scalars, err := t.scalars(r)
-	if err != nil {
-		return err
-	}
-	defer scalars.Free()
-	out, err := t.full.Run(t.weights, t.m, t.v, batch, scalars)
-	if err != nil {
-		return err
-	}
-	t.replace(out)
-	rest := out.Slice(3*len(t.names), out.Len())
-	defer rest.Free()
-	return read(rest.First(), &r.LossSum, &r.GradNorm)
-}
-
-// stepParts sums the gradients of micro-batches, then updates once.
-func (t *Trainer) stepParts(b *dataset.Batch, r *StepResult) error {
-	sums, err := t.zeros.Run(t.weights)
-	if err != nil {
-		return err
-	}
-	loss, err := device.UploadWhole(t.group, []float32{0})
-	if err != nil {
-		sums.Free()
-		return err
-	}
-	sums = sums.With(loss)
-	defer func() { sums.Free() }()
+// backward sums gradients over the micro-batches of a batch: one tensor for each
+// of t.names, and after them the loss sum.
+func (t *Trainer) backward(b *dataset.Batch) (sums device.Tensors, err error) {
 	size := t.config.microBatch()
 	for first := 0; first < t.config.BatchSize; first += size {
 		batch, err := t.upload(t.group, b, first, size)
 		if err != nil {
-			return err
+			sums.Free()
+			return device.Tensors{}, err
 		}
-		out, err := t.accumulate.Run(sums, t.weights, batch)
+		program, before := t.accumulate, sums
+		if first == 0 {
+			program = t.begin
+		}
+		sums, err = program.Run(before, t.weights, batch)
+		before.Free()
 		batch.Free()
+		if err != nil {
+			return device.Tensors{}, err
+		}
+	}
+	return sums, nil
+}
+
+// measure reads loss and gradient norm and answers what the gradient sums are to
+// be multiplied by.
+func (t *Trainer) measure(sums, scalars device.Tensors, r *StepResult) (scale device.Tensors, err error) {
+	n := len(t.names)
+	out, err := t.norm.Run(sums.Slice(0, n), scalars)
+	if err != nil {
+		return device.Tensors{}, err
+	}
+	norm := out.Slice(0, 1)
+	defer norm.Free()
+	scale = out.Slice(1, 2)
+	if err := read([]*tensors.Tensor{sums.First()[n], norm.First()[0]}, &r.LossSum, &r.GradNorm); err != nil {
+		scale.Free()
+		return device.Tensors{}, err
+	}
+	return scale, nil
+}
+
+// update moves weights and moments, some of the tensors at a time: nothing is
+// updated in place, and so only of those are there an old and a new one at once.
+func (t *Trainer) update(sums, scale, scalars device.Tensors) error {
+	for first, end := 0, 0; first < len(t.names); first = end {
+		end = t.groupEnd(first)
+		old := []device.Tensors{t.weights.Slice(first, end), t.m.Slice(first, end), t.v.Slice(first, end)}
+		gradients := sums.Slice(first, end)
+		out, err := t.apply.Run(old[0], old[1], old[2], gradients, scale, scalars)
 		if err != nil {
 			return err
 		}
-		sums.Free()
-		sums = out
+		gradients.Free()
+		n := end - first
+		for i := range old {
+			old[i].Replace(out.Slice(i*n, (i+1)*n))
+		}
 	}
-	scalars, err := t.scalars(r)
-	if err != nil {
-		return err
+	return nil
+}
+
+// groupEnd is where the tensors end that are updated together with that at first.
+func (t *Trainer) groupEnd(first int) int {
+	var bytes int64
+	list := t.weights.First()
+	for i := first; i < len(list); i++ {
+		if bytes += list[i].ByteSize(); bytes > t.updateBytes && i > first {
+			return i
+		}
 	}
-	defer scalars.Free()
-	n := len(t.names)
-	out, err := t.apply.Run(t.weights, t.m, t.v, sums.Slice(0, n), scalars)
-	if err != nil {
-		return err
-	}
-	t.replace(out)
-	norm := out.Slice(3*n, out.Len())
-	defer norm.Free()
-	return read([]*tensors.Tensor{sums.First()[n], norm.First()[0]}, &r.LossSum, &r.GradNorm)
+	return len(list)
 }
 
 // replace frees the old weights and moments and takes the new.

@@ -64,8 +64,8 @@ func TestGradientsOfAnUntiedHeadEqualPyTorch(t *testing.T) {
 		}
 	}
 	t.Logf("largest relative difference: %.2g", worstOfAll)
-	if heads != 1 || !decays("decoder.lm_head.weight", 2) {
-		t.Errorf("%d gradients of the lm_head, or it does not decay", heads)
+	if heads != 1 {
+		t.Errorf("%d gradients of the lm_head", heads)
 	}
 	before := w["decoder.lm_head.weight"].Data[0]
 	for range 2 {
