@@ -56,7 +56,7 @@ func optimisation(w pipeline.Work) train.Config {
 	c := train.Config{
 		BatchSize: t.BatchSize, MicroBatchSize: t.MicroBatchSize, CaptionsPerPicture: t.CaptionsPerPicture, MaxLength: t.MaxLength,
 		LearningRate: t.LearningRate, WeightDecay: t.WeightDecay, Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon,
-		MaxGradNorm: t.MaxGradNorm, Dropout: t.Dropout,
+		MaxGradNorm: t.MaxGradNorm, Dropout: t.Dropout, Precision: t.Precision, GradientCheckpointing: t.GradientCheckpointing,
 		WarmupSteps: int64(t.WarmupFraction * float64(steps)), TotalSteps: steps, Seed: w.Seed,
 	}
 	if e := w.Extension; e != nil {

@@ -108,6 +108,9 @@ func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.Prefl
 	if err := trainer.CheckDevices(in.Config.Resolve().Train.MicroBatchSize, len(c.Devices)); err != nil {
 		return pipeline.PreflightResult{}, err
 	}
+	if err := trainer.CheckPrecision(in.Config.Train.Precision, c.Kind); err != nil {
+		return pipeline.PreflightResult{}, err
+	}
 	out := pipeline.PreflightResult{Config: in.Config, Backend: c.Kind}
 	if c.Kind == pipeline.BackendGo && in.Config.Backend == pipeline.BackendAuto {
 		out.Warnings = append(out.Warnings, "training runs on the pure-Go backend, which is slow: `distilvit backend install cpu` gets XLA")

@@ -3,6 +3,7 @@ package model
 import (
 	"sort"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -42,6 +43,33 @@ func (m *VisionEncoderDecoder) CrossKV(pixels *Node, n Normalization) []KV {
 		h = m.EncToDecProj.Forward(h) // [B, S, n_embd]
 	}
 	return m.Decoder.CrossKV(h)
+}
+
+// MultiplyIn makes the network multiply matrices in another dtype than float32: those of its
+// layers and of the logits are rounded to it, and so is what they, and attention, multiply.
+// The tensors bound, embeddings, biases, norms, softmax and all that is added stay float32.
+func (m *VisionEncoderDecoder) MultiplyIn(dtype dtypes.DType) {
+	matrices := []**Node{&m.Encoder.Embeddings.Projection.Weight, &m.Decoder.LMHead}
+	for i := range m.Encoder.Layer {
+		l := &m.Encoder.Layer[i]
+		for _, linear := range []*Linear{&l.Query, &l.Key, &l.Value, &l.AttentionOutput, &l.Intermediate, &l.Output} {
+			matrices = append(matrices, &linear.Weight)
+		}
+	}
+	if m.EncToDecProj != nil {
+		matrices = append(matrices, &m.EncToDecProj.Weight)
+	}
+	for i := range m.Decoder.H {
+		b := &m.Decoder.H[i]
+		for _, conv := range []*Conv1D{
+			&b.Attn.CAttn, &b.Attn.CProj, &b.CrossAttention.CAttn, &b.CrossAttention.QAttn, &b.CrossAttention.CProj, &b.MLP.CFc, &b.MLP.CProj,
+		} {
+			matrices = append(matrices, &conv.Weight)
+		}
+	}
+	for _, w := range matrices {
+		*w = ConvertDType(*w, dtype)
+	}
 }
 
 // Shapes returns every tensor's name and shape. A tied lm_head is absent.

@@ -16,6 +16,8 @@ type GPT2 struct {
 	LMHead *Node // [vocab, n_embd] of the logits; WTE where they are tied
 	H      []GPT2Block
 	LnF    LayerNorm
+
+	GradientCheckpointing bool // as ViT's, of Forward
 }
 
 // GPT2Block is one layer: self-attention, cross-attention, MLP, norms first.
@@ -66,8 +68,9 @@ func newGPT2(c *GPT2Config, bind Bind) GPT2 {
 func (m *GPT2) CrossKV(enc *Node) []KV {
 	all := make([]KV, len(m.H))
 	for i := range m.H {
-		kv := Split(m.H[i].CrossAttention.CAttn.Forward(enc), -1, 2)
-		all[i] = KV{K: splitHeads(kv[0], m.Config.NHead), V: splitHeads(kv[1], m.Config.NHead)}
+		c := &m.H[i].CrossAttention
+		kv := Split(c.CAttn.Forward(enc), -1, 2)
+		all[i] = newKV(kv[0], kv[1], m.Config.NHead, c.QAttn.Weight.DType())
 	}
 	return all
 }
@@ -82,9 +85,12 @@ func (m *GPT2) Forward(ids *Node, cross []KV, drop *Dropout) *Node {
 	x = drop.Hidden(x)
 	bias := causalBias(ids.Graph(), t)
 	for i := range m.H {
+		if m.GradientCheckpointing {
+			x = x.Checkpoint()
+		}
 		b, scale := &m.H[i], m.Config.ScoreScale(i)
 		qkv := Split(b.Attn.CAttn.Forward(b.Ln1.Forward(x)), -1, 3)
-		self := KV{K: splitHeads(qkv[1], m.Config.NHead), V: splitHeads(qkv[2], m.Config.NHead)}
+		self := newKV(qkv[1], qkv[2], m.Config.NHead, b.Attn.CAttn.Weight.DType())
 		a := attend(qkv[0], self, scale, bias, drop.SelfProbabilities)
 		x = Add(x, drop.Hidden(b.Attn.CProj.Forward(a)))
 
@@ -97,6 +103,9 @@ func (m *GPT2) Forward(ids *Node, cross []KV, drop *Dropout) *Node {
 		x = Add(x, drop.Hidden(b.CrossAttention.CProj.Forward(a)))
 
 		x = Add(x, drop.Hidden(m.mlp(b, x)))
+	}
+	if m.GradientCheckpointing {
+		x = x.StopCheckpoint()
 	}
 	return m.LnF.Forward(x)
 }
@@ -137,7 +146,7 @@ func (m *GPT2) Step(tokens, position *Node, self, cross []KV) (*Node, []KV) {
 
 // Logits: [..., n_embd] → [..., vocab]
 func (m *GPT2) Logits(x *Node) *Node {
-	return DotGeneral(x, []int{x.Rank() - 1}, nil, m.LMHead, []int{1}, nil)
+	return dot(x, []int{x.Rank() - 1}, nil, m.LMHead, []int{1}, nil)
 }
 
 // embed: ids [...] → [..., n_embd]

@@ -24,7 +24,7 @@ func newLinear(bind Bind, name string, in, out int, bias bool) Linear {
 
 // Forward: [..., in] → [..., out]
 func (l Linear) Forward(x *Node) *Node {
-	return addBias(DotGeneral(x, []int{x.Rank() - 1}, nil, l.Weight, []int{1}, nil), l.Bias)
+	return addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{1}, nil), l.Bias)
 }
 
 // Conv1D is GPT-2's linear layer.
@@ -39,7 +39,14 @@ func newConv1D(bind Bind, name string, in, out int) Conv1D {
 
 // Forward: [..., in] → [..., out]
 func (l Conv1D) Forward(x *Node) *Node {
-	return addBias(DotGeneral(x, []int{x.Rank() - 1}, nil, l.Weight, []int{0}, nil), l.Bias)
+	return addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{0}, nil), l.Bias)
+}
+
+// dot is DotGeneral of a float32 x in the dtype of w, see VisionEncoderDecoder.MultiplyIn;
+// what comes out is float32.
+func dot(x *Node, xAxes, xBatch []int, w *Node, wAxes, wBatch []int) *Node {
+	y := DotGeneral(ConvertDType(x, w.DType()), xAxes, xBatch, w, wAxes, wBatch)
+	return ConvertDType(y, dtypes.Float32)
 }
 
 func addBias(x, bias *Node) *Node {
@@ -74,6 +81,12 @@ type KV struct {
 	K, V *Node // [batch, heads, positions, head width]
 }
 
+// newKV: keys and values [batch, positions, width] float32 → the same as heads, in the dtype
+// that attention is to multiply in
+func newKV(k, v *Node, heads int, dtype dtypes.DType) KV {
+	return KV{K: splitHeads(ConvertDType(k, dtype), heads), V: splitHeads(ConvertDType(v, dtype), heads)}
+}
+
 // splitHeads: [batch, positions, width] → [batch, heads, positions, head width]
 func splitHeads(x *Node, heads int) *Node {
 	d := x.Shape().Dimensions
@@ -82,12 +95,12 @@ func splitHeads(x *Node, heads int) *Node {
 
 // attend is scaled dot-product attention.
 //
-//	q [batch, positions, width], kv as made by splitHeads, scale of the scores, bias added to
+//	q [batch, positions, width], kv as made by newKV, scale of the scores, bias added to
 //	them or nil, drop applied to the probabilities or nil → [batch, positions, width]
 func attend(q *Node, kv KV, scale float64, bias *Node, drop func(*Node) *Node) *Node {
 	d := q.Shape().Dimensions
 	q = MulScalar(splitHeads(q, kv.K.Shape().Dim(1)), scale)
-	scores := DotGeneral(q, []int{3}, []int{0, 1}, kv.K, []int{3}, []int{0, 1}) // [batch, heads, positions, kv positions]
+	scores := dot(q, []int{3}, []int{0, 1}, kv.K, []int{3}, []int{0, 1}) // [batch, heads, positions, kv positions]
 	if bias != nil {
 		scores = Add(scores, bias)
 	}
@@ -95,7 +108,7 @@ func attend(q *Node, kv KV, scale float64, bias *Node, drop func(*Node) *Node) *
 	if drop != nil {
 		p = drop(p)
 	}
-	o := DotGeneral(p, []int{3}, []int{0, 1}, kv.V, []int{2}, []int{0, 1}) // [batch, heads, positions, head width]
+	o := dot(p, []int{3}, []int{0, 1}, kv.V, []int{2}, []int{0, 1}) // [batch, heads, positions, head width]
 	return Reshape(TransposeAllAxes(o, 0, 2, 1, 3), d[0], d[1], d[2])
 }
 

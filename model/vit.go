@@ -12,6 +12,8 @@ type ViT struct {
 	Embeddings ViTEmbeddings
 	Layer      []ViTLayer // encoder.layer
 	LayerNorm  LayerNorm
+
+	GradientCheckpointing bool // compute each layer again in the backward pass instead of keeping what it computed
 }
 
 // ViTEmbeddings makes a vector of each patch.
@@ -67,7 +69,13 @@ func newViT(c *ViTConfig, bind Bind) ViT {
 func (m *ViT) Forward(pixels *Node) *Node {
 	x := m.Embeddings.Forward(pixels, m.Config)
 	for i := range m.Layer {
+		if m.GradientCheckpointing {
+			x = x.Checkpoint()
+		}
 		x = m.Layer[i].Forward(x, m.Config)
+	}
+	if m.GradientCheckpointing {
+		x = x.StopCheckpoint()
 	}
 	return m.LayerNorm.Forward(x)
 }
@@ -93,7 +101,7 @@ func (m *ViTEmbeddings) Forward(pixels *Node, c *ViTConfig) *Node {
 func (l *ViTLayer) Forward(x *Node, c *ViTConfig) *Node {
 	heads := c.NumAttentionHeads
 	h := l.LayerNormBefore.Forward(x)
-	kv := KV{K: splitHeads(l.Key.Forward(h), heads), V: splitHeads(l.Value.Forward(h), heads)}
+	kv := newKV(l.Key.Forward(h), l.Value.Forward(h), heads, l.Query.Weight.DType())
 	x = Add(x, l.AttentionOutput.Forward(attend(l.Query.Forward(h), kv, c.ScoreScale(), nil, nil)))
 	h = activations[c.HiddenAct](l.Intermediate.Forward(l.LayerNormAfter.Forward(x)))
 	return Add(x, l.Output.Forward(h))

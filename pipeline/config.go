@@ -117,10 +117,13 @@ type TrainConfig struct {
 	Epsilon            float64 `json:"epsilon"`              // AdamW
 	MaxGradNorm        float64 `json:"max_grad_norm"`        // clip by global norm; 0: no clipping
 	Dropout            float64 `json:"dropout"`              // decoder's embedding, attention and residual dropout
+	Precision          string  `json:"precision,omitempty"`  // float32, or bf16: the factors of matrix products are rounded to bfloat16, of 8 significant bits, and all else (weights, moments, sums, softmax, norms, loss, evaluation, exports) stays float32. For GPUs, which multiply it faster; a CPU gains little. Not with backend go
 	Patience           int     `json:"patience"`             // stop after this many epochs without a better eval_rougeL; 0: never
 	CheckpointSteps    int     `json:"checkpoint_steps"`     // checkpoint every so many steps, beside each epoch's end; 0: by checkpoint_seconds only
 	CheckpointSeconds  int     `json:"checkpoint_seconds"`   // checkpoint after so many seconds; 0: by steps only
 	KeepCheckpoints    int     `json:"keep_checkpoints"`     // newest checkpoints kept, beside the best
+
+	GradientCheckpointing bool `json:"gradient_checkpointing,omitempty"` // save memory, at about a third more computation: keep the inputs of the network's layers only, and compute each layer again in the backward pass
 
 	AllowNumericsChange bool `json:"allow_numerics_change"` // go on with a worker whose backend or hardware differs from the first step's
 

@@ -110,6 +110,7 @@ func TestImpossibleValuesAreRejected(t *testing.T) {
 		{"model.image_size=60", "model.patch_size"},
 		{"model.vocab_size=256", "model.vocab_size"},
 		{"train.micro_batch_size=5", "train.micro_batch_size"},
+		{"train.precision=fp16", "train.precision"},
 		{"train.max_length=65", "train.max_length"},
 		{"evaluate.max_length=65", "evaluate.max_length"},
 		{"train.learning_rate=2", "train.learning_rate"},
@@ -147,6 +148,16 @@ func TestImpossibleValuesAreRejected(t *testing.T) {
 		if found := problems(t, err); !strings.HasPrefix(found[0], c.path+": ") {
 			t.Errorf("%s: %q does not begin with %s", c.set, found, c.path)
 		}
+	}
+}
+
+func TestThePureGoBackendTrainsInFloat32Only(t *testing.T) {
+	text := []byte(minimal + "model: {preset: tiny}\ntrain: {precision: bf16}\n")
+	if _, err := Decode(text, "backend=xla"); err != nil {
+		t.Error(err)
+	}
+	if _, err := Decode(text, "backend=go"); err == nil || !strings.Contains(err.Error(), "train.precision: is bf16; backend go trains in float32 only") {
+		t.Errorf("got %v", err)
 	}
 }
 

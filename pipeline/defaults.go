@@ -20,6 +20,9 @@ const (
 	DtypeFP32 = "fp32"
 	DtypeQ8   = "q8"
 
+	PrecisionFloat32 = "float32"
+	PrecisionBF16    = "bf16"
+
 	BackendAuto = "auto"
 	BackendCUDA = "cuda"
 	BackendXLA  = "xla"
@@ -34,6 +37,8 @@ var (
 	dtypes   = []string{DtypeFP32, DtypeQ8}
 	backends = []string{BackendAuto, BackendCUDA, BackendXLA, BackendGo}
 	presets  = []string{"tiny", "small", "base"}
+
+	precisions = []string{PrecisionFloat32, PrecisionBF16}
 )
 
 // Default is what absent keys mean. It has no dataset: that one key has to be written.
@@ -57,6 +62,7 @@ func Default() Config {
 			Epsilon:           1e-8,
 			MaxGradNorm:       1,
 			Dropout:           0.1,
+			Precision:         PrecisionFloat32,
 			Patience:          3,
 			CheckpointSeconds: 300,
 			KeepCheckpoints:   10,

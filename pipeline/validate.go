@@ -30,6 +30,7 @@ func (c Config) problems() []Problem {
 	v := &validator{}
 	v.check(c.Name == "" || namePattern.MatchString(c.Name), "name", "is %q; %s", c.Name, nameRule)
 	v.oneOf("backend", c.Backend, backends)
+	v.check(c.Backend != BackendGo || c.Train.Precision != PrecisionBF16, "train.precision", "is bf16; backend go trains in float32 only")
 	if c.Compat != "" && v.oneOf("compat", c.Compat, compats) {
 		v.check(c.Train.MaxLength == SeedMaxLength, "train.max_length", "is %d; compat: seed pads every caption to %d tokens, leave it out", c.Train.MaxLength, SeedMaxLength)
 	}
@@ -287,6 +288,7 @@ func (v *validator) train(t TrainConfig) {
 	v.check(t.Epsilon > 0 && t.Epsilon <= 1, "train.epsilon", "is %v; must be above 0 and at most 1", t.Epsilon)
 	v.check(t.MaxGradNorm >= 0, "train.max_grad_norm", "is %v; must be at least 0", t.MaxGradNorm)
 	v.below("train.dropout", t.Dropout, 0, 1)
+	v.oneOf("train.precision", t.Precision, precisions)
 	v.atLeast("train.patience", t.Patience, 0)
 	v.atLeast("train.checkpoint_steps", t.CheckpointSteps, 0)
 	v.atLeast("train.checkpoint_seconds", t.CheckpointSeconds, 0)

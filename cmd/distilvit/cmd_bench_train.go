@@ -9,6 +9,7 @@ import (
 	"distilvit/dataset"
 	"distilvit/model"
 	"distilvit/model/train"
+	"distilvit/model/trainer"
 )
 
 // benchTrainOptions are the flags of bench train.
@@ -16,6 +17,8 @@ type benchTrainOptions struct {
 	network                           networkFlags
 	backend                           string
 	pictures, captions, tokens, micro int
+	precision                         string
+	checkpointing                     bool
 	steps                             roundFlags
 }
 
@@ -25,8 +28,8 @@ func (a *app) benchTrainCommand() *cobra.Command {
 		Use:   "train",
 		Short: "measure a training step",
 		Long: `Measure training steps of a network with random weights on random pictures and
-captions: forward, backward, clipping and AdamW with dropout, float32, as a trainer
-does them and with its environment. A step is --pictures pictures with --captions
+captions: forward, backward, clipping and AdamW with dropout, as a trainer does them
+and with its environment. A step is --pictures pictures with --captions
 captions each, padded to --tokens.
 
 cpu_s and wall_s are medians of a step, first_cpu_s is the first step with its
@@ -42,6 +45,8 @@ compilation, per_cpu_s counts captions.`,
 	flags.IntVar(&o.captions, "captions", 5, "captions a picture")
 	flags.IntVar(&o.tokens, "tokens", 16, "tokens that a caption is padded to")
 	flags.IntVar(&o.micro, "micro-batch", 0, "pictures of a forward and backward pass (default: all of a step)")
+	flags.StringVar(&o.precision, "precision", train.Float32, "of matrix products: float32 or bf16 (see train.precision)")
+	flags.BoolVar(&o.checkpointing, "gradient-checkpointing", false, "compute layers again in the backward pass (see train.gradient_checkpointing)")
 	o.steps.add(cmd, "steps", 5, 3)
 	backendFlag(cmd, &o.backend)
 	return cmd
@@ -63,6 +68,9 @@ func (a *app) benchTrain(o benchTrainOptions) error {
 		return err
 	}
 	defer be.Finalize()
+	if err := trainer.CheckPrecision(o.precision, choice.Kind); err != nil {
+		return err
+	}
 	t, err := o.trainer(be, c)
 	if err != nil {
 		return err
@@ -89,7 +97,7 @@ func (o *benchTrainOptions) trainer(be compute.Backend, c *model.Config) (*train
 	return train.New(be, c, model.Init(c, o.network.seed), train.Config{
 		BatchSize: o.pictures, MicroBatchSize: o.micro, CaptionsPerPicture: o.captions, MaxLength: o.tokens,
 		LearningRate: d.LearningRate, WeightDecay: d.WeightDecay, Beta1: d.Beta1, Beta2: d.Beta2, Epsilon: d.Epsilon,
-		MaxGradNorm: d.MaxGradNorm, Dropout: d.Dropout, TotalSteps: 1 << 30,
+		MaxGradNorm: d.MaxGradNorm, Dropout: d.Dropout, Precision: o.precision, GradientCheckpointing: o.checkpointing, TotalSteps: 1 << 30,
 	})
 }
 

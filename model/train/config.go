@@ -22,17 +22,27 @@ type Config struct {
 	Beta1              float64 `json:"beta1"`
 	Beta2              float64 `json:"beta2"`
 	Epsilon            float64 `json:"epsilon"`
-	MaxGradNorm        float64 `json:"max_grad_norm"` // 0: no clipping
-	Dropout            float64 `json:"dropout"`       // decoder's embedding, attention and residual dropout
-	WarmupSteps        int64   `json:"warmup_steps"`
-	TotalSteps         int64   `json:"total_steps"` // the learning rate is 0 from here on
-	Seed               uint64  `json:"seed"`        // of dropout
+	MaxGradNorm        float64 `json:"max_grad_norm"`       // 0: no clipping
+	Dropout            float64 `json:"dropout"`             // decoder's embedding, attention and residual dropout
+	Precision          string  `json:"precision,omitempty"` // of matrix products in training: Float32 or BF16; empty: Float32
+
+	GradientCheckpointing bool   `json:"gradient_checkpointing,omitempty"` // keep each layer's input only, and compute the layer again in the backward pass
+	WarmupSteps           int64  `json:"warmup_steps"`
+	TotalSteps            int64  `json:"total_steps"` // the learning rate is 0 from here on
+	Seed                  uint64 `json:"seed"`        // of dropout
 
 	HoldStep int64   `json:"hold_step,omitempty"` // after so many steps the learning rate is HoldRate and stays; 0: never
 	HoldRate float64 `json:"hold_rate,omitempty"`
 
 	Normalization model.Normalization `json:"normalization"` // see NormalizationOf; zero: mean and standard deviation 0.5
 }
+
+// Precisions of training: with BF16 the factors of matrix products are rounded to
+// bfloat16 and all else is float32: weights, moments, sums, softmax, norms, loss.
+const (
+	Float32 = "float32"
+	BF16    = "bf16"
+)
 
 // NormalizationOf is what the network does to the pixels of an image processor.
 func NormalizationOf(p dataset.Processor) model.Normalization {
@@ -73,6 +83,7 @@ func (c *Config) validate(mc *model.Config) error {
 	check(c.Epsilon > 0, "epsilon is %g; must be above 0", c.Epsilon)
 	check(c.MaxGradNorm >= 0, "max_grad_norm is %g; must not be negative", c.MaxGradNorm)
 	check(c.Dropout >= 0 && c.Dropout < 1, "dropout is %g; must be from 0 to below 1", c.Dropout)
+	check(c.Precision == "" || c.Precision == Float32 || c.Precision == BF16, "precision is %q; must be %s or %s", c.Precision, Float32, BF16)
 	check(c.WarmupSteps >= 0, "warmup_steps is %d; must not be negative", c.WarmupSteps)
 	check(c.HoldStep >= 0, "hold_step is %d; must not be negative", c.HoldStep)
 	check(c.HoldRate >= 0 && !math.IsInf(c.HoldRate, 0), "hold_rate is %g; must not be negative", c.HoldRate)

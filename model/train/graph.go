@@ -15,16 +15,30 @@ import (
 // ignored marks label positions without a token, as in Hugging Face.
 const ignored = -100
 
-// A batch is pixels [B, H, W, 3] uint8, labels [B·K, T] int32 and keys [B·K] uint32.
+// lossSum is the sum of the cross-entropy over label tokens, scalar, in float32 and
+// without dropout. A batch is pixels [B, H, W, 3] uint8, labels [B·K, T] int32 and
+// keys [B·K] uint32.
+func (t *Trainer) lossSum(weights, batch []*Node) *Node {
+	return t.lossSumOf(model.New(t.model, t.model.BindNodes(weights)), batch, nil)
+}
 
-// lossSum is the sum of the cross-entropy over label tokens, scalar.
-func (t *Trainer) lossSum(weights, batch []*Node, dropout float64) *Node {
-	pixels, labels, keys := batch[0], batch[1], batch[2]
+// trainingLossSum is lossSum with all that the config says of training.
+func (t *Trainer) trainingLossSum(weights, batch []*Node) *Node {
 	m := model.New(t.model, t.model.BindNodes(weights))
-	var drop *model.Dropout
-	if dropout > 0 {
-		drop = &model.Dropout{Rate: dropout, Keys: keys}
+	if t.config.Precision == BF16 {
+		m.MultiplyIn(dtypes.BFloat16)
 	}
+	m.Encoder.GradientCheckpointing = t.config.GradientCheckpointing
+	m.Decoder.GradientCheckpointing = t.config.GradientCheckpointing
+	var drop *model.Dropout
+	if rate := t.config.Dropout; rate > 0 {
+		drop = &model.Dropout{Rate: rate, Keys: batch[2]}
+	}
+	return t.lossSumOf(m, batch, drop)
+}
+
+func (t *Trainer) lossSumOf(m *model.VisionEncoderDecoder, batch []*Node, drop *model.Dropout) *Node {
+	pixels, labels := batch[0], batch[1]
 	ids := t.shiftRight(labels)                                                  // [B·K, T]
 	h := m.Decoder.Forward(ids, m.CrossKV(pixels, t.config.Normalization), drop) // [B·K, T, n_embd]
 	return crossEntropySum(m.Decoder.Logits(h), labels)
@@ -59,19 +73,19 @@ func crossEntropySum(logits, labels *Node) *Node {
 // buildLoss: weights, batch → loss sum, without dropout
 func (t *Trainer) buildLoss(in []*Node) []*Node {
 	w := len(t.names)
-	return []*Node{t.lossSum(in[:w], in[w:], 0)}
+	return []*Node{t.lossSum(in[:w], in[w:])}
 }
 
 // buildGradients: weights, batch → gradients of the loss sum, without dropout
 func (t *Trainer) buildGradients(in []*Node) []*Node {
 	w := len(t.names)
-	return Gradient(t.lossSum(in[:w], in[w:], 0), in[:w]...)
+	return Gradient(t.lossSum(in[:w], in[w:]), in[:w]...)
 }
 
 // buildBegin: weights, batch → gradients of the loss sum, loss sum
 func (t *Trainer) buildBegin(in []*Node) []*Node {
 	w := len(t.names)
-	sum := t.lossSum(in[:w], in[w:], t.config.Dropout)
+	sum := t.trainingLossSum(in[:w], in[w:])
 	return append(Gradient(sum, in[:w]...), sum)
 }
 

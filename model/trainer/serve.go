@@ -138,6 +138,9 @@ func (s *server) open(a OpenArgs) (err error) {
 	if err := CheckDevices(a.microBatch(), len(a.Backend.Devices)); err != nil {
 		return err
 	}
+	if err := CheckPrecision(a.Train.Precision, a.Backend.Kind); err != nil {
+		return err
+	}
 	if s.backend, err = backend.Open(a.Backend); err != nil {
 		return fmt.Errorf("open backend %s: %w", a.Backend.Kind, err)
 	}
@@ -155,6 +158,15 @@ func CheckDevices(microBatch, devices int) error {
 	if devices > 1 && microBatch%devices != 0 {
 		return errorf(InvalidInput, "train.micro_batch_size %d cannot be shared by the %d devices this worker gives a run: make it a multiple of %d, or use another --devices-per-run",
 			microBatch, devices, devices)
+	}
+	return nil
+}
+
+// CheckPrecision refuses what a kind of backend cannot train in: the pure-Go one
+// multiplies bfloat16, but so coarsely that losses are off by percents.
+func CheckPrecision(precision, kind string) error {
+	if precision == train.BF16 && kind == backend.Go {
+		return errorf(InvalidInput, "train.precision is %s; the pure-Go backend trains in %s only: use backend xla or cuda, or leave it out", precision, train.Float32)
 	}
 	return nil
 }
@@ -214,6 +226,12 @@ func (s *server) load(from State) error {
 func (s *server) fingerprint() map[string]string {
 	f := backend.Fingerprint(s.args.Backend)
 	f[MicroBatchKey] = fmt.Sprint(s.args.microBatch())
+	if s.args.Train.Precision == train.BF16 {
+		f["precision"] = train.BF16
+	}
+	if s.args.Train.GradientCheckpointing {
+		f["gradient_checkpointing"] = "true" // other fusions, other last bits
+	}
 	return f
 }
 
