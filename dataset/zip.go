@@ -40,6 +40,7 @@ const (
 	find64         = "PK\x06\x07"
 
 	localBytes = 30
+	localRoom  = 256 // for the name and extra field that follow a local header
 	entryBytes = 46
 	endBytes   = 22
 	end64Bytes = 56
@@ -203,15 +204,21 @@ func readEntry(r io.ReaderAt, e Entry) ([]byte, error) {
 	if e.Size > maxPictureBytes || e.Packed > maxPictureBytes {
 		return nil, fmt.Errorf("%d bytes, more than %d", max(e.Size, e.Packed), maxPictureBytes)
 	}
-	var head [localBytes]byte
-	if _, err := readAt(r, head[:], e.Header); err != nil {
+	head := make([]byte, min(localBytes+localRoom+e.Packed, 1<<20)) // all of it as a rule; no more for a size that may be a lie
+	n, err := r.ReadAt(head, e.Header)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
+	}
+	if n < localBytes {
+		return nil, errNotZip
 	}
 	if string(head[:4]) != localSignature {
 		return nil, errors.New("damaged: its header is not there")
 	}
-	start := e.Header + localBytes + int64(binary.LittleEndian.Uint16(head[26:])) + int64(binary.LittleEndian.Uint16(head[28:]))
-	var from io.Reader = io.NewSectionReader(r, start, e.Packed)
+	start := localBytes + int64(binary.LittleEndian.Uint16(head[26:])) + int64(binary.LittleEndian.Uint16(head[28:]))
+	here := head[min(start, int64(n)):min(start+e.Packed, int64(n))]
+	rest := io.NewSectionReader(r, e.Header+start+int64(len(here)), e.Packed-int64(len(here)))
+	from := io.MultiReader(bytes.NewReader(here), rest)
 	switch e.Method {
 	case methodStore:
 	case methodDeflate:

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,6 +116,37 @@ func TestZipIsReadAsTheStandardLibraryDoes(t *testing.T) {
 		if err != nil || i != len(files) {
 			t.Errorf("%s: %d of %d entries, %v", name, i, len(files), err)
 		}
+	}
+}
+
+// reads counts the reads of an archive.
+type reads struct {
+	io.ReaderAt
+	n int
+}
+
+func (r *reads) ReadAt(p []byte, off int64) (int, error) {
+	r.n++
+	return r.ReaderAt.ReadAt(p, off)
+}
+
+// A picture costs one read, unless it is large: a read of a stored archive is a request.
+func TestEntryIsOneRead(t *testing.T) {
+	noise := make([]byte, 3<<20) // does not pack
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	raw := zipOf(t, "first.jpg", string(noise[:200_000]), "large.jpg", string(noise), "last.jpg", "c")
+	var got []int
+	err := eachEntry(bytes.NewReader(raw), int64(len(raw)), func(_ string, e Entry) error {
+		r := &reads{ReaderAt: bytes.NewReader(raw)}
+		b, err := readEntry(r, e)
+		if err == nil && int64(len(b)) != e.Size {
+			t.Errorf("%d bytes of %d", len(b), e.Size)
+		}
+		got = append(got, r.n)
+		return err
+	})
+	if err != nil || got[0] != 1 || got[1] < 2 || got[2] != 1 {
+		t.Errorf("%v reads, %v", got, err)
 	}
 }
 

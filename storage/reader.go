@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	blockBytes     = 1 << 20 // unit of the cache and of a small read
-	readaheadMax   = 2       // blocks a sequential reader gets at once
-	cachedBlocks   = 4       // per Reader
-	directBytes    = 4 << 20 // reads from this size on are one request of their own, past the cache
+	blockBytes     = 256 << 10 // unit of the cache and of a small read: about a photograph
+	readaheadMax   = 8         // blocks a sequential reader gets at once
+	cachedBlocks   = 16        // per Reader
+	directBytes    = 4 << 20   // reads from this size on are one request of their own, past the cache
 	readAttempts   = 4
 	firstReadPause = 100 * time.Millisecond
 )
 
 // Reader reads a stored object at any offset, as archive/zip and Parquet do.
-// It fetches blocks of 1 MiB, two at once for a sequential reader, and
-// keeps the last 4. Every read is of the same version of the object, but no
+// It fetches blocks of 256 KiB, up to 2 MiB at once for a sequential reader, and
+// keeps the last 4 MiB. Every read is of the same version of the object, but no
 // digest is verified: for that use Get or Fetch. Safe for concurrent use.
 type Reader struct {
 	ctx    context.Context
@@ -147,11 +147,11 @@ func (r *Reader) block(number, lastNeeded int64) ([]byte, error) {
 	return run[0].data, run[0].err
 }
 
-// plan decides how many blocks to fetch from number on. Readahead doubles as
+// plan decides how many blocks to fetch from number on. Readahead grows as
 // long as fetches follow one another.
 func (r *Reader) plan(number, lastNeeded int64) int64 {
 	if number == r.last+1 {
-		r.ahead = min(2*r.ahead, readaheadMax)
+		r.ahead = min(4*r.ahead, readaheadMax)
 	} else {
 		r.ahead = 1
 	}
