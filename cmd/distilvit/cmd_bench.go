@@ -45,6 +45,7 @@ type measurement struct {
 	Unit     string  `json:"unit"`               // what per_cpu_s counts
 	PerCPU   float64 `json:"per_cpu_s"`          // units of work for a second of CPU time
 	FirstCPU float64 `json:"first_cpu_s"`        // of the very first round
+	First    float64 `json:"first_wall_s"`       // of the very first round
 	MeanCPU  float64 `json:"mean_cpu_s"`         // of a round, mean
 	MeanWall float64 `json:"mean_wall_s"`        // of a round, mean
 	Peak     int64   `json:"peak_bytes"`         // resident memory of this process, at the most so far
@@ -76,7 +77,7 @@ func (f *roundFlags) measure(m *measurement, units int, work func() error) error
 		}
 		c, w := (cpuTime() - used).Seconds(), time.Since(begun).Seconds()
 		if i == 0 {
-			m.FirstCPU = c
+			m.FirstCPU, m.First = c, w
 		}
 		if i >= f.warmup {
 			cpu, wall = append(cpu, c), append(wall, w)

@@ -36,10 +36,10 @@ of them before the run and half after it. The pictures are drawn ones.
 
 A run's cost is counted in CPU seconds by process (this one with Temporal and the
 worker, the object store, trainers) and in wall seconds, by stage. Overhead is everything
-but the steps at the price they have in the bare loop:
+but the steps at the price they have in the bare loop, which compiles its step as well:
 
-  training  of the epochs: opening the trainer, shards, batches, compiling, checkpoints
-            and their upload, heartbeats, Temporal and the object store meanwhile
+  training  of the epochs: opening the trainer, shards, batches, checkpoints and their
+            upload, heartbeats, Temporal and the object store meanwhile
   whole     of all stages: preparing, validation, evaluation, export, publishing, too`,
 		Example: `  distilvit bench overhead --preset small --minutes 10
   distilvit bench overhead --preset tiny --steps 2000 --epochs 4 -o json`,

@@ -27,7 +27,7 @@ type overheadReport struct {
 	Loop     epochTimes  `json:"loop"` // of all epochs
 
 	Training overheadOf `json:"training"` // of the epochs against the bare loop
-	Seen     overheadOf `json:"seen"`     // of the epochs against their own steps, batches being made included
+	Seen     overheadOf `json:"seen"`     // of the epochs against their own steps, compiling and batches being made included
 	Whole    overheadOf `json:"whole"`    // of the run against the bare loop
 }
 
@@ -35,10 +35,16 @@ type overheadReport struct {
 type bareLoop struct {
 	CPU      float64 `json:"cpu_s"`
 	Wall     float64 `json:"wall_s"`
-	FirstCPU float64 `json:"first_cpu_s"` // of the first step, which compiles
+	FirstCPU float64 `json:"first_cpu_s"`  // of the first step, which compiles
+	First    float64 `json:"first_wall_s"` // of the first step
 }
 
-func bareOf(m measurement) bareLoop { return bareLoop{m.MeanCPU, m.MeanWall, m.FirstCPU} }
+func bareOf(m measurement) bareLoop { return bareLoop{m.MeanCPU, m.MeanWall, m.FirstCPU, m.First} }
+
+// took is what so many steps take, the first of which compiles.
+func (b bareLoop) took(steps float64) (cpu, wall float64) {
+	return b.CPU*(steps-1) + b.FirstCPU, b.Wall*(steps-1) + b.First
+}
 
 // stageCost is what a stage took.
 type stageCost struct {
@@ -85,10 +91,10 @@ func newOverhead(cpu, wall, stepsCPU, stepsWall float64) overheadOf {
 
 // sum fills in the overheads.
 func (r *overheadReport) sum() {
-	var cpu, wall float64 // of the bare loop, of as many steps
-	for _, b := range r.Bare {
-		cpu += b.CPU * float64(r.Steps) / float64(len(r.Bare))
-		wall += b.Wall * float64(r.Steps) / float64(len(r.Bare))
+	var cpu, wall float64      // of the bare loop, of as many steps
+	for _, b := range r.Bare { // the mean of what each would take
+		c, w := b.took(float64(r.Steps))
+		cpu, wall = cpu+c/float64(len(r.Bare)), wall+w/float64(len(r.Bare))
 	}
 	var train, all stageCost
 	for _, c := range r.Stages {
@@ -100,7 +106,7 @@ func (r *overheadReport) sum() {
 	r.Training = newOverhead(train.cpu()-cpu, train.Wall-wall, cpu, wall)
 	r.Whole = newOverhead(all.cpu()-cpu, all.Wall-wall, cpu, wall)
 	l := r.Loop
-	cpu, wall = l.CPU-l.CompileCPU-l.CheckpointCPU, l.Loop-l.Compile-l.Checkpoint-l.Input
+	cpu, wall = l.CPU-l.CheckpointCPU, l.Loop-l.Checkpoint-l.Input
 	r.Seen = newOverhead(train.cpu()-cpu, train.Wall-wall, cpu, wall)
 }
 
