@@ -190,6 +190,11 @@ func (e *epochRun) from(ctx context.Context, starts []checkpointManifest) (train
 		if !unreadable(err) {
 			return s, err
 		}
+		// A broken shard ends this attempt; then the next one is to find the checkpoint
+		// broken, too, and tell it with the epoch's result.
+		if err := e.fetching.wait(); err != nil {
+			return trainer.State{}, err
+		}
 		reasons = append(reasons, err.Error())
 		if err := e.passOver(ctx, m.ref().Manifest, err); err != nil {
 			return trainer.State{}, err

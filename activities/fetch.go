@@ -20,7 +20,8 @@ type fetching struct {
 	a      *Activities
 	cancel context.CancelFunc
 	there  chan trainer.ShardArgs // each shard that is there; closed when none will come
-	err    error                  // why not all came; valid once there is closed
+	over   chan struct{}          // closed just before there
+	err    error                  // why not all came; valid once over is closed
 
 	mu   sync.Mutex
 	held []pipeline.Object
@@ -30,9 +31,10 @@ type fetching struct {
 // list are not fetched.
 func (a *Activities) fetch(ctx context.Context, shards []shardObjects, order []int) *fetching {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &fetching{a: a, cancel: cancel, there: make(chan trainer.ShardArgs, len(order))}
+	f := &fetching{a: a, cancel: cancel, there: make(chan trainer.ShardArgs, len(order)), over: make(chan struct{})}
 	go func() {
 		defer close(f.there)
+		defer close(f.over)
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(fetchLimit)
 		for _, i := range order {
@@ -47,6 +49,12 @@ func (a *Activities) fetch(ctx context.Context, shards []shardObjects, order []i
 		f.err = g.Wait()
 	}()
 	return f
+}
+
+// wait waits until all shards are there, or one cannot be had.
+func (f *fetching) wait() error {
+	<-f.over
+	return f.err
 }
 
 // pair is a shard with its files.
