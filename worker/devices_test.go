@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"distilvit/activities"
+	"distilvit/internal/testenv"
 	"distilvit/internal/testenv/temporaltest"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
@@ -40,24 +40,6 @@ func occupy(ctx workflow.Context) error {
 	return err
 }
 
-// logged is a log that a test reads.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // await polls until ok.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -71,7 +53,7 @@ func await(t *testing.T, what string, ok func() bool) {
 
 func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
 	c, _ := temporaltest.Start(t)
-	dir, log := t.TempDir(), &logged{}
+	dir, log := t.TempDir(), &testenv.Output{}
 	path := OutagesFile(dir)
 	outage := `[{"device": 1, "since": "2026-01-02T03:04:05Z", "reasons": ["DeviceLost: one", "DeviceLost: two", "Stalled: three"]}]`
 	if err := os.WriteFile(path, []byte(outage), 0o644); err != nil {
@@ -134,7 +116,7 @@ func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
 
 func TestWorkerWithoutADeviceSaysSoOrEndsWhereItIsNeeded(t *testing.T) {
 	for _, needed := range []bool{false, true} {
-		dir, log := t.TempDir(), &logged{}
+		dir, log := t.TempDir(), &testenv.Output{}
 		outage := `[{"device": 0, "since": "2026-01-02T03:04:05Z", "reasons": ["DeviceLost: signal killed"]}]`
 		if err := os.WriteFile(filepath.Join(dir, "devices.json"), []byte(outage), 0o644); err != nil {
 			t.Fatal(err)

@@ -15,23 +15,31 @@ import (
 	"distilvit/model/onnx"
 )
 
-// benchLines runs one bench command and decodes its lines strictly.
-func benchLines(t *testing.T, args ...string) []measurement {
+// benchOutput runs one bench command and decodes its lines strictly.
+func benchOutput[T any](t *testing.T, args ...string) (list []T) {
 	t.Helper()
 	code, stdout, stderr := cli(t, "", append([]string{"bench", "-o", "json"}, args...)...)
 	require.Zero(t, code, stderr)
-	var list []measurement
 	d := json.NewDecoder(strings.NewReader(stdout))
 	d.DisallowUnknownFields()
 	for d.More() {
-		var m measurement
+		var m T
 		require.NoError(t, d.Decode(&m))
+		list = append(list, m)
+	}
+	return list
+}
+
+// benchLines is benchOutput of measurements, which have some things in common.
+func benchLines(t *testing.T, args ...string) []measurement {
+	t.Helper()
+	list := benchOutput[measurement](t, args...)
+	for _, m := range list {
 		require.Equal(t, args[0], m.Bench)
 		require.Positive(t, m.CPU, m.Work)
 		require.Positive(t, m.Wall, m.Work)
 		require.Positive(t, m.FirstCPU, m.Work)
 		require.Greater(t, m.Peak, int64(1<<20), m.Work)
-		list = append(list, m)
 	}
 	require.NotEmpty(t, list)
 	return list
@@ -96,16 +104,7 @@ func TestMain(m *testing.M) {
 
 func TestBenchScaleMeasuresEachProcess(t *testing.T) {
 	t.Setenv(asProgram, "1")
-	code, stdout, stderr := cli(t, "", "bench", "scale", "-o", "json", "--pictures", "60", "--workers", "1,2", "--side", "32", "--backend", "go", "--steps", "1")
-	require.Zero(t, code, stderr)
-	var list []scaleMeasurement
-	d := json.NewDecoder(strings.NewReader(stdout))
-	d.DisallowUnknownFields()
-	for d.More() {
-		var m scaleMeasurement
-		require.NoError(t, d.Decode(&m))
-		list = append(list, m)
-	}
+	list := benchOutput[scaleMeasurement](t, "scale", "--pictures", "60", "--workers", "1,2", "--side", "32", "--backend", "go", "--steps", "1")
 	require.Len(t, list, 2)
 	for i, m := range list {
 		require.Equal(t, []any{"scale", "coco", 60, i + 1}, []any{m.Bench, m.Source, m.Pictures, m.Workers})

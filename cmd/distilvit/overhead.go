@@ -3,9 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -182,44 +179,16 @@ func spentSoFar() (c stageCost) {
 	var ended syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &ended) // fails for no process but another
 	c.Trainer = time.Duration(ended.Utime.Nano() + ended.Stime.Nano()).Seconds()
-	processes, _ := filepath.Glob("/proc/[0-9]*") // the pattern is sound
-	for _, dir := range processes {
-		cpu, ours := childTime(dir)
-		switch {
-		case !ours:
-		case isStore(dir):
-			c.Store += cpu
-		default:
-			c.Trainer += cpu
+	for pid, parent := range parents() {
+		if parent != os.Getpid() {
+			continue
+		}
+		cpu, _ := cpuOf(pid) // 0: it has ended
+		if roleOf(pid) == roleS3 {
+			c.Store += cpu.Seconds()
+		} else {
+			c.Trainer += cpu.Seconds()
 		}
 	}
 	return c
-}
-
-// ticksPerSecond is the unit of times in /proc, the same on every Linux that Go runs on.
-const ticksPerSecond = 100
-
-// childTime is the CPU time of a process, in seconds, and whether it is a child of ours.
-func childTime(dir string) (cpu float64, ours bool) {
-	raw, err := os.ReadFile(filepath.Join(dir, "stat"))
-	if err != nil {
-		return 0, false // it has ended
-	}
-	_, rest, _ := strings.Cut(string(raw), ") ") // behind the name: state, parent and so on
-	fields := strings.Fields(rest)
-	if len(fields) < 15 || fields[1] != strconv.Itoa(os.Getpid()) {
-		return 0, false
-	}
-	for _, field := range fields[11:15] { // user and system, its own and of its ended children
-		ticks, _ := strconv.ParseFloat(field, 64)
-		cpu += ticks / ticksPerSecond
-	}
-	return cpu, true
-}
-
-// isStore tells whether a process is the embedded object store.
-func isStore(dir string) bool {
-	raw, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // empty: it has ended
-	words := strings.Split(string(raw), "\x00")
-	return len(words) > 1 && words[1] == "s3d"
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Roles of the processes that bench scale watches.
+// Roles of the processes that bench watches.
 const (
 	roleTemporal = "temporal" // this process, which hosts it
 	roleS3       = "s3d"
@@ -68,8 +68,8 @@ func (w *watched) sum(role string) (total time.Duration) {
 	return total
 }
 
-// descendants are this process and all that descend from it, with their roles.
-func descendants() map[int]string {
+// parents are all processes with their parents.
+func parents() map[int]int {
 	parents := map[int]int{}
 	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range paths {
@@ -78,7 +78,12 @@ func descendants() map[int]string {
 			parents[pid], _ = strconv.Atoi(fields[1])
 		}
 	}
-	self := os.Getpid()
+	return parents
+}
+
+// descendants are this process and all that descend from it, with their roles.
+func descendants() map[int]string {
+	parents, self := parents(), os.Getpid()
 	found := map[int]string{self: roleTemporal}
 	for pid := range parents {
 		for up := pid; up > 1; up = parents[up] {

@@ -2,7 +2,6 @@ package devstack
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +24,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"distilvit/internal/devstack/s3d/s3test"
+	"distilvit/internal/testenv"
 	"distilvit/storage"
 )
 
@@ -245,7 +244,7 @@ func TestStateSurvivesKill(t *testing.T) {
 	if found, ok := Find(dir); ok {
 		t.Errorf("found %+v after the kill", found)
 	}
-	var log lockedBuffer
+	var log testenv.Output
 	s := startStack(t, Options{Dir: dir, Log: &log})
 	b := s.Addresses()
 	wantWorkflow(t, b, "run-2")
@@ -272,23 +271,6 @@ func TestStateSurvivesKill(t *testing.T) {
 	if again := childOf(t, os.Getpid()); again == killed {
 		t.Error("the dead child is still there")
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // wantLoopbackOnly reads the kernel's tables: no socket of these processes
