@@ -33,6 +33,8 @@ ROWS = {
                 "caption --batch 8 --tokens 20", "per_cpu_s", "least", 2.5),
     "caption-q8": ("the same of the q8 export in ONNX Runtime", "caption --batch 8 --tokens 20 --forms q8",
                    "caption --batch 8 --tokens 20", "per_cpu_s", "least", 4),
+    "caption-int8": ("the same of the int8 export in ONNX Runtime", "caption --batch 8 --tokens 20 --forms int8",
+                     "caption --batch 8 --tokens 20", "per_cpu_s", "least", 4),
     "caption-fp32": ("the same of the fp32 export in ONNX Runtime", "caption --batch 8 --tokens 20 --forms fp32",
                      "caption --batch 8 --tokens 20", "per_cpu_s", "least", None),
     "prepare": ("decode 640×480 JPEG and resize to 224, pictures per CPU s", "prepare {pictures}", "prepare {pictures}", "per_cpu_s", "least", 2),

@@ -19,6 +19,7 @@ const (
 
 	DtypeFP32 = "fp32"
 	DtypeQ8   = "q8"
+	DtypeInt8 = "int8"
 
 	PrecisionFloat32 = "float32"
 	PrecisionBF16    = "bf16"
@@ -34,7 +35,7 @@ var (
 	splits   = []string{SplitTrain, SplitValidation, SplitTest}
 	keeps    = []string{KeepAll, KeepFirst}
 	compats  = []string{CompatSeed}
-	dtypes   = []string{DtypeFP32, DtypeQ8}
+	dtypes   = []string{DtypeFP32, DtypeQ8, DtypeInt8}
 	backends = []string{BackendAuto, BackendCUDA, BackendXLA, BackendGo}
 	presets  = []string{"tiny", "small", "base"}
 

@@ -3,7 +3,7 @@
 //   node check.mjs --model DIR --expected FILE [--versions 3,4] [--dtypes fp32,q8] [--browser]
 //
 // FILE holds JSON lines (or one JSON array) of {"image","caption","token_ids"} from the fp32 weights; pictures are model-size PNGs,
-// because Transformers.js resizes differently. fp32: all token ids equal. q8: at least 95 % of the captions equal.
+// because Transformers.js resizes differently. fp32: all token ids equal. q8, int8: at least 95 % of the captions equal.
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';

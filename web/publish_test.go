@@ -30,6 +30,9 @@ const (
 	margin    = 0.1 // between the two likeliest tokens
 )
 
+// quantized are the dtypes whose captions are those of ONNX Runtime in Go, not the model's.
+var quantized = []string{"q8", "int8"}
+
 // published is a model directory with pictures beside it and what Go says of them.
 type published struct {
 	dir      string
@@ -111,12 +114,16 @@ func makePublished(library string) (*published, error) {
 		return nil, err
 	}
 
-	session, err := onnx.Open(library, p.dir, "q8")
-	if err != nil {
-		return nil, err
+	sessions := map[string]*onnx.Session{}
+	for _, dtype := range quantized {
+		session, err := onnx.Open(library, p.dir, dtype)
+		if err != nil {
+			return nil, err
+		}
+		defer session.Close()
+		sessions[dtype] = session
 	}
-	defer session.Close()
-	pixels, err := p.draw(session, tokens)
+	pixels, err := p.draw(sessions, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -141,23 +148,18 @@ func makePublished(library string) (*published, error) {
 
 // draw writes pictures and their captions by the quantized files in ONNX Runtime, and returns the pixels. Pictures for which two
 // tokens are almost equally likely are left out: quantizing amplifies the last bits, which differ from version to version.
-func (p *published) draw(session *onnx.Session, tokens *tokenizer.Tokenizer) ([]uint8, error) {
+func (p *published) draw(sessions map[string]*onnx.Session, tokens *tokenizer.Tokenizer) ([]uint8, error) {
 	var all []uint8
 	for n := 0; len(p.images) < pictures; n++ {
-		if n == 20*pictures {
+		if n == 50*pictures {
 			return nil, fmt.Errorf("only %d of %d pictures have clear captions", len(p.images), n)
 		}
 		pixels := picture(n)
-		values := onnx.PixelValues(pixels, model.HalfNormalization)
-		ids, err := session.Generate(values, maxLength)
+		captions, err := clearCaptions(sessions, onnx.PixelValues(pixels, model.HalfNormalization), tokens.VocabSize())
 		if err != nil {
 			return nil, err
 		}
-		logits, err := session.Logits(values, append([]int32{session.StartTokenID()}, ids[:len(ids)-1]...))
-		if err != nil {
-			return nil, err
-		}
-		if !clearWinners(logits, tokens.VocabSize()) {
+		if captions == nil {
 			continue
 		}
 		name := filepath.Join(work, fmt.Sprintf("%02d.png", len(p.images)))
@@ -166,9 +168,31 @@ func (p *published) draw(session *onnx.Session, tokens *tokenizer.Tokenizer) ([]
 		}
 		all = append(all, pixels...)
 		p.images = append(p.images, name)
-		p.lines["q8"] = append(p.lines["q8"], line{name, tokens.Decode(ids, true), ids})
+		for dtype, ids := range captions {
+			p.lines[dtype] = append(p.lines[dtype], line{name, tokens.Decode(ids, true), ids})
+		}
 	}
 	return all, nil
+}
+
+// clearCaptions are a picture's token ids by dtype; nil if in one of them two tokens are almost equally likely.
+func clearCaptions(sessions map[string]*onnx.Session, values []float32, vocabulary int) (map[string][]int32, error) {
+	captions := map[string][]int32{}
+	for dtype, session := range sessions {
+		ids, err := session.Generate(values, maxLength)
+		if err != nil {
+			return nil, err
+		}
+		logits, err := session.Logits(values, append([]int32{session.StartTokenID()}, ids[:len(ids)-1]...))
+		if err != nil {
+			return nil, err
+		}
+		if !clearWinners(logits, vocabulary) {
+			return nil, nil
+		}
+		captions[dtype] = ids
+	}
+	return captions, nil
 }
 
 // clearWinners reports whether at every position [positions, vocabulary] one token leads by the margin.

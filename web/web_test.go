@@ -24,7 +24,7 @@ type line struct {
 	TokenIDs []int32 `json:"token_ids"`
 }
 
-// Versions 3 and 4 under Node give Go's token ids: those of the Go model for fp32, those of ONNX Runtime in Go for q8.
+// Versions 3 and 4 under Node give Go's token ids: those of the Go model for fp32, those of ONNX Runtime in Go for the others.
 func TestTransformersJSCaptionsAsGoDoes(t *testing.T) {
 	need(t, "node", "node_modules/@huggingface/transformers", "node_modules/tjs3")
 	p := publish(t)

@@ -41,7 +41,7 @@ captions. Several --forms share a process and so its peak memory.`,
 	}
 	flags := cmd.Flags()
 	o.network.add(cmd)
-	flags.StringSliceVar(&o.forms, "forms", []string{weightsForm}, "forms to measure: weights, fp32, q8")
+	flags.StringSliceVar(&o.forms, "forms", []string{weightsForm}, "forms to measure: weights, fp32, q8, int8")
 	flags.IntVar(&o.batch, "batch", 8, "pictures at once")
 	flags.IntVar(&o.tokens, "tokens", 20, "tokens of a caption, the start token not counted")
 	o.rounds.add(cmd, "rounds", 5, 2)

@@ -11,7 +11,7 @@ import (
 )
 
 // WriteConfigs writes config.json and generation_config.json. dtypes are those that the directory will hold: without fp32,
-// which Transformers.js takes by default under Node, config.json names q8 as the default. maxLength counts tokens with the start
+// which Transformers.js takes by default under Node, config.json names the first as the default. maxLength counts tokens with the start
 // token, as Hugging Face does.
 func WriteConfigs(dir string, c *model.Config, maxLength int, dtypes []string) error {
 	raw, err := json.Marshal(c)
@@ -22,8 +22,8 @@ func WriteConfigs(dir string, c *model.Config, maxLength int, dtypes []string) e
 	if err := json.Unmarshal(raw, &config); err != nil {
 		return err
 	}
-	if !slices.Contains(dtypes, "fp32") && slices.Contains(dtypes, "q8") {
-		config["transformers.js_config"] = map[string]any{"dtype": "q8"}
+	if len(dtypes) > 0 && !slices.Contains(dtypes, "fp32") {
+		config["transformers.js_config"] = map[string]any{"dtype": dtypes[0]}
 	}
 	if err := writeJSON(filepath.Join(dir, "config.json"), config); err != nil {
 		return err

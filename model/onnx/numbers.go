@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // dtypes are the forms a graph is written in; suffix is Transformers.js's, between the file's stem and ".onnx".
@@ -11,7 +12,8 @@ var dtypes = map[string]struct {
 	numbers numbers
 }{
 	"fp32": {"", float32Numbers{}},
-	"q8":   {"_quantized", uint8Numbers{}},
+	"q8":   {"_quantized", integerNumbers{elemUint8, 128, 127}},
+	"int8": {"_int8", integerNumbers{elemInt8, 0, 64}},
 }
 
 // float32Numbers stores matrices as they are.
@@ -35,36 +37,39 @@ func (b *builder) gatherColumns(table, ids string) string {
 	return b.op("Transpose", []string{x}, intsAttr("perm", 1, 2, 0))
 }
 
-// uint8Numbers stores a matrix as round(w/scale) + 128 with one scale per column, and multiplies it as integers with activations
-// that are quantized as they come (ONNX Runtime's dynamic quantization).
+// integerNumbers stores a matrix as round(w/scale) + zero, of magnitude top at most, with one scale per column, and multiplies it
+// as integers with activations that are quantized to uint8 as they come (ONNX Runtime's dynamic quantization).
 //
-// Why uint8 around a zero point of 128 and not int8: it is the same number at the same size, and x86 processors that have AVX2
-// but no VNNI multiply uint8 activations by int8 weights with vpmaddubsw, whose 16-bit pair sums saturate (255·127·2 > 32767).
-// Their kernel for two unsigned operands widens first and is exact, so every machine computes the same integers. On such a
-// processor, with random weights of the base size, int8 gave logits off by 0.34 and other captions, uint8 by 0.10 and the same
-// captions as float32, in the same time.
-type uint8Numbers struct{}
-
-const uint8Zero = 128
+// Both kinds give the same integers on every machine, which int8 up to 127 would not: x86 processors that have AVX2 but no VNNI
+// multiply uint8 by int8 with vpmaddubsw, whose 16-bit pair sums saturate (255·127·2 > 32767). On such a processor, with random
+// weights of the base size, it gave logits off by 0.34 and other captions.
+//
+//   - q8 is uint8 around 128: 8 bits of precision. Kernels for two unsigned operands widen first and are exact, but have no use
+//     for VNNI's instruction.
+//   - int8 up to 64: cannot saturate (255·64·2 = 32640) and uses VNNI, for half of the precision.
+type integerNumbers struct {
+	elem      elemType
+	zero, top int
+}
 
 // store adds the matrix [in, out] and its scales [out].
-func (uint8Numbers) store(b *builder, w matrix) (quantized, scales string) {
+func (n integerNumbers) store(b *builder, w matrix) (quantized, scales string) {
 	quantized, scales = w.name+"_quantized", w.name+"_scale"
 	if b.constants[quantized] != "" {
 		return quantized, scales
 	}
 	scale := w.columnMax()
 	for i := range scale {
-		if scale[i] /= 127; scale[i] == 0 {
+		if scale[i] /= float32(n.top); scale[i] == 0 {
 			scale[i] = 1
 		}
 	}
-	b.tensor(quantized, elemUint8, []int64{int64(w.in), int64(w.out)}, func(s *sink) error {
+	b.tensor(quantized, n.elem, []int64{int64(w.in), int64(w.out)}, func(s *sink) error {
 		return w.eachBlock(s, func(rows []float32) error {
 			s.bytes = s.bytes[:0]
 			for start := 0; start < len(rows); start += w.out {
 				for i, v := range rows[start : start+w.out] {
-					s.bytes = append(s.bytes, quantize(v, scale[i]))
+					s.bytes = append(s.bytes, n.quantize(v, scale[i]))
 				}
 			}
 			return s.write(s.bytes)
@@ -73,16 +78,16 @@ func (uint8Numbers) store(b *builder, w matrix) (quantized, scales string) {
 	return quantized, b.floats(scales, scale)
 }
 
-// quantize is the code of v: 1 to 255, 128 for zero.
-func quantize(v, scale float32) byte {
-	code := math.RoundToEven(float64(v / scale))
-	return byte(max(-127, min(127, code)) + uint8Zero)
+// quantize is the code of v, as a byte of the file.
+func (n integerNumbers) quantize(v, scale float32) byte {
+	code := int(math.RoundToEven(float64(v / scale)))
+	return byte(max(-n.top, min(n.top, code)) + n.zero)
 }
 
-func (n uint8Numbers) matmul(b *builder, x string, w matrix) string {
+func (n integerNumbers) matmul(b *builder, x string, w matrix) string {
 	quantized, scales := n.store(b, w)
 	codes, xScale, xZero := b.quantized(x)
-	zero := b.constant("zero point", elemUint8, nil, []byte{uint8Zero})
+	zero := b.constant("zero point", n.elem, nil, []byte{byte(n.zero)})
 	y := b.cast(b.op("MatMulInteger", []string{codes, quantized, xZero, zero}), elemFloat32)
 	return b.mul(y, b.mul(xScale, scales))
 }
@@ -99,10 +104,12 @@ func (b *builder) quantized(x string) (codes, scale, zero string) {
 }
 
 // Cast and Mul, not DequantizeLinear: Transformers.js 3 computes that one wrongly on WebGPU.
-func (n uint8Numbers) gather(b *builder, table matrix, ids string) string {
+func (n integerNumbers) gather(b *builder, table matrix, ids string) string {
 	quantized, scales := n.store(b, table)
 	x := b.cast(b.gatherColumns(quantized, ids), elemFloat32)
-	x = b.op("Sub", []string{x, b.float(uint8Zero)})
+	if n.zero != 0 {
+		x = b.op("Sub", []string{x, b.float(float64(n.zero))})
+	}
 	scale := b.op("Unsqueeze", []string{b.op("Gather", []string{scales, ids}, axisAttr(0)), b.ints(-1)})
 	return b.mul(x, scale)
 }
@@ -110,7 +117,7 @@ func (n uint8Numbers) gather(b *builder, table matrix, ids string) string {
 // checkDtype names what is known when a dtype is not.
 func checkDtype(dtype string) error {
 	if _, ok := dtypes[dtype]; !ok {
-		return fmt.Errorf("unknown dtype %q: fp32 and q8 are written", dtype)
+		return fmt.Errorf("unknown dtype %q: %s are written", dtype, strings.Join(Dtypes(), ", "))
 	}
 	return nil
 }

@@ -37,6 +37,12 @@ func TestBlocksAreTheRowsOfEitherLayout(t *testing.T) {
 
 // Every code is within half a step of its weight, zero is exact, and a column of zeros stays one.
 func TestQuantizedColumnsAreWithinHalfAStep(t *testing.T) {
+	for _, dtype := range []string{"q8", "int8"} {
+		t.Run(dtype, func(t *testing.T) { wantHalfAStep(t, dtypes[dtype].numbers.(integerNumbers)) })
+	}
+}
+
+func wantHalfAStep(t *testing.T, n integerNumbers) {
 	r := rand.New(rand.NewPCG(4, 4))
 	const in, out = 50, 7
 	for _, transposed := range []bool{false, true} {
@@ -53,8 +59,8 @@ func TestQuantizedColumnsAreWithinHalfAStep(t *testing.T) {
 			}
 			*at(i, 1) = 0.25 * float32(i%3-1)
 		}
-		b := newBuilder("test", nil, uint8Numbers{})
-		codesName, scalesName := uint8Numbers{}.store(b, m)
+		b := newBuilder("test", nil, n)
+		codesName, scalesName := n.store(b, m)
 		codes, raw := content(t, b, codesName), content(t, b, scalesName)
 		for o := range out {
 			scale := math.Float32frombits(binary.LittleEndian.Uint32(raw[4*o:]))
@@ -62,9 +68,13 @@ func TestQuantizedColumnsAreWithinHalfAStep(t *testing.T) {
 				t.Fatalf("column %d has the scale %v", o, scale)
 			}
 			for i := range in {
-				want, code := *at(i, o), codes[i*out+o]
-				got := (float32(code) - uint8Zero) * scale
-				if math.Abs(float64(got-want)) > 0.5001*float64(scale) || want == 0 && code != uint8Zero || code == 0 {
+				want, code := *at(i, o), int(codes[i*out+o])
+				if n.elem == elemInt8 {
+					code = int(int8(code))
+				}
+				level := code - n.zero
+				got := float32(level) * scale
+				if math.Abs(float64(got-want)) > 0.5001*float64(scale) || want == 0 && level != 0 || max(level, -level) > n.top {
 					t.Errorf("transposed %v, row %d, column %d: code %d is %v, the weight %v", transposed, i, o, code, got, want)
 				}
 			}
@@ -75,7 +85,7 @@ func TestQuantizedColumnsAreWithinHalfAStep(t *testing.T) {
 // The table of the tokens is the output layer's, and is in the file once.
 func TestTiedTableIsStoredOnce(t *testing.T) {
 	c := testConfig(32, 32)
-	for dtype, tokens := range map[string]int{"fp32": 4, "q8": 1} {
+	for dtype, tokens := range map[string]int{"fp32": 4, "q8": 1, "int8": 1} {
 		g, err := decoder(c, lively(c, 1), dtypes[dtype].numbers)
 		if err != nil {
 			t.Fatal(err)

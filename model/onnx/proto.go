@@ -17,13 +17,14 @@ type elemType int64
 const (
 	elemFloat32 elemType = 1
 	elemUint8   elemType = 2
+	elemInt8    elemType = 3
 	elemInt64   elemType = 7
 )
 
 // size is the bytes of one element.
 func (e elemType) size() int64 {
 	switch e {
-	case elemUint8:
+	case elemUint8, elemInt8:
 		return 1
 	case elemFloat32:
 		return 4

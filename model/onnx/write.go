@@ -14,7 +14,7 @@ import (
 )
 
 // Dtypes are the dtypes that Write knows.
-func Dtypes() []string { return []string{"fp32", "q8"} }
+func Dtypes() []string { return []string{"fp32", "q8", "int8"} }
 
 // Folder is where Transformers.js looks for a model directory's ONNX files.
 const Folder = "onnx"

@@ -35,6 +35,7 @@ func TestWriteNamesFilesAsTransformersJSExpects(t *testing.T) {
 	want := map[string][]string{
 		"fp32": {"onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx"},
 		"q8":   {"onnx/encoder_model_quantized.onnx", "onnx/decoder_model_merged_quantized.onnx"},
+		"int8": {"onnx/encoder_model_int8.onnx", "onnx/decoder_model_merged_int8.onnx"},
 	}
 	for dtype, names := range want {
 		dir := t.TempDir()
@@ -94,7 +95,7 @@ func TestConfigsMakeQuantizedTheDefaultOnlyWithoutFloats(t *testing.T) {
 	for _, test := range []struct {
 		dtypes []string
 		want   string
-	}{{[]string{"fp32", "q8"}, ""}, {[]string{"q8"}, "q8"}, {[]string{"fp32"}, ""}} {
+	}{{[]string{"fp32", "q8"}, ""}, {[]string{"q8"}, "q8"}, {[]string{"int8", "q8"}, "int8"}, {[]string{"fp32"}, ""}} {
 		dir := t.TempDir()
 		if err := WriteConfigs(dir, c, 33, test.dtypes); err != nil {
 			t.Fatal(err)
