@@ -1,7 +1,7 @@
 // Captions pictures with Transformers.js in headless Chromium, one JSON line each, as caption.mjs does under Node. The model comes
 // from a server on 127.0.0.1 and no other host can be reached, so this also shows that a page needs nothing but the directory.
 //
-//   node browser.mjs --model DIR [--dtype fp32|q8] [--version 3|4] [--chromium /usr/bin/chromium] IMAGE…
+//   node browser.mjs --model DIR [--dtype fp32|q8|int8] [--version 3|4] [--chromium /usr/bin/chromium] IMAGE…
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -20,7 +20,7 @@ const { values, positionals } = parseArgs({
   },
 });
 if (!values.model || positionals.length === 0) {
-  console.error('usage: node browser.mjs --model DIR [--dtype fp32|q8] [--version 3|4] [--chromium PATH] IMAGE…');
+  console.error('usage: node browser.mjs --model DIR [--dtype fp32|q8|int8] [--version 3|4] [--chromium PATH] IMAGE…');
   process.exit(2);
 }
 

@@ -1,6 +1,6 @@
 // Captions pictures with Transformers.js under Node, one JSON line each: {"image","caption","token_ids"}, as `distilvit caption`.
 //
-//   node caption.mjs --model DIR [--dtype fp32|q8] [--version 3|4] IMAGE…
+//   node caption.mjs --model DIR [--dtype fp32|q8|int8] [--version 3|4] IMAGE…
 //
 // The caption is what the pipeline returns; the ids are those of its generate(), without the start token.
 import { basename, dirname, resolve } from 'node:path';
@@ -12,7 +12,7 @@ const { values, positionals } = parseArgs({
 });
 const library = { 3: 'tjs3', 4: '@huggingface/transformers' }[values.version];
 if (!values.model || !library || positionals.length === 0) {
-  console.error('usage: node caption.mjs --model DIR [--dtype fp32|q8] [--version 3|4] IMAGE…');
+  console.error('usage: node caption.mjs --model DIR [--dtype fp32|q8|int8] [--version 3|4] IMAGE…');
   process.exit(2);
 }
 

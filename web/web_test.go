@@ -86,10 +86,12 @@ func TestBrowserCaptionsAsGoDoes(t *testing.T) {
 	need(t, "node", "node_modules/@huggingface/transformers", "node_modules/playwright-core")
 	need(t, chromium)
 	p := publish(t)
-	got := run(t, append([]string{"browser.mjs", "--model", p.dir, "--dtype", "q8", "--chromium", chromium}, p.images[:8]...)...)
-	for i, want := range p.lines["q8"][:8] {
-		if !slices.Equal(got[i].TokenIDs, want.TokenIDs) || got[i].Caption != strings.TrimSpace(want.Caption) {
-			t.Errorf("%s: %v %q, want %v %q", want.Image, got[i].TokenIDs, got[i].Caption, want.TokenIDs, want.Caption)
+	for _, dtype := range quantized {
+		got := run(t, append([]string{"browser.mjs", "--model", p.dir, "--dtype", dtype, "--chromium", chromium}, p.images[:8]...)...)
+		for i, want := range p.lines[dtype][:8] {
+			if !slices.Equal(got[i].TokenIDs, want.TokenIDs) || got[i].Caption != strings.TrimSpace(want.Caption) {
+				t.Errorf("%s, %s: %v %q, want %v %q", dtype, want.Image, got[i].TokenIDs, got[i].Caption, want.TokenIDs, want.Caption)
+			}
 		}
 	}
 }
