@@ -49,8 +49,9 @@ type Options struct {
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
 	Hub         hub.Options     // where models named hf:ORG/NAME come from
 
-	Log       *slog.Logger         // default slog.Default()
-	Telemetry *telemetry.Telemetry // nil: none
+	Log          *slog.Logger         // default slog.Default()
+	Telemetry    *telemetry.Telemetry // nil: none
+	Interceptors []interceptor.WorkerInterceptor
 
 	StopTimeout time.Duration  // for activities to save and return; default 2 min
 	Limits      trainer.Limits // of the trainer's watchdog
@@ -160,7 +161,7 @@ func newWorker(o Options, queue string, acts *activities.Activities, fail contex
 	options := sdk.Options{
 		WorkerStopTimeout: o.StopTimeout,
 		OnFatalError:      func(err error) { fail(&fatalError{queue, err}) },
-		Interceptors:      []interceptor.WorkerInterceptor{&counted{to: o.Telemetry}},
+		Interceptors:      append([]interceptor.WorkerInterceptor{&counted{to: o.Telemetry}}, o.Interceptors...),
 		// Heartbeats carry progress: pass on each of them.
 		MaxHeartbeatThrottleInterval:     2 * time.Second,
 		DefaultHeartbeatThrottleInterval: 2 * time.Second,

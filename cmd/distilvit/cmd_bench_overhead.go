@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/interceptor"
 
 	"distilvit/internal/devstack"
 	"distilvit/pipeline"
@@ -152,49 +153,28 @@ func (a *app) measureRun(ctx context.Context, cfg pipeline.Config, r *overheadRe
 	ctx, stop := in.interruptible(ctx, "")
 	defer stop()
 
-	m := newMeter()
+	m := newMeter("start of the stack")
 	s, err := in.openWorkingSite(ctx, devstack.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	workers := startWorkers(s, workerOptions{slots: [][]int{{0}}, needDevice: true, trainer: in.trainerArgs()})
+	m.enter(pipeline.StagePreflight)
+	workers := startWorkers(s, workerOptions{
+		slots: [][]int{{0}}, needDevice: true, trainer: in.trainerArgs(), interceptors: []interceptor.WorkerInterceptor{m},
+	})
 	defer func() { err = errors.Join(err, workers.stop()) }()
-	m.lap("start of the stack")
 	if err := startRun(ctx, s.client, cfg.Name, cfg); err != nil {
 		return err
 	}
 	f := newFollower(s.client, cfg.Name, newProgress(a.stderr))
-	stage := pipeline.StagePreflight
-	f.seen = func(status *pipeline.Status, open []activityState) {
-		if now := stageOf(status, open); now != stage {
-			m.lap(stage)
-			stage = now
-		}
-	}
 	if _, err := followWithWorkers(ctx, s, workers, f); err != nil {
 		return runFailed(cfg.Name, err)
 	}
-	m.lap(stage)
+	m.enter(pipeline.StageDone)
 	r.Stages = m.stages
 	for _, e := range f.status.History {
 		r.Loop.add(e.Times)
 	}
 	return nil
-}
-
-// validationStage is what bench calls the evaluations between epochs.
-const validationStage = "validation"
-
-// stageOf is the stage that time is counted for from now on.
-func stageOf(status *pipeline.Status, open []activityState) string {
-	for _, a := range open {
-		if status.Stage == pipeline.StageTrain && a.Type == "Evaluate" {
-			return validationStage
-		}
-	}
-	if status.Stage == pipeline.StageDone {
-		return pipeline.StagePublish
-	}
-	return status.Stage
 }

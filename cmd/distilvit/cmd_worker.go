@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/interceptor"
 
 	"distilvit/internal/backend"
 	"distilvit/internal/devstack"
@@ -25,6 +26,8 @@ type workerOptions struct {
 	limits     trainer.Limits // of the trainer's watchdog; zero: the usual ones
 	metrics    string         // address to serve metrics on; empty: nowhere
 	trainer    []string       // arguments of trainers
+
+	interceptors []interceptor.WorkerInterceptor // of activities
 }
 
 func (a *app) workerCommand() *cobra.Command {
@@ -168,6 +171,8 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		Hub:        s.hub,
 		Log:        s.log,
 		Telemetry:  shown,
+
+		Interceptors: o.interceptors,
 	})
 }
 

@@ -34,8 +34,6 @@ type follower struct {
 
 	status *pipeline.Status // the newest answer ...
 	at     string           // ... and the execution and length of its history then: nothing else changes it
-
-	seen func(*pipeline.Status, []activityState) // is told what each poll finds; nil: nobody needs to know
 }
 
 func newFollower(c client.Client, id string, p *progress) *follower {
@@ -115,9 +113,6 @@ func (f *follower) poll(ctx context.Context) {
 		f.status, f.at = status, at
 	}
 	activities := heartbeats(described)
-	if f.seen != nil {
-		f.seen(f.status, activities)
-	}
 	f.show(f.status, activities)
 }
 

@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"syscall"
-	"time"
 
 	"distilvit/pipeline"
 )
@@ -144,51 +141,4 @@ func (a *app) printOverhead(r overheadReport) error {
 	}
 	t.write(a.stdout, "")
 	return nil
-}
-
-// meter counts what this process and its children spend, stage by stage.
-type meter struct {
-	stages []stageCost
-	last   stageCost // so far in all; Wall unused
-	at     time.Time
-}
-
-func newMeter() *meter { return &meter{last: spentSoFar(), at: time.Now()} }
-
-// lap counts what was spent since the last one for a stage.
-func (m *meter) lap(stage string) {
-	now, spent := time.Now(), spentSoFar()
-	more := stageCost{
-		Wall: now.Sub(m.at).Seconds(), Program: spent.Program - m.last.Program, Store: spent.Store - m.last.Store, Trainer: spent.Trainer - m.last.Trainer,
-	}
-	m.last, m.at = spent, now
-	for i := range m.stages {
-		if m.stages[i].Stage == stage {
-			m.stages[i].add(more)
-			return
-		}
-	}
-	more.Stage = stage
-	m.stages = append(m.stages, more)
-}
-
-// spentSoFar is the CPU time of this process and of its children, of those that
-// have ended too.
-func spentSoFar() (c stageCost) {
-	c.Program = cpuTime().Seconds()
-	var ended syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &ended) // fails for no process but another
-	c.Trainer = time.Duration(ended.Utime.Nano() + ended.Stime.Nano()).Seconds()
-	for pid, parent := range parents() {
-		if parent != os.Getpid() {
-			continue
-		}
-		cpu, _ := cpuOf(pid) // 0: it has ended
-		if roleOf(pid) == roleS3 {
-			c.Store += cpu.Seconds()
-		} else {
-			c.Trainer += cpu.Seconds()
-		}
-	}
-	return c
 }

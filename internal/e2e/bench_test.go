@@ -44,7 +44,10 @@ func TestBenchOverheadCountsAWholeRunAgainstItsBareSteps(t *testing.T) {
 		whole.CPU += s.Program + s.Store + s.Trainer
 		whole.Wall += s.Wall
 	}
-	require.Positive(t, stages["train"].CPU) // others may be over before they are seen
+	for _, stage := range []string{"preflight", "prepare", "train", "validation", "evaluate", "export", "publish"} {
+		require.Positive(t, stages[stage].CPU, stage)
+		require.Positive(t, stages[stage].Wall, stage)
+	}
 	require.Greater(t, stages["train"].Wall, r.Loop["loop"])
 	require.Greater(t, r.Loop["loop"], r.Loop["compile"]+r.Loop["checkpoint"]+r.Loop["input"])
 	require.InDelta(t, stages["train"].CPU-steps.CPU, r.Training.CPU, 1e-6)
