@@ -98,6 +98,7 @@ func clip(s string, width int) string {
 
 // pace estimates the time left from where the work stood over the last minute.
 type pace struct {
+	total  int64
 	points []pacePoint
 }
 
@@ -110,8 +111,8 @@ const paceWindow = time.Minute
 
 // left is the time until total at the present pace; 0: not known yet.
 func (p *pace) left(now time.Time, done, total int64) time.Duration {
-	if n := len(p.points); n > 0 && done < p.points[n-1].done {
-		p.points = nil // started over
+	if n := len(p.points); total != p.total || n > 0 && done < p.points[n-1].done {
+		p.total, p.points = total, nil // other work, such as a validation between two epochs, or the same started over
 	}
 	if n := len(p.points); n == 0 || done > p.points[n-1].done {
 		p.points = append(p.points, pacePoint{now, done})

@@ -47,6 +47,10 @@ func TestPaceFollowsTheLastMinute(t *testing.T) {
 	start := time.Unix(1000, 0)
 	require.Zero(t, p.left(start, 500, 1000), "nothing is known after one look, also when going on from step 500")
 	require.Equal(t, 490*time.Second, p.left(start.Add(10*time.Second), 510, 1000))
+	require.Zero(t, p.left(start.Add(11*time.Second), 600, 2000), "other work forgets, too")
+	p = pace{}
+	p.left(start, 500, 2000)
+	p.left(start.Add(10*time.Second), 510, 2000)
 	for i := range 30 { // ten times as fast from now on
 		p.left(start.Add(time.Duration(12+2*i)*time.Second), int64(530+20*i), 2000)
 	}
