@@ -148,8 +148,8 @@ type EvaluateConfig struct {
 
 // ExportConfig is what is published and what its checks demand.
 type ExportConfig struct {
-	Dtypes        []string `json:"dtypes"`           // fp32, q8, int8: q8 in 7 bits, for processors with VNNI
+	Dtypes        []string `json:"dtypes"`           // fp32, q8, int8 (as q8 in 7 bits: faster on processors with VNNI)
 	Pictures      int      `json:"pictures"`         // validation pictures each export is checked on; 0: all
 	MaxLogitsDiff float64  `json:"max_logits_diff"`  // fp32: largest difference of a logit from the Go model's
-	MaxRougeDrop  float64  `json:"max_rouge_l_drop"` // q8: points of rougeL it may lose
+	MaxRougeDrop  float64  `json:"max_rouge_l_drop"` // q8, int8: points of rougeL they may lose
 }

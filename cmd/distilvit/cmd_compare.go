@@ -76,7 +76,7 @@ generation_config.json says. DATASET is as in distilvit evaluate.`,
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&o.models, "model", "m", nil, "MODEL, as in distilvit caption; may be repeated")
 	o.dataset.add(cmd)
-	flags.StringSliceVar(&o.forms, "forms", nil, "forms to compare: weights, fp32, q8 (default: all that a model has)")
+	flags.StringSliceVar(&o.forms, "forms", nil, "forms to compare: weights, fp32, q8, int8 (default: all that a model has)")
 	flags.StringVar(&o.html, "html", "", "write a page with the pictures and captions to this file")
 	flags.IntVar(&o.pictures, "pictures", 100, "pictures on that page")
 	backendFlag(cmd, &o.backend)

@@ -31,7 +31,7 @@ func (a *app) exportCommand() *cobra.Command {
 	limits := pipeline.Default().Export
 	var o exportOptions
 	cmd := &cobra.Command{
-		Use:   "export -m MODEL [--dtypes fp32,q8] DIR",
+		Use:   "export -m MODEL [--dtypes fp32,q8,int8] DIR",
 		Short: "a model as ONNX for Transformers.js, checked",
 		Long: `Write a model directory that Transformers.js loads, and check each ONNX export in
 ONNX Runtime beside the model it came from: fp32 must give the same logits and
@@ -58,7 +58,7 @@ something else say little, so give one to judge q8.`,
 	modelFlag(cmd, &o.model)
 	backendFlag(cmd, &o.backend)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&o.dtypes, "dtypes", limits.Dtypes, "weights' number formats")
+	flags.StringSliceVar(&o.dtypes, "dtypes", limits.Dtypes, "weights' number formats: fp32, q8, int8 (as q8 in 7 bits: faster on processors with VNNI)")
 	flags.StringVarP(&o.dataset, "dataset", "d", pipeline.KindShapes, "DATASET the checks run on, as in distilvit evaluate")
 	flags.IntVar(&o.pictures, "pictures", 64, "pictures each export is checked on")
 	flags.Float64Var(&o.maxDrop, "max-rouge-l-drop", limits.MaxRougeDrop, "points of rougeL an export other than fp32 may lose")
