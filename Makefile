@@ -1,7 +1,11 @@
 # make demo   trains and publishes a small captioner on generated pictures
+# make quick  build, vet and the tests that need neither XLA, servers nor a browser: while you work
 # make test   everything CI checks; installs what it needs below .cache
 # make parity compares with the Python libraries' answers; writes docs/parity.md's table
+# make web-test  every export in every Transformers.js: 50 pictures, and docs/web.md's table
+# make python-test runs the Python example of model cards; installs torch, 7 GB, below .cache
 # make chaos  one training with every kind of fault, 12 minutes; SEED=2 for others
+# make chaos-cuda  the same with CUDA's faults alone, on a plugin that fails as CUDA does
 # One set of flags everywhere: another one would compile every dependency again.
 export GOEXPERIMENT := simd
 export CGO_ENABLED := 1
@@ -20,18 +24,27 @@ WORKFLOWCHECK := go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
 
 # Packages whose goroutines share state and that compile quickly under -race.
 RACE := ./dataset ./storage/... ./model/tokenizer ./pipeline
+# Pool, protocol and deaths of trainers, and workers, without the tests that train for minutes under -race.
+# GoMLX forms pointers that checkptr refuses.
+RACE_TRAINER := -skip 'BitExact|OrderOfExamples|OfCUDA' -gcflags='github.com/gomlx/...=-d=checkptr=0' ./model/trainer ./worker
+
+# Packages that make quick leaves out: their tests compile with XLA, or start stacks and browsers.
+SLOW  := internal/chaos internal/devstack% internal/e2e internal/parity model model/onnx model/train \
+	model/trainer web worker
+QUICK  = $(filter-out $(SLOW:%=distilvit/%),$(shell go list ./...))
 
 # Of make chaos. The order and the moments of the faults are drawn from SEED.
 SEED   := 1
 FAULTS := 27
 
-.PHONY: build demo test parity chaos tools check race clean
+.PHONY: build demo quick test web-test python-test parity chaos chaos-cuda tools check race clean
 
 build:
-	go build -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/distilvit
+	go build -ldflags '-X distilvit/internal/version.linked=$(VERSION)' -o $(BIN) ./cmd/distilvit
 
 demo: build
 	@$(BIN) backend install onnxruntime
+	@$(BIN) backend install transformers.js || echo "without npm there is no page of it"
 	@if $(BIN) backend install cpu; then config=examples/demo.yaml; else \
 		echo "no XLA plugin to be had: a smaller model on the pure-Go backend instead"; \
 		config=examples/demo-go.yaml; \
@@ -43,12 +56,27 @@ demo: build
 parity: build
 	$(BIN) parity --write docs/parity.md
 
-tools: $(TOOLS)/minio $(TOOLS)/temporal $(TOOLS)/staticcheck $(TOOLS)/workflowcheck
+# python3 -m venv, then what internal/e2e/requirements.txt pins. PYTHON=… takes one that has it.
+PYTHON := .cache/python/bin/python
+.cache/python/bin/python: internal/e2e/requirements.txt
+	python3 -m venv .cache/python
+	$@ -m pip install --quiet --requirement $<
+	@touch $@
+
+python-test: build $(PYTHON)
+	$(BIN) backend install cpu onnxruntime
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) DISTILVIT_PYTHON=$(abspath $(PYTHON)) \
+		go test -count=1 -v -timeout 20m -run TestCards ./internal/e2e ./web
+
+tools: $(TOOLS)/minio $(TOOLS)/temporal $(TOOLS)/staticcheck $(TOOLS)/workflowcheck \
+	$(TOOLS)/temporal-server/temporal-server
 
 $(TOOLS)/minio:
 	GOBIN=$(TOOLS) go install $(MINIO)
 $(TOOLS)/temporal:
 	GOBIN=$(TOOLS) go install $(TEMPORAL)
+$(TOOLS)/temporal-server/temporal-server: go.mod deploy/temporal/build-programs
+	deploy/temporal/build-programs $(@D)
 $(TOOLS)/staticcheck:
 	GOBIN=$(TOOLS) go install $(STATICCHECK)
 $(TOOLS)/workflowcheck:
@@ -61,20 +89,35 @@ web/node_modules: web/package-lock.json
 check: tools
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	@changelog/build.sh | diff - CHANGELOG.md || { echo "changelog/build.sh > CHANGELOG.md"; exit 1; }
+	go mod tidy -diff
 	go vet ./...
 	$(TOOLS)/staticcheck ./...
 	$(TOOLS)/workflowcheck ./workflows/...
 
 race:
 	go test -race -timeout 15m $(RACE)
+	go test -race -timeout 15m $(RACE_TRAINER)
+
+quick: build
+	go vet ./...
+	go test $(QUICK)
 
 test: build tools web/node_modules check race
-	$(BIN) backend install cpu onnxruntime
-	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -timeout 30m ./...
+	$(BIN) backend install cpu onnxruntime transformers.js
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -timeout 60m ./...
+
+web-test: build web/node_modules
+	$(BIN) backend install onnxruntime
+	go test -count=1 -v -timeout 30m -run TestMatrix ./web -pictures 50 -update
 
 chaos: build $(TOOLS)/temporal
 	$(BIN) backend install onnxruntime
 	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 30m -run TestChaos ./internal/chaos -faults $(FAULTS) -seed $(SEED)
+
+chaos-cuda: build $(TOOLS)/temporal
+	$(BIN) backend install cpu onnxruntime
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 30m -run TestCUDAFaults ./internal/chaos -faults $(FAULTS)
 
 clean:
 	rm -rf bin .cache web/node_modules

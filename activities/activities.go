@@ -9,18 +9,16 @@ package activities
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/google/uuid"
 
+	"distilvit/hub"
 	"distilvit/internal/backend"
 	"distilvit/internal/telemetry"
-	"distilvit/model/hub"
+	"distilvit/internal/transformersjs"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -35,28 +33,28 @@ type Activities struct {
 
 	Backend     backend.Options // what to choose from; Kind is each run's own
 	ONNXRuntime string          // path of libonnxruntime.so; empty: the installed one
+	Chromium    string          // program that exports are checked in; empty: the one in PATH, if any
 	Hub         hub.Options     // where models named hf:ORG/NAME come from
+	Curves      string          // directory of TensorBoard's live files, one below for each run; empty: none are kept
 
-	Open      func(ctx context.Context, run string) (bool, error) // tells whether a run's workflow is open
-	Telemetry *telemetry.Telemetry                                // nil: none
+	// FindWeb finds what exports are checked by where they will run; nil: transformersjs.Find.
+	FindWeb func() (transformersjs.Runner, error)
+
+	// Secrets answers the environment's variables that URLs refer to; nil: there are none.
+	Secrets pipeline.SecretLookup
+
+	Open func(ctx context.Context, run string) (bool, error) // tells whether a run's workflow is open
+	// Others tells whether other workers than this one may serve a queue; nil: there are none.
+	Others    func(ctx context.Context, queue string) (bool, error)
+	Telemetry *telemetry.Telemetry // nil: none
 }
 
 // versions of what a stage makes of the same input; raised by hand when that changes.
 const (
 	prepareVersion  = 2
 	tokenizeVersion = 1
-	exportVersion   = 1
+	exportVersion   = 2
 )
-
-// digestOf is the SHA-256 of v's canonical JSON: the key of what v determines.
-func digestOf(v any) (string, error) {
-	b, err := storage.Canonical(v)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
-}
 
 // scratch makes a new directory for one attempt and answers how to remove it.
 // Those of attempts whose process is gone are swept away first.
@@ -76,55 +74,4 @@ func (a *Activities) scratch(kind string) (dir string, done func(), err error) {
 		os.Remove(dir + lockSuffix)
 		lock.Close()
 	}, nil
-}
-
-// fetchAll fetches objects to files of these names below dir.
-func (a *Activities) fetchAll(ctx context.Context, files map[string]pipeline.Object, dir string) error {
-	for name, o := range files {
-		path := filepath.FromSlash(name)
-		if !filepath.IsLocal(path) {
-			return invalid("object %s: %q is not a file name", o.Key, name)
-		}
-		path = filepath.Join(dir, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := a.Store.Fetch(ctx, stored(o), path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fileDigest is the SHA-256 of a local file.
-func fileDigest(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
-}
-
-// putBlob stores b under prefix/<sha256>ext unless it is there.
-func (a *Activities) putBlob(ctx context.Context, prefix, ext string, b []byte) (pipeline.Object, error) {
-	sum := sha256.Sum256(b)
-	key := prefix + "/" + hex.EncodeToString(sum[:]) + ext
-	if o, err := a.Store.Stat(ctx, key); err == nil && o.Size == int64(len(b)) {
-		return pipeline.Object{Key: key, Size: o.Size, SHA256: hex.EncodeToString(sum[:])}, nil
-	}
-	o, err := a.Store.PutBytes(ctx, key, b)
-	return object(o), err
-}
-
-func stored(o pipeline.Object) storage.Object {
-	return storage.Object{Key: o.Key, Size: o.Size, SHA256: o.SHA256}
-}
-
-func object(o storage.Object) pipeline.Object {
-	return pipeline.Object{Key: o.Key, Size: o.Size, SHA256: o.SHA256}
 }

@@ -3,17 +3,25 @@ package activities
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/dataset"
+	"distilvit/dataset/pixels"
+	"distilvit/hub"
 	"distilvit/model"
-	"distilvit/model/hub"
 	"distilvit/model/onnx"
 	"distilvit/model/tokenizer"
+	"distilvit/model/train"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // Names of a model directory's files that are looked at by themselves.
@@ -21,34 +29,38 @@ const (
 	configFile    = "config.json"
 	processorFile = "preprocessor_config.json"
 	weightsFile   = "model.safetensors"
+
+	generationFile = "generation_config.json"
 )
 
 // StorePretrained checks directories in Hugging Face form, local or fetched from
 // the hub, and stores what a run needs of them. With only a tokenizer it stores
 // only that.
-func (a *Activities) StorePretrained(ctx context.Context, in pipeline.PretrainedInput) (pipeline.ModelRef, error) {
-	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ModelRef, error) {
+func (a *Activities) StorePretrained(ctx context.Context, in pipeline.PretrainedInput) (record.ModelRef, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (record.ModelRef, error) {
 		dir, done, err := a.scratch("weights")
 		if err != nil {
-			return pipeline.ModelRef{}, err
+			return record.ModelRef{}, err
 		}
 		defer done()
-		named := pipeline.ModelConfig{Weights: in.Weights, Encoder: in.Encoder, Decoder: in.Decoder, Tokenizer: in.Tokenizer}
+		named := pipeline.ModelConfig{
+			Weights: in.Weights, Encoder: in.Encoder, Decoder: in.Decoder, Tokenizer: in.Tokenizer,
+		}
 		from, err := a.givenModel(ctx, p, named, hub.ModelFiles)
 		if err != nil {
-			return pipeline.ModelRef{}, err
+			return record.ModelRef{}, err
 		}
 		t, err := tokenizer.Load(from.tokenizer)
 		if err != nil {
-			return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("%s: %w", from.tokenizerKey, err))
+			return record.ModelRef{}, orInvalid(ctx, fmt.Errorf("%s: %w", from.tokenizerKey, err))
 		}
 		if err := t.WriteDir(dir); err != nil {
-			return pipeline.ModelRef{}, err
+			return record.ModelRef{}, err
 		}
 		if from.processor != "" {
 			p.progress("read weights", 0, 0, cmp.Or(in.Weights, in.Encoder))
 			if err := from.copyTo(dir, in.Seed, t); err != nil {
-				return pipeline.ModelRef{}, orInvalid(ctx, fmt.Errorf("%s: %w", from.key, err))
+				return record.ModelRef{}, orInvalid(ctx, fmt.Errorf("%s: %w", from.key, err))
 			}
 		}
 		p.progress("upload", 0, 0, "")
@@ -65,14 +77,17 @@ type givenModel struct {
 }
 
 // givenModel fetches what the config names; of networks, the files that are chosen.
-func (a *Activities) givenModel(ctx context.Context, p *pulse, m pipeline.ModelConfig, network hub.Select) (d givenModel, err error) {
+func (a *Activities) givenModel(
+	ctx context.Context, p *pulse, m pipeline.ModelConfig, network hub.Select,
+) (d givenModel, err error) {
 	for _, g := range []struct {
 		key, name string
 		dir       *string
 		files     hub.Select
 	}{
 		{"model.weights", m.Weights, &d.weights, network}, {"model.encoder", m.Encoder, &d.encoder, network},
-		{"model.decoder", m.Decoder, &d.decoder, network}, {"model.tokenizer", m.Tokenizer, &d.tokenizer, hub.TokenizerFiles},
+		{"model.decoder", m.Decoder, &d.decoder, network},
+		{"model.tokenizer", m.Tokenizer, &d.tokenizer, hub.TokenizerFiles},
 	} {
 		if *g.dir, err = a.given(ctx, p, g.key, g.name, g.files); err != nil {
 			return d, err
@@ -89,29 +104,59 @@ func (a *Activities) givenModel(ctx context.Context, p *pulse, m pipeline.ModelC
 	return d, nil
 }
 
-func (d givenModel) config() (*model.Config, error) {
+// config is the network's, for the pictures of its processor.
+func (d givenModel) config() (c *model.Config, err error) {
 	if d.weights != "" {
-		return model.ReadConfig(d.weights)
+		c, err = model.ReadConfig(d.weights)
+	} else {
+		c, err = model.ReadPartsConfig(d.encoder, d.decoder)
 	}
-	return model.ReadPartsConfig(d.encoder, d.decoder)
+	if err != nil {
+		return nil, err
+	}
+	_, err = d.fit(c, nil)
+	return c, err
 }
 
 // read reads all tensors: a missing or misshapen one is to be known now.
-func (d givenModel) read(seed uint64) (*model.Config, model.Weights, error) {
+func (d givenModel) read(seed uint64) (c *model.Config, w model.Weights, proc pixels.Processor, err error) {
 	if d.weights == "" {
-		return model.ReadParts(d.encoder, d.decoder, seed)
+		c, w, err = model.ReadParts(d.encoder, d.decoder, seed)
+	} else if c, err = model.ReadConfig(d.weights); err == nil {
+		w, err = model.ReadWeights(d.weights, c)
 	}
-	c, err := model.ReadConfig(d.weights)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, proc, err
 	}
-	w, err := model.ReadWeights(d.weights, c)
-	return c, w, err
+	proc, err = d.fit(c, w)
+	return c, w, proc, err
+}
+
+// fit reads the processor and makes the network, with its weights or without, one for its pictures. ViT and
+// DeiT have a usual processor, if they bring none.
+func (d givenModel) fit(c *model.Config, w model.Weights) (pixels.Processor, error) {
+	_, err := os.Stat(filepath.Join(d.processor, processorFile))
+	usual := c.Encoder.Kind == model.ViT || c.Encoder.Kind == model.DeiT
+	if errors.Is(err, fs.ErrNotExist) && usual {
+		return pixels.NewProcessor(c.Encoder.ImageSize), nil
+	}
+	proc, err := pixels.ReadProcessor(d.processor)
+	if err != nil {
+		return proc, err
+	}
+	if proc.Width != proc.Height {
+		return proc, fmt.Errorf("%s makes pictures of %d×%d, the encoder takes %d×%d",
+			processorFile, proc.Width, proc.Height, c.Encoder.ImageSize, c.Encoder.ImageSize)
+	}
+	if err := c.FitPictures(w, proc.Width); err != nil {
+		return proc, fmt.Errorf("%s: %w", processorFile, err)
+	}
+	return proc, nil
 }
 
 // copyTo writes a checked copy of the network to dir.
 func (d givenModel) copyTo(dir string, seed uint64, t *tokenizer.Tokenizer) error {
-	c, w, err := d.read(seed)
+	c, w, proc, err := d.read(seed)
 	if err != nil {
 		return err
 	}
@@ -124,58 +169,155 @@ func (d givenModel) copyTo(dir string, seed uint64, t *tokenizer.Tokenizer) erro
 	if err := c.WriteFile(dir); err != nil {
 		return err
 	}
-	proc := dataset.NewProcessor(c.Encoder.ImageSize)
-	if _, err := os.Stat(filepath.Join(d.processor, processorFile)); err == nil {
-		if proc, err = dataset.ReadProcessor(d.processor); err != nil {
-			return err
-		}
-	}
-	if proc.Width != c.Encoder.ImageSize || proc.Height != c.Encoder.ImageSize {
-		return fmt.Errorf("%s makes pictures of %d×%d, the encoder takes %d×%d", processorFile, proc.Width, proc.Height, c.Encoder.ImageSize, c.Encoder.ImageSize)
+	if err := d.copyPolicy(dir, c); err != nil {
+		return err
 	}
 	return proc.WriteFile(dir)
 }
 
+// copyPolicy writes what the weights' generation_config.json says that captions may have, if it says
+// anything.
+func (d givenModel) copyPolicy(dir string, c *model.Config) error {
+	if d.weights == "" {
+		return nil
+	}
+	o, err := model.ReadPolicy(d.weights)
+	if err != nil {
+		return err
+	}
+	o.MaxLength = c.Decoder.NPositions
+	if err := o.Validate(c); err != nil {
+		return fmt.Errorf("%s: %w", generationFile, err)
+	}
+	if o.LogitsProcessor(c) == nil {
+		return nil
+	}
+	return onnx.WriteGenerationConfig(dir, c, o)
+}
+
 // BuildModel makes the run's model directory: the given network or one of the
 // config's sizes, with the given tokenizer or one trained on the captions.
-func (a *Activities) BuildModel(ctx context.Context, in pipeline.BuildModelInput) (pipeline.ModelRef, error) {
-	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ModelRef, error) {
+func (a *Activities) BuildModel(ctx context.Context, in pipeline.BuildModelInput) (pipeline.BuiltModel, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.BuiltModel, error) {
+		var out pipeline.BuiltModel
 		dir, done, err := a.scratch("model")
 		if err != nil {
-			return pipeline.ModelRef{}, err
+			return out, err
 		}
 		defer done()
 		t, err := a.runTokenizer(ctx, p, in)
 		if err != nil {
-			return pipeline.ModelRef{}, err
+			return out, err
 		}
 		if err := t.WriteDir(dir); err != nil {
-			return pipeline.ModelRef{}, err
+			return out, err
 		}
 		c, kept, err := a.runNetwork(ctx, in, t, dir)
 		if err != nil {
-			return pipeline.ModelRef{}, err
+			return out, err
 		}
+		c.SetDropout(in.Train.Dropout)
 		if err := c.Validate(); err != nil {
-			return pipeline.ModelRef{}, invalid("model: %v", err)
+			return out, invalid("model: %v", err)
 		}
-		for _, l := range []struct {
-			key    string
-			length int
-		}{{"train.max_length", in.Train.MaxLength}, {"evaluate.max_length", in.MaxLength}} {
-			if l.length > c.Decoder.NPositions {
-				return pipeline.ModelRef{}, invalid("%s is %d; the decoder has %d positions", l.key, l.length, c.Decoder.NPositions)
-			}
+		if out.Lengths, err = a.lengths(ctx, in, t, c.Decoder.NPositions); err != nil {
+			return out, err
 		}
-		if err := onnx.WriteConfigs(dir, c, in.MaxLength, []string{pipeline.DtypeFP32}); err != nil {
-			return pipeline.ModelRef{}, err
+		o, err := a.runPolicy(ctx, in, t)
+		if err != nil {
+			return out, err
 		}
-		return a.storeModel(ctx, in.Run, dir, kept)
+		o.MaxLength = out.Lengths.Evaluate
+		if err := o.Validate(c); err != nil {
+			return out, invalid("generate: %v", err)
+		}
+		if err := onnx.WriteConfigs(dir, c, o, []string{pipeline.DtypeFP32}); err != nil {
+			return out, err
+		}
+		for _, d := range onnx.Deviations(c, o) {
+			out.Warnings = append(out.Warnings, d.String())
+		}
+		out.ModelRef, err = a.storeModel(ctx, in.Run, dir, kept)
+		return out, err
 	})
 }
 
+// lengths are the config's, or what the training captions need.
+func (a *Activities) lengths(
+	ctx context.Context, in pipeline.BuildModelInput, t *tokenizer.Tokenizer, positions int,
+) (pipeline.Lengths, error) {
+	l := pipeline.Lengths{Train: in.Train.MaxLength, Evaluate: in.MaxLength}
+	if l.Train == 0 {
+		var failed error
+		counts := map[int]int{}
+		for caption := range a.captions(ctx, in.Dataset, &failed) {
+			counts[len(t.Encode(caption))+1]++
+		}
+		if failed != nil {
+			return l, failed
+		}
+		l.Train = dataset.FitMaxLength(counts, positions)
+	}
+	if l.Evaluate == 0 {
+		l.Evaluate = min(l.Train+1, positions)
+	}
+	for _, of := range []struct {
+		key    string
+		length int
+	}{{"train.max_length", l.Train}, {"evaluate.max_length", l.Evaluate}} {
+		if of.length > positions {
+			return l, invalid("%s is %d; the decoder has %d positions", of.key, of.length, positions)
+		}
+	}
+	return l, nil
+}
+
+// runPolicy is what captions may say: what the given weights' generation_config.json says, and the config.
+func (a *Activities) runPolicy(
+	ctx context.Context, in pipeline.BuildModelInput, t *tokenizer.Tokenizer,
+) (o model.GenerateOptions, err error) {
+	if in.Pretrained != nil && in.Pretrained.Files[generationFile].Key != "" {
+		given, err := a.modelDir(ctx, *in.Pretrained, false)
+		if err != nil {
+			return o, err
+		}
+		if o, err = model.ReadPolicy(given); err != nil {
+			return o, orInvalid(ctx, err)
+		}
+	}
+	g := in.Generate
+	for _, word := range g.BadWords {
+		// at a caption's start, and after a space
+		o.BadWordsIDs = append(o.BadWordsIDs, t.Encode(word), t.Encode(" "+word))
+	}
+	for _, word := range g.BadWordsIDs {
+		o.BadWordsIDs = append(o.BadWordsIDs, tokenIDs(word))
+	}
+	o.SuppressTokens = append(o.SuppressTokens, tokenIDs(g.SuppressTokens)...)
+	o.BeginSuppressTokens = append(o.BeginSuppressTokens, tokenIDs(g.BeginSuppressTokens)...)
+	if g.ForcedBOSTokenID != nil {
+		o.ForcedBOSTokenID = &tokenIDs([]int{*g.ForcedBOSTokenID})[0]
+	}
+	if g.ForcedEOSTokenID != nil {
+		o.ForcedEOSTokenID = tokenIDs([]int{*g.ForcedEOSTokenID})
+	}
+	o.NoRepeatNGramSize = cmp.Or(g.NoRepeatNGramSize, o.NoRepeatNGramSize)
+	o.RepetitionPenalty = cmp.Or(g.RepetitionPenalty, o.RepetitionPenalty)
+	return o, nil
+}
+
+func tokenIDs(list []int) model.TokenIDs {
+	ids := make(model.TokenIDs, len(list))
+	for i, id := range list {
+		ids[i] = int32(id)
+	}
+	return ids
+}
+
 // runTokenizer is the given tokenizer, or one trained on the captions.
-func (a *Activities) runTokenizer(ctx context.Context, p *pulse, in pipeline.BuildModelInput) (*tokenizer.Tokenizer, error) {
+func (a *Activities) runTokenizer(
+	ctx context.Context, p *pulse, in pipeline.BuildModelInput,
+) (*tokenizer.Tokenizer, error) {
 	if in.Pretrained != nil {
 		dir, err := a.modelDir(ctx, *in.Pretrained, false)
 		if err != nil {
@@ -186,7 +328,9 @@ func (a *Activities) runTokenizer(ctx context.Context, p *pulse, in pipeline.Bui
 	}
 	p.progress("train tokenizer", 0, 0, "")
 	var failed error
-	t, err := tokenizer.Train(a.captions(ctx, in.Dataset, &failed), in.Model.VocabSize)
+	t, err := tokenizer.TrainLimited(
+		a.captions(ctx, in.Dataset, &failed), in.Model.VocabSize, tokenizer.MaxSpaceless,
+	)
 	if failed != nil {
 		return nil, failed
 	}
@@ -197,8 +341,8 @@ func (a *Activities) runTokenizer(ctx context.Context, p *pulse, in pipeline.Bui
 // is left in failed.
 func (a *Activities) captions(ctx context.Context, d pipeline.Dataset, failed *error) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		var m datasetManifest
-		if *failed = a.Store.GetJSON(ctx, d.Manifest, &m); *failed != nil {
+		m, err := artifact.ReadDataset(ctx, a.Store, d.Manifest)
+		if *failed = err; err != nil {
 			return
 		}
 		for _, s := range m.Shards {
@@ -220,19 +364,21 @@ func (a *Activities) captions(ctx context.Context, d pipeline.Dataset, failed *e
 }
 
 // openShard opens a verified local copy of a shard.
-func (a *Activities) openShard(ctx context.Context, s pipeline.Shard) (shard *dataset.Shard, done func(), err error) {
-	path, err := a.Cache.Path(ctx, a.Store, stored(s.Object))
+func (a *Activities) openShard(
+	ctx context.Context, s record.Shard,
+) (shard *dataset.Shard, done func(), err error) {
+	path, err := a.Cache.Path(ctx, a.Store, s.Object)
 	if err != nil {
 		return nil, nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		a.Cache.Release(stored(s.Object))
+		a.Cache.Release(s.Object)
 		return nil, nil, err
 	}
 	done = func() {
 		f.Close()
-		a.Cache.Release(stored(s.Object))
+		a.Cache.Release(s.Object)
 	}
 	if shard, err = dataset.OpenShard(f, s.Object.Size); err != nil {
 		done()
@@ -242,7 +388,7 @@ func (a *Activities) openShard(ctx context.Context, s pipeline.Shard) (shard *da
 }
 
 // captionRows reads a shard's captions, without pixels.
-func (a *Activities) captionRows(ctx context.Context, s pipeline.Shard) iter.Seq2[dataset.Row, error] {
+func (a *Activities) captionRows(ctx context.Context, s record.Shard) iter.Seq2[dataset.Row, error] {
 	return func(yield func(dataset.Row, error) bool) {
 		shard, done, err := a.openShard(ctx, s)
 		if err != nil {
@@ -260,75 +406,40 @@ func (a *Activities) captionRows(ctx context.Context, s pipeline.Shard) iter.Seq
 
 // runNetwork writes the processor's file to dir and answers the architecture
 // and the given weights' object, if there are any.
-func (a *Activities) runNetwork(ctx context.Context, in pipeline.BuildModelInput, t *tokenizer.Tokenizer, dir string) (*model.Config, map[string]pipeline.Object, error) {
+func (a *Activities) runNetwork(
+	ctx context.Context, in pipeline.BuildModelInput, t *tokenizer.Tokenizer, dir string,
+) (*model.Config, map[string]layout.Object, error) {
 	if in.Pretrained == nil || in.Pretrained.Files[configFile].Key == "" {
-		proc := dataset.NewProcessor(in.Model.ImageSize)
+		proc := pixels.NewProcessor(in.Model.ImageSize)
 		return network(in.Model, t.VocabSize(), int(t.EOS())), nil, proc.WriteFile(dir)
 	}
 	given, err := a.modelDir(ctx, *in.Pretrained, false)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := model.ReadConfig(given)
+	c, proc, err := train.ReadNetwork(given)
 	if err != nil {
 		return nil, nil, orInvalid(ctx, err)
 	}
-	proc, err := dataset.ReadProcessor(given)
-	if err != nil {
-		return nil, nil, orInvalid(ctx, err)
-	}
-	return c, map[string]pipeline.Object{weightsFile: in.Pretrained.Files[weightsFile]}, proc.WriteFile(dir)
+	return c, map[string]layout.Object{weightsFile: in.Pretrained.Files[weightsFile]}, proc.WriteFile(dir)
 }
 
-// storeModel stores every file of dir, and the kept objects with them, as one
-// model directory named by what is in it.
-func (a *Activities) storeModel(ctx context.Context, run, dir string, kept map[string]pipeline.Object) (pipeline.ModelRef, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return pipeline.ModelRef{}, err
-	}
-	ref := pipeline.ModelRef{Files: map[string]pipeline.Object{}}
-	digests := map[string]string{}
-	for name, o := range kept {
-		ref.Files[name], digests[name] = o, o.SHA256
-	}
-	for _, e := range entries {
-		if digests[e.Name()], err = fileDigest(filepath.Join(dir, e.Name())); err != nil {
-			return ref, err
-		}
-	}
-	if ref.Digest, err = digestOf(digests); err != nil {
-		return ref, err
-	}
-	if err := a.adopt(ctx, run, "weights/"+ref.Digest); err != nil {
-		return ref, err
-	}
-	for _, e := range entries {
-		o, err := a.Store.PutFile(ctx, "weights/"+ref.Digest+"/"+e.Name(), filepath.Join(dir, e.Name()))
-		if err != nil {
-			return ref, err
-		}
-		ref.Files[e.Name()] = object(o)
-	}
-	return ref, nil
+// storeModel makes a model directory the run's, and stores it.
+func (a *Activities) storeModel(
+	ctx context.Context, run, dir string, stored map[string]layout.Object,
+) (record.ModelRef, error) {
+	return artifact.PutModelDir(
+		ctx, a.Store, dir, stored, func(group string) error { return a.adopt(ctx, run, group) },
+	)
 }
 
 // modelDir is a local copy of a stored model directory, kept for later; with
 // its weights if asked. Files that are broken are fetched again.
-func (a *Activities) modelDir(ctx context.Context, ref pipeline.ModelRef, weights bool) (string, error) {
+func (a *Activities) modelDir(ctx context.Context, ref record.ModelRef, weights bool) (string, error) {
 	dir := filepath.Join(a.Dir, "models", ref.Digest)
-	missing := map[string]pipeline.Object{}
-	for name, o := range ref.Files {
-		if name == weightsFile && !weights {
-			continue
-		}
-		sound, err := stored(o).Holds(filepath.Join(dir, name))
-		if err != nil {
-			return "", err
-		}
-		if !sound {
-			missing[name] = o
-		}
+	files := maps.Clone(ref.Files)
+	if !weights {
+		delete(files, weightsFile)
 	}
-	return dir, a.fetchAll(ctx, missing, dir)
+	return dir, artifact.Fetch(ctx, a.Store, files, dir)
 }

@@ -1,63 +1,61 @@
 package activities
 
 import (
+	"errors"
+
 	"distilvit/dataset"
 	"distilvit/model"
+	"distilvit/model/preset"
 	"distilvit/model/train"
 	"distilvit/pipeline"
 )
 
-// Spec is a source as package dataset knows it.
-func Spec(s pipeline.SourceConfig, p pipeline.PrepareConfig) dataset.Spec {
-	_, entry := pipeline.CutEntry(s.Captions)
-	clean := dataset.Clean{
-		Lower: s.Clean.Lower, StripPeriod: s.Clean.StripPeriod, MinWords: s.Clean.MinWords, MaxWords: s.Clean.MaxWords,
-		First: s.Clean.Keep == pipeline.KeepFirst, Raw: s.Clean.Raw,
-	}
-	return dataset.Spec{
-		Kind: s.Kind, Split: s.Split, Limit: s.Limit,
-		ValidationFraction: p.ValidationFraction, TestFraction: p.TestFraction,
-		Shapes:  dataset.ShapesSpec(s.Shapes),
-		Columns: dataset.Columns{Image: s.ImageColumn, Captions: s.CaptionColumns, Split: s.SplitColumn, ID: s.IDColumn},
-		Entry:   entry,
-		Clean:   clean,
-	}
-}
-
-// network is the architecture of a model built from scratch.
+// network is the architecture of a model built from scratch, with a tokenizer's vocabulary and end token.
 func network(m pipeline.ModelConfig, vocab, eos int) *model.Config {
-	return &model.Config{
-		Encoder: model.ViTConfig{
-			HiddenSize: m.HiddenSize, NumHiddenLayers: m.EncoderLayer, NumAttentionHeads: m.Heads, IntermediateSize: m.MLPSize,
-			ImageSize: m.ImageSize, PatchSize: m.PatchSize, NumChannels: 3, LayerNormEps: 1e-12, HiddenAct: "gelu", QKVBias: true,
-		},
-		Decoder: model.GPT2Config{
-			VocabSize: vocab, NPositions: m.Positions, NEmbd: m.HiddenSize, NLayer: m.DecoderLayer, NHead: m.Heads, NInner: m.MLPSize,
-			LayerNormEpsilon: 1e-5, ActivationFunction: "gelu_new", EmbdPdrop: 0.1, AttnPdrop: 0.1, ResidPdrop: 0.1,
-		},
-		DecoderStartTokenID: eos, BOSTokenID: eos, EOSTokenID: eos, PadTokenID: eos,
-		TieWordEmbeddings: true,
-	}
+	c := model.NewConfig(preset.Sizes{
+		ImageSize: m.ImageSize, PatchSize: m.PatchSize, HiddenSize: m.HiddenSize,
+		EncoderLayers: m.EncoderLayer, DecoderLayers: m.DecoderLayer, Heads: m.Heads, MLPSize: m.MLPSize,
+		VocabSize: vocab, Positions: m.Positions,
+	})
+	c.SetSpecialToken(eos)
+	return &c
 }
 
-// stepsPerEpoch of the training rows; the last batch is padded.
 func stepsPerEpoch(w pipeline.Work) int64 {
-	rows, batch := int64(w.Dataset.Rows[pipeline.SplitTrain]), int64(max(w.Train.BatchSize, 1))
-	if w.Dataset.Seen > 0 {
-		rows = int64(w.Dataset.Seen)
+	return pipeline.StepsPerEpoch(w.Dataset, w.Train.BatchSize)
+}
+
+// scheduled is the number of steps that the config asks for; an extension's come after them.
+func scheduled(w pipeline.Work) int64 {
+	if n := w.Train.MaxSteps; n > 0 {
+		return int64(n)
 	}
-	return (rows + batch - 1) / batch
+	return stepsPerEpoch(w) * int64(w.Train.Epochs)
+}
+
+// mostSteps of an epoch, 0-based, which max_steps may cut short; 0: as many as its pictures give.
+func mostSteps(w pipeline.Work, epoch int) int64 {
+	if w.Extension != nil || w.Train.MaxSteps == 0 {
+		return 0
+	}
+	return int64(w.Train.MaxSteps) - stepsPerEpoch(w)*int64(epoch)
 }
 
 // optimisation is the training of a run, all epochs.
 func optimisation(w pipeline.Work) train.Config {
 	t := w.Train
-	steps := stepsPerEpoch(w) * int64(t.Epochs)
+	steps := scheduled(w)
 	c := train.Config{
-		BatchSize: t.BatchSize, MicroBatchSize: t.MicroBatchSize, CaptionsPerPicture: t.CaptionsPerPicture, MaxLength: t.MaxLength,
-		LearningRate: t.LearningRate, WeightDecay: t.WeightDecay, Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon,
-		MaxGradNorm: t.MaxGradNorm, Dropout: t.Dropout, Precision: t.Precision, GradientCheckpointing: t.GradientCheckpointing,
-		WarmupSteps: int64(t.WarmupFraction * float64(steps)), TotalSteps: steps, Seed: w.Seed,
+		BatchSize: t.BatchSize, MicroBatchSize: t.MicroBatchSize, CaptionsPerPicture: t.CaptionsPerPicture,
+		MaxLength: t.MaxLength, LearningRate: t.LearningRate, WeightDecay: t.WeightDecay,
+		Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon, MaxGradNorm: t.MaxGradNorm,
+		Dropout: t.Dropout, Precision: t.Precision, GradientCheckpointing: t.GradientCheckpointing,
+		LabelSmoothing: t.LabelSmoothingFactor, EMA: t.EMA,
+		Parts: parts(t), LayerDecay: t.LayerDecay,
+		Scheduler: t.LRSchedulerType, WarmupSteps: int64(t.WarmupSteps), TotalSteps: steps, Seed: w.Seed,
+	}
+	if c.WarmupSteps == 0 {
+		c.WarmupSteps = int64(t.WarmupFraction * float64(steps))
 	}
 	if e := w.Extension; e != nil {
 		rate := e.LearningRate
@@ -69,13 +67,46 @@ func optimisation(w pipeline.Work) train.Config {
 	return c
 }
 
+// parts are what is frozen and, after that, the config's parts.
+func parts(t pipeline.TrainConfig) []train.Part {
+	var all []train.Part
+	for _, pattern := range t.Freeze {
+		freeze := true
+		all = append(all, train.Part{Match: pattern, Freeze: &freeze})
+	}
+	for _, p := range t.Parts {
+		all = append(all, train.Part(p))
+	}
+	return all
+}
+
+// checkParts makes sure that a network has what the config's parts mean.
+func checkParts(net *model.Config, t pipeline.TrainConfig) error {
+	err := train.CheckParts(net, train.Config{Parts: parts(t), LayerDecay: t.LayerDecay})
+	var pattern *train.PatternError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &pattern):
+		return invalid("train.freeze: %v", err)
+	case pattern.Part < len(t.Freeze):
+		return invalid("train.freeze[%d]: %v", pattern.Part, err)
+	}
+	return invalid("train.parts[%d].match: %v", pattern.Part-len(t.Freeze), err)
+}
+
 // stepsInAll is the number of the last step of training, extension included.
 func stepsInAll(w pipeline.Work) int64 {
-	epochs := w.Train.Epochs
-	if e := w.Extension; e != nil {
-		epochs = e.After + e.Epochs
+	e := w.Extension
+	if e == nil {
+		return scheduled(w)
 	}
-	return stepsPerEpoch(w) * int64(epochs)
+	epoch := stepsPerEpoch(w)
+	all, before := epoch*int64(e.After+e.Epochs), epoch*int64(e.After)
+	if n := int64(w.Train.MaxSteps); before-epoch < n && n < before {
+		return all - (before - n) // what the epoch lacks that max_steps cut short
+	}
+	return all
 }
 
 func augment(a pipeline.AugmentConfig) dataset.Augment {

@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strconv"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/internal/backend"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // open hands out the run's trainer, warm where it can be.
@@ -21,10 +24,12 @@ func (a *Activities) open(ctx context.Context, p *pulse, w pipeline.Work) (*trai
 	}
 	choice, err := a.choose(w.Backend)
 	if err != nil {
-		return nil, err
+		return nil, a.elsewhere(ctx, pipeline.DeviceQueue, err)
 	}
+	choice = choice.Computing(w.Train.Precision == pipeline.PrecisionTF32, w.Train.Deterministic)
 	return a.Pool.Open(ctx, w.Run, trainer.OpenArgs{
-		ModelDir: dir, Backend: choice, Seed: w.Seed, Train: optimisation(w), Augment: augment(w.Train.Augment),
+		ModelDir: dir, Backend: choice, Seed: w.Seed, Train: optimisation(w),
+		Augment: augment(w.Train.Augment),
 	}, func(e trainer.Event) { p.follow(e) })
 }
 
@@ -50,41 +55,28 @@ func (p *pulse) follow(e trainer.Event) {
 		case trainer.EventStep:
 			s := e.Step
 			b.Phase, b.Message = trainer.PhaseTrain, ""
-			b.Step, b.Done, b.Total, b.Loss, b.Rate, b.Waited = s.Step, s.EpochStep, s.EpochSteps, s.MeanLoss, s.Rate, s.Waited
+			b.Step, b.Done, b.Total = s.Step, s.EpochStep, s.EpochSteps
+			b.Loss, b.Rate, b.Waited = s.MeanLoss, s.Rate, s.Waited
 		}
 	})
 }
 
 // shardObjects are a stored shard and its tokens.
 type shardObjects struct {
-	pixels, tokens pipeline.Object
+	pixels, tokens layout.Object
 	pair           dataset.ShardPair // without files
 }
 
 // shards lists what a split consists of.
 func (a *Activities) shards(ctx context.Context, w pipeline.Work, split string) ([]shardObjects, error) {
-	var d datasetManifest
-	var t tokensManifest
-	if err := a.Store.GetJSON(ctx, w.Dataset.Manifest, &d); err != nil {
+	pairs, err := artifact.Pairs(ctx, a.Store, w.Dataset.Manifest, w.Tokens.Manifest, split)
+	if err != nil {
 		return nil, err
-	}
-	if err := a.Store.GetJSON(ctx, w.Tokens.Manifest, &t); err != nil {
-		return nil, err
-	}
-	tokens := map[int]pipeline.Shard{}
-	for _, s := range t.Shards {
-		tokens[s.Index] = s
 	}
 	var shards []shardObjects
-	for _, s := range d.Shards {
-		if s.Split != split {
-			continue
-		}
-		t, ok := tokens[s.Index]
-		if !ok || t.Rows != s.Rows {
-			return nil, &typed{pipeline.Corrupt, fmt.Errorf("tokens %s do not fit dataset %s: shard %d", w.Tokens.Manifest, w.Dataset.Manifest, s.Index)}
-		}
-		shards = append(shards, shardObjects{s.Object, t.Object, dataset.ShardPair{Rows: s.Rows, Weight: weight(w.Dataset.Weights, s)}})
+	for _, p := range pairs {
+		pair := dataset.ShardPair{Rows: p.Pictures.Rows, Weight: weight(w.Dataset.Weights, p.Pictures)}
+		shards = append(shards, shardObjects{p.Pictures.Object, p.Tokens.Object, pair})
 	}
 	if len(shards) == 0 {
 		return nil, invalid("dataset %s has no %s pictures", w.Dataset.Manifest, split)
@@ -94,7 +86,9 @@ func (a *Activities) shards(ctx context.Context, w pipeline.Work, split string) 
 
 // pairs fetches a split's shards with their tokens into the local cache, where
 // they stay until release is called.
-func (a *Activities) pairs(ctx context.Context, p *pulse, w pipeline.Work, split string) (pairs []dataset.ShardPair, release func(), err error) {
+func (a *Activities) pairs(
+	ctx context.Context, p *pulse, w pipeline.Work, split string,
+) (pairs []dataset.ShardPair, release func(), err error) {
 	shards, err := a.shards(ctx, w, split)
 	if err != nil {
 		return nil, nil, err
@@ -119,7 +113,9 @@ func (a *Activities) pairs(ctx context.Context, p *pulse, w pipeline.Work, split
 
 // state is a checkpoint as the trainer takes it; its files are fetched unless
 // the trainer holds it already or this machine has a copy.
-func (a *Activities) state(ctx context.Context, p *pulse, t *trainer.Lease, m checkpointManifest, dir string) (trainer.State, error) {
+func (a *Activities) state(
+	ctx context.Context, p *pulse, t *trainer.Lease, m record.CheckpointManifest, dir string,
+) (trainer.State, error) {
 	s := trainer.State{Branch: m.Branch, Step: m.Step}
 	if t.Holds(m.Branch, m.Step) {
 		return s, nil
@@ -129,7 +125,7 @@ func (a *Activities) state(ctx context.Context, p *pulse, t *trainer.Lease, m ch
 		return s, nil
 	}
 	p.progress("fetch", 0, 0, "checkpoint of step "+strconv.FormatInt(m.Step, 10))
-	return s, a.fetchAll(ctx, m.Files, s.Dir)
+	return s, artifact.Fetch(ctx, a.Store, m.Files, s.Dir)
 }
 
 // differences lists the entries in which two fingerprints differ, but for those left out.

@@ -16,7 +16,8 @@ func TestPreflightRefusesWhatTheDevicesOfARunCannotShare(t *testing.T) {
 	b.register()
 	in := pipeline.PreflightInput{Run: "shared", Config: tinyConfig(), Device: true}
 	_, err := try[pipeline.PreflightResult](b, b.Preflight, in)
-	wantType(t, err, pipeline.InvalidInput, "backend go computes on one device; asked for 3 in one run: use --devices-per-run 1")
+	wantType(t, err, pipeline.InvalidInput,
+		"backend go computes on one device; asked for 3 in one run: use --devices-per-run 1")
 
 	cache, err := os.UserCacheDir()
 	check(t, err)
@@ -26,5 +27,6 @@ func TestPreflightRefusesWhatTheDevicesOfARunCannotShare(t *testing.T) {
 	}
 	in.Config.Backend = pipeline.BackendXLA
 	_, err = try[pipeline.PreflightResult](b, b.Preflight, in)
-	wantType(t, err, pipeline.InvalidInput, "train.micro_batch_size 8 cannot be shared by the 3 devices this worker gives a run")
+	wantType(t, err, pipeline.InvalidInput,
+		"train.micro_batch_size 8 cannot be shared by the 3 devices this worker gives a run")
 }

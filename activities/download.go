@@ -16,15 +16,18 @@ import (
 	"strings"
 	"time"
 
+	"distilvit/artifact"
 	"distilvit/dataset"
-	"distilvit/model/hub"
+	"distilvit/hub"
+	"distilvit/internal/download"
 	"distilvit/pipeline"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
-// Download stores a source's files as they are under sources/<digest>/: a URL's
-// bytes, files of a dataset repository of the Hugging Face hub, local files, or a folder of pictures packed into archives. Kind
-// shapes has no files, only a digest of what to draw.
+// Download stores a source's files as they are under sources/<digest>/: a URL's bytes, files of a dataset
+// repository of the Hugging Face hub, local files, or a folder of pictures packed into archives. Kind shapes
+// has no files, only a digest of what to draw.
 func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (pipeline.DownloadResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.DownloadResult, error) {
 		out := pipeline.DownloadResult{Source: in.Source}
@@ -44,8 +47,10 @@ func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (p
 
 // givenFile is a path or URL of a source's config.
 type givenFile struct {
+	kind       string // of the source
 	role, from string
 	key        string // below dataset[i]; names the download's state, too
+	captions   bool   // those of a folder of pictures are among them
 }
 
 // givenFiles are those of a source, in a fixed order.
@@ -55,16 +60,16 @@ func givenFiles(s pipeline.SourceConfig) []givenFile {
 	}
 	var out []givenFile
 	_, _ = s.MapPaths(func(key, path string) (string, error) { // no error comes from here
-		out = append(out, newGivenFile(key, path))
+		out = append(out, newGivenFile(s, key, path))
 		return path, nil
 	})
 	return out
 }
 
 // newGivenFile: the key without an index is the role.
-func newGivenFile(key, from string) givenFile {
+func newGivenFile(s pipeline.SourceConfig, key, from string) givenFile {
 	role, _, _ := strings.Cut(key, "[")
-	return givenFile{role: role, from: from, key: key}
+	return givenFile{kind: s.Kind, role: role, from: from, key: key, captions: s.CaptionsWithin()}
 }
 
 // fits checks the number of files that are given as one path.
@@ -81,14 +86,14 @@ func (g givenFile) fits(n int, want string) error {
 // sourceDigest names what a source holds, wherever it came from.
 func sourceDigest(s pipeline.SourceConfig, files []pipeline.SourceFile) (string, error) {
 	if s.Kind == pipeline.KindShapes {
-		return digestOf(s.Shapes)
+		return artifact.Digest(s.Shapes)
 	}
 	type file struct{ Role, Name, SHA256 string }
 	var list []file
 	for _, f := range files {
 		list = append(list, file{f.Role, f.Name, f.Object.SHA256})
 	}
-	return digestOf(list)
+	return artifact.Digest(list)
 }
 
 // bringing stores files for a run.
@@ -100,7 +105,7 @@ type bringing struct {
 
 // bring stores what one of a source's paths or URLs names.
 func (b *bringing) bring(ctx context.Context, g givenFile, want string) ([]pipeline.SourceFile, error) {
-	if isURL(g.from) {
+	if pipeline.IsURL(g.from) {
 		f, err := b.bringURL(ctx, g, want)
 		return []pipeline.SourceFile{f}, err
 	}
@@ -121,7 +126,7 @@ func (b *bringing) bring(ctx context.Context, g givenFile, want string) ([]pipel
 		if want != "" {
 			return nil, invalid("%s is a folder; a sha256 can only be given for a file", g.from)
 		}
-		return b.bringFolder(ctx, g.role, g.from)
+		return b.bringFolder(ctx, g)
 	}
 	f, err := b.bringFile(ctx, g.role, g.from, want)
 	return []pipeline.SourceFile{f}, err
@@ -129,7 +134,7 @@ func (b *bringing) bring(ctx context.Context, g givenFile, want string) ([]pipel
 
 // bringFiles stores the files of a folder or those that fit a pattern.
 func (b *bringing) bringFiles(ctx context.Context, g givenFile, want string) ([]pipeline.SourceFile, error) {
-	paths, err := dataset.FilesAt(g.from, dataset.Extension(g.role))
+	paths, err := dataset.FilesAt(g.from, dataset.Extension(g.kind, g.role))
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
@@ -151,38 +156,42 @@ func (b *bringing) bringFiles(ctx context.Context, g givenFile, want string) ([]
 // apart; a broken download goes on in the next attempt.
 func (b *bringing) bringURL(ctx context.Context, g givenFile, want string) (pipeline.SourceFile, error) {
 	role, from := g.role, g.from
-	name, err := fileName(from)
+	name, err := fileName(pipeline.ShownURL(from))
 	if err != nil {
 		return pipeline.SourceFile{}, invalid("%v", err)
 	}
-	version, err := headURL(ctx, from)
+	version, err := b.headURL(ctx, from)
+	if err != nil {
+		return pipeline.SourceFile{}, err
+	}
+	whole, err := b.withSecrets(from)
 	if err != nil {
 		return pipeline.SourceFile{}, err
 	}
 	digest := want
 	if want == "" {
-		if digest, err = digestOf(version); err != nil {
+		if digest, err = artifact.Digest(version); err != nil {
 			return pipeline.SourceFile{}, err
 		}
 	}
-	if err := b.adopt(ctx, b.run, "sources/"+digest); err != nil {
+	if err := b.adopt(ctx, b.run, layout.Source(digest)); err != nil {
 		return pipeline.SourceFile{}, err
 	}
-	key := "sources/" + digest + "/" + name
+	key := layout.SourceFile(digest, name)
 	if want == "" {
 		if o, err := b.Store.Stat(ctx, key); err == nil && o.SHA256 != "" && version.Tag != "" {
-			return pipeline.SourceFile{Role: role, Name: name, Object: object(o)}, nil
+			return pipeline.SourceFile{Role: role, Name: name, Object: o}, nil
 		}
 	}
-	o, err := b.Store.Download(ctx, from, key, storage.DownloadOptions{
+	o, err := b.Store.Download(ctx, whole, key, storage.DownloadOptions{
 		SHA256: want, State: b.resume[g.key],
 		Save:     func(state []byte) { b.keep(g.key, state) },
-		Progress: func(done, total int64) { b.progress("download", done, max(total, 0), from) },
+		Progress: func(done, total int64) { b.progress("download", done, max(total, 0), pipeline.ShownURL(from)) },
 	})
 	if errors.Is(err, storage.ErrCorrupt) && want != "" {
 		err = invalid("%v", err)
 	}
-	return pipeline.SourceFile{Role: role, Name: name, Object: object(o)}, err
+	return pipeline.SourceFile{Role: role, Name: name, Object: o}, err
 }
 
 func (b *bringing) bringFile(ctx context.Context, role, from, want string) (pipeline.SourceFile, error) {
@@ -196,7 +205,8 @@ func (b *bringing) bringFile(ctx context.Context, role, from, want string) (pipe
 		return pipeline.SourceFile{}, err
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, &counted{ctx, f, func(n int64) { b.progress("digest", n, info.Size(), from) }, 0}); err != nil {
+	progress := func(n int64) { b.progress("digest", n, info.Size(), from) }
+	if _, err := io.Copy(sum, &counted{ctx, f, progress, 0}); err != nil {
 		return pipeline.SourceFile{}, err
 	}
 	digest := hex.EncodeToString(sum.Sum(nil))
@@ -204,22 +214,19 @@ func (b *bringing) bringFile(ctx context.Context, role, from, want string) (pipe
 		return pipeline.SourceFile{}, invalid("%s: sha256 is %s, the config expects %s", from, digest, want)
 	}
 	name := filepath.Base(from)
-	o, err := b.putUnless(ctx, sourceObject(digest, name), from, digest, info.Size())
+	o, err := b.putUnless(ctx, layout.SourceFile(digest, name), from, digest, info.Size())
 	return pipeline.SourceFile{Role: role, Name: name, Object: o}, err
 }
 
-// sourceObject is the key of a file that is named by its digest.
-func sourceObject(digest, name string) string { return "sources/" + digest + "/" + objectName(name) }
-
-// bringFolder packs a folder of pictures.
-func (b *bringing) bringFolder(ctx context.Context, role, from string) ([]pipeline.SourceFile, error) {
+// bringFolder packs a folder of pictures, and the captions among them.
+func (b *bringing) bringFolder(ctx context.Context, g givenFile) ([]pipeline.SourceFile, error) {
 	dir, done, err := b.scratch("pack")
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	var files []pipeline.SourceFile
-	err = dataset.Pack(ctx, from, func(name string, write func(io.Writer) error) error {
+	err = dataset.Pack(ctx, g.from, g.captions, func(name string, write func(io.Writer) error) error {
 		b.progress("pack", int64(len(files)), 0, name)
 		local := filepath.Join(dir, name)
 		defer os.Remove(local)
@@ -237,30 +244,28 @@ func (b *bringing) bringFolder(ctx context.Context, role, from string) ([]pipeli
 			return err
 		}
 		digest := hex.EncodeToString(sum.Sum(nil))
-		o, err := b.putUnless(ctx, "sources/"+digest+"/"+name, local, digest, size)
-		files = append(files, pipeline.SourceFile{Role: role, Name: name, Object: o})
+		o, err := b.putUnless(ctx, layout.SourceFile(digest, name), local, digest, size)
+		files = append(files, pipeline.SourceFile{Role: g.role, Name: name, Object: o})
 		return err
 	})
 	return files, orInvalid(ctx, err)
 }
 
 // putUnless stores a file unless its key, which holds its digest, is there.
-func (b *bringing) putUnless(ctx context.Context, key, from, digest string, size int64) (pipeline.Object, error) {
-	if err := b.adopt(ctx, b.run, path.Dir(key)); err != nil {
-		return pipeline.Object{}, err
+func (b *bringing) putUnless(ctx context.Context, key, from, digest string, size int64) (layout.Object, error) {
+	if err := b.adopt(ctx, b.run, layout.Source(digest)); err != nil {
+		return layout.Object{}, err
 	}
 	if o, err := b.Store.Stat(ctx, key); err == nil && o.Size == size {
-		return pipeline.Object{Key: key, Size: size, SHA256: digest}, nil
+		return layout.Object{Key: key, Size: size, SHA256: digest}, nil
 	}
 	b.progress("upload", 0, size, from)
 	o, err := b.Store.PutFile(ctx, key, from)
 	if err == nil && o.SHA256 != digest {
-		return pipeline.Object{}, invalid("%s changed while it was read", from)
+		return layout.Object{}, invalid("%s changed while it was read", from)
 	}
-	return object(o), err
+	return o, err
 }
-
-func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
 
 // fileName is the last part of a URL's path.
 func fileName(raw string) (string, error) {
@@ -272,18 +277,7 @@ func fileName(raw string) (string, error) {
 	if name == "/" || name == "." {
 		return "", fmt.Errorf("%s names no file", raw)
 	}
-	return objectName(name), nil
-}
-
-// objectName makes a file's name safe in a key.
-func objectName(name string) string {
-	ok := strings.Map(func(r rune) rune {
-		if r < 128 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-", r)) {
-			return r
-		}
-		return '_'
-	}, name)
-	return strings.TrimLeft(ok, ".")
+	return layout.SafeName(name), nil
 }
 
 // urlVersion is what a server says of a file without sending it.
@@ -296,21 +290,39 @@ type urlVersion struct {
 
 var httpClient = &http.Client{Timeout: 30 * time.Second}
 
-// headURL asks whether a URL can be read; servers that know no HEAD are asked
-// for one byte.
-func headURL(ctx context.Context, from string) (urlVersion, error) {
-	v := urlVersion{URL: from}
+// withSecrets is a URL as it is requested. It goes nowhere else.
+func (a *Activities) withSecrets(from string) (string, error) {
+	lookup := a.Secrets
+	if lookup == nil {
+		lookup = func(string) (string, bool, error) { return "", false, nil }
+	}
+	whole, err := pipeline.ExpandSecrets(from, lookup)
+	if err != nil {
+		return "", invalid("%s: %v", pipeline.ShownURL(from), err)
+	}
+	return whole, nil
+}
+
+// headURL asks whether a URL can be read; servers that know no HEAD are asked for one
+// byte. The version names the URL as the config has it, whatever its secrets are today.
+func (a *Activities) headURL(ctx context.Context, from string) (urlVersion, error) {
+	v, shown := urlVersion{URL: from}, pipeline.ShownURL(from)
+	whole, err := a.withSecrets(from)
+	if err != nil {
+		return v, err
+	}
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
-		r, err := http.NewRequestWithContext(ctx, method, from, nil)
+		r, err := http.NewRequestWithContext(ctx, method, whole, nil)
 		if err != nil {
-			return v, invalid("%v", err)
+			return v, invalid("%s: not a URL that can be requested", shown)
 		}
 		if method == http.MethodGet {
 			r.Header.Set("Range", "bytes=0-0")
 		}
 		answer, err := httpClient.Do(r)
 		if err != nil {
-			return v, fmt.Errorf("%s: %w", from, errors.Join(storage.ErrUnavailable, err))
+			reason, _ := download.Failed(err)
+			return v, fmt.Errorf("%s: %w", shown, errors.Join(storage.ErrUnavailable, reason))
 		}
 		answer.Body.Close()
 		switch code := answer.StatusCode; {
@@ -323,9 +335,9 @@ func headURL(ctx context.Context, from string) (urlVersion, error) {
 		case method == http.MethodHead && slices.Contains([]int{400, 403, 404, 405, 501}, code):
 			continue // not every server knows HEAD
 		case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
-			return v, fmt.Errorf("%s: %w: %s", from, storage.ErrUnavailable, answer.Status)
+			return v, fmt.Errorf("%s: %w: %s", shown, storage.ErrUnavailable, answer.Status)
 		default:
-			return v, invalid("%s: the server answers %s", from, answer.Status)
+			return v, invalid("%s: the server answers %s", shown, answer.Status)
 		}
 	}
 	return v, nil

@@ -14,12 +14,14 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 )
 
-// TrainEpoch trains one epoch, or what is left of it: from the branch's newest
+// TrainEpoch trains one epoch, what is left of it, or with Until a part: from the branch's newest
 // checkpoint, from the one the branch starts at, or from the initial weights.
 // An epoch that is finished already is only looked up. When the worker stops
 // or the run is cancelled, the step's end is saved first.
@@ -38,7 +40,8 @@ func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pi
 			return pipeline.EpochResult{}, a.keepLog(ctx, in.Work.Run, err)
 		}
 		return pipeline.EpochResult{
-			Checkpoint: end.ref(), Loss: end.loss(), Seconds: time.Since(begun).Seconds(), Times: e.times, Warnings: e.warnings,
+			Checkpoint: end.Ref(), Loss: end.Loss(), Seconds: time.Since(begun).Seconds(), Times: e.times,
+			Warnings: e.warnings,
 		}, nil
 	})
 }
@@ -52,44 +55,59 @@ type epochRun struct {
 	dir   string // scratch, this attempt's alone
 
 	fetching *fetching // of the epoch's shards
-	times    pipeline.Times
+	curves   *liveCurves
+	times    record.Times
 	warnings []string
 }
 
-// train answers the checkpoint at the epoch's end.
-func (e *epochRun) train(ctx context.Context) (checkpointManifest, error) {
+// isEnd says that a state is the one that is asked for.
+func (e *epochRun) isEnd(s record.State) bool {
+	if e.in.Until > 0 {
+		return s.Epoch == e.in.Epoch && s.EpochStep == e.in.Until
+	}
+	return s.Epoch == e.in.Epoch+1 && s.EpochStep == 0
+}
+
+// isBefore says that it can be gone on from.
+func (e *epochRun) isBefore(s record.State) bool {
+	return s.Epoch == e.in.Epoch && (e.in.Until == 0 || s.EpochStep < e.in.Until)
+}
+
+// train answers the checkpoint at the end.
+func (e *epochRun) train(ctx context.Context) (record.CheckpointManifest, error) {
 	starts, end, err := e.starts(ctx)
 	if err != nil || end != nil {
 		if end != nil {
 			return *end, err
 		}
-		return checkpointManifest{}, err
+		return record.CheckpointManifest{}, err
 	}
 	shards, err := e.fetchShards(ctx, starts)
 	if err != nil {
-		return checkpointManifest{}, err
+		return record.CheckpointManifest{}, err
 	}
 	defer e.fetching.end()
 	dir, done, err := e.scratch("epoch")
 	if err != nil {
-		return checkpointManifest{}, err
+		return record.CheckpointManifest{}, err
 	}
 	defer done()
 	e.dir = dir
 	if e.lease, err = e.open(ctx, e.pulse, e.in.Work); err != nil {
-		return checkpointManifest{}, err
+		return record.CheckpointManifest{}, err
 	}
 	defer e.lease.Release()
 	from, err := e.from(ctx, starts)
 	if err != nil {
-		return checkpointManifest{}, err
+		return record.CheckpointManifest{}, err
 	}
 	out := filepath.Join(dir, "checkpoints")
 	if err := os.Mkdir(out, 0o755); err != nil {
-		return checkpointManifest{}, err
+		return record.CheckpointManifest{}, err
 	}
 	return e.steps(ctx, trainer.TrainArgs{
-		Epoch: e.in.Epoch, Branch: e.in.Work.Branch, From: from, Shards: shards, OutDir: out,
+		Epoch: e.in.Epoch, Steps: mostSteps(e.in.Work, e.in.Epoch), Until: e.in.Until,
+		Branch: e.in.Work.Branch, From: from, Shards: shards, OutDir: out,
 		CheckpointSteps: e.in.Work.Train.CheckpointSteps, CheckpointSeconds: e.in.Work.Train.CheckpointSeconds,
 	})
 }
@@ -98,7 +116,9 @@ func (e *epochRun) train(ctx context.Context) (checkpointManifest, error) {
 // machine, those of its first batches first, while the trainer starts. It answers
 // them without files, which are told as they come. The shards of steps that are done
 // come last: only from an older checkpoint, if the newest cannot be read, they are needed.
-func (e *epochRun) fetchShards(ctx context.Context, starts []checkpointManifest) ([]dataset.ShardPair, error) {
+func (e *epochRun) fetchShards(
+	ctx context.Context, starts []record.CheckpointManifest,
+) ([]dataset.ShardPair, error) {
 	shards, err := e.shards(ctx, e.in.Work, pipeline.SplitTrain)
 	if err != nil {
 		return nil, err
@@ -108,7 +128,8 @@ func (e *epochRun) fetchShards(ctx context.Context, starts []checkpointManifest)
 		pairs[i] = s.pair
 	}
 	var order []int
-	for _, m := range append(slices.Clone(starts), checkpointManifest{}) { // at worst the epoch's first step
+	starts = append(slices.Clone(starts), record.CheckpointManifest{}) // at worst the epoch's first step
+	for _, m := range starts {
 		for _, i := range dataset.ShardOrder(pairs, e.in.Work.Seed, e.in.Work.Train.BatchSize, e.in.Epoch, m.EpochStep) {
 			if !slices.Contains(order, i) {
 				order = append(order, i)
@@ -120,22 +141,24 @@ func (e *epochRun) fetchShards(ctx context.Context, starts []checkpointManifest)
 	return pairs, nil
 }
 
-// starts lists the checkpoints to go on from, best first, or the epoch's end
+// starts lists the checkpoints to go on from, best first, or the end
 // where it is there already. No start at all means the initial weights.
-func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end *checkpointManifest, err error) {
+func (e *epochRun) starts(
+	ctx context.Context,
+) (starts []record.CheckpointManifest, end *record.CheckpointManifest, err error) {
 	w := e.in.Work
 	want, err := training(w)
 	if err != nil {
 		return nil, nil, err
 	}
-	points, err := e.checkpoints(ctx, w.Run, w.Branch)
+	keys, err := e.checkpoints(w.Run).List(ctx, w.Branch)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, p := range points {
-		m, err := e.readCheckpoint(ctx, p.key)
-		if unreadable(err) {
-			if err := e.passOver(ctx, p.key, err); err != nil {
+	for _, key := range keys {
+		m, err := artifact.ReadCheckpoint(ctx, e.Store, key)
+		if artifact.Unreadable(err) {
+			if err := e.passOver(ctx, key, err); err != nil {
 				return nil, nil, err
 			}
 			continue
@@ -144,13 +167,14 @@ func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end
 			return nil, nil, err
 		}
 		if m.Training != want {
-			return nil, nil, invalid("%s is of another training under the same run and branch; use another run id", p.key)
+			return nil, nil,
+				invalid("%s is of another training under the same run and branch; use another run id", key)
 		}
-		ended := m.Epoch == e.in.Epoch+1 && m.EpochStep == 0
-		if !ended && m.Epoch != e.in.Epoch {
+		ended := e.isEnd(m.State)
+		if !ended && !e.isBefore(m.State) {
 			continue
 		}
-		ok, err := e.complete(ctx, m.Files)
+		ok, err := artifact.Complete(ctx, e.Store, m.Files)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -162,9 +186,9 @@ func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end
 		}
 	}
 	if from := e.in.From; from != nil && from.Epoch == e.in.Epoch {
-		m, err := e.readCheckpoint(ctx, from.Manifest)
+		m, err := artifact.ReadCheckpoint(ctx, e.Store, from.Manifest)
 		switch {
-		case unreadable(err):
+		case artifact.Unreadable(err):
 			err = e.passOver(ctx, from.Manifest, err)
 		case err == nil:
 			starts = append(starts, m)
@@ -174,20 +198,26 @@ func (e *epochRun) starts(ctx context.Context) (starts []checkpointManifest, end
 		}
 	}
 	if len(starts) == 0 && e.in.Epoch > 0 {
-		return nil, nil, &typed{pipeline.Corrupt, fmt.Errorf("run %s, branch %d: no complete checkpoint at the end of epoch %d", w.Run, w.Branch, e.in.Epoch)}
+		return nil, nil, &typed{pipeline.Corrupt, fmt.Errorf(
+			"run %s, branch %d: no complete checkpoint at the end of epoch %d", w.Run, w.Branch, e.in.Epoch,
+		)}
 	}
 	return starts, nil, nil
 }
 
 // from readies the first start that can be read.
-func (e *epochRun) from(ctx context.Context, starts []checkpointManifest) (trainer.State, error) {
+func (e *epochRun) from(ctx context.Context, starts []record.CheckpointManifest) (trainer.State, error) {
 	var reasons []string
 	for _, m := range starts {
 		if err := e.sameNumerics(m); err != nil {
+			if !e.in.Work.Train.AllowNumericsChange {
+				err = e.elsewhere(ctx, pipeline.DeviceQueue, err)
+			}
 			return trainer.State{}, err
 		}
 		s, err := e.state(ctx, e.pulse, e.lease, m, e.dir)
-		if !unreadable(err) {
+		if !artifact.Unreadable(err) {
+			e.curves = e.liveCurves(ctx, &m)
 			return s, err
 		}
 		// A broken shard ends this attempt; then the next one is to find the checkpoint
@@ -196,13 +226,14 @@ func (e *epochRun) from(ctx context.Context, starts []checkpointManifest) (train
 			return trainer.State{}, err
 		}
 		reasons = append(reasons, err.Error())
-		if err := e.passOver(ctx, m.ref().Manifest, err); err != nil {
+		if err := e.passOver(ctx, m.Ref().Manifest, err); err != nil {
 			return trainer.State{}, err
 		}
 	}
 	if len(reasons) > 0 && e.in.Epoch > 0 {
 		return trainer.State{}, &typed{pipeline.Corrupt, errors.New(strings.Join(reasons, "; "))}
 	}
+	e.curves = e.liveCurves(ctx, nil)
 	return trainer.State{}, nil // the initial weights
 }
 
@@ -219,7 +250,7 @@ func (e *epochRun) passOver(ctx context.Context, key string, reason error) error
 }
 
 // sameNumerics refuses to go on with other bits than a branch began with.
-func (e *epochRun) sameNumerics(m checkpointManifest) error {
+func (e *epochRun) sameNumerics(m record.CheckpointManifest) error {
 	var but []string
 	if m.Branch != e.in.Work.Branch {
 		if e.in.Work.Train.AllowNumericsChange {
@@ -232,14 +263,15 @@ func (e *epochRun) sameNumerics(m checkpointManifest) error {
 		if was, is := m.Fingerprint["devices"], e.lease.Fingerprint()["devices"]; was != is {
 			like += fmt.Sprintf(", with %s device(s) a run", was)
 		}
-		return &typed{pipeline.NumericsChanged, fmt.Errorf("this worker would give other bits than the checkpoint of step %d began with: %s; "+
-			"train on a worker %s, or set train.allow_numerics_change", m.Step, strings.Join(d, "; "), like)}
+		return &typed{pipeline.NumericsChanged,
+			fmt.Errorf("this worker would give other bits than the checkpoint of step %d began with: %s; "+
+				"train on a worker %s, or set train.allow_numerics_change", m.Step, strings.Join(d, "; "), like)}
 	}
 	return nil
 }
 
 // steps runs the trainer and uploads its checkpoints beside.
-func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpointManifest, error) {
+func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (record.CheckpointManifest, error) {
 	tctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() {
@@ -257,6 +289,7 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 			u.add(*ev.Saved)
 		}
 		if s := ev.Step; s != nil {
+			e.curves.add(s)
 			e.Telemetry.Step(e.in.Work.Run, s.Epoch+1, s.Step, s.MeanLoss, s.Rate, s.Waited)
 		}
 		if ev.Event == trainer.EventPhase && ev.Phase == trainer.PhaseTrain {
@@ -267,7 +300,7 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 	e.fetching.end()
 	telling.Wait()
 	if done.Trained != nil {
-		e.times = pipeline.Times(done.Trained.Times)
+		e.times = done.Trained.Times
 	}
 	e.pulse.set(func(b *pipeline.Heartbeat) { b.Phase, b.Message = "upload", "" })
 	last, uploadErr := u.finish()
@@ -276,7 +309,7 @@ func (e *epochRun) steps(ctx context.Context, args trainer.TrainArgs) (checkpoin
 		return last, err
 	case uploadErr != nil:
 		return last, uploadErr
-	case last.Epoch != e.in.Epoch+1 || last.EpochStep != 0:
+	case !e.isEnd(last.State):
 		err := fmt.Errorf("trainer ended epoch %d without its checkpoint", e.in.Epoch+1)
 		if u.damaged != nil {
 			err = fmt.Errorf("%w: %w", err, u.damaged)

@@ -10,7 +10,9 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
-	"distilvit/model/hub"
+	"distilvit/artifact"
+	"distilvit/hub"
+	"distilvit/internal/transformersjs"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -47,18 +49,21 @@ func orInvalid(ctx context.Context, err error) error {
 func kindOf(err error) string {
 	var t *typed
 	var e *trainer.Error
+	var missing *transformersjs.MissingError
 	switch {
 	case errors.As(err, &t):
 		return t.kind
 	case errors.As(err, &e):
 		return string(e.Kind)
-	case errors.Is(err, storage.ErrConflict):
+	case errors.As(err, &missing):
+		return pipeline.InvalidInput
+	case errors.Is(err, storage.ErrConflict), errors.Is(err, artifact.ErrOther):
 		return pipeline.Nondeterministic
-	case errors.Is(err, storage.ErrCorrupt):
+	case errors.Is(err, storage.ErrCorrupt), errors.Is(err, artifact.ErrUnfit):
 		return pipeline.Corrupt
 	case errors.Is(err, storage.ErrNotFound):
 		return pipeline.Corrupt // what a manifest names has to be there
-	case errors.Is(err, storage.ErrDenied):
+	case errors.Is(err, storage.ErrDenied), errors.Is(err, artifact.ErrFileName):
 		return pipeline.InvalidInput
 	case errors.Is(err, storage.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return pipeline.StorageFull
@@ -92,8 +97,12 @@ func applicationError(ctx context.Context, err error) error {
 	}
 	kind := kindOf(err)
 	options := temporal.ApplicationErrorOptions{NonRetryable: permanent[kind]}
-	if keys := brokenKeys(err); kind == pipeline.Corrupt && len(keys) > 0 {
+	if keys := artifact.BrokenKeys(err); kind == pipeline.Corrupt && len(keys) > 0 {
 		options.Details = []any{pipeline.Broken{Keys: keys}}
 	}
-	return temporal.NewApplicationErrorWithOptions(err.Error(), kind, options)
+	text := err.Error()
+	if kind == pipeline.StorageFull {
+		text += "; free some space and start the run again, it goes on from its checkpoints"
+	}
+	return temporal.NewApplicationErrorWithOptions(text, kind, options)
 }

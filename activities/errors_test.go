@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
-	"distilvit/model/hub"
+	"distilvit/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -43,7 +43,8 @@ func TestErrorsGetTheTypesWorkflowsActOn(t *testing.T) {
 		{errors.New("something else"), "", false},
 	} {
 		var e *temporal.ApplicationError
-		if !errors.As(applicationError(t.Context(), c.err), &e) || e.Type() != c.kind || e.NonRetryable() != c.final {
+		if !errors.As(applicationError(t.Context(), c.err), &e) || e.Type() != c.kind ||
+			e.NonRetryable() != c.final {
 			t.Errorf("%v: type %q, final %v; want %q, %v", c.err, e.Type(), e.NonRetryable(), c.kind, c.final)
 		}
 	}
@@ -61,7 +62,8 @@ func TestEndOfTheContextIsNoFailure(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(c.cause)
 		var e *temporal.ApplicationError
-		if !errors.As(applicationError(ctx, ctx.Err()), &e) || e.Type() != c.kind || e.NonRetryable() || e.Category() != temporal.ApplicationErrorCategoryBenign {
+		if !errors.As(applicationError(ctx, ctx.Err()), &e) || e.Type() != c.kind || e.NonRetryable() ||
+			e.Category() != temporal.ApplicationErrorCategoryBenign {
 			t.Errorf("%v: %v", c.cause, e)
 		}
 	}
@@ -74,7 +76,8 @@ func TestEndOfTheContextIsNoFailure(t *testing.T) {
 	ctx, cancel = context.WithCancelCause(t.Context())
 	cancel(errStopping)
 	var e *temporal.ApplicationError
-	if !errors.As(applicationError(ctx, &trainer.Error{Kind: trainer.Diverged}), &e) || e.Type() != pipeline.Diverged {
+	if !errors.As(applicationError(ctx, &trainer.Error{Kind: trainer.Diverged}), &e) ||
+		e.Type() != pipeline.Diverged {
 		t.Errorf("diverged while stopping: %v", e)
 	}
 }

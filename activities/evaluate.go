@@ -1,19 +1,16 @@
 package activities
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/metrics"
 	"distilvit/model"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // Evaluate captions a split with a checkpoint's weights in the run's trainer
@@ -25,7 +22,7 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 		if err := a.adoptWork(ctx, in.Work); err != nil {
 			return out, err
 		}
-		m, err := a.readCheckpoint(ctx, in.Checkpoint.Manifest)
+		m, err := artifact.ReadCheckpoint(ctx, a.Store, in.Checkpoint.Manifest)
 		if err != nil {
 			return out, err
 		}
@@ -48,45 +45,60 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 		if err != nil {
 			return out, err
 		}
+		generate, err := a.generateOptions(ctx, in.Work.Model, in.Evaluate.MaxLength)
+		if err != nil {
+			return out, err
+		}
 		path := filepath.Join(dir, "predictions.jsonl")
 		e, err := lease.Do(ctx, trainer.Command{Do: trainer.DoEvaluate, Evaluate: &trainer.EvaluateArgs{
-			From: from, Shards: shards, BatchSize: in.Evaluate.BatchSize, Generate: model.GenerateOptions{MaxLength: in.Evaluate.MaxLength}, Limit: in.Evaluate.Limit, Out: path,
+			From: from, Shards: shards, BatchSize: in.Evaluate.BatchSize, Generate: generate,
+			Limit: in.Evaluate.Limit, Out: path,
 		}}, p.follow)
 		if err != nil {
 			return out, a.keepLog(ctx, in.Work.Run, err)
 		}
-		return a.score(ctx, in, path, e.Evaluated)
+		return a.score(ctx, p, in, path, e.Evaluated)
 	})
 }
 
-// predictionsKey is where the captions of an evaluation are kept; limit 0 is the
-// whole split.
-func predictionsKey(in pipeline.EvaluateInput) string {
-	key := fmt.Sprintf("runs/%s/predictions/%d-%d-%s", in.Work.Run, in.Checkpoint.Branch, in.Checkpoint.Step, in.Split)
-	if in.Evaluate.Limit > 0 {
-		key += fmt.Sprintf("-%d", in.Evaluate.Limit)
+// generateOptions are those of the run's model directory, at another length.
+func (a *Activities) generateOptions(
+	ctx context.Context, ref record.ModelRef, length int,
+) (model.GenerateOptions, error) {
+	dir, err := a.modelDir(ctx, ref, false)
+	if err != nil {
+		return model.GenerateOptions{}, err
 	}
-	return key + ".jsonl"
+	o, err := model.ReadGenerate(dir)
+	o.MaxLength = length
+	return o, orInvalid(ctx, err)
 }
 
 // score stores the predictions and sums them up.
-func (a *Activities) score(ctx context.Context, in pipeline.EvaluateInput, path string, e *trainer.Evaluated) (pipeline.EvaluateResult, error) {
-	o, err := a.Store.PutFile(ctx, predictionsKey(in), path)
+func (a *Activities) score(
+	ctx context.Context, p *pulse, in pipeline.EvaluateInput, path string, e *trainer.Evaluated,
+) (pipeline.EvaluateResult, error) {
+	c := in.Checkpoint
+	key := layout.Run(in.Work.Run).Predictions(c.Branch, c.Step, in.Split, in.Evaluate.Limit)
+	o, err := a.Store.PutFile(ctx, key, path)
 	if err != nil {
 		return pipeline.EvaluateResult{}, err
 	}
-	predictions, err := readPredictions(path)
+	predictions, err := trainer.ReadPredictions(path)
 	if err != nil {
 		return pipeline.EvaluateResult{}, err
 	}
-	out := pipeline.EvaluateResult{Predictions: object(o), Samples: samples(predictions, in.Evaluate.Samples)}
-	all, groups := metrics.Score(predictions)
-	out.Metrics = scores(all)
-	for name, s := range groups {
-		if out.Metrics.Groups == nil {
-			out.Metrics.Groups = map[string]pipeline.Metrics{}
+	out := pipeline.EvaluateResult{Predictions: o, Samples: samples(predictions, in.Evaluate.Samples)}
+	rule, note := metrics.WordsFor(in.Evaluate.Words, predictions)
+	if note != "" {
+		out.Warnings = append(out.Warnings, note)
+	}
+	out.Metrics = artifact.Evaluation(predictions, rule)
+	if in.Baselines {
+		p.progress("baselines", 0, 0, "what needs no model")
+		if out.Metrics.Baselines, err = a.baselines(ctx, in, predictions, rule); err != nil {
+			return out, err
 		}
-		out.Metrics.Groups[name] = scores(s)
 	}
 	if e != nil {
 		out.Metrics.Runtime = e.Seconds
@@ -100,40 +112,13 @@ func (a *Activities) score(ctx context.Context, in pipeline.EvaluateInput, path 
 	return out, nil
 }
 
-func scores(s metrics.Scores) pipeline.Metrics {
-	return pipeline.Metrics{
-		Rouge1: s.Rouge1, Rouge2: s.Rouge2, RougeL: s.RougeL, RougeLsum: s.RougeLsum,
-		Bleu1: s.Bleu1, Bleu2: s.Bleu2, Bleu3: s.Bleu3, Bleu4: s.Bleu4, Cider: s.Cider,
-		GenLen: s.GenLen, ExactMatch: s.ExactMatch, Samples: s.N,
-	}
-}
-
 // samples are n predictions spread evenly over all.
-func samples(all []metrics.Prediction, n int) []pipeline.Sample {
+func samples(all []metrics.Prediction, n int) []record.Sample {
 	n = min(n, len(all))
-	var out []pipeline.Sample
+	var out []record.Sample
 	for i := range n {
 		p := all[i*len(all)/n]
-		out = append(out, pipeline.Sample{ImageID: p.ImageID, Caption: p.Caption, References: p.References})
+		out = append(out, record.Sample{ImageID: p.ImageID, Caption: p.Caption, References: p.References})
 	}
 	return out
-}
-
-func readPredictions(path string) ([]metrics.Prediction, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var out []metrics.Prediction
-	for d := json.NewDecoder(bufio.NewReader(f)); ; {
-		var p metrics.Prediction
-		switch err := d.Decode(&p); {
-		case errors.Is(err, io.EOF):
-			return out, nil
-		case err != nil:
-			return nil, err
-		}
-		out = append(out, p)
-	}
 }

@@ -2,24 +2,30 @@ package activities
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/internal/backend"
-	"distilvit/model/onnx"
+	"distilvit/internal/transformersjs"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
+	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // Export writes the published files of a checkpoint and checks them in ONNX
 // Runtime against the model, all in a child process that takes no device. The
 // same export is made once.
-func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipeline.ExportResult, error) {
-	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.ExportResult, error) {
-		var out pipeline.ExportResult
+func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (record.Export, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (record.Export, error) {
+		var out record.Export
 		if err := a.adoptWork(ctx, in.Work); err != nil {
 			return out, err
 		}
-		m, err := a.readCheckpoint(ctx, in.Checkpoint.Manifest)
+		m, err := artifact.ReadCheckpoint(ctx, a.Store, in.Checkpoint.Manifest)
 		if err != nil {
 			return out, err
 		}
@@ -27,12 +33,18 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipel
 		if err != nil {
 			return out, err
 		}
-		key, err := exportKey(in, m, choice)
+		web, err := a.web(in.Export)
 		if err != nil {
 			return out, err
 		}
-		if done, err := a.exported(ctx, key); done != nil || err != nil {
-			return *done, err
+		key, err := exportKey(in, m, choice, web)
+		if err != nil {
+			return out, err
+		}
+		if made, err := artifact.FindExport(ctx, a.Store, key); err != nil {
+			return out, err
+		} else if made != nil {
+			return *made, nil
 		}
 		dir, done, err := a.scratch("export")
 		if err != nil {
@@ -43,14 +55,19 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipel
 			Backend: choice, Checkpoint: filepath.Join(dir, "checkpoint"), OutDir: filepath.Join(dir, "model"),
 			Dtypes: in.Export.Dtypes, Pictures: in.Export.Pictures, MaxLength: in.MaxLength,
 			MaxLogitsDiff: in.Export.MaxLogitsDiff, MaxRougeDrop: in.Export.MaxRougeDrop,
+			MinEqual: in.Export.MinEqual, Frozen: m.Frozen,
+		}
+		if web != nil {
+			args.SureDir = filepath.Join(dir, "sure")
 		}
 		if args.ONNXRuntime, err = a.onnxRuntime(); err != nil {
 			return out, err
 		}
-		if args.ModelDir, err = a.modelDir(ctx, in.Work.Model, false); err != nil {
+		if args.ModelDir, err = a.modelDir(ctx, in.Work.Model, m.Frozen != ""); err != nil {
 			return out, err
 		}
-		if err := a.fetchAll(ctx, map[string]pipeline.Object{weightsFile: m.Files[weightsFile]}, args.Checkpoint); err != nil {
+		weights := map[string]layout.Object{weightsFile: m.Files[weightsFile]}
+		if err := artifact.Fetch(ctx, a.Store, weights, args.Checkpoint); err != nil {
 			return out, err
 		}
 		shards, release, err := a.pairs(ctx, p, in.Work, pipeline.SplitValidation)
@@ -59,52 +76,87 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (pipel
 		}
 		defer release()
 		args.Shards = shards
-		e, err := a.Pool.Once(ctx, "export-"+in.Work.Run, choice, trainer.Command{Do: trainer.DoExport, Export: &args}, p.follow)
+		if args.Prune, err = a.pruneArgs(ctx, in); err != nil {
+			return out, err
+		}
+		e, err := a.Pool.Once(ctx, "export-"+in.Work.Run, choice,
+			trainer.Command{Do: trainer.DoExport, Export: &args}, p.follow)
 		if err != nil {
 			return out, a.keepLog(ctx, in.Work.Run, err)
 		}
-		out.Checks = checks(e.Exported.Checks)
-		out.Files = map[string]pipeline.Object{}
-		for i, name := range e.Exported.Files {
-			p.progress("upload", int64(i), int64(len(e.Exported.Files)), name)
-			o, err := a.Store.PutBlob(ctx, blobs(in.Work.Run), "", filepath.Join(args.OutDir, filepath.FromSlash(name)))
+		out.Checks = append([]record.ExportCheck{}, e.Exported.Checks...) // [], not null, where there is none
+		if web != nil {
+			err := web.CheckExports(ctx, args.OutDir, out.Checks, e.Exported.Sure, in.Export.Require,
+				func(device string, l transformersjs.Line) {
+					p.progress("check", 0, 0, l.Dtype+" in Transformers.js, "+device)
+				})
 			if err != nil {
 				return out, err
 			}
-			out.Files[name] = object(o)
 		}
-		return out, a.Store.Publish(ctx, key, out)
+		out.Pruning, out.Files = e.Exported.Pruning, map[string]layout.Object{}
+		for i, name := range e.Exported.Files {
+			p.progress("upload", int64(i), int64(len(e.Exported.Files)), name)
+			o, err := a.Store.PutBlob(ctx, layout.Run(in.Work.Run).Blobs(), "",
+				filepath.Join(args.OutDir, filepath.FromSlash(name)))
+			if err != nil {
+				return out, err
+			}
+			out.Files[name] = o
+		}
+		err = a.Store.Publish(ctx, key, out)
+		if web != nil && errors.Is(err, storage.ErrConflict) {
+			// Another attempt was first: a browser that was killed for its silence may have been quicker there.
+			made, err := artifact.FindExport(ctx, a.Store, key)
+			if made != nil {
+				out = *made
+			}
+			return out, err
+		}
+		return out, err
 	})
 }
 
-// exported is an earlier export under this key whose files are all still there.
-func (a *Activities) exported(ctx context.Context, key string) (*pipeline.ExportResult, error) {
-	var out pipeline.ExportResult
-	err := a.Store.GetJSON(ctx, key, &out)
-	if isNotFound(err) {
+// pruneArgs are what of the vocabulary the config keeps, and how often the training captions have each token;
+// nil: all of it.
+func (a *Activities) pruneArgs(ctx context.Context, in pipeline.ExportInput) (*trainer.PruneArgs, error) {
+	if in.Export.PruneVocab == "" {
 		return nil, nil
 	}
+	most, err := in.Export.PruneVocab.Most()
 	if err != nil {
-		return &out, err
+		return nil, &typed{pipeline.InvalidInput, err}
 	}
-	ok, err := a.complete(ctx, out.Files)
-	if !ok && err == nil {
-		return nil, nil
-	}
-	return &out, err
+	counts, err := artifact.CountTokens(ctx, a.Store, in.Work.Tokens.Manifest)
+	return &trainer.PruneArgs{Counts: counts, Most: most}, err
 }
 
 // exportKey names an export by all that determines its files and checks.
-func exportKey(in pipeline.ExportInput, m checkpointManifest, b backend.Choice) (string, error) {
-	key, err := digestOf(struct {
+func exportKey(
+	in pipeline.ExportInput, m record.CheckpointManifest, b backend.Choice, web *transformersjs.Runner,
+) (string, error) {
+	devices := ""
+	if web != nil {
+		devices = fmt.Sprintf("Transformers.js %s: %v", web.Library.Version, web.Devices())
+	}
+	tokens := ""
+	if in.Export.PruneVocab != "" {
+		tokens = in.Work.Tokens.Manifest
+	}
+	key, err := artifact.Digest(struct {
 		Stage                   string
 		Version                 int
 		Weights, Model, Dataset string
 		Export                  pipeline.ExportConfig
 		MaxLength               int
 		Backend                 backend.Choice
-	}{"export", exportVersion, m.Files[weightsFile].SHA256, in.Work.Model.Digest, in.Work.Dataset.Manifest, in.Export, in.MaxLength, b})
-	return "runs/" + in.Work.Run + "/exports/" + key + ".json", err
+		Tokens                  string `json:",omitempty"` // that decide the vocabulary
+		Web                     string `json:",omitempty"` // what else it is checked in
+	}{
+		"export", exportVersion, m.Files[weightsFile].SHA256, in.Work.Model.Digest, in.Work.Dataset.Manifest,
+		in.Export, in.MaxLength, b, tokens, devices,
+	})
+	return layout.Run(in.Work.Run).Export(key), err
 }
 
 // onCPU is the backend that the model is compared on: never a GPU, which rounds
@@ -128,15 +180,4 @@ func (a *Activities) onnxRuntime() (string, error) {
 		return "", &typed{pipeline.InvalidInput, err}
 	}
 	return path, nil
-}
-
-func checks(list []onnx.Check) []pipeline.ExportCheck {
-	out := make([]pipeline.ExportCheck, len(list))
-	for i, c := range list {
-		out[i] = pipeline.ExportCheck{
-			Dtype: c.Dtype, Pictures: c.Pictures, MaxLogitsDiff: c.MaxLogitsDiff, EqualIDs: c.EqualIDs,
-			RougeL: c.RougeL, ModelRougeL: c.ModelRougeL, Bytes: c.Bytes,
-		}
-	}
-	return out
 }

@@ -8,14 +8,14 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/model/trainer"
-	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // fetchLimit is how many shards are fetched at once.
 const fetchLimit = 4
 
-// fetching brings shards into the local cache in the background, where they stay
-// until its end.
+// fetching lets training begin before all shards are here: it brings them into the local cache in the
+// background. They stay there until end.
 type fetching struct {
 	a      *Activities
 	cancel context.CancelFunc
@@ -24,14 +24,15 @@ type fetching struct {
 	err    error                  // why not all came; valid once over is closed
 
 	mu   sync.Mutex
-	held []pipeline.Object
+	held []layout.Object
 }
 
-// fetch begins with the shards that come first in order. Those that order does not
-// list are not fetched.
+// fetch starts a fetching of the shards whose indexes order lists, in that order.
 func (a *Activities) fetch(ctx context.Context, shards []shardObjects, order []int) *fetching {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &fetching{a: a, cancel: cancel, there: make(chan trainer.ShardArgs, len(order)), over: make(chan struct{})}
+	f := &fetching{
+		a: a, cancel: cancel, there: make(chan trainer.ShardArgs, len(order)), over: make(chan struct{}),
+	}
 	go func() {
 		defer close(f.there)
 		defer close(f.over)
@@ -67,8 +68,8 @@ func (f *fetching) pair(ctx context.Context, s shardObjects) (pair dataset.Shard
 	return pair, err
 }
 
-func (f *fetching) path(ctx context.Context, o pipeline.Object) (string, error) {
-	path, err := f.a.Cache.Path(ctx, f.a.Store, stored(o))
+func (f *fetching) path(ctx context.Context, o layout.Object) (string, error) {
+	path, err := f.a.Cache.Path(ctx, f.a.Store, o)
 	if err == nil {
 		f.mu.Lock()
 		f.held = append(f.held, o)
@@ -83,7 +84,7 @@ func (f *fetching) end() {
 	for range f.there { // until nothing is under way
 	}
 	for _, o := range f.held {
-		f.a.Cache.Release(stored(o))
+		f.a.Cache.Release(o)
 	}
 	f.held = nil
 }

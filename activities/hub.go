@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"path"
 
-	"distilvit/model/hub"
+	"distilvit/hub"
+	"distilvit/internal/retry"
 	"distilvit/pipeline"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // given is the local directory of what a key of the config names: the
@@ -29,7 +31,9 @@ func (a *Activities) given(ctx context.Context, p *pulse, key, name string, file
 	return s.Dir, nil
 }
 
-func (a *Activities) fetchHub(ctx context.Context, p *pulse, repo hub.Repo, files hub.Select) (*hub.Snapshot, error) {
+func (a *Activities) fetchHub(
+	ctx context.Context, p *pulse, repo hub.Repo, files hub.Select,
+) (*hub.Snapshot, error) {
 	client, err := hub.New(a.Hub)
 	if err != nil {
 		return nil, err
@@ -44,7 +48,7 @@ func (a *Activities) fetchHub(ctx context.Context, p *pulse, repo hub.Repo, file
 // earlier execution froze, though main may have moved on since, or the one of now.
 func (a *Activities) pinConfig(ctx context.Context, p *pulse, run string, c *pipeline.Config) error {
 	var frozen pipeline.Config
-	err := a.Store.GetJSON(ctx, configKey(run), &frozen)
+	err := a.Store.GetJSON(ctx, layout.Run(run).Config(), &frozen)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
@@ -55,7 +59,9 @@ func (a *Activities) pinConfig(ctx context.Context, p *pulse, run string, c *pip
 	return err
 }
 
-func (a *Activities) pinModel(ctx context.Context, p *pulse, m, frozen pipeline.ModelConfig) (pipeline.ModelConfig, error) {
+func (a *Activities) pinModel(
+	ctx context.Context, p *pulse, m, frozen pipeline.ModelConfig,
+) (pipeline.ModelConfig, error) {
 	var err error
 	for _, g := range []struct {
 		key    string
@@ -72,10 +78,23 @@ func (a *Activities) pinModel(ctx context.Context, p *pulse, m, frozen pipeline.
 			continue
 		}
 		if *g.name, err = a.pin(ctx, p, *g.name, g.frozen, g.files); err != nil {
-			return m, orInvalid(ctx, fmt.Errorf("%s: %w", g.key, err))
+			if a.Hub.Offline || errors.Is(err, hub.ErrUnavailable) {
+				err = fmt.Errorf("%w. Without the hub bring a directory with its files (config.json, weights, "+
+					"tokenizer, preprocessor_config.json) and name that: %s: DIRECTORY", err, g.key)
+			}
+			return m, unreachable(ctx, fmt.Errorf("%s: %w", g.key, err))
 		}
 	}
 	return m, nil
+}
+
+// unreachable makes an error the input's fault, too, where there is no connection to the hub at all: before
+// anything begins nobody waits half an hour for one.
+func unreachable(ctx context.Context, err error) error {
+	if retry.NobodyThere(err) != nil && ctx.Err() == nil {
+		return &typed{pipeline.InvalidInput, err}
+	}
+	return orInvalid(ctx, err)
 }
 
 // pin names a model with its commit.
@@ -84,7 +103,8 @@ func (a *Activities) pin(ctx context.Context, p *pulse, name, frozen string, fil
 	if err != nil {
 		return "", err
 	}
-	if had, err := hub.Parse(frozen); err == nil && had.Pinned() && had.ID == repo.ID && repo.Revision == hub.Main {
+	if had, err := hub.Parse(frozen); err == nil && had.Pinned() && had.ID == repo.ID &&
+		repo.Revision == hub.Main {
 		return had.Ref(), nil
 	}
 	s, err := a.fetchHub(ctx, p, repo, files)
@@ -95,15 +115,15 @@ func (a *Activities) pin(ctx context.Context, p *pulse, name, frozen string, fil
 	return repo.Ref(), nil
 }
 
-// baseModels are what a model card names: the hub's name alone where it has one.
-func baseModels(m pipeline.ModelConfig) []string {
+// startedFrom are what a model card names of the weights: the hub's name alone where it has one.
+func startedFrom(m pipeline.ModelConfig) []string {
 	var names []string
 	for _, name := range []string{m.Weights, m.Encoder, m.Decoder} {
 		if repo, err := hub.Parse(name); err == nil && repo.Pinned() {
 			name = repo.ID
 		}
 		if name != "" {
-			names = append(names, name)
+			names = append(names, publicName(name))
 		}
 	}
 	return names

@@ -2,14 +2,16 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
 	"slices"
 
 	"distilvit/dataset"
-	"distilvit/model/hub"
+	"distilvit/hub"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // bringHub stores what a source names of a dataset repository.
@@ -22,7 +24,7 @@ func (b *bringing) bringHub(ctx context.Context, g givenFile, want string) ([]pi
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
-	has, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.role)))
+	has, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.kind, g.role)))
 	if err != nil {
 		return nil, orInvalid(ctx, err)
 	}
@@ -61,20 +63,25 @@ func (b *bringing) bringHub(ctx context.Context, g givenFile, want string) ([]pi
 
 // broughtHub is a file that is stored already, by this or another run, or by a
 // worker whose cache this one does not have.
-func (b *bringing) broughtHub(ctx context.Context, g givenFile, name, digest, want string) (f pipeline.SourceFile, ok bool, err error) {
+func (b *bringing) broughtHub(
+	ctx context.Context, g givenFile, name, digest, want string,
+) (f pipeline.SourceFile, ok bool, err error) {
 	if digest == "" || want != "" && want != digest {
 		return f, false, nil
 	}
-	key := sourceObject(digest, path.Base(name))
-	if err := b.adopt(ctx, b.run, path.Dir(key)); err != nil {
+	key := layout.SourceFile(digest, path.Base(name))
+	if err := b.adopt(ctx, b.run, layout.Source(digest)); err != nil {
 		return f, false, err
 	}
 	o, err := b.Store.Stat(ctx, key)
-	return pipeline.SourceFile{Role: g.role, Name: path.Base(name), Object: object(o)}, err == nil && o.SHA256 == digest, nil
+	return pipeline.SourceFile{Role: g.role, Name: path.Base(name), Object: o}, err == nil &&
+		o.SHA256 == digest, nil
 }
 
 // pinSources makes sure, too, that the files are there.
-func (a *Activities) pinSources(ctx context.Context, sources, frozen []pipeline.SourceConfig) ([]pipeline.SourceConfig, error) {
+func (a *Activities) pinSources(
+	ctx context.Context, sources, frozen []pipeline.SourceConfig,
+) ([]pipeline.SourceConfig, error) {
 	had := map[string]string{} // by key
 	for i, s := range frozen {
 		for _, g := range givenFiles(s) {
@@ -90,9 +97,12 @@ func (a *Activities) pinSources(ctx context.Context, sources, frozen []pipeline.
 				return path, nil
 			}
 			whole := sourceKey(i, key)
-			path, err := a.pinFiles(ctx, newGivenFile(key, path), had[whole], commits)
+			path, err := a.pinFiles(ctx, newGivenFile(s, key, path), had[whole], commits)
 			if err != nil {
-				err = orInvalid(ctx, fmt.Errorf("%s: %w", whole, err))
+				if a.Hub.Offline || errors.Is(err, hub.ErrUnavailable) {
+					err = fmt.Errorf("%w. Without the hub bring the files and name them: %s: PATH", err, whole)
+				}
+				err = unreachable(ctx, fmt.Errorf("%s: %w", whole, err))
 			}
 			return path, err
 		})
@@ -105,7 +115,9 @@ func (a *Activities) pinSources(ctx context.Context, sources, frozen []pipeline.
 
 func sourceKey(index int, key string) string { return fmt.Sprintf("dataset[%d].%s", index, key) }
 
-func (a *Activities) pinFiles(ctx context.Context, g givenFile, frozen string, commits map[string]string) (string, error) {
+func (a *Activities) pinFiles(
+	ctx context.Context, g givenFile, frozen string, commits map[string]string,
+) (string, error) {
 	named, err := hub.ParseFiles(g.from)
 	if err != nil {
 		return "", err
@@ -115,12 +127,13 @@ func (a *Activities) pinFiles(ctx context.Context, g givenFile, frozen string, c
 		return "", err
 	}
 	revision := named.Repo.String()
-	if had, err := hub.ParseFiles(frozen); err == nil && had.Repo.ID == named.Repo.ID && !named.Repo.Pinned() {
+	if had, err := hub.ParseFiles(frozen); err == nil && had.Repo.ID == named.Repo.ID &&
+		!named.Repo.Pinned() {
 		named.Repo.Revision = had.Repo.Revision
 	} else if commit := commits[revision]; commit != "" {
 		named.Repo.Revision = commit
 	}
-	has, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.role)))
+	has, err := client.Resolve(ctx, named.Repo, named.Select(dataset.Extension(g.kind, g.role)))
 	if err != nil {
 		return "", err
 	}

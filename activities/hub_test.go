@@ -3,6 +3,7 @@ package activities
 import (
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,8 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"distilvit/model/hub"
-	"distilvit/model/hub/hubtest"
+	"distilvit/artifact/record"
+	"distilvit/hub"
+	"distilvit/hub/hubtest"
 	"distilvit/pipeline"
 )
 
@@ -50,7 +52,9 @@ func TestWeightsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	b.Hub = hub.Options{Endpoint: s.URL, CacheDir: t.TempDir()}
 	commit := s.Put(hub.Model, "org/captioner", hubFiles(t, dir))
 
-	first := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: fromHub("hf:org/captioner")})
+	first := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{
+		Run: "run", Config: fromHub("hf:org/captioner"),
+	})
 	if want := "hf:org/captioner@" + commit; first.Config.Model.Weights != want {
 		t.Fatalf("weights are frozen as %q instead of %q", first.Config.Model.Weights, want)
 	}
@@ -64,28 +68,38 @@ func TestWeightsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	files := hubFiles(t, dir)
 	files["README.md"] = hubtest.File{Data: []byte("# another")}
 	moved := s.Put(hub.Model, "org/captioner", files)
-	again := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: fromHub("hf:org/captioner")})
+	again := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{
+		Run: "run", Config: fromHub("hf:org/captioner"),
+	})
 	if again.Config.Model.Weights != first.Config.Model.Weights {
 		t.Errorf("a later execution uses %s", again.Config.Model.Weights)
 	}
-	other := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "other", Config: fromHub("org/captioner@main")})
+	other := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{
+		Run: "other", Config: fromHub("org/captioner@main"),
+	})
 	if want := "hf:org/captioner@" + moved; other.Config.Model.Weights != want {
 		t.Errorf("another run uses %s instead of %s", other.Config.Model.Weights, want)
 	}
 
-	local := do[pipeline.ModelRef](b, b.StorePretrained, pipeline.PretrainedInput{Run: "run", Weights: dir})
-	ref := do[pipeline.ModelRef](b, b.StorePretrained, pipeline.PretrainedInput{Run: "run", Weights: first.Config.Model.Weights})
+	local := do[record.ModelRef](b, b.StorePretrained, pipeline.PretrainedInput{Run: "run", Weights: dir})
+	ref := do[record.ModelRef](b, b.StorePretrained, pipeline.PretrainedInput{
+		Run: "run", Weights: first.Config.Model.Weights,
+	})
 	if ref.Digest != local.Digest {
 		t.Errorf("the hub's files are stored as %s, the same local ones as %s", ref.Digest, local.Digest)
 	}
-	only := do[pipeline.ModelRef](b, b.StorePretrained, pipeline.PretrainedInput{Run: "run", Tokenizer: "hf:org/captioner"})
-	if only.Files["tokenizer.json"].SHA256 != local.Files["tokenizer.json"].SHA256 || only.Files[weightsFile].Key != "" {
+	only := do[record.ModelRef](b, b.StorePretrained, pipeline.PretrainedInput{
+		Run: "run", Tokenizer: "hf:org/captioner",
+	})
+	if only.Files["tokenizer.json"].SHA256 != local.Files["tokenizer.json"].SHA256 ||
+		only.Files[weightsFile].Key != "" {
 		t.Errorf("a tokenizer alone is stored as %v", only.Files)
 	}
-	if got := baseModels(first.Config.Model); !slices.Equal(got, []string{"org/captioner"}) {
+	if got := startedFrom(first.Config.Model); !slices.Equal(got, []string{"org/captioner"}) {
 		t.Errorf("the card names %s", got)
 	}
-	if got := baseModels(pipeline.ModelConfig{Encoder: dir, Decoder: first.Config.Model.Weights}); !slices.Equal(got, []string{dir, "org/captioner"}) {
+	parts := pipeline.ModelConfig{Encoder: dir, Decoder: first.Config.Model.Weights}
+	if got := startedFrom(parts); !slices.Equal(got, []string{filepath.Base(dir), "org/captioner"}) {
 		t.Errorf("the card names %s", got)
 	}
 }
@@ -97,15 +111,47 @@ func TestWhatTheHubRefusesIsTheInputsFault(t *testing.T) {
 	b.Hub = hub.Options{Endpoint: s.URL, CacheDir: t.TempDir()}
 	files := hubFiles(t, dir)
 	delete(files, weightsFile)
-	files["pytorch_model.bin"] = hubtest.File{Data: []byte("x"), Large: true}
-	s.Put(hub.Model, "org/old", files)
+	s.Put(hub.Model, "org/bare", files)
 	for name, says := range map[string]string{
-		"hf:org/none": "has no model org/none", "hf:org/captioner@v9": "no revision v9", "hf:a/b/c": "is not a repository's name", "hf:org/old": "model.safetensors is needed",
+		"hf:org/none":         "has no model org/none",
+		"hf:org/captioner@v9": "no revision v9", "hf:a/b/c": "is not a repository's name",
+		"hf:org/bare": "neither model.safetensors nor pytorch_model.bin",
 	} {
-		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: fromHub(name)})
+		_, err := try[pipeline.PreflightResult](
+			b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: fromHub(name)},
+		)
 		wantType(t, err, pipeline.InvalidInput, "model.weights: ")
 		wantType(t, err, pipeline.InvalidInput, says)
 	}
+}
+
+func TestWithoutTheHubAPresetSaysWhatToBring(t *testing.T) {
+	b := newBench(t)
+	b.Hub = hub.Options{Endpoint: "http://127.0.0.1:1", CacheDir: t.TempDir(), Offline: true}
+	c := tinyConfig()
+	c.Model = pipeline.ModelConfig{Preset: "distilvit"}
+	_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
+	wantType(t, err, pipeline.InvalidInput, "hugging face model Mozilla/distilvit")
+	wantType(t, err, pipeline.InvalidInput, "bring a directory with its files (config.json,")
+	wantType(t, err, pipeline.InvalidInput, "model.weights: DIRECTORY")
+}
+
+// Without a connection nothing is waited for: storage that does not answer is, for half an hour.
+func TestNoConnectionToTheHubIsSaidAtOnce(t *testing.T) {
+	b := newBench(t)
+	nobody := httptest.NewServer(nil)
+	nobody.Close()
+	b.Hub = hub.Options{Endpoint: nobody.URL, CacheDir: t.TempDir()}
+	c := tinyConfig()
+	c.Model = pipeline.ModelConfig{Preset: "distilvit"}
+	_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
+	wantType(t, err, pipeline.InvalidInput, "connection refused")
+	wantType(t, err, pipeline.InvalidInput, "model.weights: DIRECTORY")
+
+	c = tinyConfig()
+	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindParquet, Files: pipeline.Paths{"hf:datasets/org/pictures"}}}
+	_, err = try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
+	wantType(t, err, pipeline.InvalidInput, "bring the files and name them: dataset[0].files: PATH")
 }
 
 // datasetOnHub gives a hub that has a Parquet fixture as shards of org/pictures, and
@@ -116,7 +162,9 @@ func datasetOnHub(t *testing.T, b *bench) (s *hubtest.Server, files map[string]h
 	check(t, err)
 	const karpathy = "../dataset/testdata/captions/"
 	files = map[string]hubtest.File{
-		"README.md": {Data: []byte("# pictures")}, "data/train-00000-of-00002.parquet": {Data: rows, Large: true}, "data/text.parquet": {Data: []byte("no Parquet")},
+		"README.md":                         {Data: []byte("# pictures")},
+		"data/train-00000-of-00002.parquet": {Data: rows, Large: true},
+		"data/text.parquet":                 {Data: []byte("no Parquet")},
 	}
 	for _, name := range []string{"dataset_coco.json", "train2014.zip", "val2014.zip"} {
 		data, err := os.ReadFile(karpathy + name)
@@ -131,7 +179,9 @@ func datasetOnHub(t *testing.T, b *bench) (s *hubtest.Server, files map[string]h
 
 func parquetConfig(files string) pipeline.Config {
 	c := tinyConfig()
-	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindParquet, Files: pipeline.Paths{files}, SplitColumn: "split"}}
+	c.Dataset = []pipeline.SourceConfig{
+		{Kind: pipeline.KindParquet, Files: pipeline.Paths{files}, SplitColumn: "split"},
+	}
 	return c
 }
 
@@ -139,7 +189,9 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	b := newBench(t)
 	s, files := datasetOnHub(t, b)
 	commit := s.Put(hub.Dataset, "org/pictures", files)
-	in := pipeline.PreflightInput{Run: "run", Config: parquetConfig("hf:datasets/org/pictures/data/train-*.parquet")}
+	in := pipeline.PreflightInput{
+		Run: "run", Config: parquetConfig("hf:datasets/org/pictures/data/train-*.parquet"),
+	}
 	first := do[pipeline.PreflightResult](b, b.Preflight, in)
 	pinned := "hf:datasets/org/pictures@" + commit + "/data/train-*.parquet"
 	if got := first.Config.Dataset[0].Files; got.String() != pinned {
@@ -167,17 +219,21 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	})
 	s.Requests()
 	w, sources := b.work("run", first.Config)
-	if cuts != 1 || !slices.ContainsFunc(s.Requests(), func(r hubtest.Request) bool { return r.Range == "bytes=1000-" }) {
+	if cuts != 1 ||
+		!slices.ContainsFunc(s.Requests(), func(r hubtest.Request) bool { return r.Range == "bytes=1000-" }) {
 		t.Error("a cut download did not go on")
 	}
-	if f := sources[0].Files; len(f) != 1 || f[0].Name != "train-00000-of-00002.parquet" || f[0].Object.Key != "sources/"+f[0].Object.SHA256+"/"+f[0].Name {
+	if f := sources[0].Files; len(f) != 1 || f[0].Name != "train-00000-of-00002.parquet" ||
+		f[0].Object.Key != "sources/"+f[0].Object.SHA256+"/"+f[0].Name {
 		t.Errorf("files %+v", f)
 	}
-	if got := w.Dataset.Rows; got["train"] != 5 || got["validation"] != 3 || got["test"] != 3 || w.Dataset.Bad != 0 {
+	if got := w.Dataset.Rows; got["train"] != 5 || got["validation"] != 3 || got["test"] != 3 ||
+		w.Dataset.Bad != 0 {
 		t.Errorf("dataset %+v", w.Dataset)
 	}
 	r := &readable{in: pipeline.PublishInput{Sources: sources}}
-	if d := r.datasets(); len(d) != 1 || d[0].Name != "org/pictures" || d[0].Note != "data/train-*.parquet, commit "+commit {
+	if d := r.datasets(); len(d) != 1 || d[0].Name != "org/pictures" ||
+		d[0].Note != "data/train-*.parquet, commit "+commit {
 		t.Errorf("the card names %+v", d)
 	}
 	local, _ := b.work("local", parquetConfig("../dataset/testdata/parquet/hf_list.parquet"))
@@ -189,7 +245,8 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	cache := b.Hub.CacheDir
 	b.Hub.CacheDir = t.TempDir()
 	s.Requests()
-	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: first.Config.Dataset[0]}); !reflect.DeepEqual(again, sources[0]) {
+	download := pipeline.DownloadInput{Run: "run", Source: first.Config.Dataset[0]}
+	if again := do[pipeline.DownloadResult](b, b.Download, download); !reflect.DeepEqual(again, sources[0]) {
 		t.Errorf("downloaded again: %+v", again)
 	}
 	if r := s.Requests(); len(r) != 1 {
@@ -203,7 +260,7 @@ func TestDatasetsComeFromTheHubAtTheCommitOfTheFirstExecution(t *testing.T) {
 	if offline := do[pipeline.PreflightResult](b, b.Preflight, in); offline.Config.Dataset[0].Files.String() != pinned {
 		t.Errorf("offline %+v", offline.Config.Dataset)
 	}
-	if again := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: first.Config.Dataset[0]}); again.Digest != sources[0].Digest {
+	if again := do[pipeline.DownloadResult](b, b.Download, download); again.Digest != sources[0].Digest {
 		t.Error("the cache has other files")
 	}
 }
@@ -215,7 +272,10 @@ func TestEveryKindOfSourceComesFromTheHub(t *testing.T) {
 	const repo = "hf:datasets/org/pictures/coco"
 	c.Dataset = []pipeline.SourceConfig{
 		{Kind: pipeline.KindKarpathy, Captions: repo + "/dataset_coco.json", Images: pipeline.Paths{repo}},
-		{Kind: pipeline.KindParquet, Files: pipeline.Paths{"hf:datasets/org/pictures/data/train-00000-of-00002.parquet"}, SplitColumn: "split"},
+		{
+			Kind: pipeline.KindParquet, SplitColumn: "split",
+			Files: pipeline.Paths{"hf:datasets/org/pictures/data/train-00000-of-00002.parquet"},
+		},
 	}
 	c = do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c}).Config
 	if r := s.Requests(); len(r) != 3 {
@@ -231,19 +291,26 @@ func TestWhatTheHubDoesNotHaveOfADatasetIsTheInputsFault(t *testing.T) {
 	b := newBench(t)
 	s, _ := datasetOnHub(t, b)
 	for files, says := range map[string]string{
-		"hf:datasets/org/none/data":                     "dataset[0].files: hugging face dataset org/none@main: ",
-		"hf:datasets/org/pictures@v9/data":              "it has no revision v9",
-		"hf:datasets/org/pictures/data/tset-*.parquet":  "it has no file that fits data/tset-*.parquet; it has data/text.parquet, data/train-00000-of-00002.parquet",
-		"hf:org/pictures":                               "names no dataset of the Hugging Face hub; use hf:datasets/ORG/NAME[@REVISION]/PATH",
+		"hf:datasets/org/none/data":        "dataset[0].files: hugging face dataset org/none@main: ",
+		"hf:datasets/org/pictures@v9/data": "it has no revision v9",
+		"hf:datasets/org/pictures/data/tset-*.parquet": "it has no file that fits data/tset-*.parquet; " +
+			"it has data/text.parquet, data/train-00000-of-00002.parquet",
+		"hf:org/pictures": "names no dataset of the Hugging Face hub; use hf:datasets/ORG/NAME[@REVISION]/PATH",
 		"hf:datasets/org/pictures/data/../../x.parquet": "is no path inside a repository",
 	} {
-		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: parquetConfig(files)})
+		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{
+			Run: "run", Config: parquetConfig(files),
+		})
 		wantType(t, err, pipeline.InvalidInput, says)
 	}
 	c := tinyConfig()
-	c.Dataset = []pipeline.SourceConfig{{Kind: pipeline.KindKarpathy, Captions: "hf:datasets/org/pictures/coco/*", Images: pipeline.Paths{"hf:datasets/org/pictures/coco"}}}
+	c.Dataset = []pipeline.SourceConfig{{
+		Kind: pipeline.KindKarpathy, Captions: "hf:datasets/org/pictures/coco/*",
+		Images: pipeline.Paths{"hf:datasets/org/pictures/coco"},
+	}}
 	_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
-	wantType(t, err, pipeline.InvalidInput, "dataset[0].captions: hf:datasets/org/pictures/coco/* names 3 files; one is wanted")
+	wantType(t, err, pipeline.InvalidInput,
+		"dataset[0].captions: hf:datasets/org/pictures/coco/* names 3 files; one is wanted")
 
 	source := parquetConfig("hf:datasets/org/pictures/data/train-*.parquet").Dataset[0]
 	source.SHA256 = map[string]string{"files": strings.Repeat("0", 64)}
@@ -251,7 +318,9 @@ func TestWhatTheHubDoesNotHaveOfADatasetIsTheInputsFault(t *testing.T) {
 	wantType(t, err, pipeline.InvalidInput, "the config expects 0000")
 	source = parquetConfig("hf:datasets/org/pictures/data/text.parquet").Dataset[0]
 	text := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: source})
-	_, err = try[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Run: "run", Sources: []pipeline.DownloadResult{text}, Image: 32})
+	_, err = try[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{
+		Run: "run", Sources: []pipeline.DownloadResult{text}, Image: 32,
+	})
 	wantType(t, err, pipeline.InvalidInput, "text.parquet")
 
 	s.Demand("hf_right")

@@ -11,8 +11,11 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // flip changes a bit of a stored object on the server's disk.
@@ -34,7 +37,8 @@ func (b *bench) wantBroken(err error, run string, keys ...string) pipeline.DropB
 	b.Helper()
 	var e *temporal.ApplicationError
 	var broken pipeline.Broken
-	if !errors.As(err, &e) || e.Type() != pipeline.Corrupt || !e.HasDetails() || e.Details(&broken) != nil || !slices.Equal(broken.Keys, keys) {
+	if !errors.As(err, &e) || e.Type() != pipeline.Corrupt || !e.HasDetails() || e.Details(&broken) != nil ||
+		!slices.Equal(broken.Keys, keys) {
 		b.Fatalf("error %v names %v, want %v", err, broken.Keys, keys)
 	}
 	out := do[pipeline.DropBrokenResult](b, b.DropBroken, pipeline.DropBrokenInput{Run: run, Keys: keys})
@@ -49,11 +53,13 @@ func TestFlippedBitInPreparedDataIsFoundAndPreparedAgain(t *testing.T) {
 	c := tinyConfig()
 	w, sources := b.work("run", c)
 	want := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
-	var d datasetManifest
+	var d record.DatasetManifest
 	check(t, b.Store.GetJSON(t.Context(), w.Dataset.Manifest, &d))
-	var tokens tokensManifest
+	var tokens record.TokensManifest
 	check(t, b.Store.GetJSON(t.Context(), w.Tokens.Manifest, &tokens))
-	plan := pipeline.PlanInput{Run: "run", Sources: sources, Image: c.Model.ImageSize, Prepare: c.Prepare, Seed: c.Seed}
+	plan := pipeline.PlanInput{
+		Run: "run", Sources: sources, Image: c.Model.ImageSize, Prepare: c.Prepare, Seed: c.Seed,
+	}
 	shards := b.keys("datasets/")
 
 	other := b.elsewhere()
@@ -67,16 +73,19 @@ func TestFlippedBitInPreparedDataIsFoundAndPreparedAgain(t *testing.T) {
 	_, err = try[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w})
 	other.wantBroken(err, "run", broken)
 	p := do[pipeline.Plan](other, other.PlanPrepare, plan)
-	if p.Reused || len(p.Shards) != 1 || p.Shards[0].Index != d.Shards[1].Index {
+	if p.Reused || len(p.Shards) != 1 || p.Shards[0].Index != d.Shards[1].Index ||
+		len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "made again: 1 picture shards of "+p.Dataset) {
 		t.Fatalf("planned %+v", p)
 	}
 	finish := pipeline.FinishPrepareInput{Run: "run", Dataset: p.Dataset, Prepare: c.Prepare}
 	if _, err := try[pipeline.Dataset](other, other.FinishPrepare, finish); err == nil {
 		t.Error("a dataset that lacks a shard is taken as complete")
 	}
-	finish.Shards = []pipeline.PrepareShardResult{do[pipeline.PrepareShardResult](other, other.PrepareShard, pipeline.PrepareShardInput{
-		Run: "run", Dataset: p.Dataset, Task: p.Shards[0], Sources: sources, Image: c.Model.ImageSize, Prepare: c.Prepare,
-	})}
+	shard := do[pipeline.PrepareShardResult](other, other.PrepareShard, pipeline.PrepareShardInput{
+		Run: "run", Dataset: p.Dataset, Task: p.Shards[0], Sources: sources, Image: c.Model.ImageSize,
+		Prepare: c.Prepare,
+	})
+	finish.Shards = []pipeline.PrepareShardResult{shard}
 	again := do[pipeline.Dataset](other, other.FinishPrepare, finish)
 	if again.Manifest != w.Dataset.Manifest || !slices.Equal(b.keys("datasets/"), shards) {
 		t.Errorf("prepared again: %+v", again)
@@ -86,13 +95,17 @@ func TestFlippedBitInPreparedDataIsFoundAndPreparedAgain(t *testing.T) {
 	b.flip(broken)
 	_, err = try[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w})
 	other.wantBroken(err, "run", broken)
-	in := pipeline.TokenizeInput{Run: "run", Dataset: w.Dataset, Model: w.Model, MaxLength: c.Train.MaxLength, Last: w.Dataset.Shards}
+	in := pipeline.TokenizeInput{
+		Run: "run", Dataset: w.Dataset, Model: w.Model, MaxLength: c.Train.MaxLength, Last: w.Dataset.Shards,
+	}
 	named := do[pipeline.TokenizePlan](other, other.PlanTokenize, in)
-	if named.Reused {
-		t.Error("token shards of which one is missing are reused")
+	if named.Reused || len(named.Warnings) != 1 ||
+		!strings.Contains(named.Warnings[0], "made again: 1 token shards of "+named.Tokens) {
+		t.Errorf("token shards of which one is missing: %+v", named)
 	}
 	made := do[pipeline.TokenizeResult](other, other.TokenizeShards, in)
-	if got := do[pipeline.Tokens](other, other.FinishTokens, pipeline.FinishTokensInput{Run: "run", Tokens: named.Tokens, Shards: made.Shards}); got != w.Tokens {
+	tokenized := pipeline.FinishTokensInput{Run: "run", Tokens: named.Tokens, Shards: made.Shards}
+	if got := do[pipeline.Tokens](other, other.FinishTokens, tokenized); got != w.Tokens {
 		t.Errorf("tokenized again: %+v", got)
 	}
 	end := do[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w})
@@ -166,35 +179,36 @@ func TestFlippedBitInACheckpointIsPassedOverAndTheCheckpointMadeAgain(t *testing
 	first := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
 	end := b.end(first.Checkpoint)
 	second := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1})
-	m, err := b.readCheckpoint(t.Context(), first.Checkpoint.Manifest)
+	m, err := artifact.ReadCheckpoint(t.Context(), b.Store, first.Checkpoint.Manifest)
 	check(t, err)
 
 	// In the middle of an epoch: an older checkpoint of it is there.
 	other := b.elsewhere()
-	check(t, b.Store.Remove(t.Context(), second.Checkpoint.Manifest, checkpointKey("run", 1, 8)))
-	newest, err := b.newest(t.Context(), "run", 1)
+	check(t, b.Store.Remove(t.Context(), second.Checkpoint.Manifest, layout.Run("run").Checkpoint(1, 8)))
+	newest, err := b.checkpoints("run").Newest(t.Context(), 1)
 	check(t, err)
-	middle, err := b.readCheckpoint(t.Context(), newest.Manifest)
+	middle, err := artifact.ReadCheckpoint(t.Context(), b.Store, newest.Manifest)
 	check(t, err)
 	if middle.Step != 7 && middle.Step != 6 || middle.EpochStep == 0 {
 		t.Fatalf("the newest checkpoint is that of step %d", middle.Step)
 	}
 	b.flip(middle.Files["model.safetensors"].Key)
 	again := do[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1})
-	if !maps.Equal(b.end(again.Checkpoint), b.end(second.Checkpoint)) || len(again.Warnings) != 1 || !strings.Contains(again.Warnings[0], newest.Manifest+" cannot be read") {
+	if !maps.Equal(b.end(again.Checkpoint), b.end(second.Checkpoint)) || len(again.Warnings) != 1 ||
+		!strings.Contains(again.Warnings[0], newest.Manifest+" cannot be read") {
 		t.Errorf("ends with %v, warnings %q", b.end(again.Checkpoint), again.Warnings)
 	}
-	check(t, b.verifyStored(t.Context(), middle.Files["model.safetensors"].Key))
+	check(t, artifact.Verify(t.Context(), b.Store, middle.Files["model.safetensors"].Key))
 
 	// The end of the epoch before: there is nothing to begin the second with.
 	other = b.elsewhere()
 	w.Run = "copy"
 	m.Run = "copy" // as if its other checkpoints were pruned
-	check(t, b.Store.Publish(t.Context(), checkpointKey("copy", 1, m.Step), m))
+	check(t, b.Store.Publish(t.Context(), layout.Run("copy").Checkpoint(1, m.Step), m))
 	b.flip(m.Files["model.safetensors"].Key)
 	_, err = try[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1})
 	wantType(t, err, pipeline.Corrupt, m.Files["model.safetensors"].Key)
-	if _, err := b.Store.Stat(t.Context(), m.Files["model.safetensors"].Key); !isNotFound(err) {
+	if _, err := b.Store.Stat(t.Context(), m.Files["model.safetensors"].Key); !artifact.NotFound(err) {
 		t.Errorf("the broken bytes are still there: %v", err)
 	}
 	w.Run = "run"
@@ -202,7 +216,7 @@ func TestFlippedBitInACheckpointIsPassedOverAndTheCheckpointMadeAgain(t *testing
 	if remade.Checkpoint != first.Checkpoint || !maps.Equal(b.end(remade.Checkpoint), end) {
 		t.Errorf("made again: %+v", remade)
 	}
-	check(t, b.verifyStored(t.Context(), m.Files["model.safetensors"].Key))
+	check(t, artifact.Verify(t.Context(), b.Store, m.Files["model.safetensors"].Key))
 
 	// A manifest of a checkpoint, and a record of progress.
 	b.flip(first.Checkpoint.Manifest)
@@ -217,14 +231,14 @@ func TestFlippedBitInACheckpointIsPassedOverAndTheCheckpointMadeAgain(t *testing
 		check(t, b.recordProgress("run", n+1))
 	}
 	b.flip("runs/run/progress/0001-000002.json")
-	if p := do[pipeline.Progress](b, b.FindProgress, pipeline.FindProgressInput{Run: "run"}); len(p.Epochs) != 1 {
+	if p := do[record.Progress](b, b.FindProgress, pipeline.FindProgressInput{Run: "run"}); len(p.Epochs) != 1 {
 		t.Errorf("progress %+v", p)
 	}
 }
 
 // recordProgress stores one of so many epochs.
 func (b *bench) recordProgress(run string, epochs int) error {
-	p := pipeline.Progress{Branch: 1, Epochs: make([]pipeline.EpochRecord, epochs)}
+	p := record.Progress{Branch: 1, Epochs: make([]record.EpochRecord, epochs)}
 	_, err := b.env.ExecuteActivity(b.RecordProgress, pipeline.RecordProgressInput{Run: run, Progress: p})
 	return err
 }
@@ -238,10 +252,14 @@ func TestFlippedBitInASourceAndInWeightsIsFoundAndStoredAgain(t *testing.T) {
 	p := do[pipeline.Plan](b, b.PlanPrepare, in)
 	b.flip(archive.Key)
 	other := b.elsewhere() // this worker has verified it already
-	task := pipeline.PrepareShardInput{Run: "run", Dataset: p.Dataset, Task: p.Shards[0], Sources: sources, Image: 64, Prepare: c.Prepare}
+	task := pipeline.PrepareShardInput{
+		Run: "run", Dataset: p.Dataset, Task: p.Shards[0], Sources: sources, Image: 64, Prepare: c.Prepare,
+	}
 	_, err := try[pipeline.PrepareShardResult](other, other.PrepareShard, task)
 	other.wantBroken(err, "run", archive.Key)
-	again := do[pipeline.DownloadResult](other, other.Download, pipeline.DownloadInput{Run: "run", Source: c.Dataset[0]})
+	again := do[pipeline.DownloadResult](
+		other, other.Download, pipeline.DownloadInput{Run: "run", Source: c.Dataset[0]},
+	)
 	if again.Digest != sources[0].Digest {
 		t.Error("the same folder gives other archives")
 	}
@@ -251,7 +269,7 @@ func TestFlippedBitInASourceAndInWeightsIsFoundAndStoredAgain(t *testing.T) {
 	b.flip(key)
 	_, err = try[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w})
 	other.wantBroken(err, "run", key)
-	ref := do[pipeline.ModelRef](other, other.BuildModel, pipeline.BuildModelInput{
+	ref := do[record.ModelRef](other, other.BuildModel, pipeline.BuildModelInput{
 		Run: "run", Model: c.Model, Dataset: w.Dataset, Train: c.Train, MaxLength: c.Evaluate.MaxLength,
 	})
 	if ref.Digest != w.Model.Digest {
@@ -266,14 +284,19 @@ func TestDropBrokenTouchesNothingThatIsSoundOrOfOthers(t *testing.T) {
 		_, err := b.Store.PutBytes(t.Context(), key, []byte(strings.Repeat(key, 10)))
 		check(t, err)
 		if strings.HasPrefix(key, "datasets/") {
-			out := do[pipeline.DropBrokenResult](b, b.DropBroken, pipeline.DropBrokenInput{Run: "run", Keys: []string{key, "datasets/d/gone"}})
-			if !slices.Equal(out.Sound, []string{key}) || !slices.Equal(out.Missing, []string{"datasets/d/gone"}) || len(out.Dropped) > 0 {
+			out := do[pipeline.DropBrokenResult](b, b.DropBroken, pipeline.DropBrokenInput{
+				Run: "run", Keys: []string{key, "datasets/d/gone"},
+			})
+			if !slices.Equal(out.Sound, []string{key}) ||
+				!slices.Equal(out.Missing, []string{"datasets/d/gone"}) || len(out.Dropped) > 0 {
 				t.Errorf("%+v", out)
 			}
 			continue
 		}
 		b.flip(key)
-		_, err = try[pipeline.DropBrokenResult](b, b.DropBroken, pipeline.DropBrokenInput{Run: "run", Keys: []string{key}})
+		_, err = try[pipeline.DropBrokenResult](
+			b, b.DropBroken, pipeline.DropBrokenInput{Run: "run", Keys: []string{key}},
+		)
 		wantType(t, err, pipeline.Corrupt, "cannot be made again by run run")
 		if _, err := b.Store.Stat(t.Context(), key); err != nil {
 			t.Error(err)

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 	"distilvit/storage/retention"
 )
 
@@ -20,7 +20,9 @@ func (a *Activities) Sweep(ctx context.Context, in pipeline.SweepInput) (pipelin
 			return out, invalid("grace %q: give a time like 24h, or 0s", in.Grace)
 		}
 		p.progress("sweep", 0, 0, in.Cursor)
-		page, err := retention.Sweep(ctx, a.Store, in.Cursor, retention.Options{DryRun: in.DryRun, Grace: grace, Open: a.Open})
+		page, err := retention.Sweep(ctx, a.Store, in.Cursor, retention.Options{
+			DryRun: in.DryRun, Grace: grace, Open: a.Open,
+		})
 		for _, c := range page.Removed {
 			out.Removed = append(out.Removed, pipeline.Removed(c))
 		}
@@ -47,7 +49,8 @@ func (a *Activities) adoptWork(ctx context.Context, w pipeline.Work) error {
 	}
 	var groups []string
 	for _, key := range keys {
-		if group, ok := retention.GroupOf(key); ok && !slices.Contains(groups, group) && !strings.HasPrefix(group, retention.Runs) {
+		if group, ok := layout.GroupOf(key); ok && !slices.Contains(groups, group) &&
+			layout.AreaOf(group) != layout.Runs {
 			groups = append(groups, group)
 		}
 	}
@@ -55,5 +58,5 @@ func (a *Activities) adoptWork(ctx context.Context, w pipeline.Work) error {
 	if err := a.adopt(ctx, w.Run, groups...); err != nil {
 		return err
 	}
-	return retention.Await(ctx, a.Store, retention.RunGroup(w.Run))
+	return retention.Await(ctx, a.Store, layout.Run(w.Run).Group())
 }

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"distilvit/dataset"
+	"distilvit/artifact/record"
+	"distilvit/dataset/pixels"
 	"distilvit/pipeline"
 )
 
@@ -38,39 +39,46 @@ func TestShardsAreDecodedAsTheDatasetWasPlannedOrNotAtAll(t *testing.T) {
 	c := folderConfig(jpegs(t, 20))
 	source := do[pipeline.DownloadResult](b, b.Download, pipeline.DownloadInput{Run: "run", Source: c.Dataset[0]})
 	sources := []pipeline.DownloadResult{source}
-	plan := do[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{Run: "run", Sources: sources, Image: 32, Prepare: c.Prepare})
+	plan := do[pipeline.Plan](b, b.PlanPrepare, pipeline.PlanInput{
+		Run: "run", Sources: sources, Image: 32, Prepare: c.Prepare,
+	})
 	task := plan.Shards[0]
-	if task.JPEG != dataset.JPEGDecoder() {
+	if task.JPEG != pixels.JPEGDecoder() {
 		t.Errorf("planned for %s", task.JPEG)
 	}
 	prepare := func(decoder string) (pipeline.PrepareShardResult, error) {
 		task.JPEG = decoder
-		return try[pipeline.PrepareShardResult](b, b.PrepareShard, pipeline.PrepareShardInput{Run: "run", Dataset: plan.Dataset, Task: task, Sources: sources, Image: 32, Prepare: c.Prepare})
+		return try[pipeline.PrepareShardResult](b, b.PrepareShard, pipeline.PrepareShardInput{
+			Run: "run", Dataset: plan.Dataset, Task: task, Sources: sources, Image: 32, Prepare: c.Prepare,
+		})
 	}
 	old, err := prepare("") // as planned before there were two
 	check(t, err)
-	standard, err := prepare(dataset.JPEGStandard)
+	standard, err := prepare(pixels.JPEGStandard)
 	check(t, err)
 	if old.Shard != standard.Shard || old.JPEGs != task.Rows {
 		t.Errorf("%+v, not %+v", old, standard)
 	}
-	if dataset.CheckJPEGDecoder(dataset.JPEGTurbo) == nil {
-		turbo, err := prepare(dataset.JPEGTurbo)
+	if pixels.CheckJPEGDecoder(pixels.JPEGTurbo) == nil {
+		turbo, err := prepare(pixels.JPEGTurbo)
 		check(t, err)
 		if turbo.Shard.Object == standard.Shard.Object {
 			t.Error("both decoders made the same pixels: the picture does not tell them apart")
 		}
 	}
-	if _, err := prepare("another"); err == nil || !strings.Contains(err.Error(), "another prepares this dataset's JPEG files") {
+	if _, err := prepare("another"); err == nil ||
+		!strings.Contains(err.Error(), "another prepares this dataset's JPEG files") {
 		t.Errorf("a decoder that this worker lacks: %v", err)
 	}
 }
 
 func TestDatasetOfAnotherDecoderHasAnotherKeyAndSaysSo(t *testing.T) {
-	proc := dataset.NewProcessor(64)
-	in := pipeline.PlanInput{Sources: []pipeline.DownloadResult{{Source: pipeline.SourceConfig{Kind: pipeline.KindFolder}, Digest: "d"}}}
+	proc := pixels.NewProcessor(64)
+	in := pipeline.PlanInput{Sources: []pipeline.DownloadResult{
+		{Source: pipeline.SourceConfig{Kind: pipeline.KindFolder}, Digest: "d"},
+	}}
 	keys := map[string]bool{}
-	for _, decoder := range []string{"", dataset.JPEGStandard, dataset.JPEGTurbo} {
+	for _, decoder := range []string{"", pixels.JPEGStandard, pixels.JPEGTurbo} {
 		proc.JPEG = decoder
 		key, err := prepareKey(in, proc)
 		check(t, err)
@@ -86,17 +94,20 @@ func TestDatasetOfAnotherDecoderHasAnotherKeyAndSaysSo(t *testing.T) {
 		}
 	}
 	in.Sources[0].Source.Kind = pipeline.KindShapes
-	if _, got, err := chooseDecoder(in, proc); err != nil || got != dataset.JPEGStandard {
+	if _, got, err := chooseDecoder(in, proc); err != nil || got != pixels.JPEGStandard {
 		t.Errorf("generated pictures are decoded by %s, %v", got, err)
 	}
 
 	b := newBench(t)
-	for decoder, warns := range map[string]bool{dataset.JPEGStandard: true, dataset.JPEGTurbo: false} {
+	for decoder, warns := range map[string]bool{pixels.JPEGStandard: true, pixels.JPEGTurbo: false} {
 		proc.JPEG = decoder
-		_, err := b.Store.PutJSON(t.Context(), "datasets/"+decoder+"/plan.json", preparePlan{pixelsOf(proc), 3, nil})
+		_, err := b.Store.PutJSON(t.Context(), "datasets/"+decoder+"/plan.json",
+			record.PreparePlan{Pixels: pixelsOf(proc), Examples: 3})
 		check(t, err)
 		m, err := b.datasetManifest(t.Context(), pipeline.FinishPrepareInput{
-			Dataset: "datasets/" + decoder, Shards: []pipeline.PrepareShardResult{{Shard: pipeline.Shard{Split: "train", Rows: 3}, JPEGs: 3}},
+			Dataset: "datasets/" + decoder, Shards: []pipeline.PrepareShardResult{
+				{Shard: record.Shard{Split: "train", Rows: 3}, JPEGs: 3},
+			},
 		})
 		check(t, err)
 		if warned := strings.Contains(strings.Join(m.Warnings, " "), "3 JPEG pictures were decoded by Go's image/jpeg"); warned != warns {

@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"distilvit/pipeline"
+	"distilvit/artifact/record"
+	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // A worker keeps the newest checkpoint of each run that trains here beside the
@@ -31,7 +33,7 @@ func (a *Activities) keepLocal(run, dir string) error {
 
 // local links a checkpoint's files into dir if this machine has them, byte for
 // byte, and tells whether it does. The links outlive the original.
-func (a *Activities) local(m checkpointManifest, dir string) bool {
+func (a *Activities) local(m record.CheckpointManifest, dir string) bool {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false
 	}
@@ -46,8 +48,8 @@ func (a *Activities) local(m checkpointManifest, dir string) bool {
 }
 
 // is tells whether a file has the object's bytes.
-func is(path string, o pipeline.Object) bool {
-	sound, err := stored(o).Holds(path)
+func is(path string, o layout.Object) bool {
+	sound, err := storage.Holds(path, o)
 	return sound && err == nil
 }
 

@@ -7,7 +7,9 @@ import (
 	"syscall"
 	"testing"
 
+	"distilvit/artifact"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // killTrainer kills the run's trainer and waits for its end.
@@ -25,7 +27,7 @@ func TestFreshTrainerTakesTheLocalCheckpointIfItIsWhole(t *testing.T) {
 	b := newBench(t)
 	w, _ := b.work("local", slowConfig())
 	first := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
-	m, err := b.readCheckpoint(t.Context(), first.Checkpoint.Manifest)
+	m, err := artifact.ReadCheckpoint(t.Context(), b.Store, first.Checkpoint.Manifest)
 	check(t, err)
 
 	if dir := t.TempDir(); !b.local(m, dir) {
@@ -33,9 +35,12 @@ func TestFreshTrainerTakesTheLocalCheckpointIfItIsWhole(t *testing.T) {
 	}
 	b.killTrainer(w.Run)
 	kept := filepath.Join(t.TempDir(), "weights")
-	check(t, b.Store.Fetch(t.Context(), stored(m.Files[weightsFile]), kept))
+	check(t, b.Store.Fetch(t.Context(), m.Files[weightsFile], kept))
 	check(t, b.Store.Remove(t.Context(), m.Files[weightsFile].Key))
-	_, err = try[pipeline.EvaluateResult](b, b.Evaluate, pipeline.EvaluateInput{Work: w, Split: pipeline.SplitValidation, Checkpoint: first.Checkpoint, Evaluate: slowConfig().Evaluate})
+	_, err = try[pipeline.EvaluateResult](b, b.Evaluate, pipeline.EvaluateInput{
+		Work: w, Split: pipeline.SplitValidation, Checkpoint: first.Checkpoint,
+		Evaluate: slowConfig().Evaluate,
+	})
 	check(t, err)
 
 	b.killTrainer(w.Run)
@@ -47,9 +52,11 @@ func TestFreshTrainerTakesTheLocalCheckpointIfItIsWhole(t *testing.T) {
 	if b.local(m, t.TempDir()) {
 		t.Error("a copy with a flipped bit is used")
 	}
-	_, err = b.Store.PutBlob(t.Context(), blobs(w.Run), "", kept)
+	_, err = b.Store.PutBlob(t.Context(), layout.Run(w.Run).Blobs(), "", kept)
 	check(t, err)
-	second := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w, Epoch: 1, From: &first.Checkpoint})
+	second := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{
+		Work: w, Epoch: 1, From: &first.Checkpoint,
+	})
 	if second.Checkpoint.Epoch != 2 {
 		t.Errorf("%+v", second)
 	}

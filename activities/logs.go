@@ -13,17 +13,16 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"distilvit/model/trainer"
+	"distilvit/storage/layout"
 )
-
-// logKey is where the log of a trainer that failed is kept.
-func logKey(run, name string) string { return "runs/" + run + "/logs/" + name }
 
 // logTime ends the names of trainers' logs.
 var logTime = regexp.MustCompile(`\d{8}T\d{6}\.\d+\.log$`)
 
 // logName sorts by time; the process id tells two workers of the same moment apart.
 func logName(path string) string {
-	return fmt.Sprintf("%s-%d.log", strings.TrimSuffix(logTime.FindString(filepath.Base(path)), ".log"), os.Getpid())
+	return fmt.Sprintf("%s-%d.log",
+		strings.TrimSuffix(logTime.FindString(filepath.Base(path)), ".log"), os.Getpid())
 }
 
 // logPatience is how long an error may wait for its log to be stored.
@@ -39,7 +38,7 @@ func (a *Activities) keepLog(ctx context.Context, run string, failure error) err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logPatience)
 	defer cancel()
-	key := logKey(run, logName(e.Log))
+	key := layout.Run(run).Log(logName(e.Log))
 	if _, err := a.Store.PutFile(ctx, key, e.Log); err != nil {
 		activity.GetLogger(ctx).Warn("the trainer's log is not stored", "log", e.Log, "error", err)
 		return fmt.Errorf("%w; its whole log is %s on the worker", failure, e.Log)

@@ -30,7 +30,8 @@ func TestLogOfADeadTrainerIsStored(t *testing.T) {
 		body.Close()
 		logs = append(logs, string(text))
 	}
-	if len(logs) != 1 || !strings.Contains(logs[0], "SIGABRT: abort") || !strings.Contains(logs[0], "goroutine ") {
+	if len(logs) != 1 || !strings.Contains(logs[0], "SIGABRT: abort") ||
+		!strings.Contains(logs[0], "goroutine ") {
 		t.Errorf("%d logs: %.300q", len(logs), logs)
 	}
 	if left, _ := filepath.Glob(filepath.Join(b.Dir, "logs", "*")); len(left) > 0 {

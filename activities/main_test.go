@@ -50,12 +50,16 @@ func (b *bench) register() {
 // newWorker makes another machine's activities on the same object store.
 func newWorker(t *testing.T, s3 *s3test.Server) *Activities {
 	t.Helper()
-	store, err := storage.Open(t.Context(), storage.Config{Endpoint: s3.Endpoint, AccessKey: s3.AccessKey, SecretKey: s3.SecretKey, Bucket: "test"})
+	store, err := storage.Open(t.Context(), storage.Config{
+		Endpoint: s3.Endpoint, AccessKey: s3.AccessKey, SecretKey: s3.SecretKey, Bucket: "test",
+	})
 	check(t, err)
 	exe, err := os.Executable()
 	check(t, err)
 	dir := t.TempDir()
-	pool := trainer.NewPool(trainer.Options{Exe: exe, Environ: os.Environ(), LogDir: filepath.Join(dir, "logs")})
+	pool := trainer.NewPool(trainer.Options{
+		Exe: exe, Environ: os.Environ(), LogDir: filepath.Join(dir, "logs"),
+	})
 	t.Cleanup(pool.Close)
 	cache, err := os.UserCacheDir()
 	check(t, err)
@@ -98,7 +102,8 @@ func tinyConfig() pipeline.Config {
 		Train: 40, Validation: 8, Test: 6, TestUnseen: 4, MaxObjects: 2, ImageSize: 32,
 	}}}
 	c.Model = pipeline.ModelConfig{
-		ImageSize: 32, PatchSize: 16, HiddenSize: 32, EncoderLayer: 1, DecoderLayer: 1, Heads: 2, VocabSize: 300, Positions: 32,
+		ImageSize: 32, PatchSize: 16, HiddenSize: 32, EncoderLayer: 1, DecoderLayer: 1, Heads: 2,
+		VocabSize: 300, Positions: 32,
 	}
 	c.Prepare.ShardRows = 16
 	c.Train.Epochs, c.Train.BatchSize, c.Train.MaxLength, c.Train.CaptionsPerPicture = 1, 8, 16, 2

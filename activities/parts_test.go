@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"distilvit/dataset"
+	"distilvit/artifact"
+	"distilvit/artifact/record"
+	"distilvit/dataset/pixels"
 	"distilvit/model"
 	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
@@ -18,10 +20,12 @@ import (
 func apart(t *testing.T) (encoder, decoder string) {
 	t.Helper()
 	encoder, decoder = t.TempDir(), t.TempDir()
-	tok, err := tokenizer.Train(slices.Values([]string{"a red square", "a blue circle", "two green triangles"}), 270)
+	tok, err := tokenizer.Train(slices.Values([]string{
+		"a red square", "a blue circle", "two green triangles",
+	}), 270)
 	check(t, err)
 	check(t, tok.WriteDir(decoder))
-	proc := dataset.NewProcessor(32)
+	proc := pixels.NewProcessor(32)
 	proc.Mean[0] = 0.25
 	check(t, proc.WriteFile(encoder))
 	m := tinyConfig().Model
@@ -51,14 +55,14 @@ func TestEncoderAndDecoderAreJoinedBySeed(t *testing.T) {
 	c.Model = pipeline.ModelConfig{Encoder: encoder, Decoder: decoder}
 	do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
 	in := pipeline.PretrainedInput{Run: "run", Encoder: encoder, Decoder: decoder, Seed: 3}
-	ref := do[pipeline.ModelRef](b, b.StorePretrained, in)
+	ref := do[record.ModelRef](b, b.StorePretrained, in)
 	for _, name := range []string{configFile, processorFile, weightsFile, "tokenizer.json"} {
 		if ref.Files[name].Size == 0 {
 			t.Errorf("%s is not stored", name)
 		}
 	}
 	local := t.TempDir()
-	check(t, b.fetchAll(t.Context(), ref.Files, local))
+	check(t, artifact.Fetch(t.Context(), b.Store, ref.Files, local))
 	net, err := model.ReadConfig(local)
 	check(t, err)
 	stored, err := model.ReadWeights(local, net)
@@ -70,17 +74,63 @@ func TestEncoderAndDecoderAreJoinedBySeed(t *testing.T) {
 			t.Errorf("%s is stored otherwise", name)
 		}
 	}
-	if proc, err := dataset.ReadProcessor(local); err != nil || proc.Mean[0] != 0.25 {
+	if proc, err := pixels.ReadProcessor(local); err != nil || proc.Mean[0] != 0.25 {
 		t.Errorf("the processor is not the encoder's: %+v, %v", proc, err)
 	}
-	if again := do[pipeline.ModelRef](b, b.StorePretrained, in); again.Digest != ref.Digest {
+	if again := do[record.ModelRef](b, b.StorePretrained, in); again.Digest != ref.Digest {
 		t.Error("the same seed is stored twice")
 	}
 	in.Seed = 4
-	if other := do[pipeline.ModelRef](b, b.StorePretrained, in); other.Digest == ref.Digest {
+	if other := do[record.ModelRef](b, b.StorePretrained, in); other.Digest == ref.Digest {
 		t.Error("another seed draws the same weights")
 	}
 	check(t, os.Remove(filepath.Join(decoder, weightsFile)))
 	_, err = try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "other", Config: c})
-	wantType(t, err, pipeline.InvalidInput, "model.encoder and model.decoder: "+decoder+" has no model.safetensors")
+	wantType(t, err, pipeline.InvalidInput, "model.encoder and model.decoder: "+decoder+
+		" has neither model.safetensors nor pytorch_model.bin")
+}
+
+// A DINOv2 for larger pictures is made one for those that its processor cuts out.
+func TestAnEncoderIsFittedToItsProcessorsPictures(t *testing.T) {
+	b := newBench(t)
+	_, decoder := apart(t)
+	encoder := "../model/testdata/variants/parts-dinov2/encoder"
+	c := tinyConfig()
+	c.Model = pipeline.ModelConfig{Encoder: encoder, Decoder: decoder}
+	do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
+	in := pipeline.PretrainedInput{Run: "run", Encoder: encoder, Decoder: decoder, Seed: 3}
+	ref := do[record.ModelRef](b, b.StorePretrained, in)
+	local := t.TempDir()
+	check(t, artifact.Fetch(t.Context(), b.Store, ref.Files, local))
+	net, err := model.ReadConfig(local)
+	check(t, err)
+	if net.Encoder.Kind != model.DINOv2 || net.Encoder.ImageSize != 16 {
+		t.Errorf("the encoder is %+v", net.Encoder)
+	}
+	_, err = model.ReadWeights(local, net)
+	check(t, err)
+	proc, err := pixels.ReadProcessor(local)
+	if err != nil || proc.Resized.ShortestEdge != 19 || proc.Width != 16 || proc.Resample != pixels.Bicubic {
+		t.Errorf("the processor is %+v, %v", proc, err)
+	}
+}
+
+func TestATextModelBesideTheEncoderIsNamed(t *testing.T) {
+	b := newBench(t)
+	_, decoder := apart(t)
+	encoder := t.TempDir()
+	check(t, os.CopyFS(encoder, os.DirFS("../model/testdata/variants/parts-siglip/encoder")))
+	c := tinyConfig()
+	c.Model = pipeline.ModelConfig{Encoder: encoder, Decoder: decoder}
+	in := pipeline.PreflightInput{Run: "run", Config: c}
+	_, err := try[pipeline.PreflightResult](b, b.Preflight, in)
+	wantType(t, err, pipeline.InvalidInput, processorFile+": does not exist")
+	check(t, pixels.NewProcessor(24).WriteFile(encoder))
+	_, err = try[pipeline.PreflightResult](b, b.Preflight, in)
+	wantType(t, err, pipeline.InvalidInput, "pictures are 24 pixels high, the encoder takes 16")
+	check(t, pixels.NewProcessor(16).WriteFile(encoder))
+	out := do[pipeline.PreflightResult](b, b.Preflight, in)
+	if !strings.Contains(strings.Join(out.Warnings, "\n"), "the SigLIP vision model is taken; its text model") {
+		t.Errorf("warnings %q", out.Warnings)
+	}
 }

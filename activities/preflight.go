@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"go.temporal.io/api/common/v1"
@@ -15,21 +15,27 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"distilvit/dataset"
-	"distilvit/model/hub"
+	"distilvit/hub"
+	"distilvit/internal/retry"
+	"distilvit/model"
 	"distilvit/model/tokenizer"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
+	"distilvit/pipeline/sources"
+	"distilvit/report"
 	"distilvit/storage"
-	"distilvit/storage/retention"
+	"distilvit/storage/layout"
 )
 
 // Preflight finds out now what would otherwise fail hours later. A worker of
 // the device queue (Device) answers for the backend; one of the other queue
 // for everything else, and freezes the resolved config.
-func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) (pipeline.PreflightResult, error) {
+func (a *Activities) Preflight(
+	ctx context.Context, in pipeline.PreflightInput,
+) (pipeline.PreflightResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.PreflightResult, error) {
 		if in.Device {
-			return a.preflightDevice(in)
+			return a.preflightDevice(ctx, in)
 		}
 		out := pipeline.PreflightResult{Config: in.Config.Resolve()}
 		if err := pipeline.CheckRunID(in.Run); err != nil {
@@ -38,7 +44,7 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 		if err := in.Config.Validate(); err != nil {
 			return out, invalid("%v", err)
 		}
-		if err := a.adopt(ctx, in.Run, retention.RunGroup(in.Run)); err != nil {
+		if err := a.adopt(ctx, in.Run, layout.Run(in.Run).Group()); err != nil {
 			return out, err
 		}
 		p.progress("storage", 0, 0, "")
@@ -49,10 +55,13 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 			if _, err := a.onnxRuntime(); err != nil {
 				return out, err
 			}
+			if _, err := a.web(out.Config.Export); err != nil {
+				return out, err
+			}
 		}
 		for i, s := range out.Config.Dataset {
 			p.progress("sources", int64(i), int64(len(out.Config.Dataset)), "")
-			if err := checkSource(ctx, i, s); err != nil {
+			if err := a.checkSource(ctx, i, s, sources.Spec(s, out.Config.Prepare)); err != nil {
 				return out, err
 			}
 		}
@@ -66,16 +75,40 @@ func (a *Activities) Preflight(ctx context.Context, in pipeline.PreflightInput) 
 		if out.Warnings, err = a.checkDisk(need); err != nil {
 			return out, err
 		}
+		push, err := a.checkPush(ctx, out.Config.Publish.Push)
+		if err != nil {
+			return out, err
+		}
+		out.Warnings = append(out.Warnings, push...)
+		out.Warnings = append(out.Warnings, smallBatch(out.Config)...)
+		out.Warnings = append(out.Warnings, need.notes...)
 		if err := prioritise(ctx, out.Config.Priority); err != nil {
 			out.Warnings = append(out.Warnings, err.Error())
 		}
-		out.Object = configKey(in.Run)
+		out.Object = layout.Run(in.Run).Config()
 		err = a.Store.Publish(ctx, out.Object, out.Config.Frozen())
+		if errors.Is(err, storage.ErrConflict) {
+			err = a.freezeAsBefore(ctx, out.Object, &out.Config)
+		}
 		if errors.Is(err, storage.ErrConflict) {
 			err = invalid("run %s exists with another config (%s): use another run id", in.Run, out.Object)
 		}
 		return out, err
 	})
+}
+
+// freezeAsBefore takes a run for the one that an older program froze, if only that program's defaults differ.
+func (a *Activities) freezeAsBefore(ctx context.Context, key string, c *pipeline.Config) error {
+	var frozen pipeline.Config
+	if err := a.Store.GetJSON(ctx, key, &frozen); err != nil {
+		return err
+	}
+	before := c.WithDefaultsOf(frozen)
+	if err := a.Store.Publish(ctx, key, before.Frozen()); err != nil {
+		return err
+	}
+	*c = before
+	return nil
 }
 
 // prioritise gives the workflow, and so every activity that it will wait for,
@@ -85,25 +118,30 @@ func prioritise(ctx context.Context, priority int) error {
 	if priority == 0 || priority == info.Priority.PriorityKey {
 		return nil
 	}
-	_, err := activity.GetClient(ctx).WorkflowService().UpdateWorkflowExecutionOptions(ctx, &workflowservice.UpdateWorkflowExecutionOptionsRequest{
-		Namespace:                info.Namespace,
-		WorkflowExecution:        &common.WorkflowExecution{WorkflowId: info.WorkflowExecution.ID, RunId: info.WorkflowExecution.RunID},
-		WorkflowExecutionOptions: &workflow.WorkflowExecutionOptions{Priority: &common.Priority{PriorityKey: int32(priority)}},
-		UpdateMask:               &fieldmaskpb.FieldMask{Paths: []string{"priority"}},
-	})
+	_, err := activity.GetClient(ctx).WorkflowService().UpdateWorkflowExecutionOptions(ctx,
+		&workflowservice.UpdateWorkflowExecutionOptionsRequest{
+			Namespace: info.Namespace,
+			WorkflowExecution: &common.WorkflowExecution{
+				WorkflowId: info.WorkflowExecution.ID, RunId: info.WorkflowExecution.RunID,
+			},
+			WorkflowExecutionOptions: &workflow.WorkflowExecutionOptions{
+				Priority: &common.Priority{PriorityKey: int32(priority)},
+			},
+			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"priority"}},
+		})
 	if err != nil {
-		return fmt.Errorf("priority %d is not set: %w; start the workflow with it instead (--priority-key %d)", priority, err, priority)
+		return fmt.Errorf("priority %d is not set: %w; start the workflow with it instead (--priority-key %d)",
+			priority, err, priority)
 	}
 	return nil
 }
 
-// configKey is where a run's resolved config is frozen.
-func configKey(run string) string { return "runs/" + run + "/config.json" }
-
-func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.PreflightResult, error) {
+func (a *Activities) preflightDevice(
+	ctx context.Context, in pipeline.PreflightInput,
+) (pipeline.PreflightResult, error) {
 	c, err := a.choose(in.Config.Backend)
 	if err != nil {
-		return pipeline.PreflightResult{}, err
+		return pipeline.PreflightResult{}, a.elsewhere(ctx, pipeline.DeviceQueue, err)
 	}
 	if err := trainer.CheckDevices(in.Config.Resolve().Train.MicroBatchSize, len(c.Devices)); err != nil {
 		return pipeline.PreflightResult{}, err
@@ -113,20 +151,28 @@ func (a *Activities) preflightDevice(in pipeline.PreflightInput) (pipeline.Prefl
 	}
 	out := pipeline.PreflightResult{Config: in.Config, Backend: c.Kind}
 	if c.Kind == pipeline.BackendGo && in.Config.Backend == pipeline.BackendAuto {
-		out.Warnings = append(out.Warnings, "training runs on the pure-Go backend, which is slow: `distilvit backend install cpu` gets XLA")
+		out.Warnings = append(out.Warnings,
+			"training runs on the pure-Go backend, which is slow: `distilvit backend install cpu` gets XLA")
 	}
 	return out, nil
 }
 
 // checkSource makes sure that a source's files can be read.
-func checkSource(ctx context.Context, i int, s pipeline.SourceConfig) error {
+func (a *Activities) checkSource(
+	ctx context.Context, i int, s pipeline.SourceConfig, spec dataset.Spec,
+) error {
 	for _, g := range givenFiles(s) {
 		path := fmt.Sprintf("dataset[%d].%s", i, g.key)
 		if hub.NamesFiles(g.from) {
 			continue // looked at when it is pinned
 		}
-		if isURL(g.from) {
-			if _, err := headURL(ctx, g.from); err != nil {
+		if pipeline.IsURL(g.from) {
+			_, err := a.headURL(ctx, g.from)
+			if reason := retry.NobodyThere(err); reason != nil {
+				return invalid("%s: %s: %v; is the address right, and can this machine reach it?",
+					path, pipeline.ShownURL(g.from), reason)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 			continue
@@ -134,17 +180,53 @@ func checkSource(ctx context.Context, i int, s pipeline.SourceConfig) error {
 		files := []string{g.from}
 		if g.role == dataset.RoleFiles {
 			var err error
-			if files, err = dataset.FilesAt(g.from, dataset.Extension(g.role)); err != nil {
+			if files, err = dataset.FilesAt(g.from, dataset.Extension(g.kind, g.role)); err != nil {
 				return invalid("%s: %v", path, err)
 			}
 		}
 		for _, name := range files {
-			file, err := os.Open(name)
-			if err != nil {
-				return invalid("%s: %v", path, err)
+			if err := checkFile(ctx, g, name, spec); err != nil {
+				return orInvalid(ctx, fmt.Errorf("%s: %w", path, err))
 			}
-			file.Close()
 		}
+	}
+	return nil
+}
+
+// checkFile looks at a local file as far as it costs nothing.
+func checkFile(ctx context.Context, g givenFile, name string, spec dataset.Spec) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	switch {
+	case info.IsDir() && g.role == dataset.RoleImages:
+		return nil // packed when it is brought
+	case info.IsDir():
+		return fmt.Errorf("%s is a folder, not a file", name)
+	}
+	return dataset.Check(ctx, spec, dataset.File{Role: g.role, Name: name,
+		Open: func(context.Context) (io.ReaderAt, int64, io.Closer, error) {
+			return file, info.Size(), io.NopCloser(file), nil
+		}})
+}
+
+// smallBatch warns of a batch that the training pictures do not fill, where their number is known.
+func smallBatch(c pipeline.Config) []string {
+	pictures := 0
+	for _, s := range c.Dataset {
+		if s.Kind != pipeline.KindShapes {
+			return nil
+		}
+		pictures += s.Shapes.Train
+	}
+	if warning := pipeline.LargeBatch(pictures, c.Train.BatchSize); warning != "" {
+		return []string{warning}
 	}
 	return nil
 }
@@ -152,6 +234,7 @@ func checkSource(ctx context.Context, i int, s pipeline.SourceConfig) error {
 // need is what a run takes on the worker's disk, in bytes; pictures are known
 // for generated ones only.
 type need struct {
+	notes           []string // what the user should know
 	weights, pixels int64
 }
 
@@ -169,9 +252,26 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 			return n, orInvalid(ctx, fmt.Errorf("%s: %w", from.key, err))
 		}
 	}
+	if err := checkParts(net, c.Train); err != nil {
+		return n, err
+	}
+	if from.encoder != "" {
+		beside, err := model.TextModelBeside(from.encoder)
+		if err != nil {
+			return n, orInvalid(ctx, err)
+		}
+		if beside {
+			n.notes = append(n.notes, fmt.Sprintf("model.encoder: of %s the %s vision model is taken; its text "+
+				"model (text_model.*, projections, logit_scale, logit_bias) is left out",
+				c.Model.Encoder, net.Encoder.Name()))
+		}
+	}
 	for _, dir := range []string{c.Model.Weights, c.Model.Encoder, c.Model.Decoder} {
-		if matches, _ := filepath.Glob(filepath.Join(dir, "*.safetensors")); len(matches) == 0 && dir != "" && !hub.Names(dir) {
-			return n, invalid("%s: %s has no model.safetensors", from.key, dir)
+		if dir == "" || hub.Names(dir) {
+			continue
+		}
+		if _, err := model.WeightFiles(dir); err != nil {
+			return n, invalid("%s: %v", from.key, err)
 		}
 	}
 	if from.tokenizer != "" {
@@ -205,22 +305,14 @@ func (a *Activities) checkDisk(n need) ([]string, error) {
 	}
 	free, least := int64(fs.Bavail)*fs.Bsize, 3*3*n.weights+n.pixels
 	if free < least {
-		return nil, &typed{pipeline.StorageFull, fmt.Errorf("%s has %s free, the run needs at least %s", a.Dir, size(free), size(least))}
+		return nil, &typed{
+			pipeline.StorageFull,
+			fmt.Errorf("%s has %s free, the run needs at least %s", a.Dir, report.Bytes(free), report.Bytes(least)),
+		}
 	}
 	if free < 2*least {
-		return []string{fmt.Sprintf("%s has only %s free; the run needs about %s there", a.Dir, size(free), size(least))}, nil
+		warning := fmt.Sprintf("%s has only %s free; the run needs about %s there", a.Dir, report.Bytes(free), report.Bytes(least))
+		return []string{warning}, nil
 	}
 	return nil, nil
-}
-
-// size prints a size for people.
-func size(n int64) string {
-	v, unit := float64(n), "B"
-	for _, u := range []string{"kB", "MB", "GB", "TB"} {
-		if v < 1000 {
-			break
-		}
-		v, unit = v/1000, u
-	}
-	return fmt.Sprintf("%.3g %s", v, unit)
 }

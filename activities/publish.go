@@ -2,53 +2,26 @@ package activities
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
+	"distilvit/internal/version"
 	"distilvit/model"
+	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
 	"distilvit/report"
+	"distilvit/storage/layout"
 	"distilvit/storage/retention"
 )
 
-// modelManifest is models/<name>/<version>/manifest.json: what makes a
-// published model complete, with its files' digests and where it comes from.
-type modelManifest struct {
-	Version    int                    `json:"version"`
-	Model      string                 `json:"model"` // models/<name>/<version>
-	Run        string                 `json:"run"`
-	Branch     int                    `json:"branch"`
-	Checkpoint pipeline.CheckpointRef `json:"checkpoint"`
-	Program    string                 `json:"program"` // version of this program
-	Config     string                 `json:"config"`  // key of the run's resolved config
-	Dataset    string                 `json:"dataset"` // key of the prepared dataset's manifest
-	Sources    []source               `json:"sources"`
-	Eval       pipeline.Metrics       `json:"eval"` // validation
-	Test       pipeline.Metrics       `json:"test"`
-	TestedOn   string                 `json:"tested_on"`
-	Checks     []pipeline.ExportCheck `json:"checks"`
-	Files      map[string]publicFile  `json:"files"` // by path below the model; this file is not among them
-}
-
-type source struct {
-	Kind   string `json:"kind"`
-	Digest string `json:"digest"`
-}
-
-type publicFile struct {
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-}
-
 // Names of the files that Publish adds to an export's.
 const (
-	cardFile     = "README.md"
-	reportFile   = "report.html"
-	manifestFile = "manifest.json"
+	cardFile   = "README.md"
+	reportFile = layout.ReportFile
 )
 
 // Publish puts the export, its card and the run's report under the model's
@@ -58,22 +31,22 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 		if in.Name == "" {
 			in.Name = in.Run
 		}
-		version := fmt.Sprintf("%s-b%d", in.Run, in.Branch)
-		m := manifestOf(in, "models/"+in.Name+"/"+version)
+		published := layout.Model{Name: in.Name, Run: in.Run, Branch: in.Branch}
+		m := manifestOf(in, published.Group())
 		out := pipeline.Result{
-			Run: in.Run, Model: m.Model, Version: version, Epoch: in.Best.Epoch, Step: in.Best.Checkpoint.Step,
-			Eval: in.Best.Eval, Test: in.Test.Metrics, Checks: in.Export.Checks,
+			Run: in.Run, Model: m.Model, Version: published.Version(), Epoch: in.Best.Epoch,
+			Step: in.Best.Checkpoint.Step, By: in.Best.By, Eval: in.Best.Eval, Test: in.Test.Metrics,
+			Checks: in.Export.Checks, Pruning: in.Export.Pruning,
 		}
 		if err := retention.Await(ctx, a.Store, m.Model); err != nil {
 			return out, err
 		}
-		var there modelManifest
-		err := a.Store.GetJSON(ctx, m.Model+"/"+manifestFile, &there)
+		there, err := artifact.ReadModel(ctx, a.Store, m.Model)
 		if err == nil {
-			out.Bytes, err = publishedSize(there), samePublished(m, there)
+			out.Bytes, err = there.Bytes(), artifact.SameModel(m, there)
 			return out, err
 		}
-		if !isNotFound(err) {
+		if !artifact.NotFound(err) {
 			return out, err
 		}
 		dir, done, err := a.scratch("publish")
@@ -81,7 +54,7 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 			return out, err
 		}
 		defer done()
-		if err := a.fetchAll(ctx, in.Export.Files, dir); err != nil {
+		if err := artifact.Fetch(ctx, a.Store, in.Export.Files, dir); err != nil {
 			return out, err
 		}
 		if err := a.writeReadable(ctx, in, m, dir); err != nil {
@@ -89,81 +62,63 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 		}
 		for i, name := range append(slices.Sorted(maps.Keys(in.Export.Files)), cardFile, reportFile) {
 			p.progress("publish", int64(i), int64(len(in.Export.Files)+2), name)
-			o, err := a.Store.PutFile(ctx, m.Model+"/"+name, filepath.Join(dir, filepath.FromSlash(name)))
+			o, err := a.Store.PutFile(
+				ctx, layout.File(m.Model, name), filepath.Join(dir, filepath.FromSlash(name)),
+			)
 			if err != nil {
 				return out, err
 			}
-			m.Files[name] = publicFile{o.Size, o.SHA256}
+			m.Files[name] = layout.Object{Size: o.Size, SHA256: o.SHA256}
 		}
-		if _, err := a.Store.PutFile(ctx, "runs/"+in.Run+"/"+reportFile, filepath.Join(dir, reportFile)); err != nil {
+		if _, err := a.Store.PutFile(ctx, layout.Run(in.Run).Report(), filepath.Join(dir, reportFile)); err != nil {
 			return out, err
 		}
-		out.Bytes = publishedSize(m)
-		return out, a.Store.Publish(ctx, m.Model+"/"+manifestFile, m)
+		out.Bytes = m.Bytes()
+		return out, a.Store.Publish(ctx, layout.Manifest(m.Model), m)
 	})
 }
 
-func manifestOf(in pipeline.PublishInput, model string) modelManifest {
-	m := modelManifest{
-		Version: 1, Model: model, Run: in.Run, Branch: in.Branch, Checkpoint: in.Best.Checkpoint, Program: program(),
-		Config: configKey(in.Run), Dataset: in.Dataset.Manifest, Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
-		Checks: in.Export.Checks, Files: map[string]publicFile{},
+func manifestOf(in pipeline.PublishInput, model string) record.ModelManifest {
+	m := record.ModelManifest{
+		Version: 1, Model: model, Run: in.Run, Branch: in.Branch, Checkpoint: in.Best.Checkpoint,
+		Program: version.Program(), Config: layout.Run(in.Run).Config(), Dataset: in.Dataset.Manifest,
+		Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
+		Checks: in.Export.Checks, Pruning: in.Export.Pruning, Files: map[string]layout.Object{},
+		Approval: in.Approval,
 	}
 	for _, s := range in.Sources {
-		m.Sources = append(m.Sources, source{s.Source.Kind, s.Digest})
+		m.Sources = append(m.Sources, record.Source{Kind: s.Source.Kind, Digest: s.Digest})
 	}
 	for name, o := range in.Export.Files {
-		m.Files[name] = publicFile{o.Size, o.SHA256}
+		m.Files[name] = layout.Object{Size: o.Size, SHA256: o.SHA256}
 	}
 	return m
 }
 
 // timeless leaves out what another evaluation of the same weights changes.
-func timeless(m pipeline.Metrics) pipeline.Metrics {
+func timeless(m record.Metrics) record.Metrics {
 	m.Runtime, m.SamplesPerSecond = 0, 0
 	return m
 }
 
-// samePublished accepts a model that an earlier attempt published.
-func samePublished(m, there modelManifest) error {
-	for name, f := range m.Files {
-		if there.Files[name] != f {
-			return &typed{pipeline.Nondeterministic, fmt.Errorf("%s is published already with another %s (sha256 %s, now %s)",
-				m.Model, name, there.Files[name].SHA256, f.SHA256)}
-		}
-	}
-	return nil
-}
-
-func publishedSize(m modelManifest) int64 {
-	var n int64
-	for _, f := range m.Files {
-		n += f.Size
-	}
-	return n
-}
-
-// program is this program's version.
-func program() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return info.Main.Version
-}
-
 // writeReadable writes the model card and the report beside the export in dir.
-func (a *Activities) writeReadable(ctx context.Context, in pipeline.PublishInput, m modelManifest, dir string) error {
+func (a *Activities) writeReadable(
+	ctx context.Context, in pipeline.PublishInput, m record.ModelManifest, dir string,
+) error {
 	c, err := model.ReadConfig(dir)
 	if err != nil {
 		return err
 	}
-	r := &readable{a: a, in: in, m: m, config: c}
+	o, err := model.ReadGenerate(dir)
+	if err != nil {
+		return err
+	}
+	t, err := tokenizer.Load(dir)
+	if err != nil {
+		return err
+	}
+	decode := func(ids []int32) string { return t.Decode(ids, false) }
+	r := &readable{a: a, in: in, m: m, config: c, decoding: append(decoding(o, decode), deviations(c, o)...)}
 	if err := r.gather(ctx); err != nil {
 		return err
 	}

@@ -6,20 +6,22 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/dataset"
+	"distilvit/dataset/pixels"
+	"distilvit/hub"
+	"distilvit/metrics"
 	"distilvit/model"
-	"distilvit/model/hub"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/report"
-	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 const (
@@ -32,94 +34,174 @@ const (
 type readable struct {
 	a      *Activities
 	in     pipeline.PublishInput
-	m      modelManifest
+	m      record.ModelManifest
 	config *model.Config
+
+	decoding []report.Pair // of the published generation_config.json
+	crops    bool          // pictures are cut out of their middle
 
 	steps   []report.StepLoss
 	bad     []report.Bad
-	samples []report.Sample
+	samples []report.Sample // by chance, for the card
+
+	captions []report.Sample // with the best and the worst, for the report
 }
 
 // gather reads what stands in the object store.
 func (r *readable) gather(ctx context.Context) error {
-	var d datasetManifest
-	if err := r.a.Store.GetJSON(ctx, r.in.Dataset.Manifest, &d); err != nil {
+	d, err := artifact.ReadDataset(ctx, r.a.Store, r.in.Dataset.Manifest)
+	if err != nil {
 		return err
 	}
 	if err := r.readSteps(ctx); err != nil {
 		return err
 	}
 	for _, o := range d.BadLists {
-		raw, err := r.a.Store.GetBytes(ctx, stored(o))
+		bad, err := artifact.ReadBad(ctx, r.a.Store, o)
 		if err != nil {
 			return err
 		}
-		var bad []badExample
-		if err := json.Unmarshal(raw, &bad); err != nil {
-			return fmt.Errorf("%s: %w", o.Key, err)
-		}
 		for _, b := range bad {
 			if len(r.bad) < shownBad {
-				r.bad = append(r.bad, report.Bad{ID: b.ID, Reason: b.Reason})
+				r.bad = append(r.bad, report.Bad{ID: r.public(b.ID), Reason: r.public(b.Reason)})
 			}
 		}
 	}
-	pictures, err := r.readPictures(ctx, d)
+	r.crops = d.Pixels.ShortestEdge > 0 || d.Pixels.ResizedWidth > 0
+	chosen, err := r.choose(ctx)
 	if err != nil {
 		return err
 	}
-	for _, s := range r.in.Test.Samples {
-		r.samples = append(r.samples, report.Sample{ImageID: s.ImageID, Caption: s.Caption, References: s.References, Picture: pictures[s.ImageID]})
+	pictures, err := r.readPictures(ctx, d, chosen)
+	if err != nil {
+		return err
+	}
+	for _, s := range chosen {
+		s.Picture = pictures[s.ImageID]
+		s.ImageID = r.public(s.ImageID)
+		r.captions = append(r.captions, s)
+		if s.Choice == report.Chance {
+			r.samples = append(r.samples, s)
+		}
 	}
 	return nil
+}
+
+// extremes is how many of the best and of the worst captions the report shows.
+const extremes = 8
+
+// choose takes the samples, then the worst and the best captions of all.
+func (r *readable) choose(ctx context.Context) ([]report.Sample, error) {
+	var predictions []metrics.Prediction
+	if key := r.in.Test.Predictions.Key; key != "" {
+		raw, err := r.a.Store.GetBytes(ctx, r.in.Test.Predictions)
+		if err != nil && !artifact.Unreadable(err) { // the samples alone do, too
+			return nil, err
+		}
+		if err == nil {
+			if predictions, err = metrics.ReadPredictions(bytes.NewReader(raw)); err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+		}
+	}
+	rule := metrics.WordRule(cmp.Or(r.in.Test.Metrics.Words, pipeline.WordsRougeScore))
+	var chosen []report.Sample
+	take := func(p metrics.Prediction, choice report.Choice) {
+		if slices.ContainsFunc(chosen, func(s report.Sample) bool { return s.ImageID == p.ImageID }) {
+			return
+		}
+		chosen = append(chosen, report.Sample{
+			ImageID: p.ImageID, Group: p.Group, Caption: p.Caption, References: p.References, Choice: choice,
+			RougeL: 100 * metrics.Rouge(p.Caption, p.References, rule).RL,
+		})
+	}
+	for _, s := range r.in.Test.Samples {
+		take(metrics.Prediction{ImageID: s.ImageID, Caption: s.Caption, References: s.References}, report.Chance)
+	}
+	scores := make(map[string]float64, len(predictions))
+	for _, p := range predictions {
+		scores[p.ImageID] = metrics.Rouge(p.Caption, p.References, rule).RL
+	}
+	slices.SortStableFunc(predictions, func(x, y metrics.Prediction) int {
+		return cmp.Compare(scores[x.ImageID], scores[y.ImageID])
+	})
+	for i := range min(extremes, len(predictions)) {
+		take(predictions[i], report.Worst)
+	}
+	for i := range min(extremes, len(predictions)) {
+		take(predictions[len(predictions)-1-i], report.Best)
+	}
+	return chosen, nil
 }
 
 // readSteps reads the steps of every epoch, those of the highest branch where
 // an epoch was trained in several, and thins them out for the curve.
 func (r *readable) readSteps(ctx context.Context) error {
-	newest := map[string]string{} // by epoch; keys sort by branch first
-	for o, err := range r.a.Store.List(ctx, "runs/"+r.in.Run+"/metrics/") {
-		if err != nil {
-			return err
-		}
-		if _, epoch, ok := strings.Cut(path.Base(o.Key), "-"); ok {
-			newest[epoch] = max(newest[epoch], o.Key)
-		}
+	newest, err := r.a.metricsKeys(ctx, r.in.Run)
+	if err != nil {
+		return err
 	}
 	var all []report.StepLoss
 	for _, key := range newest {
-		raw, err := r.a.Store.GetBytes(ctx, storage.Object{Key: key})
-		if unreadable(err) { // a part of a curve is no reason to publish nothing
+		records, err := r.a.stepRecords(ctx, key)
+		if artifact.Unreadable(err) { // a part of a curve is no reason to publish nothing
 			r.in.Warnings = append(r.in.Warnings, fmt.Sprintf("the loss curve lacks an epoch: %v", err))
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		records, err := trainer.DecodeRecords(bytes.NewReader(raw))
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
 		for _, s := range records {
-			all = append(all, report.StepLoss{Step: s.Step, Loss: s.Loss})
+			all = append(all, report.StepLoss{Step: s.Step, Loss: s.Loss, Rate: s.LearningRate, Norm: s.GradNorm})
 		}
 	}
 	slices.SortFunc(all, func(x, y report.StepLoss) int { return int(x.Step - y.Step) })
 	every := max(1, (len(all)+curvePoints-1)/curvePoints)
 	for part := range slices.Chunk(all, every) {
-		sum := 0.0
+		mean, n := report.StepLoss{Step: part[len(part)-1].Step}, float64(len(part))
 		for _, s := range part {
-			sum += s.Loss
+			mean.Loss += s.Loss / n
+			mean.Rate += s.Rate / n
+			mean.Norm += s.Norm / n
 		}
-		r.steps = append(r.steps, report.StepLoss{Step: part[len(part)-1].Step, Loss: sum / float64(len(part))})
+		r.steps = append(r.steps, mean)
 	}
 	return nil
 }
 
+// metricsKeys are the objects with the steps of each finished epoch, by its number: those of the highest branch
+// where an epoch was trained in several.
+func (a *Activities) metricsKeys(ctx context.Context, run string) (map[int]string, error) {
+	newest := map[int]string{} // keys sort by branch first
+	for o, err := range a.Store.List(ctx, layout.Run(run).Folder(layout.Metrics)) {
+		if err != nil {
+			return nil, err
+		}
+		if _, epoch, ok := layout.ParseMetrics(o.Key); ok {
+			newest[epoch] = max(newest[epoch], o.Key)
+		}
+	}
+	return newest, nil
+}
+
+func (a *Activities) stepRecords(ctx context.Context, key string) ([]trainer.StepRecord, error) {
+	raw, err := a.Store.GetBytes(ctx, layout.Object{Key: key})
+	if err != nil {
+		return nil, err
+	}
+	records, err := trainer.DecodeRecords(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return records, nil
+}
+
 // readPictures finds the samples' pictures in the shards they were captioned from.
-func (r *readable) readPictures(ctx context.Context, d datasetManifest) (map[string][]byte, error) {
+func (r *readable) readPictures(
+	ctx context.Context, d record.DatasetManifest, chosen []report.Sample,
+) (map[string][]byte, error) {
 	wanted := map[string]bool{}
-	for _, s := range r.in.Test.Samples {
+	for _, s := range chosen {
 		wanted[s.ImageID] = true
 	}
 	pictures := map[string][]byte{}
@@ -140,7 +222,7 @@ func (r *readable) readPictures(ctx context.Context, d datasetManifest) (map[str
 					return err
 				}
 				if wanted[row.ID] {
-					if pictures[row.ID], err = dataset.EncodePNG(row.Pixels, d.Pixels.Width, d.Pixels.Height); err != nil {
+					if pictures[row.ID], err = pixels.EncodePNG(row.Pixels, d.Pixels.Width, d.Pixels.Height); err != nil {
 						return err
 					}
 				}
@@ -154,6 +236,9 @@ func (r *readable) readPictures(ctx context.Context, d datasetManifest) (map[str
 	return pictures, nil
 }
 
+// public is a text without the folders of this machine.
+func (r *readable) public(text string) string { return publicText(r.in.Config, text) }
+
 func (r *readable) card() report.Card {
 	c, e, d := r.in.Config, r.config.Encoder, r.config.Decoder
 	var parameters int64
@@ -165,85 +250,128 @@ func (r *readable) card() report.Card {
 		parameters += n
 	}
 	return report.Card{
-		Name: r.in.Name, Version: path.Base(r.m.Model), BaseModels: baseModels(c.Model),
-		ImageSize: e.ImageSize, Parameters: parameters, VocabSize: d.VocabSize, MaxLength: c.Evaluate.MaxLength,
-		Encoder:  fmt.Sprintf("%s, %d layers, width %d, %d heads, patches of %d × %d", e.Name(), e.NumHiddenLayers, e.HiddenSize, e.NumAttentionHeads, e.PatchSize, e.PatchSize),
-		Decoder:  fmt.Sprintf("GPT-2 with cross-attention, %d layers, width %d, %d heads, %d positions", d.NLayer, d.NEmbd, d.NHead, d.NPositions),
+		Name: r.in.Name, Version: layout.Model{Run: r.in.Run, Branch: r.in.Branch}.Version(),
+		RepoID: cmp.Or(c.Publish.RepoID, pushID(c)), License: c.Publish.License, LicenseName: c.Publish.LicenseName,
+		LicenseLink: c.Publish.LicenseLink, Languages: languages(c), BaseModels: hubModels(c),
+		StartedFrom: startedFrom(c.Model), ImageSize: e.ImageSize, Crops: r.crops, Parameters: parameters,
+		VocabSize: d.VocabSize, MaxLength: c.Evaluate.MaxLength, Decoding: r.decoding,
+		Encoder: fmt.Sprintf("%s, %d layers, width %d, %d heads, patches of %d × %d",
+			e.Name(), e.NumHiddenLayers, e.HiddenSize, e.NumAttentionHeads, e.PatchSize, e.PatchSize),
+		Decoder: fmt.Sprintf("GPT-2 with cross-attention, %d layers, width %d, %d heads, %d positions",
+			d.NLayer, d.NEmbd, d.NHead, d.NPositions),
 		Datasets: r.datasets(), Rows: r.in.Dataset.Rows,
 		Epoch: r.in.Best.Epoch, Step: r.in.Best.Checkpoint.Step, TestedOn: r.in.TestedOn,
-		Test: readableMetrics(r.in.Test.Metrics), Eval: readableMetrics(r.in.Best.Eval),
-		Settings: settings(c), Checks: r.checks(), Samples: withoutPictures(r.samples), Lineage: r.lineage(),
+		Test: r.in.Test.Metrics, Eval: r.in.Best.Eval,
+		Settings: append(settings(c), r.scored()...), Checks: r.in.Export.Checks,
+		Pruning: r.in.Export.Pruning, Samples: withoutPictures(r.samples), Lineage: r.lineage(),
 	}
+}
+
+// pushID is the repository that a run pushes to, "" where it does not.
+func pushID(c pipeline.Config) string {
+	id, _ := c.Publish.PushRepo()
+	return id
 }
 
 func (r *readable) run() report.Run {
-	test := readableMetrics(r.in.Test.Metrics)
 	out := report.Run{
 		Run: r.in.Run, Model: r.m.Model, Rows: r.in.Dataset.Rows, Steps: r.steps, Best: r.in.Best.Epoch,
-		Summary:  []report.Pair{{Name: "Backend", Value: r.in.Config.Backend}, {Name: "Prepared data", Value: size(r.in.Dataset.Bytes)}},
-		TestedOn: r.in.TestedOn, Test: &test, Samples: r.samples, Checks: r.checks(),
-		Bad: r.bad, BadTotal: r.in.Dataset.Bad, Warnings: r.in.Warnings, Config: configYAML(r.in.Config), Lineage: r.lineage(),
+		BestStep: r.in.Best.Checkpoint.EpochStep,
+		Metric:   r.in.Best.Metric(),
+		History:  r.in.History,
+		Summary: []report.Pair{
+			{Name: "Backend", Value: cmp.Or(r.in.Backend, r.in.Config.Backend)},
+			{Name: "Prepared data", Value: report.Bytes(r.in.Dataset.Bytes)},
+			{Name: "Took", Value: r.took()},
+		},
+		TestedOn: r.in.TestedOn, Test: &r.in.Test.Metrics, Samples: r.captions, Checks: r.in.Export.Checks,
+		Pruning: r.in.Export.Pruning, Bad: r.bad, BadTotal: r.in.Dataset.Bad,
+		Warnings: slices.Clone(r.in.Warnings), Config: configYAML(publicConfig(r.in.Config)), Lineage: r.lineage(),
 	}
-	for _, e := range r.in.History {
-		out.History = append(out.History, report.Epoch{
-			Epoch: e.Epoch, Step: e.Step, TrainLoss: e.TrainLoss, Duration: seconds(e.Seconds), Eval: readableMetrics(e.Eval),
-			Loop: report.Loop{All: seconds(e.Times.Loop), Input: seconds(e.Times.Input), Checkpoint: seconds(e.Times.Checkpoint)},
-		})
+	for i, warning := range out.Warnings {
+		out.Warnings[i] = r.public(warning)
 	}
+	out.Summary = append(append(out.Summary, r.decoding...), r.scored()...)
 	return out
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+// took is what training and validating cost, and what it left.
+func (r *readable) took() string {
+	var training, validating, cpu float64 // seconds
+	for _, e := range r.in.History {
+		training, validating, cpu = training+e.Seconds, validating+e.Eval.Runtime, cpu+e.Times.CPU
+	}
+	text := fmt.Sprintf("%s of training, %s of validating", report.Duration(seconds(training)),
+		report.Duration(seconds(validating)))
+	if cpu > 0 {
+		text += fmt.Sprintf(", %s of processors while training", report.Duration(seconds(cpu)))
+	}
+	var exported int64
+	for _, o := range r.in.Export.Files {
+		exported += o.Size
+	}
+	return text + "; " + report.Bytes(exported) + " of exports"
+}
+
+// scored says what the best epoch was chosen by, and what captions were split into to be
+// scored where it is not the usual.
+func (r *readable) scored() []report.Pair {
+	pairs := []report.Pair{{
+		Name: "Best epoch", Value: "by " + r.in.Best.Metric() + " on the validation pictures",
+	}}
+	if m := r.in.Test.Metrics; m.Distinct > 0 {
+		pairs = append(pairs, report.Pair{Name: "Different captions", Value: fmt.Sprintf(
+			"%.1f %% of the %d %s pictures; the most frequent one is given to %.1f %%",
+			m.Distinct, m.Samples, r.in.TestedOn, m.Commonest)})
+	}
+	if r.in.Test.Metrics.Words == pipeline.WordsUnicode {
+		pairs = append(pairs, report.Pair{
+			Name: "Words of the scores", Value: "Unicode's (UAX #29), characters for scripts without spaces; " +
+				"not to be compared with scores on rouge_score's words",
+		})
+	}
+	return pairs
+}
 
 func (r *readable) datasets() []report.Dataset {
 	var out []report.Dataset
 	for _, s := range r.in.Sources {
 		name := s.Source.Kind
-		if from := cmp.Or(s.Source.Captions, s.Source.Files.String()); from != "" {
-			name += " " + from
+		named := slices.DeleteFunc(givenFiles(s.Source), func(g givenFile) bool {
+			return s.Source.Captions != "" && g.role != dataset.RoleCaptions
+		})
+		if len(named) > 0 {
+			name += " " + publicName(named[0].from)
 		}
-		note := []string{s.Source.Split}
+		if more := len(named) - 1; more > 0 {
+			name += fmt.Sprintf(" and %d more", more)
+		}
+		note, id := []string{s.Source.Split}, ""
 		for _, g := range givenFiles(s.Source) {
 			// The hub indexes a model under the names of its datasets.
 			if named, err := hub.ParseFiles(g.from); err == nil {
-				name, note = named.Repo.ID, append(note, named.Path, "commit "+named.Repo.Revision)
+				name, id = named.Repo.ID, named.Repo.ID
+				note = append(note, named.Path, "commit "+named.Repo.Revision)
 				break
 			}
 		}
 		note = slices.DeleteFunc(note, func(s string) bool { return s == "" })
-		out = append(out, report.Dataset{Name: name, Digest: s.Digest, Note: strings.Join(note, ", ")})
-	}
-	return out
-}
-
-func (r *readable) checks() []report.Check {
-	var out []report.Check
-	for _, c := range r.in.Export.Checks {
-		out = append(out, report.Check(c))
+		out = append(out, report.Dataset{Name: name, HubID: id, Digest: s.Digest, Note: strings.Join(note, ", ")})
 	}
 	return out
 }
 
 func (r *readable) lineage() []report.Pair {
-	return []report.Pair{
+	pairs := []report.Pair{
 		{Name: "Run", Value: r.in.Run}, {Name: "Branch", Value: fmt.Sprint(r.in.Branch)},
-		{Name: "Checkpoint", Value: r.in.Best.Checkpoint.Manifest}, {Name: "Dataset", Value: r.in.Dataset.Manifest},
+		{Name: "Checkpoint", Value: r.in.Best.Checkpoint.Manifest},
+		{Name: "Dataset", Value: r.in.Dataset.Manifest},
 		{Name: "Program", Value: r.m.Program},
 	}
-}
-
-func readableMetrics(m pipeline.Metrics) report.Metrics {
-	out := report.Metrics{
-		Loss: m.Loss, Rouge1: m.Rouge1, Rouge2: m.Rouge2, RougeL: m.RougeL, RougeLsum: m.RougeLsum, Bleu4: m.Bleu4, Cider: m.Cider,
-		GenLen: m.GenLen, ExactMatch: m.ExactMatch, Samples: m.Samples,
+	if r.in.Approval != nil {
+		pairs = append(pairs, report.Pair{Name: "Decision", Value: "approved" + r.in.Approval.After()})
 	}
-	for name, g := range m.Groups {
-		if out.Groups == nil {
-			out.Groups = map[string]report.Metrics{}
-		}
-		out.Groups[name] = readableMetrics(g)
-	}
-	return out
+	return pairs
 }
 
 // withoutPictures is for the card, which is plain text.
@@ -261,14 +389,73 @@ func settings(c pipeline.Config) []report.Pair {
 	if c.Compat == pipeline.CompatSeed {
 		labels = fmt.Sprintf("padded to %d tokens, padding counted (compat: seed)", t.MaxLength)
 	}
-	return []report.Pair{
-		{Name: "Epochs", Value: fmt.Sprint(t.Epochs)},
+	pairs := []report.Pair{
+		{Name: "Epochs", Value: epochsText(t)},
 		{Name: "Batch", Value: fmt.Sprintf("%d pictures, %d captions each", t.BatchSize, t.CaptionsPerPicture)},
 		{Name: "Labels", Value: labels},
-		{Name: "Optimizer", Value: fmt.Sprintf("AdamW, learning rate %g, weight decay %g, betas %g and %g", t.LearningRate, t.WeightDecay, t.Beta1, t.Beta2)},
-		{Name: "Schedule", Value: fmt.Sprintf("linear decay, %g of all steps warm-up", t.WarmupFraction)},
+		{Name: "Optimizer", Value: fmt.Sprintf("AdamW, learning rate %g, weight decay %g, betas %g and %g",
+			t.LearningRate, t.WeightDecay, t.Beta1, t.Beta2)},
+		{Name: "Schedule", Value: scheduleText(t)},
 		{Name: "Dropout", Value: fmt.Sprint(t.Dropout)}, {Name: "Seed", Value: fmt.Sprint(c.Seed)},
 	}
+	if text := partsText(t); text != "" {
+		pairs = append(pairs, report.Pair{Name: "Parts", Value: text})
+	}
+	return pairs
+}
+
+// partsText says what of the network is trained otherwise than the rest; empty: nothing is.
+func partsText(t pipeline.TrainConfig) string {
+	var list []string
+	if len(t.Freeze) > 0 {
+		list = append(list, "not trained: "+t.Freeze.String())
+	}
+	if t.LayerDecay > 0 {
+		list = append(list, fmt.Sprintf("learning rate times %g a layer", t.LayerDecay))
+	}
+	for _, p := range t.Parts {
+		how := []string{p.Match}
+		if p.LearningRate != nil {
+			how = append(how, fmt.Sprintf("learning rate %g", *p.LearningRate))
+		}
+		if p.WeightDecay != nil {
+			how = append(how, fmt.Sprintf("weight decay %g", *p.WeightDecay))
+		}
+		if p.Freeze != nil {
+			how = append(how, map[bool]string{true: "not trained", false: "trained"}[*p.Freeze])
+		}
+		list = append(list, strings.Join(how, ", "))
+	}
+	return strings.Join(list, "; ")
+}
+
+func epochsText(t pipeline.TrainConfig) string {
+	if t.MaxSteps > 0 {
+		return fmt.Sprintf("as many as %d steps make", t.MaxSteps)
+	}
+	return fmt.Sprint(t.Epochs)
+}
+
+// scheduleText says of the learning rate how it goes, and what else smooths training.
+func scheduleText(t pipeline.TrainConfig) string {
+	text := map[string]string{
+		pipeline.CosineSchedule: "cosine decay", pipeline.ConstantAfterWarmup: "constant rate",
+	}[t.LRSchedulerType]
+	warmup := fmt.Sprintf(", %g of all steps warm-up", t.WarmupFraction)
+	if t.WarmupSteps > 0 {
+		warmup = fmt.Sprintf(", %d steps warm-up", t.WarmupSteps)
+	}
+	if t.LRSchedulerType == pipeline.ConstantSchedule {
+		text, warmup = "constant rate", ""
+	}
+	text = cmp.Or(text, "linear decay") + warmup
+	if t.LabelSmoothingFactor > 0 {
+		text += fmt.Sprintf("; label smoothing %g", t.LabelSmoothingFactor)
+	}
+	if t.EMA > 0 {
+		text += fmt.Sprintf("; average of the weights, decay %g", t.EMA)
+	}
+	return text
 }
 
 // configYAML shows a config with the keys people write.

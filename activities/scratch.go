@@ -1,10 +1,14 @@
 package activities
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"github.com/gofrs/flock"
+
+	"distilvit/internal/filelock"
 )
 
 // lockSuffix names the lock file beside a scratch directory. It is locked by
@@ -12,35 +16,29 @@ import (
 // a killed process left.
 const lockSuffix = ".lock"
 
-// lockNew makes dir, locked.
-func lockNew(dir string) (*os.File, error) {
-	f, err := os.OpenFile(dir+lockSuffix, os.O_CREATE|os.O_RDWR, 0o644)
+// lockNew makes dir, locked. Nobody else has the lock of a new name for longer than sweep needs.
+func lockNew(dir string) (*flock.Flock, error) {
+	l, err := filelock.Lock(context.Background(), dir+lockSuffix, filelock.Exclusive)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		f.Close()
+		l.Close()
 		return nil, err
 	}
-	return f, nil
+	return l, nil
 }
 
 // sweep removes the directories below root whose process is gone.
 func sweep(root string) {
 	locks, _ := filepath.Glob(filepath.Join(root, "*"+lockSuffix))
 	for _, name := range locks {
-		f, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
+		l, err := filelock.Try(name, filelock.Exclusive)
+		if err != nil || l == nil {
 			continue
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			os.RemoveAll(strings.TrimSuffix(name, lockSuffix))
-			os.Remove(name)
-		}
-		f.Close()
+		os.RemoveAll(strings.TrimSuffix(name, lockSuffix))
+		os.Remove(name)
+		l.Close()
 	}
 }

@@ -2,23 +2,21 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/model/tokenizer"
 	"distilvit/pipeline"
+	"distilvit/storage"
+	"distilvit/storage/layout"
 )
-
-// tokensManifest is tokens/<key>/manifest.json: token shards row-aligned with
-// the shards of the dataset.
-type tokensManifest struct {
-	Version int              `json:"version"`
-	Shards  []pipeline.Shard `json:"shards"` // by index, as the dataset's
-}
 
 // PlanTokenize names the token shards, and tells whether they are there.
 func (a *Activities) PlanTokenize(ctx context.Context, in pipeline.TokenizeInput) (pipeline.TokenizePlan, error) {
@@ -34,35 +32,31 @@ func (a *Activities) PlanTokenize(ctx context.Context, in pipeline.TokenizeInput
 		if err := a.adopt(ctx, in.Run, plan.Tokens); err != nil {
 			return plan, err
 		}
-		var m tokensManifest
-		err = a.Store.GetJSON(ctx, plan.Tokens+"/manifest.json", &m)
-		if isNotFound(err) {
+		m, err := artifact.ReadTokens(ctx, a.Store, layout.Manifest(plan.Tokens))
+		if artifact.NotFound(err) {
 			return plan, nil
 		}
 		if err != nil {
 			return plan, err
 		}
-		var objects []pipeline.Object
-		for _, s := range m.Shards {
-			objects = append(objects, s.Object)
-		}
-		missing, err := a.missingOf(ctx, plan.Tokens, objects)
-		plan.Reused = len(missing) == 0
+		missing, err := artifact.Missing(ctx, a.Store, plan.Tokens, m.Objects())
+		plan.Reused, plan.Cut = len(missing) == 0, m.Cut
+		plan.Warnings = madeAgain("token", plan.Tokens, len(missing))
 		return plan, err
 	})
 }
 
 // tokensPrefix names token shards by all that determines them.
 func tokensPrefix(in pipeline.TokenizeInput, t *tokenizer.Tokenizer) (string, error) {
-	key, err := digestOf(struct {
+	key, err := artifact.Digest(struct {
 		Stage, Dataset, Tokenizer string
 		MaxLength, Version        int
 		Compat                    string `json:",omitempty"`
 	}{"tokenize", in.Dataset.Manifest, t.Digest(), in.MaxLength, tokenizeVersion, in.Compat})
-	return "tokens/" + key, err
+	return layout.TokenShards(key), err
 }
 
-func (a *Activities) tokenizer(ctx context.Context, ref pipeline.ModelRef) (*tokenizer.Tokenizer, error) {
+func (a *Activities) tokenizer(ctx context.Context, ref record.ModelRef) (*tokenizer.Tokenizer, error) {
 	dir, err := a.modelDir(ctx, ref, false)
 	if err != nil {
 		return nil, err
@@ -73,7 +67,9 @@ func (a *Activities) tokenizer(ctx context.Context, ref pipeline.ModelRef) (*tok
 
 // TokenizeShards makes labels of the captions of shards First to Last-1 and stores
 // them row by row as the pictures are.
-func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInput) (pipeline.TokenizeResult, error) {
+func (a *Activities) TokenizeShards(
+	ctx context.Context, in pipeline.TokenizeInput,
+) (pipeline.TokenizeResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.TokenizeResult, error) {
 		var out pipeline.TokenizeResult
 		t, err := a.tokenizer(ctx, in.Model)
@@ -84,8 +80,8 @@ func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInp
 		if err != nil {
 			return out, err
 		}
-		var m datasetManifest
-		if err := a.Store.GetJSON(ctx, in.Dataset.Manifest, &m); err != nil {
+		m, err := artifact.ReadDataset(ctx, a.Store, in.Dataset.Manifest)
+		if err != nil {
 			return out, err
 		}
 		if in.First < 0 || in.Last > len(m.Shards) || in.First > in.Last {
@@ -103,13 +99,16 @@ func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInp
 				return out, err
 			}
 			if rows != s.Rows {
-				return out, &typed{pipeline.Corrupt, fmt.Errorf("shard %s has %d rows, its manifest says %d", s.Object.Key, rows, s.Rows)}
+				return out, &typed{
+					pipeline.Corrupt,
+					fmt.Errorf("shard %s has %d rows, its manifest says %d", s.Object.Key, rows, s.Rows),
+				}
 			}
 			o, err := a.Store.PutBlob(ctx, prefix, ".parquet", path)
 			if err != nil {
 				return out, err
 			}
-			out.Shards = append(out.Shards, pipeline.Shard{Index: s.Index, Split: s.Split, Rows: rows, Object: object(o)})
+			out.Shards = append(out.Shards, record.Shard{Index: s.Index, Split: s.Split, Rows: rows, Object: o})
 			out.Cut += cut
 			p.progress("tokenize", int64(i+1), int64(in.Last-in.First), "")
 		}
@@ -118,7 +117,9 @@ func (a *Activities) TokenizeShards(ctx context.Context, in pipeline.TokenizeInp
 }
 
 // writeTokens encodes one shard's captions to a local file.
-func (a *Activities) writeTokens(ctx context.Context, path string, s pipeline.Shard, t *tokenizer.Tokenizer, l dataset.Labels) (rows, cut int, err error) {
+func (a *Activities) writeTokens(
+	ctx context.Context, path string, s record.Shard, t *tokenizer.Tokenizer, l dataset.Labels,
+) (rows, cut int, err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return 0, 0, err
@@ -157,13 +158,18 @@ func labels(t *tokenizer.Tokenizer, in pipeline.TokenizeInput) dataset.Labels {
 // published.
 func (a *Activities) FinishTokens(ctx context.Context, in pipeline.FinishTokensInput) (pipeline.Tokens, error) {
 	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Tokens, error) {
-		key := in.Tokens + "/manifest.json"
+		key := layout.Manifest(in.Tokens)
 		if len(in.Shards) == 0 {
 			_, err := a.Store.Stat(ctx, key)
 			return pipeline.Tokens{Manifest: key}, err
 		}
-		m := tokensManifest{Version: tokenizeVersion, Shards: slices.Clone(in.Shards)}
-		slices.SortFunc(m.Shards, func(x, y pipeline.Shard) int { return x.Index - y.Index })
-		return pipeline.Tokens{Manifest: key}, a.Store.Publish(ctx, key, m)
+		m := record.TokensManifest{Version: tokenizeVersion, Shards: slices.Clone(in.Shards), Cut: in.Cut}
+		slices.SortFunc(m.Shards, func(x, y record.Shard) int { return x.Index - y.Index })
+		err := a.Store.Publish(ctx, key, m)
+		if m.Cut > 0 && errors.Is(err, storage.ErrConflict) {
+			m.Cut = 0 // as a program wrote it that did not count
+			err = a.Store.Publish(ctx, key, m)
+		}
+		return pipeline.Tokens{Manifest: key}, err
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"distilvit/artifact/record"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/storage"
@@ -36,14 +37,16 @@ type uploads struct {
 	closed  bool
 	wake    chan struct{}
 	done    chan struct{}
-	last    checkpointManifest
+	last    record.CheckpointManifest
 	damaged error // the newest was dropped, for this
 	err     error
 }
 
 // startUploads begins; fail is called with the reason why it makes no sense to
 // train on.
-func startUploads(ctx context.Context, a *Activities, in pipeline.EpochInput, fail context.CancelCauseFunc) *uploads {
+func startUploads(
+	ctx context.Context, a *Activities, in pipeline.EpochInput, fail context.CancelCauseFunc,
+) *uploads {
 	u := &uploads{a: a, ctx: ctx, in: in, fail: fail, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go u.loop()
 	return u
@@ -69,7 +72,7 @@ func (u *uploads) signal() {
 }
 
 // finish waits for what is queued and answers the newest stored checkpoint.
-func (u *uploads) finish() (checkpointManifest, error) {
+func (u *uploads) finish() (record.CheckpointManifest, error) {
 	u.mu.Lock()
 	u.closed = true
 	u.mu.Unlock()
@@ -89,7 +92,8 @@ func (u *uploads) loop() {
 			m, err := u.store(*c)
 			switch u.damaged = nil; {
 			case isDamaged(err): // training itself is sound: the next one is stored
-				activity.GetLogger(u.ctx).Warn("checkpoint is damaged on this machine and dropped", "step", c.State.Step, "error", err)
+				activity.GetLogger(u.ctx).Warn("checkpoint is damaged on this machine and dropped",
+					"step", c.State.Step, "error", err)
 				u.damaged = err
 			case err != nil:
 				u.err = err
@@ -98,7 +102,8 @@ func (u *uploads) loop() {
 				u.last = m
 				u.prune()
 				if err := u.a.keepLocal(u.in.Work.Run, c.Dir); err != nil {
-					activity.GetLogger(u.ctx).Warn("no local copy of the checkpoint is kept", "step", c.State.Step, "error", err)
+					activity.GetLogger(u.ctx).Warn("no local copy of the checkpoint is kept",
+						"step", c.State.Step, "error", err)
 				}
 			}
 			os.RemoveAll(c.Dir)
@@ -117,21 +122,27 @@ func isDamaged(err error) bool {
 // prune removes what the newest checkpoint makes superfluous; that it can be
 // done later, too, makes it no reason to fail.
 func (u *uploads) prune() {
-	newest := u.last.ref()
-	err := u.a.prune(context.WithoutCancel(u.ctx), u.in.Work.Run, max(1, u.in.Work.Train.KeepCheckpoints), u.in.Best, u.in.From, &newest)
+	newest := u.last.Ref()
+	err := u.a.checkpoints(u.in.Work.Run).Prune(
+		context.WithoutCancel(u.ctx), max(1, u.in.Work.Train.KeepCheckpoints), u.in.Best, u.in.From, &newest)
 	if err != nil {
 		activity.GetLogger(u.ctx).Warn("old checkpoints are not pruned", "error", err)
 	}
 }
 
 // store retries while the object store is away; training goes on meanwhile.
-func (u *uploads) store(c trainer.Checkpoint) (checkpointManifest, error) {
+func (u *uploads) store(c trainer.Checkpoint) (record.CheckpointManifest, error) {
+	w := u.in.Work
+	of, err := training(w)
+	if err != nil {
+		return record.CheckpointManifest{}, err
+	}
 	ctx, deadline := context.WithoutCancel(u.ctx), time.Now().Add(uploadPatience)
 	ended, begun := u.ctx.Done(), time.Now()
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		m, err := u.a.storeCheckpoint(ctx, u.in.Work, c)
+		m, err := u.a.checkpoints(w.Run).Put(ctx, w.Branch, of, c)
 		if err == nil {
-			u.a.Telemetry.Stored(time.Since(begun))
+			u.a.Telemetry.Stored(w.Run, time.Since(begun))
 		}
 		if err == nil || !errors.Is(err, storage.ErrUnavailable) || time.Now().After(deadline) {
 			return m, err

@@ -1,6 +1,7 @@
 """The Python side of the benchmarks: what a recipe of PyTorch, transformers and Pillow costs for the same work.
 
-    reference.py train [--pictures 4] [--captions 1] [--tokens 16] [--recipe] [--steps 5] [--warmup 2]
+    reference.py train [--pictures 4] [--captions 1] [--tokens 16] [--recipe] [--steps 5] [--warmup 2] [--device cuda]
+                       [--precision tf32|bf16] [--compile]
     reference.py caption [--batch 8] [--tokens 20] [--rounds 5]
     reference.py prepare DIRECTORY [--rounds 5]
     reference.py stored DIRECTORY
@@ -22,17 +23,18 @@ import time
 import numpy as np
 
 
-def measure(rounds, warmup, work):
-    """Medians of CPU and wall seconds of work's rounds, and the CPU seconds of the first."""
+def measure(rounds, warmup, work, wait=lambda: None):
+    """Medians of CPU and wall seconds of work's rounds, and the seconds of the first. wait returns when the device is done."""
     cpus, walls = [], []
     for _ in range(warmup + rounds):
         r = resource.getrusage(resource.RUSAGE_SELF)
         used, begun = r.ru_utime + r.ru_stime, time.perf_counter()
         work()
+        wait()
         walls.append(time.perf_counter() - begun)
         r = resource.getrusage(resource.RUSAGE_SELF)
         cpus.append(r.ru_utime + r.ru_stime - used)
-    return dict(rounds=rounds, cpu_s=statistics.median(cpus[warmup:]), wall_s=statistics.median(walls[warmup:]), first_cpu_s=cpus[0],
+    return dict(rounds=rounds, cpu_s=statistics.median(cpus[warmup:]), wall_s=statistics.median(walls[warmup:]), first_cpu_s=cpus[0], first_wall_s=walls[0],
                 peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
@@ -57,7 +59,8 @@ def train(a):
     """A step of transformers' Trainer: forward, backward, clipping by norm 1, fused AdamW, float32. A picture is encoded for each
     of its captions, as the recipe does; with --recipe captions are padded to 128 tokens and the padding counts, as there."""
     import torch
-    model = captioner().train()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = a.precision == "tf32"
+    model = captioner().train().to(a.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01, fused=True)
     rng = torch.Generator().manual_seed(1)
     rows, tokens = a.pictures * a.captions, 128 if a.recipe else a.tokens
@@ -68,13 +71,19 @@ def train(a):
         row[length - 1] = 50256
         row[length:] = 50256 if a.recipe else -100
 
+    pixels, labels = pixels.to(a.device), labels.to(a.device)
+    forward = torch.compile(model) if a.compile else model
+
     def step():
-        model(pixel_values=pixels, labels=labels).loss.backward()
+        with torch.autocast(a.device, torch.bfloat16, enabled=a.precision == "bf16"):
+            loss = forward(pixel_values=pixels, labels=labels).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    report(rows, "captions", measure(a.steps, a.warmup, step), bench="train", work="training step", preset="base",
+    wait = torch.cuda.synchronize if a.device == "cuda" else lambda: None
+    report(rows, "captions", measure(a.steps, a.warmup, step, wait), bench="train", work="training step", preset="base",
            pictures=a.pictures, captions=a.captions, tokens=tokens)
 
 
@@ -156,6 +165,9 @@ def main():
     for name, default in (("pictures", 4), ("captions", 1), ("tokens", 16), ("steps", 5), ("warmup", 2)):
         p.add_argument("--" + name, type=int, default=default)
     p.add_argument("--recipe", action="store_true")
+    p.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    p.add_argument("--precision", default="float32", choices=["float32", "tf32", "bf16"])
+    p.add_argument("--compile", action="store_true")
     p = commands.add_parser("caption")
     p.set_defaults(run=caption)
     for name, default in (("batch", 8), ("tokens", 20), ("rounds", 5), ("warmup", 1)):

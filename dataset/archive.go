@@ -11,10 +11,14 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"distilvit/dataset/pixels"
 )
 
 // maxPictureBytes bounds one picture's file, packed or not.
-const maxPictureBytes = 256 << 20
+const maxPictureBytes = pixels.MaxFileBytes
 
 // archive is one open zip of pictures.
 type archive struct {
@@ -29,7 +33,7 @@ func openArchive(ctx context.Context, f File) (*archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image archive %s: %w", f.Name, err)
 	}
-	return &archive{f.Name, r, size, closer}, nil
+	return &archive{f.Name, sourceReader{r}, size, closer}, nil
 }
 
 // each calls f with all files of the archive.
@@ -37,7 +41,8 @@ func (a *archive) each(f func(name string, e Entry) error) error {
 	err := eachEntry(a.r, a.size, f)
 	switch {
 	case errors.Is(err, errNotZip):
-		return fmt.Errorf("image archive %s: not a zip file, or one cut short (%d bytes have no directory at their end); download or copy it again", a.name, a.size)
+		return fmt.Errorf("image archive %s: not a zip file, or one cut short (%d bytes have no directory "+
+			"at their end); download or copy it again", a.name, a.size)
 	case err != nil:
 		return fmt.Errorf("image archive %s: %w", a.name, err)
 	}
@@ -55,7 +60,7 @@ func (a *archive) read(ref ImageRef) ([]byte, error) {
 			return nil
 		})
 		if err != nil {
-			return nil, &ArchiveError{err}
+			return nil, &SourceError{err}
 		}
 		if e == nil {
 			return nil, fmt.Errorf("picture %s: not in %s", ref.Name, a.name)
@@ -114,7 +119,7 @@ func (as *archives) add(ctx context.Context, file int, f File) error {
 	return a.each(func(name string, e Entry) error {
 		name = validName(name)
 		at, err := as.spool.putJSON(ImageRef{File: file, Name: name, Entry: &e})
-		as.entries = append(as.entries, entryAt{hash(path.Base(name)), at})
+		as.entries = append(as.entries, entryAt{hash(folded(path.Base(slashed(name)))), at})
 		return err
 	})
 }
@@ -127,17 +132,6 @@ func validName(name string) string {
 	return string([]rune(name))
 }
 
-// locate finds a listed picture by either of its names.
-func (as *archives) locate(p listed) (ImageRef, error) {
-	ref, err := as.find(p.Name)
-	if errors.Is(err, errNoPicture) && p.Also != "" {
-		if ref, also := as.find(p.Also); also == nil {
-			return ref, nil
-		}
-	}
-	return ref, err
-}
-
 // noPicture is a name for which there is not one entry.
 type noPicture string
 
@@ -146,40 +140,88 @@ func (e noPicture) Is(target error) bool { return target == errNoPicture }
 
 var errNoPicture = errors.New("no such picture")
 
-// find answers the entry that is called name, in the first archive that has it, or
-// the only one whose path ends in it. Of entries of one name in an archive the last counts.
+// find answers the entry that is called name, in the first archive that has it; else
+// the only one whose path ends in name, or that name ends in; else the same without
+// regard to case. Of entries of one name in an archive the last counts. A backslash is
+// a slash, and how accents are encoded makes no difference.
 func (as *archives) find(name string) (ImageRef, error) {
-	name = strings.TrimPrefix(path.Clean("/"+strings.ReplaceAll(name, `\`, "/")), "/")
-	base := hash(path.Base(name))
-	from, _ := slices.BinarySearchFunc(as.entries, base, func(e entryAt, base uint64) int { return cmp.Compare(e.base, base) })
-	var exact *ImageRef
-	var ending []ImageRef
+	name = strings.TrimPrefix(path.Clean("/"+slashed(name)), "/")
+	same, err := as.ofBase(folded(path.Base(name)))
+	if err != nil {
+		return ImageRef{}, err
+	}
+	for _, fold := range []func(string) string{norm.NFC.String, folded} {
+		name := fold(name)
+		called := func(ref ImageRef) bool { return fold(slashed(ref.Name)) == name }
+		if i := slices.IndexFunc(same, called); i >= 0 {
+			last := same[i]
+			for _, ref := range same[i:] {
+				if called(ref) && ref.File == last.File {
+					last = ref
+				}
+			}
+			return last, nil
+		}
+		for _, ends := range []func(ref string) bool{
+			func(ref string) bool { return strings.HasSuffix(ref, "/"+name) },
+			func(ref string) bool { return strings.HasSuffix(name, "/"+ref) },
+		} {
+			found := onePerName(same, func(ref ImageRef) bool { return ends(fold(slashed(ref.Name))) })
+			switch len(found) {
+			case 0:
+			case 1:
+				return found[0], nil
+			default:
+				return ImageRef{}, noPicture(fmt.Sprintf(
+					"picture %s: may be %s or %s in the image archives, %d in all",
+					name, found[0].Name, found[1].Name, len(found)))
+			}
+		}
+	}
+	return ImageRef{}, noPicture(fmt.Sprintf("picture %s: not in the image archives", name))
+}
+
+// ofBase are the entries whose names end in this element, folded, and perhaps others
+// of the same hash.
+func (as *archives) ofBase(base string) ([]ImageRef, error) {
+	sum := hash(base)
+	from, _ := slices.BinarySearchFunc(
+		as.entries, sum, func(e entryAt, sum uint64) int { return cmp.Compare(e.base, sum) },
+	)
+	var out []ImageRef
 	for _, e := range as.entries[from:] {
-		if e.base != base {
+		if e.base != sum {
 			break
 		}
 		var ref ImageRef
 		if err := as.spool.getJSON(e.at, &ref); err != nil {
-			return ref, err
+			return nil, err
 		}
-		switch {
-		case ref.Name == name && (exact == nil || exact.File == ref.File):
-			exact = &ref
-		case strings.HasSuffix(ref.Name, "/"+name):
-			ending = slices.DeleteFunc(ending, func(other ImageRef) bool { return other.File == ref.File && other.Name == ref.Name })
-			ending = append(ending, ref)
-		}
+		out = append(out, ref)
 	}
-	switch {
-	case exact != nil:
-		return *exact, nil
-	case len(ending) == 1:
-		return ending[0], nil
-	case len(ending) == 0:
-		return ImageRef{}, noPicture(fmt.Sprintf("picture %s: not in the image archives", name))
-	}
-	return ImageRef{}, noPicture(fmt.Sprintf("picture %s: %d entries of the image archives end in that name", name, len(ending)))
+	return out, nil
 }
+
+// onePerName are the entries that fit; of those of one name in an archive the last.
+func onePerName(refs []ImageRef, fits func(ImageRef) bool) []ImageRef {
+	var out []ImageRef
+	for _, ref := range refs {
+		if fits(ref) {
+			out = slices.DeleteFunc(
+				out, func(other ImageRef) bool { return other.File == ref.File && other.Name == ref.Name },
+			)
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+// slashed is a path as zips and captions files of Windows have it, with slashes.
+func slashed(name string) string { return strings.ReplaceAll(name, `\`, "/") }
+
+// folded is a name without regard to case and to how accents are encoded: archives
+// from a Mac have them decomposed.
+func folded(name string) string { return strings.ToLower(norm.NFC.String(name)) }
 
 func (as *archives) close() { as.spool.close() }
 
@@ -196,7 +238,7 @@ type Opener struct {
 // NewOpener answers an opener that opens each archive when a picture of it is first asked for.
 func NewOpener(spec Spec, files []File) (*Opener, error) {
 	switch spec.Kind {
-	case "shapes", "coco", "karpathy", "folder", "parquet":
+	case "shapes", "coco", "karpathy", "folder", "json", "webdataset", "parquet":
 	default:
 		return nil, unknownKind(spec.Kind)
 	}
@@ -212,7 +254,7 @@ func (o *Opener) Open(ctx context.Context, ref ImageRef) ([]byte, error) {
 		return nil, errors.New(ref.Missing)
 	case ref.Scene != nil:
 		return ref.Scene.PNG()
-	case o.spec.Kind == "parquet":
+	case o.spec.Kind == "parquet" && ref.Entry == nil:
 		t, err := o.table(ctx, ref.File)
 		if err != nil {
 			return nil, err
@@ -227,7 +269,7 @@ func (o *Opener) Open(ctx context.Context, ref ImageRef) ([]byte, error) {
 }
 
 func (o *Opener) archive(ctx context.Context, i int) (*archive, error) {
-	if i < 0 || i >= len(o.files) || o.files[i].Role != RoleImages {
+	if i < 0 || i >= len(o.files) || o.files[i].Role == RoleCaptions {
 		return nil, fmt.Errorf("image archive %d: the source has no such file", i)
 	}
 	o.mu.Lock()
@@ -238,7 +280,7 @@ func (o *Opener) archive(ctx context.Context, i int) (*archive, error) {
 	// The archive stays open for later calls, so it must outlive this one's context.
 	a, err := openArchive(context.WithoutCancel(ctx), o.files[i])
 	if err != nil {
-		return nil, &ArchiveError{err}
+		return nil, &SourceError{err}
 	}
 	o.open[i] = a
 	return a, nil
@@ -256,7 +298,7 @@ func (o *Opener) table(ctx context.Context, i int) (*pictureTable, error) {
 	}
 	t, err := openPictures(context.WithoutCancel(ctx), o.files[i], o.spec.Columns.Image)
 	if err != nil {
-		return nil, &ArchiveError{err}
+		return nil, &SourceError{err}
 	}
 	o.tables[i] = t
 	return t, nil
@@ -277,9 +319,14 @@ func (o *Opener) Close() error {
 	return errors.Join(errs...)
 }
 
-// ArchiveError is a whole archive that cannot be read, as opposed to one bad
-// picture: the source is broken, or the store it comes from is.
-type ArchiveError struct{ Err error }
+// SourceError is a file of a source that cannot be read, as opposed to one bad picture
+// in it: the file is broken as a whole, or the store or disk that it comes from is.
+type SourceError struct {
+	Err error // what happened
+}
 
-func (e *ArchiveError) Error() string { return e.Err.Error() }
-func (e *ArchiveError) Unwrap() error { return e.Err }
+// Error is the text of what happened.
+func (e *SourceError) Error() string { return e.Err.Error() }
+
+// Unwrap answers what happened.
+func (e *SourceError) Unwrap() error { return e.Err }

@@ -11,6 +11,10 @@ type augmenter struct {
 	scratch []uint8
 }
 
+// slack is how much further than a picture its memory reaches, so that vectors may be
+// read across its end.
+const slack = 16
+
 func newAugmenter(c LoaderConfig) *augmenter { return &augmenter{config: c} }
 
 // apply changes the H*W*3 picture in place.
@@ -108,6 +112,7 @@ func recolour(picture []uint8, brightness, contrast float64, gains [3]float64) {
 		}
 	}
 	for i := 0; i+3 <= len(picture); i += 3 {
-		picture[i], picture[i+1], picture[i+2] = table[0][picture[i]], table[1][picture[i+1]], table[2][picture[i+2]]
+		picture[i], picture[i+1], picture[i+2] = table[0][picture[i]], table[1][picture[i+1]],
+			table[2][picture[i+2]]
 	}
 }

@@ -18,7 +18,9 @@ type captionsReader func(r io.Reader, name string, pictures *pictureList) error
 
 // readCaptions reads a source's captions file, which may be an entry of a zip
 // such as COCO's annotations_trainval2017.zip.
-func readCaptions(ctx context.Context, f File, entry string, read captionsReader, pictures *pictureList) error {
+func readCaptions(
+	ctx context.Context, f File, entry string, read captionsReader, pictures *pictureList,
+) error {
 	r, size, closer, err := f.Open(ctx)
 	if err != nil {
 		return err

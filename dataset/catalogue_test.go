@@ -11,8 +11,11 @@ import (
 )
 
 func TestCOCOCaptionsMayComeBeforeTheirPictures(t *testing.T) {
-	captions := memory(RoleCaptions, "c.json", []byte(`{"annotations": [{"image_id": 2, "caption": "two"}, {"image_id": 1, "caption": "one"}, {"image_id": 2, "caption": "more"}],
-		"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 3, "file_name": "c.jpg"}, {"id": 2, "file_name": "b.jpg"}]}`))
+	captions := memory(RoleCaptions, "c.json", []byte(`{
+		"annotations": [{"image_id": 2, "caption": "two"}, {"image_id": 1, "caption": "one"},
+			{"image_id": 2, "caption": "more"}],
+		"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 3, "file_name": "c.jpg"},
+			{"id": 2, "file_name": "b.jpg"}]}`))
 	images := memory(RoleImages, "i.zip", zipOf(t, "a.jpg", "", "b.jpg", "", "c.jpg", ""))
 	examples, _, err := List(context.Background(), Spec{Kind: "coco"}, []File{captions, images}, 0)
 	if err != nil {
@@ -46,12 +49,17 @@ func TestCatalogueKeepsNeitherCaptionsNorNamesInMemory(t *testing.T) {
 	}
 	json.WriteString(`], "annotations": [`)
 	for i := range 5 * pictures {
-		fmt.Fprintf(&json, `%s{"image_id": %d, "caption": "%d %s"}`, comma(i), i%pictures, i, strings.Repeat("word ", 60))
+		fmt.Fprintf(&json, `%s{"image_id": %d, "caption": "%d %s"}`, comma(i), i%pictures, i,
+			strings.Repeat("word ", 60))
 	}
 	json.WriteString(`]}`)
-	files := []File{memory(RoleCaptions, "c.json", json.Bytes()), memory(RoleImages, "i.zip", zipOf(t, entries...))}
+	files := []File{
+		memory(RoleCaptions, "c.json", json.Bytes()), memory(RoleImages, "i.zip", zipOf(t, entries...)),
+	}
 	before := heap()
-	c, err := Catalog(context.Background(), t.TempDir(), Spec{Kind: "coco", Split: Train}, files, 0)
+	c, err := Catalog(
+		context.Background(), t.TempDir(), []Source{{Spec{Kind: "coco", Split: Train}, files}}, 0,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +68,8 @@ func TestCatalogueKeepsNeitherCaptionsNorNamesInMemory(t *testing.T) {
 		t.Errorf("%d bytes a picture", kept/pictures)
 	}
 	e, err := c.Example(pictures - 1)
-	if err != nil || c.Len() != pictures || len(e.Captions) != 5 || !strings.HasPrefix(e.Captions[4], fmt.Sprint(5*pictures-1, " word")) {
+	if err != nil || c.Len() != pictures || len(e.Captions) != 5 ||
+		!strings.HasPrefix(e.Captions[4], fmt.Sprint(5*pictures-1, " word")) {
 		t.Errorf("%d examples, the last is %.200v, %v", c.Len(), e, err)
 	}
 	runtime.KeepAlive(files)

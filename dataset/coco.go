@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"distilvit/internal/pyjson"
 )
 
 // readCOCO reads an annotation file in COCO's caption form,
@@ -21,7 +23,11 @@ func readCOCO(r io.Reader, name string, pictures *pictureList) error {
 
 // readJSON says in an error where decoding stopped.
 func readJSON(r io.Reader, pictures *pictureList, decode func(*json.Decoder, *pictureList) error) error {
-	lines := &lineCounter{r: r}
+	text, err := newText(r)
+	if err != nil {
+		return err
+	}
+	lines := &lineCounter{r: pyjson.NewReader(text)}
 	dec := json.NewDecoder(lines)
 	if err := decode(dec, pictures); err != nil {
 		return jsonError(err, dec, lines)
@@ -30,31 +36,32 @@ func readJSON(r io.Reader, pictures *pictureList, decode func(*json.Decoder, *pi
 }
 
 type cocoImage struct {
-	ID       cocoID  `json:"id"`
-	FileName *string `json:"file_name"`
-	Group    string  `json:"group"`
+	ID       cocoID `json:"id"`
+	FileName any    `json:"file_name"`
+	Group    any    `json:"group"`
 }
 
 type cocoAnnotation struct {
-	ImageID cocoID  `json:"image_id"`
-	Caption *string `json:"caption"`
+	ImageID cocoID          `json:"image_id"`
+	Caption json.RawMessage `json:"caption"`
 }
 
-// cocoID is a number or a string, kept as text.
+// cocoID is a number or a string, kept as text; empty where it is neither. A whole
+// number is the same id however it is written: 1 and 1.0.
 type cocoID string
 
+// UnmarshalJSON never fails: an element with a bad id is a bad row.
 func (id *cocoID) UnmarshalJSON(b []byte) error {
 	var s string
-	if len(b) > 0 && b[0] == '"' {
-		if err := json.Unmarshal(b, &s); err != nil {
-			return err
-		}
-	} else {
-		var n json.Number
-		if err := json.Unmarshal(b, &n); err != nil {
-			return errors.New("an id is neither a number nor a string")
-		}
+	var n json.Number
+	switch {
+	case len(b) > 0 && b[0] == '"':
+		json.Unmarshal(b, &s)
+	case json.Unmarshal(b, &n) == nil:
 		s = n.String()
+		if whole, ok := strings.CutSuffix(s, ".0"); ok {
+			s = whole
+		}
 	}
 	*id = cocoID(s)
 	return nil
@@ -74,7 +81,9 @@ func decodeCOCO(dec *json.Decoder, pictures *pictureList) error {
 		case "images":
 			err = eachElement(dec, "images", func(i int) error { return decodeCOCOImage(dec, i, pictures) })
 		case "annotations":
-			err = eachElement(dec, "annotations", func(i int) error { return decodeCOCOAnnotation(dec, i, pictures) })
+			err = eachElement(
+				dec, "annotations", func(i int) error { return decodeCOCOAnnotation(dec, i, pictures) },
+			)
 		default:
 			err = skipValue(dec)
 		}
@@ -91,11 +100,7 @@ func decodeCOCO(dec *json.Decoder, pictures *pictureList) error {
 			return fmt.Errorf("has no %q; is it in COCO's caption form?", key)
 		}
 	}
-	id, err := pictures.unlisted()
-	if err == nil && id != "" {
-		err = fmt.Errorf("annotations name image_id %s, which images does not list", id)
-	}
-	return err
+	return pictures.badMentioned()
 }
 
 func decodeCOCOImage(dec *json.Decoder, i int, pictures *pictureList) error {
@@ -103,14 +108,28 @@ func decodeCOCOImage(dec *json.Decoder, i int, pictures *pictureList) error {
 	if err := dec.Decode(&im); err != nil {
 		return err
 	}
-	if im.ID == "" || im.FileName == nil || *im.FileName == "" {
-		return fmt.Errorf("images[%d]: needs id and file_name", i)
+	return pictures.orBad(fmt.Sprintf("images[%d]", i), im.list(pictures))
+}
+
+func (im cocoImage) list(pictures *pictureList) error {
+	name, _ := im.FileName.(string)
+	group, _ := im.Group.(string)
+	if im.ID == "" {
+		return badRow("needs an id, a number or a text, and file_name")
 	}
-	_, added, err := pictures.add(listed{ID: string(im.ID), Name: *im.FileName, Group: im.Group})
-	if err == nil && !added {
-		err = fmt.Errorf("images[%d]: id %s is there twice", i, im.ID)
+	p := listed{ID: string(im.ID), Name: name, Group: group}
+	if name == "" {
+		p.Bad = fmt.Sprintf("image %s: needs file_name", im.ID)
 	}
-	return err
+	at, added, err := pictures.add(p)
+	if err != nil || added {
+		return err
+	}
+	was, err := pictures.read(pictures.slots[at])
+	if err != nil || was.Name == name {
+		return err // the same picture once more
+	}
+	return badRow(fmt.Sprintf("id %s is there twice, of %s and of %s", im.ID, was.Name, name))
 }
 
 func decodeCOCOAnnotation(dec *json.Decoder, i int, pictures *pictureList) error {
@@ -118,14 +137,24 @@ func decodeCOCOAnnotation(dec *json.Decoder, i int, pictures *pictureList) error
 	if err := dec.Decode(&an); err != nil {
 		return err
 	}
+	return pictures.orBad(fmt.Sprintf("annotations[%d]", i), an.list(pictures))
+}
+
+func (an cocoAnnotation) list(pictures *pictureList) error {
 	if an.ImageID == "" || an.Caption == nil {
-		return fmt.Errorf("annotations[%d]: needs image_id and caption (is this a file of captions?)", i)
+		return badRow("needs image_id and caption (is this a file of captions?)")
+	}
+	captions, err := captionsOf(an.Caption)
+	if err != nil {
+		return badRow(fmt.Sprintf("caption of image_id %s %v", an.ImageID, err))
 	}
 	picture, err := pictures.mention(string(an.ImageID))
-	if err != nil {
-		return err
+	for _, c := range captions {
+		if err == nil {
+			err = pictures.caption(picture, c)
+		}
 	}
-	return pictures.caption(picture, *an.Caption)
+	return err
 }
 
 func expect(dec *json.Decoder, want json.Delim, what string) error {
@@ -221,8 +250,6 @@ func jsonError(err error, dec *json.Decoder, lines *lineCounter) error {
 			field = "an element"
 		}
 		return fmt.Errorf("%s %s: is a %s, must be a %s", field, at(), wrong.Value, wrong.Type)
-	case strings.HasPrefix(err.Error(), "an id"):
-		return fmt.Errorf("%w, %s", err, at())
 	}
 	return err
 }

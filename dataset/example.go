@@ -10,62 +10,77 @@ import (
 	"slices"
 )
 
-// Example is one picture with its captions, as listed by List. A shard's work
+// Example is one picture with its captions, as a Catalogue lists it. A shard's work
 // list is a JSON array of them.
 type Example struct {
-	ID       string   `json:"id"`              // unique within the source
+	Source   int      `json:"source"`          // index of the source among those listed together
+	ID       string   `json:"id"`              // unique among them
 	Captions []string `json:"captions"`        // cleaned; no empty strings
 	Group    string   `json:"group,omitempty"` // reported apart where not empty
-	Split    string   `json:"split"`           // train, validation or test
-	Image    ImageRef `json:"image"`
+	Split    string   `json:"split"`           // Train, Validation or Test
+	Image    ImageRef `json:"image"`           // where its picture is
 }
 
 // ImageRef says where a picture's bytes are.
 type ImageRef struct {
-	File    int    `json:"file"`              // index into the source's files
-	Name    string `json:"name,omitempty"`    // entry of that archive
-	Entry   *Entry `json:"entry,omitempty"`   // where it is; nil: looked for by its name
-	Row     int64  `json:"row,omitempty"`     // kind parquet: row of that file
-	Scene   *Scene `json:"scene,omitempty"`   // kind shapes: what to draw
-	Missing string `json:"missing,omitempty"` // why the example cannot be used: Opener.Open answers it as an error
+	File  int    `json:"file"`            // index into the source's files
+	Name  string `json:"name,omitempty"`  // entry of that archive
+	Entry *Entry `json:"entry,omitempty"` // where it is; nil: looked for by its name
+	Row   int64  `json:"row,omitempty"`   // kind parquet: row of that file
+	Scene *Scene `json:"scene,omitempty"` // kind shapes: what to draw
+
+	// Missing is why there is no picture to be used; Opener.Open answers it as an error.
+	Missing string `json:"missing,omitempty"`
 }
 
 // Roles of a source's files.
 const (
-	RoleCaptions = "captions"
-	RoleImages   = "images"
-	RoleFiles    = "files" // kind parquet: captions and pictures in one
+	RoleCaptions = "captions" // a list of captions, of which a source has one
+	RoleImages   = "images"   // a zip of pictures
+	RoleFiles    = "files"    // kinds parquet and webdataset: captions and pictures in one
 )
 
-// Splits.
+// Splits of a dataset.
 const (
-	Train      = "train"
-	Validation = "validation"
-	Test       = "test"
+	Train      = "train"      // to train on
+	Validation = "validation" // to choose the best checkpoint by
+	Test       = "test"       // to judge it by
 )
 
 // File is one stored file of a source.
 type File struct {
 	Role string // RoleCaptions, RoleImages or RoleFiles
 	Name string // for messages and, by its extension, the format
+
+	// Open opens it to be read at any place; c closes it.
 	Open func(ctx context.Context) (r io.ReaderAt, size int64, c io.Closer, err error)
 }
 
 // Spec says how to read a source. Keys that are newer than stored datasets are
 // left out where they are empty, so that those keep their names.
 type Spec struct {
-	Kind  string `json:"kind"`  // shapes, coco, karpathy, folder or parquet
-	Split string `json:"split"` // train, validation, test; empty: the source's own, else by the hash of the id. Where pictures have splits of their own, only those of this one
+	// Kind is shapes, coco, karpathy, folder, json (one of the last three, told by its
+	// captions file), webdataset or parquet.
+	Kind string `json:"kind"`
+
+	// Split is the one split that the source is for. Pictures that the source itself puts
+	// into another are left out. Empty: each picture is in the split that the source says,
+	// and where it says none, in one chosen by the hash of the picture's id.
+	Split string `json:"split"`
 	Limit int    `json:"limit"` // examples at most; 0: all
 
-	ValidationFraction float64 `json:"validation_fraction"` // share held out where Split is empty
-	TestFraction       float64 `json:"test_fraction"`       // share held out where Split is empty
+	ValidationFraction float64 `json:"validation_fraction"` // share that hashes put into Validation
+	TestFraction       float64 `json:"test_fraction"`       // share that hashes put into Test
 
 	Shapes ShapesSpec `json:"shapes"` // kind shapes only
 
-	Columns Columns `json:"columns,omitzero"`         // kind parquet only
-	Entry   string  `json:"captions_entry,omitempty"` // of a captions file that is a zip; empty: its only one
-	Clean   Clean   `json:"clean,omitzero"`           // of captions
+	Columns Columns     `json:"columns,omitzero"`  // kinds parquet and folder
+	ByPath  bool        `json:"by_path,omitempty"` // kind parquet: pictures are in image archives, by path
+	Where   []Condition `json:"where,omitempty"`   // rows that are used: all of these hold
+	Caption string      `json:"caption,omitempty"` // of every picture; empty: those of the source
+	// of a captions file that is a zip; empty: its only one
+	Entry string `json:"captions_entry,omitempty"`
+	Clean Clean  `json:"clean,omitzero"` // of captions
 }
 
 // Columns names the columns of Parquet files. A column within others has their
@@ -77,10 +92,12 @@ type Columns struct {
 	ID       string   `json:"id,omitempty"`       // rows of one value are one picture; empty: each row is one
 }
 
-// List answers every example of a source, in a fixed order, and what a person
-// should know about it. It is Catalog for sources that fit into memory.
-func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples []Example, warnings []string, err error) {
-	c, err := Catalog(ctx, "", spec, files, seed)
+// List answers every example of a source, in a fixed order, and warnings for people. It
+// is Catalog for one source whose list fits into memory.
+func List(
+	ctx context.Context, spec Spec, files []File, seed uint64,
+) (examples []Example, warnings []string, err error) {
+	c, err := Catalog(ctx, "", []Source{{spec, files}}, seed)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,11 +113,15 @@ func List(ctx context.Context, spec Spec, files []File, seed uint64) (examples [
 }
 
 func unknownKind(kind string) error {
-	return fmt.Errorf("dataset kind %q: must be shapes, coco, karpathy, folder or parquet", kind)
+	return fmt.Errorf("dataset kind %q: must be shapes, coco, karpathy, folder, json, webdataset or parquet",
+		kind)
 }
 
-// listArchived joins the captions file, read by read, with the image archives.
-func listArchived(ctx context.Context, dir string, spec Spec, files []File, read captionsReader, g *gathering) error {
+// listArchived lists a source of a captions file and image archives: it reads the
+// captions with read, and finds each picture that they name in the archives.
+func listArchived(
+	ctx context.Context, dir string, spec Spec, files []File, read captionsReader, g *gathering,
+) error {
 	captions := slices.IndexFunc(files, func(f File) bool { return f.Role == RoleCaptions })
 	if captions < 0 {
 		return fmt.Errorf("dataset kind %s: no captions file given", spec.Kind)
@@ -122,62 +143,94 @@ func listArchived(ctx context.Context, dir string, spec Spec, files []File, read
 		return err
 	}
 	defer archives.close()
-
 	g.name = f.Name
-	missing, first := 0, ""
+	return g.join(pictures, archives)
+}
+
+// join adds the pictures of a list, each with its place in the archives; without archives the list
+// has the places.
+func (g *gathering) join(pictures *pictureList, archives *archives) error {
+	missing, bad, first, firstBad := 0, 0, "", ""
 	for p, err := range pictures.all() {
 		if err != nil {
 			return err
 		}
-		first = cmp.Or(first, p.Name)
-		if p.Image, err = archives.locate(p); err != nil {
-			if !errors.Is(err, errNoPicture) {
+		if p.Bad != "" {
+			bad++
+			firstBad = cmp.Or(firstBad, p.Bad)
+			if err := g.add(p); err != nil {
 				return err
 			}
+			continue
+		}
+		first = cmp.Or(first, p.Name)
+		if archives != nil {
+			p.Image, err = archives.find(p.Name)
+		}
+		switch {
+		case errors.Is(err, errNoPicture):
 			p.Image = ImageRef{File: -1, Name: p.Name, Missing: err.Error()}
 			missing++
+		case err != nil:
+			return err
 		}
 		if err := g.add(p); err != nil {
 			return err
 		}
 	}
-	if missing == len(pictures.slots) {
-		return fmt.Errorf("captions file %s: none of its %d pictures (the first is %s) is in the image archives", f.Name, missing, first)
+	switch len(pictures.slots) {
+	case bad:
+		return fmt.Errorf("%s: none of its %d rows can be used; the first: %s", g.name, bad, firstBad)
+	case bad + missing:
+		return fmt.Errorf("%s: none of its %d pictures (the first is %s) is in the image archives",
+			g.name, missing, first)
 	}
-	g.noted = warning(f.Name, missing, "pictures are not in the image archives")
+	g.noted = slices.Concat(
+		warning(g.name, missing, "pictures are not in the image archives"),
+		warning(g.name, bad, "rows cannot be used; the first: "+firstBad),
+		warning(g.name, pictures.textOnly, "conversations without a picture left out"),
+	)
 	return nil
 }
 
-// gathering makes examples of what a source lists and counts what is left out.
+// gathering makes examples of the pictures that one source lists, and counts what it
+// leaves out.
 type gathering struct {
-	*Catalogue
-	spec  Spec
-	name  string   // of the source, for warnings
-	noted []string // warnings of who lists
+	spool  *spool
+	at     []int64 // at and splits are Catalogue's, of this source
+	splits []int8
+	spec   Spec
+	name   string   // of the source, for warnings
+	noted  []string // warnings of listing itself
 
-	hashes      []uint64 // of the examples' ids, where there is a limit
-	uncaptioned int
-	wordless    int           // pictures that cleaning left no caption
-	unfit       map[unfit]int // captions
+	taken, byHash int           // examples; those of them whose split is by the hash of their id
+	hashes        []uint64      // by which limit chooses; none without a limit
+	uncaptioned   int           // pictures that came without a caption
+	wordless      int           // pictures that cleaning left without a caption
+	unfit         map[unfit]int // captions that cleaning left out, by reason
 }
 
-// done says where cleaning left nothing; without examples for another reason, they are of another split.
+// done ends the source. It is an error if cleaning has left out every caption. A source
+// may well end without examples for another reason: all are of a split not asked for.
 func (g *gathering) done() error {
 	if len(g.at) == 0 && g.wordless > 0 {
 		return fmt.Errorf("%s: clean leaves none of its %d pictures a caption", g.name, g.wordless)
 	}
 	g.limit()
-	g.Warnings = append(g.noted, g.warnings()...)
 	return nil
 }
 
-// add takes a picture, unless another split is asked for than its own.
+// add makes an example of a picture, unless the picture is of a split not asked for or
+// cleaning leaves out all its captions.
 func (g *gathering) add(p listed) error {
 	if g.spec.Split != "" && p.Split != "" && p.Split != g.spec.Split {
 		return nil
 	}
+	if g.spec.Caption != "" && p.Bad == "" {
+		p.Captions = []string{g.spec.Caption}
+	}
 	e := Example{ID: p.ID, Group: p.Group, Split: cmp.Or(g.spec.Split, p.Split), Image: p.Image}
-	chosen := false // that there is no caption is the config's doing
+	chosen := false // by the config to be left out: a caption that was not empty
 	for _, c := range p.Captions {
 		cleaned, why := g.spec.Clean.apply(c)
 		if why == fits {
@@ -192,17 +245,20 @@ func (g *gathering) add(p listed) error {
 		return nil
 	}
 	if e.Split == "" {
+		g.byHash++
 		e.Split = splitOf(e.ID, g.spec.ValidationFraction, g.spec.TestFraction)
 	}
 	if len(e.Captions) == 0 && e.Image.Missing == "" {
 		e.Image.Missing = fmt.Sprintf("picture %s: has no caption", cmp.Or(p.Name, p.ID))
 		g.uncaptioned++
 	}
-	return g.put(e)
+	return g.take(e)
 }
 
-// put takes an example as it is.
-func (g *gathering) put(e Example) error {
+// take adds an example. Cleaning has left its captions, of which the first may be all
+// that is wanted.
+func (g *gathering) take(e Example) error {
+	g.taken++
 	if g.spec.Clean.First {
 		e.Captions = e.Captions[:min(1, len(e.Captions))]
 	}
@@ -215,7 +271,8 @@ func (g *gathering) put(e Example) error {
 	return err
 }
 
-// limit keeps so many examples, chosen by the hash of their ids, in their order.
+// limit keeps the spec's Limit of examples in their order. The hashes of their ids choose
+// which, so that a larger limit keeps these and others.
 func (g *gathering) limit() {
 	n := g.spec.Limit
 	if n <= 0 || n >= len(g.at) {
@@ -236,16 +293,18 @@ func (g *gathering) limit() {
 
 func (g *gathering) warnings() []string {
 	c := g.spec.Clean
-	return slices.Concat(
+	return slices.Concat(g.noted,
 		warning(g.name, g.uncaptioned, "pictures have no caption"),
 		warning(g.name, g.unfit[isEmpty], "empty captions left out"),
-		warning(g.name, g.unfit[tooShort], fmt.Sprintf("captions of fewer than %d words left out", c.MinWords)),
+		warning(
+			g.name, g.unfit[tooShort], fmt.Sprintf("captions of fewer than %d words left out", c.MinWords),
+		),
 		warning(g.name, g.unfit[tooLong], fmt.Sprintf("captions of more than %d words left out", c.MaxWords)),
 		warning(g.name, g.wordless, "pictures left out with all their captions"),
 	)
 }
 
-// warning is nothing where n is 0.
+// warning says what there are n of; it is nothing where n is 0.
 func warning(name string, n int, what string) []string {
 	if n == 0 {
 		return nil
@@ -253,8 +312,8 @@ func warning(name string, n int, what string) []string {
 	return []string{fmt.Sprintf("%s: %d %s", name, n, what)}
 }
 
-// splitOf holds out by the hash of the id, so that a picture's split depends on
-// nothing but its name and the two fractions.
+// splitOf is the split of a picture that has none. It is chosen by the hash of the id, so
+// that it depends on nothing but the id and the two fractions.
 func splitOf(id string, validation, test float64) string {
 	u := float64(hash(id)>>11) / (1 << 53)
 	switch {
@@ -266,14 +325,14 @@ func splitOf(id string, validation, test float64) string {
 	return Train
 }
 
-// hash is FNV-1a with a finaliser that spreads it over all 64 bits.
+// hash is FNV-1a, spread by mix over all 64 bits.
 func hash(s string) uint64 {
 	h := fnv.New64a()
 	io.WriteString(h, s)
 	return mix(h.Sum64())
 }
 
-// mix is SplitMix64's finaliser.
+// mix is the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
 func mix(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9

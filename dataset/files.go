@@ -9,13 +9,15 @@ import (
 	"strings"
 )
 
-// Extension ends the names of a role's files where a folder of them is given; ""
-// where it has to be one file.
-func Extension(role string) string {
-	switch role {
-	case RoleFiles:
+// Extension ends the names of a kind's files of a role where a folder of them is
+// given; "" where it has to be one file.
+func Extension(kind, role string) string {
+	switch {
+	case role == RoleFiles && kind == "webdataset":
+		return ".tar"
+	case role == RoleFiles:
 		return ".parquet"
-	case RoleImages:
+	case role == RoleImages:
 		return ".zip"
 	}
 	return ""

@@ -41,7 +41,9 @@ func decodeKarpathy(dec *json.Decoder, pictures *pictureList) error {
 			continue
 		}
 		found = true
-		if err := eachElement(dec, "images", func(i int) error { return decodeKarpathyImage(dec, i, pictures) }); err != nil {
+		if err := eachElement(dec, "images", func(i int) error {
+			return decodeKarpathyImage(dec, i, pictures)
+		}); err != nil {
 			return err
 		}
 	}
@@ -63,33 +65,30 @@ func decodeKarpathyImage(dec *json.Decoder, i int, pictures *pictureList) error 
 	if err == nil {
 		var added bool
 		if _, added, err = pictures.add(p); err == nil && !added {
-			err = fmt.Errorf("picture %s is there twice", p.ID)
+			err = badRow(fmt.Sprintf("picture %s is there twice", p.ID))
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("images[%d]: %w", i, err)
-	}
-	return nil
+	return pictures.orBad(fmt.Sprintf("images[%d]", i), err)
 }
 
 func (im karpathyImage) listed() (listed, error) {
 	if im.FileName == nil || *im.FileName == "" || im.Sentences == nil {
-		return listed{}, fmt.Errorf("needs filename, split and sentences (is this one of Karpathy's split files?)")
+		return listed{}, badRow("needs filename, split and sentences (is this one of Karpathy's split files?)")
 	}
 	split, ok := splitNames[strings.ToLower(im.Split)]
 	if !ok {
-		return listed{}, fmt.Errorf("split %q is none of %s", im.Split, knownSplits())
+		return listed{}, badRow(fmt.Sprintf("split %q is none of %s", im.Split, knownSplits()))
 	}
 	p := listed{ID: *im.FileName, Name: *im.FileName, Split: split}
 	if im.COCOID != "" {
 		p.ID = string(im.COCOID)
 	}
-	if im.FilePath != "" { // a packed folder begins below it
-		p.Name, p.Also = im.FilePath+"/"+*im.FileName, *im.FileName
+	if im.FilePath != "" {
+		p.Name = im.FilePath + "/" + *im.FileName
 	}
 	for i, s := range im.Sentences {
 		if s.Raw == nil {
-			return listed{}, fmt.Errorf("sentences[%d] has no raw text", i)
+			return listed{}, badRow(fmt.Sprintf("sentences[%d] has no raw text", i))
 		}
 		p.Captions = append(p.Captions, *s.Raw)
 	}

@@ -26,3 +26,25 @@ func TestLabelsEndOnceOrArePaddedWithEnds(t *testing.T) {
 		}
 	}
 }
+
+func TestMaxLengthIsFittedToAllButOneCaptionInAThousand(t *testing.T) {
+	for _, c := range []struct {
+		counts          map[int]int
+		positions, want int
+	}{
+		{nil, 64, 32},
+		{map[int]int{12: 500, 32: 500}, 64, 32},
+		{map[int]int{12: 999, 33: 1}, 64, 32},
+		{map[int]int{12: 998, 33: 1, 200: 1}, 64, 48},
+		{map[int]int{12: 5, 48: 5}, 0, 48},
+		{map[int]int{12: 5, 49: 5}, 0, 64},
+		{map[int]int{128: 1}, 0, 128},
+		{map[int]int{12: 5, 500: 5}, 0, 128},
+		{map[int]int{12: 5, 500: 5}, 64, 64},
+		{map[int]int{12: 5}, 24, 24},
+	} {
+		if got := FitMaxLength(c.counts, c.positions); got != c.want {
+			t.Errorf("%v, %d positions: %d, want %d", c.counts, c.positions, got, c.want)
+		}
+	}
+}

@@ -14,12 +14,13 @@ import (
 
 // ShardPair names a shard and its tokens as local files.
 type ShardPair struct {
-	Pixels string `json:"pixels"`
-	Tokens string `json:"tokens"`
-	Rows   int    `json:"rows"` // as the manifest has it; 0: not known
+	Pixels string `json:"pixels"` // path of what WriteShard wrote
+	Tokens string `json:"tokens"` // path of what WriteTokens wrote, row by row the same examples
+	Rows   int    `json:"rows"`   // as the manifest has it; 0: not known
 
-	// Weight is how often an epoch of Loader shows each row, in the mean; 0: once.
-	// It neither changes the order of shards without one, nor that of Sequential.
+	// Weight is how often an epoch of Loader shows each row, in the mean; 0 means once, too.
+	// Where no shard has one, the order is that of before there were weights. Sequential
+	// shows every row once, whatever it is.
 	Weight float64 `json:"weight,omitempty"`
 }
 
@@ -28,22 +29,25 @@ type Augment struct {
 	Shift    float64 `json:"shift"`    // share of the side, each direction
 	Scale    float64 `json:"scale"`    // 0.1: between 0.9 and 1.1
 	Rotation float64 `json:"rotation"` // degrees, each direction
-	Color    float64 `json:"color"`    // 0.1: brightness, contrast and each channel's gain between 0.9 and 1.1
+	Color    float64 `json:"color"`    // 0.1: brightness, contrast, channels' gains between 0.9 and 1.1
 }
 
 // LoaderConfig is all that the batches depend on, beside the shards.
 type LoaderConfig struct {
-	Seed               uint64  `json:"seed"`
+	Seed               uint64  `json:"seed"`                 // of order and augmentation
 	BatchSize          int     `json:"batch_size"`           // pictures
 	CaptionsPerPicture int     `json:"captions_per_picture"` // K
 	Width              int     `json:"width"`                // pixels
 	Height             int     `json:"height"`               // pixels
-	Augment            Augment `json:"augment"`
-	Workers            int     `json:"workers"` // goroutines that make batches; 0: one a processor, at most 8. Changes no batch
+	Augment            Augment `json:"augment"`              // random changes of the pictures
 
-	// Await waits until a shard's files are there and answers where; the shards given
-	// to NewLoader need no files then, but Rows. It is called concurrently, in about
-	// the order that ShardOrder has. Nil: every file is there. Changes no batch.
+	// Workers is how many goroutines make batches; 0: one a processor, at most 8. It
+	// changes no batch.
+	Workers int `json:"workers"`
+
+	// Await, unless it is nil, waits until the files of a shard are there, and answers
+	// their paths. The shards that NewLoader is given then need no paths, only Rows. It is
+	// called concurrently, in about the order that ShardOrder has. It changes no batch.
 	Await func(ctx context.Context, shard int) (ShardPair, error) `json:"-"`
 }
 
@@ -53,28 +57,33 @@ const Masked = -100
 // MaxWeight bounds ShardPair.Weight.
 const MaxWeight = 100
 
-// maxWorkers bounds LoaderConfig.Workers' default, and so the batches held in memory:
-// three a worker.
+// maxWorkers bounds the default of LoaderConfig.Workers, and with it the memory: up to
+// three batches a worker are held at a time.
 const maxWorkers = 8
 
 // labelBucket is what label lengths are rounded up to, so that few shapes are compiled.
 const labelBucket = 8
 
-// Batch is one step's examples. With B = BatchSize:
+// Batch is the examples of one step, where B is LoaderConfig.BatchSize.
 type Batch struct {
-	Epoch  int
+	Epoch  int      // from 0
 	Step   int64    // in the epoch
 	N      int      // real pictures; the rest is padding, its labels masked
 	IDs    []string // N
 	Pixels []uint8  // B*H*W*3 RGB
 	Labels []int32  // B*K*T token ids, end token included; Masked elsewhere
 	T, K   int      // T a multiple of 8
-	Rows   []uint64 // B: number of each picture's row among all shards' rows; a picture shown again in the epoch counts on behind all of them
+
+	// Rows has B numbers by which the pictures of an epoch are told apart; those behind the
+	// first N are 0. A picture's number is that of its row, counted from 0 through all shards.
+	// Where weights show a picture more than once in an epoch, the number grows by the number
+	// of all rows each time.
+	Rows []uint64
 }
 
-// Loader hands out training batches. Its methods may be called concurrently. It
-// keeps the shards open that a few blocks of its order need, so that its memory does not
-// grow with the dataset.
+// Loader hands out training batches. Its methods may be called concurrently. It holds
+// open only the shards that it reads at the moment (see maxOpenShards), so that its memory
+// does not grow with the dataset.
 type Loader struct {
 	config LoaderConfig
 	pairs  []ShardPair
@@ -87,15 +96,19 @@ type Loader struct {
 	closed bool
 }
 
-// maxOpenShards is two blocks: batches are made ahead, so one of a block may be made
-// after the first of the next.
+// maxOpenShards is how many shards are held open: those of two blocks, since batches are
+// made ahead, and the first of a block may be made before the last of the block before.
 const maxOpenShards = 2 * blockShards
 
-// NewLoader takes shards of known numbers of rows. Whether pixels and tokens belong
-// together is seen when a shard is first read.
+// NewLoader makes a loader of training shards. A shard whose Rows are not known is read
+// for them. Whether a shard's pixels and tokens belong together is seen when it is first
+// used. Close the loader.
 func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 	if c.BatchSize < 1 || c.CaptionsPerPicture < 1 || c.Width < 1 || c.Height < 1 {
-		return nil, fmt.Errorf("loader: batch size %d, %d captions a picture, %dx%d pixels; all must be at least 1", c.BatchSize, c.CaptionsPerPicture, c.Width, c.Height)
+		return nil, fmt.Errorf(
+			"loader: batch size %d, %d captions a picture, %dx%d pixels; all must be at least 1", c.BatchSize,
+			c.CaptionsPerPicture, c.Width, c.Height,
+		)
 	}
 	if c.Workers <= 0 {
 		c.Workers = min(runtime.GOMAXPROCS(0), maxWorkers)
@@ -103,7 +116,8 @@ func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 	l := &Loader{config: c, pairs: slices.Clone(shards), starts: []int{0}, open: map[int]*trainShard{}}
 	for i, pair := range l.pairs {
 		if !(pair.Weight >= 0 && pair.Weight <= MaxWeight) {
-			return nil, fmt.Errorf("shard %s: weight %v; must be 0 to %d", pair.Pixels, pair.Weight, MaxWeight)
+			return nil, fmt.Errorf("shard %s: weight %v; must be 0 to %d", pair.Pixels,
+				pair.Weight, MaxWeight)
 		}
 		if pair.Rows == 0 {
 			s := &trainShard{}
@@ -138,8 +152,8 @@ func (l *Loader) Close() error {
 	return l.evict(0)
 }
 
-// acquire opens a shard, once its files are there, unless it is open. It stays so
-// until as many releases.
+// acquire answers shard i, open and with its tokens in memory; it waits for its files. The
+// shard stays open until release is called as often as acquire was.
 func (l *Loader) acquire(ctx context.Context, i int) (*trainShard, error) {
 	pair := l.pairs[i]
 	if l.config.Await != nil {
@@ -323,7 +337,8 @@ func withFile(path string, f func(r io.ReaderAt, size int64) error) error {
 func (l *Loader) Epoch(ctx context.Context, epoch int, from int64) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		if from < 0 || from > l.StepsPerEpoch() || epoch < 0 {
-			yield(nil, fmt.Errorf("loader: no step %d of epoch %d; an epoch has %d", from, epoch, l.StepsPerEpoch()))
+			yield(nil, fmt.Errorf("loader: no step %d of epoch %d; an epoch has %d", from, epoch,
+				l.StepsPerEpoch()))
 			return
 		}
 		for b, err := range l.prefetch(ctx, epoch, from) {
@@ -440,9 +455,9 @@ func (l *Loader) read(ctx context.Context, p position, id *string, picture []uin
 	return s.captions(p.row), nil
 }
 
-// rotate chooses k captions; where there are more, each epoch goes on where the
-// last ended. Pictures begin at different ones: an epoch that showed only first
-// captions would teach only their wording.
+// rotate chooses k of a picture's captions; where there are more, each epoch goes on where
+// the last one ended. Pictures begin with different captions, by their row: in an epoch
+// that showed everybody's first, only the wording of first captions would be learnt.
 func rotate(captions [][]int32, k, epoch int, row uint64) [][]int32 {
 	if len(captions) <= k {
 		return captions

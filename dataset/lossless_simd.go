@@ -4,6 +4,10 @@ package dataset
 
 import "simd/archsimd"
 
+// haveVectors says that this processor has the instructions that the functions here and
+// in augment_simd.go need. They make the same bytes as their plain counterparts.
+var haveVectors = archsimd.X86.AVX2()
+
 // differencesVectors is differencesPlain from the second pixel on for as many as are
 // whole vectors, and answers where it ended. The median of a, b and a + b - c is
 // a + b less c where c lies between a and b, and less the nearer of them elsewhere:

@@ -22,7 +22,9 @@ func samplePictures(width, height int) [][]uint8 {
 }
 
 func TestStoredPicturesAreRestoredExactly(t *testing.T) {
-	for _, size := range [][2]int{{224, 224}, {32, 32}, {1, 1}, {1, 9000}, {9000, 1}, {3, 2}, {127, 66}, {384, 384}} {
+	for _, size := range [][2]int{
+		{224, 224}, {32, 32}, {1, 1}, {1, 9000}, {9000, 1}, {3, 2}, {127, 66}, {384, 384},
+	} {
 		for i, rgb := range samplePictures(size[0], size[1]) {
 			stored, err := appendPicture([]byte("before"), rgb, size[0], size[1])
 			if err != nil {
@@ -90,7 +92,8 @@ func TestFormOfAStoredPictureIsFixed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := hex.EncodeToString(stored), "02000200"+"00"+"14010201"+"00"+"f6000000"+"00"+"0a000007"; got != want {
+	if got, want := hex.EncodeToString(stored), "02000200"+"00"+"14010201"+"00"+"f6000000"+"00"+
+		"0a000007"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

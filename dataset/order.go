@@ -10,19 +10,20 @@ import (
 // close to each other on a disk and in its cache.
 const blockShards = 16
 
-// position is one row of one shard; copy counts the times an epoch showed it before.
+// position is a place in an epoch's order: one row of one shard. copy is how often the
+// epoch has shown the row before.
 type position struct{ shard, row, copy int }
 
-// visit is a shard that an epoch shows, all of it or, for what is left of its
-// weight, some rows.
+// visit is one pass of an epoch over a shard. A weight of 2.5 makes three: two over all
+// rows, and a partial one over half of them.
 type visit struct {
-	shard, copy int
-	rows        int
-	partial     bool
+	shard, copy int  // copy is how many passes came before
+	rows        int  // that are shown
+	partial     bool // rows are drawn anew for each epoch
 }
 
-// visits are the same in every epoch but for which rows a partial one has.
-// Without weights there is one a shard.
+// visits are the passes of an epoch, in the order of the shards: one a shard where there
+// are no weights. They are the same in every epoch.
 func (l *Loader) visits() []visit {
 	var all []visit
 	for i, pair := range l.pairs {
@@ -37,7 +38,7 @@ func (l *Loader) visits() []visit {
 	return all
 }
 
-// shares splits a weight into whole passes over the rows and some rows more.
+// shares splits a weight into passes over all rows and the rows of a partial pass.
 func shares(rows int, weight float64) (whole, rest int) {
 	if weight == 0 {
 		return 1, 0
@@ -50,16 +51,16 @@ func shares(rows int, weight float64) (whole, rest int) {
 	return whole, rest
 }
 
-// Shown is how many pictures an epoch shows of a shard; the weight 0 is 1.
+// Shown is how many pictures an epoch shows of a shard with so many rows and that weight,
+// where a weight of 0 means 1.
 func Shown(rows int, weight float64) int {
 	whole, rest := shares(rows, weight)
 	return whole*rows + rest
 }
 
-// batches yields the positions of each batch from step from on. The order depends
-// on the seed, the epoch, the shards' row counts and their weights alone: shards are
-// shuffled, then the rows within every 16 of them. The times that a weight shows
-// a shard are shards of their own there.
+// batches yields the positions of each batch of an epoch, beginning with step from. Their
+// order is a function of the seed, the epoch, and the shards' numbers of rows and weights:
+// the passes over shards are shuffled, then the rows within every 16 passes.
 func (l *Loader) batches(epoch int, from int64) iter.Seq[[]position] {
 	return func(yield func([]position) bool) {
 		skip := int(from) * l.config.BatchSize
@@ -81,8 +82,8 @@ func (l *Loader) batches(epoch int, from int64) iter.Seq[[]position] {
 	}
 }
 
-// blocks yields the shuffled blocks without their first *skip rows. Blocks that
-// are skipped as a whole are not shuffled.
+// blocks yields the shuffled rows of 16 passes after the other, without the first *skip
+// rows of the epoch. What is skipped as a whole is not shuffled.
 func (l *Loader) blocks(epoch int, skip *int) iter.Seq[[]position] {
 	return func(yield func([]position) bool) {
 		for first, members := range l.members(epoch, skip) {
@@ -101,8 +102,8 @@ func (l *Loader) blocks(epoch int, skip *int) iter.Seq[[]position] {
 	}
 }
 
-// members yields the visits of each block and the number of its first one, without
-// the blocks that *skip rows pass over, which it subtracts.
+// members yields the passes of each block, and the number of the block's first pass. It
+// passes over blocks that lie within the first *skip rows, and takes their rows off *skip.
 func (l *Loader) members(epoch int, skip *int) iter.Seq2[int, []visit] {
 	return func(yield func(int, []visit) bool) {
 		visits := l.visits()
@@ -125,9 +126,9 @@ func (l *Loader) members(epoch int, skip *int) iter.Seq2[int, []visit] {
 	}
 }
 
-// ShardOrder lists the shards that an epoch shows from a step on in the order in
-// which a Loader of the same shards needs them: the first 16 soon, then the next 16
-// and so on. Only the shards' Rows and Weight count.
+// ShardOrder lists the shards that an epoch needs from step from on, in the order in which
+// a Loader of the same shards needs them: 16 together, then the next 16. Of the shards,
+// only Rows and Weight count.
 func ShardOrder(shards []ShardPair, seed uint64, batchSize, epoch int, from int64) []int {
 	l := &Loader{config: LoaderConfig{Seed: seed}, pairs: shards}
 	var order []int
@@ -145,7 +146,7 @@ func ShardOrder(shards []ShardPair, seed uint64, batchSize, epoch int, from int6
 	return order
 }
 
-// appendRows adds a visit's rows; each epoch chooses others for a partial one.
+// appendRows adds the rows of a pass. Those of a partial pass are drawn for each epoch.
 func (l *Loader) appendRows(rows []position, v visit, epoch int) []position {
 	if !v.partial {
 		for r := range v.rows {
@@ -153,13 +154,15 @@ func (l *Loader) appendRows(rows []position, v visit, epoch int) []position {
 		}
 		return rows
 	}
-	for _, r := range stream(l.config.Seed, "weights", epoch, uint64(v.shard)).Perm(l.pairs[v.shard].Rows)[:v.rows] {
+	for _, r := range stream(l.config.Seed, "weights", epoch,
+		uint64(v.shard)).Perm(l.pairs[v.shard].Rows)[:v.rows] {
 		rows = append(rows, position{v.shard, r, v.copy})
 	}
 	return rows
 }
 
-// stream is the random numbers of one purpose, epoch and item.
+// stream is the source of random numbers for one purpose and one item of it, such as a
+// row, in one epoch.
 func stream(seed uint64, purpose string, epoch int, item uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(mix(seed^hash(purpose)), mix(uint64(epoch)<<40^mix(item))))
 }

@@ -20,13 +20,16 @@ const packBytes = 256 << 20
 const zipOverhead = 256
 
 // pictureExtensions are the files that Pack takes.
-var pictureExtensions = []string{".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+var pictureExtensions = []string{".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 
 // Pack puts the pictures below dir into zip archives of at most 256 MiB, without
-// compression, in the order of their names. The same pictures make the same
-// bytes. emit is called once per archive and calls write with where to put it.
-func Pack(ctx context.Context, dir string, emit func(name string, write func(io.Writer) error) error) error {
-	return pack(ctx, dir, packBytes, emit)
+// compression, in the order of their names; with captions also the files of captions
+// among them (IsCaptionsWithin). The same files make the same bytes. emit is called
+// once per archive and calls write with where to put it.
+func Pack(
+	ctx context.Context, dir string, captions bool, emit func(name string, write func(io.Writer) error) error,
+) error {
+	return pack(ctx, dir, captions, packBytes, emit)
 }
 
 // picture is one file below the packed folder.
@@ -35,13 +38,18 @@ type picture struct {
 	size int64
 }
 
-func pack(ctx context.Context, dir string, maxBytes int64, emit func(name string, write func(io.Writer) error) error) error {
-	pictures, err := picturesIn(dir)
+func pack(
+	ctx context.Context, dir string, captions bool, maxBytes int64,
+	emit func(name string, write func(io.Writer) error) error,
+) error {
+	pictures, err := picturesIn(dir, captions)
 	if err != nil {
 		return err
 	}
 	if len(pictures) == 0 {
-		return fmt.Errorf("image folder %s: no pictures (%s) in it", dir, strings.Join(pictureExtensions, " "))
+		return fmt.Errorf(
+			"image folder %s: no pictures (%s) in it", dir, strings.Join(pictureExtensions, " "),
+		)
 	}
 	for n := 0; len(pictures) > 0; n++ {
 		count, bytes := 0, int64(0)
@@ -55,15 +63,28 @@ func pack(ctx context.Context, dir string, maxBytes int64, emit func(name string
 		batch := pictures[:count]
 		pictures = pictures[count:]
 		name := fmt.Sprintf("images-%04d.zip", n)
-		if err := emit(name, func(w io.Writer) error { return writeArchive(ctx, w, dir, batch) }); err != nil {
+		if err := emit(name, func(w io.Writer) error {
+			return writeArchive(ctx, w, dir, batch)
+		}); err != nil {
 			return fmt.Errorf("pack %s: %w", dir, err)
 		}
 	}
 	return nil
 }
 
-// picturesIn lists the pictures below dir, sorted; links to files are followed.
-func picturesIn(dir string) ([]picture, error) {
+// Pictures answers the paths of the pictures below dir that Pack takes, sorted.
+func Pictures(dir string) ([]string, error) {
+	found, err := picturesIn(dir, false)
+	paths := make([]string, len(found))
+	for i, p := range found {
+		paths[i] = filepath.Join(dir, filepath.FromSlash(p.name))
+	}
+	return paths, err
+}
+
+// picturesIn lists the pictures below dir, and with captions theirs, sorted; links to
+// files are followed.
+func picturesIn(dir string, captions bool) ([]picture, error) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("image folder %s: does not exist", dir)
@@ -86,7 +107,7 @@ func picturesIn(dir string) ([]picture, error) {
 			}
 			return nil
 		}
-		if d.IsDir() || !slices.Contains(pictureExtensions, strings.ToLower(filepath.Ext(p))) {
+		if d.IsDir() || !IsPicture(p) && !(captions && IsCaptionsWithin(p)) {
 			return nil
 		}
 		info, err := fs.Stat(root, p)

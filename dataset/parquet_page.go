@@ -9,11 +9,12 @@ import (
 	"hash/crc32"
 	"io"
 	"math/bits"
-	"strconv"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go/format"
+	"github.com/pierrec/lz4/v4"
 )
 
 const (
@@ -52,7 +53,10 @@ func (t *table) pageAt(offset, end int64) (page, error) {
 			return page{}, fmt.Errorf("corrupt page header: %w", err)
 		}
 	}
-	p := page{kind: h.Type, body: offset + int64(n), packed: int(h.CompressedPageSize), unpacked: int(h.UncompressedPageSize), crc: uint32(h.CRC)}
+	p := page{
+		kind: h.Type, body: offset + int64(n), packed: int(h.CompressedPageSize),
+		unpacked: int(h.UncompressedPageSize), crc: uint32(h.CRC),
+	}
 	switch {
 	case h.Type == format.DataPage && h.DataPageHeader.Valid:
 		d := h.DataPageHeader.V
@@ -66,10 +70,12 @@ func (t *table) pageAt(offset, end int64) (page, error) {
 		p.values, p.encoding = int(h.DictionaryPageHeader.V.NumValues), format.Plain
 	}
 	if p.packed < 0 || p.unpacked < 0 || p.values < 0 || p.body+int64(p.packed) > end {
-		return page{}, fmt.Errorf("corrupt page header: %d bytes packed, %d unpacked, %d values", p.packed, p.unpacked, p.values)
+		return page{}, fmt.Errorf("corrupt page header: %d bytes packed, %d unpacked, %d values", p.packed,
+			p.unpacked, p.values)
 	}
 	if p.unpacked > maxPageBytes || p.values > maxPageValues {
-		return page{}, fmt.Errorf("a page of %d bytes and %d values is larger than %d bytes or %d values; write the file with smaller row groups", p.unpacked, p.values, maxPageBytes, maxPageValues)
+		return page{}, fmt.Errorf("a page of %d bytes and %d values is larger than %d bytes or %d values; "+
+			"write the file with smaller row groups", p.unpacked, p.values, maxPageBytes, maxPageValues)
 	}
 	return p, nil
 }
@@ -103,7 +109,8 @@ func (t *table) chunk(group, column int) (*chunk, error) {
 	}
 	c.end = c.at + m.TotalCompressedSize
 	if c.at < 4 || m.TotalCompressedSize < 0 || c.end < c.at || c.end > t.end {
-		return nil, fmt.Errorf("corrupt footer: column %s of row group %d is not within the file", c.leaf.name, group)
+		return nil, fmt.Errorf("corrupt footer: column %s of row group %d is not within the file",
+			c.leaf.name, group)
 	}
 	return c, nil
 }
@@ -156,15 +163,7 @@ func (c *chunk) decodePage(p page, dict *page) (pageValues, error) {
 			}
 		}
 	}
-	switch p.encoding {
-	case format.Plain:
-		v.values, err = plainValues(body, n, c.leaf.kind)
-	//lint:ignore SA1019 files of version 1 name the dictionary so
-	case format.PlainDictionary, format.RLEDictionary:
-		v.values, err = c.fromDictionary(body, n, dict)
-	default:
-		err = fmt.Errorf("its encoding %v is not known here; write the file with the datasets library or pyarrow", p.encoding)
-	}
+	v.values, err = c.decodeValues(p.encoding, body, n, dict)
 	return v, err
 }
 
@@ -206,8 +205,11 @@ func readSpan(r io.ReaderAt, at int64, n int) ([]byte, error) {
 	return b, nil
 }
 
-// snappyRatio is more than snappy can pack: two bytes copy at most 64.
-const snappyRatio = 64
+// More than these can pack: in snappy two bytes copy at most 64, in LZ4 a byte at most 255.
+const (
+	snappyRatio = 64
+	lz4Ratio    = 255
+)
 
 // unpackBytes undoes a compression whose result must have want bytes. Memory
 // grows with what is really there, not with what is promised.
@@ -226,14 +228,27 @@ func unpackBytes(codec format.CompressionCodec, raw []byte, want int) ([]byte, e
 		}
 		r = z
 	case format.Zstd:
-		z, err := zstd.NewReader(bytes.NewReader(raw), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxPageBytes))
+		z, err := zstd.NewReader(bytes.NewReader(raw), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxPageBytes))
 		if err != nil {
 			return nil, err
 		}
 		defer z.Close()
 		r = z
+	case format.Brotli:
+		r = brotli.NewReader(bytes.NewReader(raw))
+	case format.Lz4Raw:
+		if want > lz4Ratio*(len(raw)+1) {
+			return nil, fmt.Errorf("corrupt: %d bytes of LZ4 are not %d bytes packed", len(raw), want)
+		}
+		out := make([]byte, want)
+		if n, err := lz4.UncompressBlock(raw, out); err != nil || n != want {
+			return nil, fmt.Errorf("corrupt: %d bytes of LZ4 are not %d bytes packed (%v)", len(raw), want, err)
+		}
+		return out, nil
 	default:
-		return nil, fmt.Errorf("it is compressed with %v, which is not known here; use snappy, zstd, gzip or none", codec)
+		return nil, fmt.Errorf("it is compressed with %v, which is not read; write it with snappy, zstd, gzip, "+
+			"brotli, LZ4_RAW or none", codec)
 	}
 	var out bytes.Buffer
 	out.Grow(min(want, snappyRatio*len(raw)) + bytes.MinRead)
@@ -321,35 +336,6 @@ func unpackBits(out []uint32, b []byte, width, n int) []uint32 {
 		bitsLeft -= width
 	}
 	return out
-}
-
-// plainValues cuts n values out of a body; whole numbers become decimal text.
-func plainValues(b []byte, n int, kind format.Type) ([][]byte, error) {
-	least := map[format.Type]int{format.ByteArray: 4, format.Int32: 4, format.Int64: 8}[kind]
-	if least == 0 {
-		return nil, fmt.Errorf("its values are %v, neither bytes nor whole numbers", kind)
-	}
-	if n > len(b)/least {
-		return nil, io.ErrUnexpectedEOF
-	}
-	out := make([][]byte, n)
-	for i := range out {
-		switch kind {
-		case format.Int32:
-			out[i] = strconv.AppendInt(nil, int64(int32(binary.LittleEndian.Uint32(b))), 10)
-		case format.Int64:
-			out[i] = strconv.AppendInt(nil, int64(binary.LittleEndian.Uint64(b)), 10)
-		default:
-			if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
-				return nil, io.ErrUnexpectedEOF
-			}
-			end := 4 + int(binary.LittleEndian.Uint32(b))
-			out[i], b = b[4:end:end], b[end:]
-			continue
-		}
-		b = b[least:]
-	}
-	return out, nil
 }
 
 // fromDictionary looks up values by the indexes that a body holds.

@@ -30,6 +30,7 @@ type groupPages struct {
 	chunk *chunk
 	pages []*picturePage
 	rows  int64 // of the pages
+	ended bool  // there are no more
 }
 
 // picturePage is decoded once for all its pictures.
@@ -38,9 +39,12 @@ type picturePage struct {
 	page  page
 	dict  *page
 	first int64 // row of the row group
+	rows  int64
+	goes  bool // on with its last row's list in the next page
 
 	mu     sync.Mutex
 	values [][]byte // by row; nil: not decoded
+	counts []int    // pictures of each row, of columns of lists
 }
 
 func openPictures(ctx context.Context, f File, column string) (*pictureTable, error) {
@@ -49,7 +53,7 @@ func openPictures(ctx context.Context, f File, column string) (*pictureTable, er
 		return nil, fmt.Errorf("file %s: %w", f.Name, err)
 	}
 	p := &pictureTable{name: f.Name, closer: closer, groups: map[int]*groupPages{}}
-	if p.t, err = openTable(r, size); err == nil {
+	if p.t, err = openTable(sourceReader{r}, size); err == nil {
 		p.column, err = p.t.imageColumn(column)
 	}
 	if err != nil {
@@ -66,12 +70,24 @@ func (p *pictureTable) read(row int64) ([]byte, error) {
 		return nil, fmt.Errorf("row %d of %s: %w", row, p.name, err)
 	}
 	if len(b) > maxPictureBytes {
-		return nil, fmt.Errorf("row %d of %s: a picture of %d bytes, more than %d", row, p.name, len(b), maxPictureBytes)
+		return nil, fmt.Errorf("row %d of %s: a picture of %d bytes, more than %d", row, p.name, len(b),
+			maxPictureBytes)
 	}
 	if len(b) == 0 {
-		return nil, fmt.Errorf("row %d of %s: holds no picture's bytes", row, p.name)
+		return nil, fmt.Errorf("row %d of %s: %s", row, p.name, p.noBytes(row))
 	}
 	return bytes.Clone(b), nil
+}
+
+// noBytes says what is there instead of a row's picture.
+func (p *pictureTable) noBytes(row int64) string {
+	if at := p.t.pathBeside(p.column); at >= 0 {
+		paths := &pictureTable{name: p.name, t: p.t, column: at, groups: map[int]*groupPages{}}
+		if path, err := paths.value(row); err == nil && len(path) > 0 {
+			return fmt.Sprintf("holds no picture's bytes, only the path %.200q%s", path, imagesAdvice)
+		}
+	}
+	return "holds no picture's bytes"
 }
 
 func (p *pictureTable) value(row int64) ([]byte, error) {
@@ -103,28 +119,65 @@ func (p *pictureTable) find(group int, row int64) (*picturePage, error) {
 		g = &groupPages{chunk: c}
 		p.groups[group] = g
 	}
-	for g.rows <= row {
+	want := row
+	if g.chunk.leaf.maxRep > 0 {
+		want++ // a row's list may go on in the page that begins with the next row
+	}
+	for g.rows <= want && !g.ended {
 		at, dict := g.chunk.at, g.chunk.dict
-		next, err := g.chunk.nextPage()
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("corrupt: row group %d has %d pictures", group, g.rows)
-		}
-		if err != nil {
+		if err := g.more(); err != nil {
 			g.chunk.at, g.chunk.dict = at, dict // the store may answer the next time
 			return nil, err
 		}
-		if next.values == 0 {
-			continue
-		}
-		g.pages = append(g.pages, &picturePage{chunk: g.chunk, page: next, dict: g.chunk.dict, first: g.rows})
-		g.rows += int64(next.values)
 	}
 	for _, found := range g.pages {
-		if row < found.first+int64(found.page.values) {
+		if row < found.first+found.rows {
 			return found, nil
 		}
 	}
-	return nil, errors.New("corrupt: a page without rows")
+	return nil, fmt.Errorf("corrupt: row group %d has %d pictures", group, g.rows)
+}
+
+// more finds the next page.
+func (g *groupPages) more() error {
+	next, err := g.chunk.nextPage()
+	if errors.Is(err, io.EOF) {
+		g.ended = true
+		return nil
+	}
+	rows, goesOn := next.values, false
+	if err == nil && g.chunk.leaf.maxRep > 0 {
+		rows, goesOn, err = g.chunk.rowsOf(next)
+	}
+	if err != nil {
+		return err
+	}
+	if n := len(g.pages); n > 0 && goesOn {
+		g.pages[n-1].goes = true
+	}
+	if rows > 0 {
+		g.pages = append(g.pages, &picturePage{
+			chunk: g.chunk, page: next, dict: g.chunk.dict, first: g.rows, rows: int64(rows),
+		})
+		g.rows += int64(rows)
+	}
+	return nil
+}
+
+// rowsOf counts the rows that begin in a page of lists, and says whether it goes on with one of
+// the page before.
+func (c *chunk) rowsOf(p page) (rows int, goesOn bool, err error) {
+	body, err := c.unpack(p)
+	if err != nil {
+		return 0, false, err
+	}
+	levels, _, err := p.levels(body, c.leaf.maxRep, p.values, p.repBytes)
+	for _, level := range levels {
+		if level == 0 {
+			rows++
+		}
+	}
+	return rows, len(levels) > 0 && levels[0] > 0, err
 }
 
 // use makes a decoded page the one that is kept longest, and lets go of those
@@ -165,12 +218,45 @@ func (g *picturePage) value(row int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		g.values = make([][]byte, v.n)
-		for i := range g.values {
-			if v.def == nil || v.def[i] == uint32(g.chunk.leaf.maxDef) {
-				g.values[i], v.values = v.values[0], v.values[1:]
-			}
+		g.put(v)
+	}
+	at := row - g.first
+	if g.chunk.leaf.maxRep > 0 {
+		n := g.counts[at]
+		if g.goes && at == g.rows-1 {
+			n++
+		}
+		if n > 1 {
+			return nil, errSeveralPictures
 		}
 	}
-	return g.values[row-g.first], nil
+	return g.values[at], nil
+}
+
+var errSeveralPictures = badRow("holds several pictures; one a row is needed")
+
+// put keeps a decoded page's values by row, of lists the last of each.
+func (g *picturePage) put(v pageValues) {
+	g.values, g.counts = make([][]byte, g.rows), nil
+	if v.rep != nil {
+		g.counts = make([]int, g.rows)
+	}
+	row := -1
+	for i := range v.n {
+		if v.rep == nil || v.rep[i] == 0 {
+			row++
+		}
+		if v.def != nil && v.def[i] != uint32(g.chunk.leaf.maxDef) {
+			continue
+		}
+		value := v.values[0]
+		v.values = v.values[1:]
+		if row < 0 {
+			continue // of the row before the page's first
+		}
+		g.values[row] = value
+		if g.counts != nil {
+			g.counts[row]++
+		}
+	}
 }

@@ -131,7 +131,8 @@ func (t *table) children(s []format.SchemaElement, n int32, parent node) ([]form
 			continue
 		}
 		t.leaves = append(t.leaves, leaf{
-			name: strings.Join(child.names, "."), index: len(t.leaves), kind: e.Type.V, text: isText(e), maxRep: child.rep, maxDef: child.def,
+			name: strings.Join(child.names, "."), index: len(t.leaves), kind: e.Type.V, text: isText(e),
+			maxRep: child.rep, maxDef: child.def,
 		})
 	}
 	return s, nil
@@ -163,7 +164,8 @@ func (t *table) checkGroups(size int64) error {
 	}
 	t.starts = append(t.starts, rows)
 	if rows != t.meta.NumRows || rows > size {
-		return fmt.Errorf("%d rows in row groups, %d in the footer, %d bytes in the file", rows, t.meta.NumRows, size)
+		return fmt.Errorf("%d rows in row groups, %d in the footer, %d bytes in the file", rows,
+			t.meta.NumRows, size)
 	}
 	return nil
 }

@@ -13,8 +13,8 @@ type listed struct {
 	ID       string   `json:"id"`
 	Name     string   `json:"name,omitempty"`
 	Group    string   `json:"group,omitempty"`
-	Also     string   `json:"also,omitempty"`  // another name of the picture's file
 	Split    string   `json:"split,omitempty"` // the source's own; empty: none
+	Bad      string   `json:"bad,omitempty"`   // why it is no picture: a row that cannot be used
 	Captions []string `json:"captions,omitempty"`
 	Image    ImageRef `json:"image,omitzero"` // kind parquet
 }
@@ -22,6 +22,12 @@ type listed struct {
 // pictureList gathers what captions files say, in the order pictures are first
 // named. A picture takes some 60 bytes of memory, its id, names and captions lie in a spool.
 type pictureList struct {
+	file     string // being read, where a source has several; for messages
+	textOnly int    // conversations without a picture
+
+	// Of a metadata file among the pictures: names in it are below its folder.
+	folder, splitOfFolder string
+
 	spool *spool
 	slots []slot
 	index map[idDigest]int32 // of slots
@@ -96,23 +102,6 @@ func (l *pictureList) caption(i int, text string) (err error) {
 	return err
 }
 
-// unlisted is the least id that is mentioned and not listed; "": none.
-func (l *pictureList) unlisted() (first string, err error) {
-	for _, s := range l.slots {
-		if s.about >= 0 {
-			continue
-		}
-		id, err := l.spool.get(^s.about)
-		if err != nil {
-			return "", err
-		}
-		if first == "" || string(id) < first {
-			first = string(id)
-		}
-	}
-	return first, nil
-}
-
 // all yields the pictures in the order they were added; it ends the list's use.
 func (l *pictureList) all() iter.Seq2[listed, error] {
 	return func(yield func(listed, error) bool) {
@@ -132,6 +121,10 @@ func (l *pictureList) read(s slot) (p listed, err error) {
 		return p, err
 	}
 	p.Split = splitOrder[s.split]
+	if p.Bad != "" { // a row that is no picture: whoever prepares it counts it by its reason
+		p.Image = ImageRef{File: -1, Missing: p.Bad}
+		return p, nil
+	}
 	first := len(p.Captions)
 	for at := s.caption; at >= 0; {
 		record, err := l.spool.get(at)

@@ -42,7 +42,8 @@ func Sequential(ctx context.Context, shards []ShardPair, batch, limit int) iter.
 				return
 			}
 			if len(rows) > 0 && len(row.Pixels) != len(rows[0].Pixels) {
-				yield(nil, fmt.Errorf("sequential: %s has %d bytes of pixels, %s has %d", row.Row.ID, len(row.Pixels), rows[0].Row.ID, len(rows[0].Pixels)))
+				yield(nil, fmt.Errorf("sequential: %s has %d bytes of pixels, %s has %d", row.Row.ID,
+					len(row.Pixels), rows[0].Row.ID, len(rows[0].Pixels)))
 				return
 			}
 			rows = append(rows, row)
@@ -153,23 +154,4 @@ func newEvalBatch(rows []evalRow, batch int, step int64) *EvalBatch {
 	}
 	b.label(b.Tokens, batch)
 	return b
-}
-
-// Parts yields the batch with k captions a picture at a time, until every caption
-// was there once: for a loss over all captions with a graph made for k.
-func (b *EvalBatch) Parts(k int) iter.Seq[*Batch] {
-	return func(yield func(*Batch) bool) {
-		for first := 0; first < b.K; first += k {
-			part := b.Batch
-			part.K = k
-			captions := make([][][]int32, b.N)
-			for i, cs := range b.Tokens {
-				captions[i] = cs[min(first, len(cs)):min(first+k, len(cs))]
-			}
-			part.label(captions, len(b.Rows))
-			if !yield(&part) {
-				return
-			}
-		}
-	}
 }

@@ -9,31 +9,37 @@ import (
 
 // ShapesSpec sizes the generated source.
 type ShapesSpec struct {
-	Train      int `json:"train"`       // pictures
-	Validation int `json:"validation"`  // pictures
-	Test       int `json:"test"`        // pictures of scenes that do not occur in training or validation
-	TestUnseen int `json:"test_unseen"` // test pictures with a colour and shape never combined elsewhere: group "unseen"
+	Train      int `json:"train"`      // pictures
+	Validation int `json:"validation"` // pictures
+	Test       int `json:"test"`       // pictures of scenes that do not occur in training or validation
+
+	// TestUnseen is test pictures that show a colour and a shape which no other picture
+	// combines. They are group Unseen.
+	TestUnseen int `json:"test_unseen"`
+
 	MaxObjects int `json:"max_objects"` // objects a scene: 1 to 3; 0: 3
 	ImageSize  int `json:"image_size"`  // side of the pictures, pixels; 0: 64
+
+	Language string `json:"language,omitempty"` // of the captions: en, zh, ja, ar, th or vi; empty: en
 }
 
 // Groups of kind shapes' test pictures.
 const (
-	Seen   = "seen"
-	Unseen = "unseen"
+	Seen   = "seen"   // its combinations of colour and shape occur in training
+	Unseen = "unseen" // one of them does not
 )
 
 // Object is one coloured shape of a scene.
 type Object struct {
-	Colour string `json:"colour"`
-	Shape  string `json:"shape"`
+	Colour string `json:"colour"` // English, whatever the captions' language: red
+	Shape  string `json:"shape"`  // English: circle
 }
 
 // Scene is a generated picture: its objects and the seed of everything that
 // captions do not name (sizes, places, shades, background).
 type Scene struct {
-	Side    int      `json:"side"` // pixels
-	Seed    uint64   `json:"seed"`
+	Side    int      `json:"side"`    // pixels
+	Seed    uint64   `json:"seed"`    // of all that captions do not name
 	Objects []Object `json:"objects"` // sorted
 }
 
@@ -77,6 +83,10 @@ func listShapes(spec Spec, seed uint64, g *gathering) error {
 	case s.Train < 0 || s.Validation < 0 || s.Test < 0 || s.TestUnseen < 0:
 		return fmt.Errorf("shapes: train, validation, test and test_unseen cannot be negative")
 	}
+	language, err := shapesLanguageOf(s.Language)
+	if err != nil {
+		return err
+	}
 	pools := scenePools(s.MaxObjects, seed)
 	trained := map[Object]bool{}
 	for _, scenes := range pools[Train] {
@@ -89,19 +99,23 @@ func listShapes(spec Spec, seed uint64, g *gathering) error {
 	for _, part := range []struct {
 		pool, split string
 		n           int
-	}{{Train, Train, s.Train}, {Validation, Validation, s.Validation}, {Test, Test, s.Test}, {Unseen, Test, s.TestUnseen}} {
+	}{
+		{Train, Train, s.Train}, {Validation, Validation, s.Validation}, {Test, Test, s.Test},
+		{Unseen, Test, s.TestUnseen},
+	} {
 		if spec.Split != "" && spec.Split != part.split {
 			continue
 		}
 		rng := rand.New(rand.NewPCG(seed, hash("shapes "+part.pool)))
 		scenes := pools[part.pool].draw(part.n, part.pool == Train, rng)
 		if total := pools[part.pool].size(); part.pool != Train && part.n > total {
-			g.noted = append(g.noted, fmt.Sprintf("shapes: %d %s pictures show %d scenes, some several times", part.n, part.pool, total))
+			g.noted = append(g.noted, fmt.Sprintf("shapes: %d %s pictures show %d scenes, some several times",
+				part.n, part.pool, total))
 		}
 		for i, objects := range scenes {
 			e := Example{
 				ID:       fmt.Sprintf("%s-%06d", part.pool, i),
-				Captions: captionsOf(objects),
+				Captions: language.captionsOf(objects),
 				Split:    part.split,
 				Image: ImageRef{File: -1, Scene: &Scene{
 					Side: s.ImageSize, Objects: objects,
@@ -114,13 +128,15 @@ func listShapes(spec Spec, seed uint64, g *gathering) error {
 					e.Group = Unseen
 				}
 			}
-			if err := g.put(e); err != nil {
+			if err := g.take(e); err != nil {
 				return err
 			}
 		}
 	}
-	if g.Len() == 0 {
-		return fmt.Errorf("shapes: no pictures asked for; set shapes.train, shapes.validation and shapes.test")
+	if len(g.at) == 0 {
+		return fmt.Errorf(
+			"shapes: no pictures asked for; set shapes.train, shapes.validation and shapes.test",
+		)
 	}
 	return nil
 }

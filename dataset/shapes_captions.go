@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// templates make a scene's five captions. Each begins with words no other begins
+// templates make a scene's five captions in English. Each begins with words no other begins
 // with, so that a caption once begun has one continuation. No caption has more than
 // 15 words, so that with its end token it fills 16 labels. "%" stands for the
 // groups, "is" agrees with the first.
@@ -29,18 +29,18 @@ type group struct {
 // captionsOf names every object's count, colour and shape in each caption. Groups
 // stand in the order of the colours, then the shapes, so a scene has one wording
 // per template and no wording fits two scenes.
-func captionsOf(objects []Object) []string {
+func (l shapesLanguage) captionsOf(objects []Object) []string {
 	groups := groupsOf(objects)
 	phrases := make([]string, len(groups))
 	for i, g := range groups {
-		phrases[i] = g.String()
+		phrases[i] = l.group(g)
 	}
-	captions := make([]string, len(templates))
-	for i, text := range templates {
+	captions := make([]string, len(l.templates))
+	for i, text := range l.templates {
 		if groups[0].count > 1 {
 			text = strings.Replace(text, "there is", "there are", 1)
 		}
-		captions[i] = strings.Replace(text, "%", strings.Join(phrases, " and "), 1)
+		captions[i] = strings.Replace(text, "%", strings.Join(phrases, l.and), 1)
 	}
 	return captions
 }

@@ -108,7 +108,8 @@ func (s *Scene) PNG() ([]byte, error) {
 
 func (s *Scene) draw() (*image.NRGBA, error) {
 	if s.Side < minSide || s.Side > maxSide || len(s.Objects) < 1 || len(s.Objects) > 3 {
-		return nil, fmt.Errorf("scene of %d objects and %d pixels a side: cannot be drawn", len(s.Objects), s.Side)
+		return nil, fmt.Errorf("scene of %d objects and %d pixels a side: cannot be drawn",
+			len(s.Objects), s.Side)
 	}
 	rng := rand.New(rand.NewPCG(s.Seed, 0))
 	objects, err := s.place(rng)
@@ -195,7 +196,8 @@ func (p placed) paint(canvas [][3]float64, side int) {
 	y0, y1 := int((p.y-p.radius)*n)-1, int((p.y+p.radius)*n)+2
 	for y := max(0, y0); y < min(side, y1); y++ {
 		for x := max(0, x0); x < min(side, x1); x++ {
-			if dx, dy := (float64(x)+0.5)/n-p.x, (float64(y)+0.5)/n-p.y; float64(dx*dx)+float64(dy*dy) > reach {
+			dx, dy := (float64(x)+0.5)/n-p.x, (float64(y)+0.5)/n-p.y
+			if float64(dx*dx)+float64(dy*dy) > reach {
 				continue
 			}
 			hits := 0

@@ -37,7 +37,9 @@ func sceneKey(objects []Object) string {
 func parseCaption(t *testing.T, caption string) []Object {
 	t.Helper()
 	text := caption
-	for _, lead := range []string{"this picture shows ", "there is ", "there are ", "a picture of ", "you can see "} {
+	for _, lead := range []string{
+		"this picture shows ", "there is ", "there are ", "a picture of ", "you can see ",
+	} {
 		text = strings.TrimPrefix(text, lead)
 	}
 	var objects []Object
@@ -86,7 +88,8 @@ func TestShapesCaptionsNameEveryObjectAndFitNoOtherScene(t *testing.T) {
 }
 
 func TestShapesSplitsShareNoScene(t *testing.T) {
-	for _, s := range []ShapesSpec{usualShapes, {Train: 3000, Validation: 200, Test: 200, MaxObjects: 2}, {Train: 500, Validation: 20, Test: 50, MaxObjects: 1}} {
+	for _, s := range []ShapesSpec{usualShapes, {Train: 3000, Validation: 200, Test: 200, MaxObjects: 2},
+		{Train: 500, Validation: 20, Test: 50, MaxObjects: 1}} {
 		splits := map[string]string{}
 		for _, e := range listTestShapes(t, s, 7) {
 			key := sceneKey(e.Image.Scene.Objects)
@@ -115,7 +118,9 @@ func TestShapesTestSetHasAThousandScenesAndTrainingEveryOtherPair(t *testing.T) 
 	if len(scenes) != 1200 {
 		t.Errorf("1200 seen test pictures show %d scenes", len(scenes))
 	}
-	if want := map[string]int{"train": 4000, "validation": 300, "testseen": 1200, "testunseen": 300}; !reflect.DeepEqual(counts, want) {
+	if want := map[string]int{
+		"train": 4000, "validation": 300, "testseen": 1200, "testunseen": 300,
+	}; !reflect.DeepEqual(counts, want) {
 		t.Errorf("pictures: %v", counts)
 	}
 	if n := len(colours)*len(shapes) - len(heldOut); len(pairs[Train]) != n {

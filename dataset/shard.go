@@ -14,10 +14,10 @@ import (
 
 // Row is one example of a shard.
 type Row struct {
-	ID       string   `parquet:"id"`
-	Group    string   `parquet:"group"`
-	Captions []string `parquet:"captions,list"`
-	Pixels   []byte   `parquet:"-"` // H*W*3 RGB
+	ID       string   // the example's
+	Group    string   // the example's, reported apart; often empty
+	Captions []string // one or more
+	Pixels   []byte   // H*W*3 RGB, uint8; nil once packed
 	packed   []byte   // the pixels as the file has them, instead
 }
 
@@ -134,17 +134,23 @@ func OpenShard(r io.ReaderAt, size int64) (*Shard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open shard: %w", err)
 	}
-	picture := slices.IndexFunc(file.Schema().Columns(), func(path []string) bool { return path[0] == "picture" })
+	picture := slices.IndexFunc(
+		file.Schema().Columns(), func(path []string) bool { return path[0] == "picture" },
+	)
 	return &Shard{file: file, starts: starts, picture: picture}, nil
 }
 
 // openParquet opens a file that must have the schema's columns.
-func openParquet(r io.ReaderAt, size int64, want *parquet.Schema) (file *parquet.File, starts []int64, err error) {
+func openParquet(
+	r io.ReaderAt, size int64, want *parquet.Schema,
+) (file *parquet.File, starts []int64, err error) {
 	if err := checkFooter(r, size); err != nil {
 		return nil, nil, err
 	}
 	err = guard(func() error {
-		file, err = parquet.OpenFile(r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(bufferBytes))
+		file, err = parquet.OpenFile(
+			r, size, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(bufferBytes),
+		)
 		if err != nil {
 			return err
 		}
@@ -154,7 +160,8 @@ func openParquet(r io.ReaderAt, size int64, want *parquet.Schema) (file *parquet
 		for _, g := range file.Metadata().RowGroups {
 			for _, c := range g.Columns {
 				if codec := c.MetaData.Codec; codec != format.Zstd && codec != format.Uncompressed {
-					return fmt.Errorf("column %v is compressed with %v; shards use zstd", c.MetaData.PathInSchema, codec)
+					return fmt.Errorf("column %v is compressed with %v; shards use zstd",
+						c.MetaData.PathInSchema, codec)
 				}
 			}
 		}
@@ -252,7 +259,9 @@ func readRows[T any](file *parquet.File, want int) iter.Seq2[T, error] {
 		for done := 0; done < want; {
 			var n int
 			clear(buf)
-			err := guard(func() (err error) { n, err = reader.Read(buf[:min(len(buf), want-done)]); return err })
+			err := guard(
+				func() (err error) { n, err = reader.Read(buf[:min(len(buf), want-done)]); return err },
+			)
 			for _, row := range buf[:n] {
 				if !yield(row, nil) {
 					return

@@ -11,7 +11,7 @@ import (
 
 // TokenRow is the row of a token shard, aligned with the pixel shard's.
 type TokenRow struct {
-	ID  string
+	ID  string    // the example's
 	IDs [][]int32 // of each caption, the end token included
 }
 

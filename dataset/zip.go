@@ -28,6 +28,7 @@ type Entry struct {
 const (
 	methodStore   = 0
 	methodDeflate = 8
+	methodRaw     = 0xffff // not zip's: the bytes themselves begin at Header, without a checksum
 )
 
 // Signatures and lengths of a zip's records, and the values that send a reader to
@@ -51,6 +52,11 @@ const (
 
 var errNotZip = errors.New("not a zip file, or one cut short")
 
+// flagEncrypted is the bit of an entry's flags that says that a password is wanted.
+const flagEncrypted = 1
+
+var errEncrypted = errors.New("the zip is encrypted; pack its files again without a password")
+
 // zipDirectory is where the records of a zip's entries are.
 type zipDirectory struct {
 	start, end int64
@@ -66,7 +72,8 @@ func findDirectory(r io.ReaderAt, size int64) (d zipDirectory, err error) {
 	}
 	at := bytes.LastIndex(tail, []byte(endSignature))
 	for ; at >= 0; at = bytes.LastIndex(tail[:at], []byte(endSignature)) {
-		if at+endBytes <= len(tail) && at+endBytes+int(binary.LittleEndian.Uint16(tail[at+20:])) <= len(tail) {
+		if at+endBytes <= len(tail) &&
+			at+endBytes+int(binary.LittleEndian.Uint16(tail[at+20:])) <= len(tail) {
 			break
 		}
 	}
@@ -121,7 +128,8 @@ func (d *zipDirectory) find64(r io.ReaderAt, length, offset *int64) error {
 	}
 	d.end = at
 	d.count = binary.LittleEndian.Uint64(end[32:])
-	*length, *offset = int64(binary.LittleEndian.Uint64(end[40:])), int64(binary.LittleEndian.Uint64(end[48:]))
+	*length, *offset = int64(binary.LittleEndian.Uint64(end[40:])),
+		int64(binary.LittleEndian.Uint64(end[48:]))
 	return nil
 }
 
@@ -145,10 +153,16 @@ func eachEntry(r io.ReaderAt, size int64, f func(name string, e Entry) error) er
 		if _, err := io.ReadFull(records, head[:]); err != nil {
 			return shortZip(err)
 		}
-		nameLength, extraLength := int(binary.LittleEndian.Uint16(head[28:])), int(binary.LittleEndian.Uint16(head[30:]))
-		rest = append(rest[:0], make([]byte, nameLength+extraLength+int(binary.LittleEndian.Uint16(head[32:])))...)
+		nameLength, extraLength := int(binary.LittleEndian.Uint16(head[28:])),
+			int(binary.LittleEndian.Uint16(head[30:]))
+		rest = append(
+			rest[:0], make([]byte, nameLength+extraLength+int(binary.LittleEndian.Uint16(head[32:])))...,
+		)
 		if _, err := io.ReadFull(records, rest); err != nil {
 			return shortZip(err)
+		}
+		if binary.LittleEndian.Uint16(head[8:])&flagEncrypted != 0 {
+			return errEncrypted
 		}
 		e, err := parseEntry(head[:], rest[nameLength:nameLength+extraLength], d.base)
 		if err != nil {
@@ -204,7 +218,15 @@ func readEntry(r io.ReaderAt, e Entry) ([]byte, error) {
 	if e.Size > maxPictureBytes || e.Packed > maxPictureBytes {
 		return nil, fmt.Errorf("%d bytes, more than %d", max(e.Size, e.Packed), maxPictureBytes)
 	}
-	head := make([]byte, min(localBytes+localRoom+e.Packed, 1<<20)) // all of it as a rule; no more for a size that may be a lie
+	if e.Method == methodRaw {
+		b := make([]byte, e.Size)
+		if n, err := r.ReadAt(b, e.Header); n < len(b) {
+			return nil, fmt.Errorf("%d bytes of %d are there: %w", n, len(b), err)
+		}
+		return b, nil
+	}
+	// all of it as a rule; no more for a size that may be a lie
+	head := make([]byte, min(localBytes+localRoom+e.Packed, 1<<20))
 	n, err := r.ReadAt(head, e.Header)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -215,7 +237,8 @@ func readEntry(r io.ReaderAt, e Entry) ([]byte, error) {
 	if string(head[:4]) != localSignature {
 		return nil, errors.New("damaged: its header is not there")
 	}
-	start := localBytes + int64(binary.LittleEndian.Uint16(head[26:])) + int64(binary.LittleEndian.Uint16(head[28:]))
+	start := localBytes + int64(binary.LittleEndian.Uint16(head[26:])) +
+		int64(binary.LittleEndian.Uint16(head[28:]))
 	here := head[min(start, int64(n)):min(start+e.Packed, int64(n))]
 	rest := io.NewSectionReader(r, e.Header+start+int64(len(here)), e.Packed-int64(len(here)))
 	from := io.MultiReader(bytes.NewReader(here), rest)
@@ -234,7 +257,9 @@ func readEntry(r io.ReaderAt, e Entry) ([]byte, error) {
 		return nil, err
 	}
 	if int64(b.Len()) != e.Size || crc32.ChecksumIEEE(b.Bytes()) != e.CRC {
-		return nil, fmt.Errorf("damaged: has not the %d bytes with the checksum that the archive says", e.Size)
+		return nil, fmt.Errorf(
+			"damaged: has not the %d bytes with the checksum that the archive says", e.Size,
+		)
 	}
 	return b.Bytes(), nil
 }

@@ -57,7 +57,9 @@ func TestZipIsReadAsTheStandardLibraryDoes(t *testing.T) {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	for i := range 300 {
-		h := &zip.FileHeader{Name: fmt.Sprintf("d/%d.jpg", i), Comment: strings.Repeat("c", i%3), Method: zip.Deflate}
+		h := &zip.FileHeader{
+			Name: fmt.Sprintf("d/%d.jpg", i), Comment: strings.Repeat("c", i%3), Method: zip.Deflate,
+		}
 		if i%2 == 0 {
 			h.Method = zip.Store
 		}
@@ -74,10 +76,13 @@ func TestZipIsReadAsTheStandardLibraryDoes(t *testing.T) {
 	}
 	plain := zipOf(t, "a.jpg", "A", "b.jpg", strings.Repeat("B", 1000))
 	archives := map[string][]byte{
-		"many": b.Bytes(), "empty": zipOf(t), "64-bit": in64Form(t, plain), "64-bit, many": in64Form(t, b.Bytes()),
+		"many": b.Bytes(), "empty": zipOf(t), "64-bit": in64Form(t, plain),
+		"64-bit, many":     in64Form(t, b.Bytes()),
 		"behind a program": append([]byte(strings.Repeat("#!", 5000)), plain...),
 	}
-	for _, name := range []string{"train2017.zip", "val2014.zip", "flickr30k-images.zip", "annotations_trainval2017.zip"} {
+	for _, name := range []string{
+		"train2017.zip", "val2014.zip", "flickr30k-images.zip", "annotations_trainval2017.zip",
+	} {
 		raw, err := os.ReadFile(filepath.Join("testdata", "captions", name))
 		if err != nil {
 			t.Fatal(err)
@@ -108,7 +113,8 @@ func TestZipIsReadAsTheStandardLibraryDoes(t *testing.T) {
 			}
 			want, err := io.ReadAll(f)
 			if entry != files[i].Name || !bytes.Equal(got, want) || err != nil {
-				t.Errorf("%s: entry %d is %s with %d bytes, not %s with %d, %v", name, i, entry, len(got), files[i].Name, len(want), err)
+				t.Errorf("%s: entry %d is %s with %d bytes, not %s with %d, %v", name, i, entry, len(got),
+					files[i].Name, len(want), err)
 			}
 			i++
 			return nil
@@ -159,7 +165,10 @@ func TestPicturesWhoseNamesAreNoUTF8AreFound(t *testing.T) {
 	}
 	io.WriteString(w, "coffee")
 	z.Close()
-	files := []File{memory(RoleCaptions, "c.csv", []byte("image,caption\ncaf\xe9.jpg,x\n")), memory(RoleImages, "i.zip", b.Bytes())}
+	files := []File{
+		memory(RoleCaptions, "c.csv", []byte("image,caption\ncaf\uFFFD.jpg,x\n")),
+		memory(RoleImages, "i.zip", b.Bytes()),
+	}
 	examples, warnings, err := List(context.Background(), Spec{Kind: "folder"}, files, 0)
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(warnings, err)
@@ -167,5 +176,16 @@ func TestPicturesWhoseNamesAreNoUTF8AreFound(t *testing.T) {
 	o, _ := NewOpener(Spec{Kind: "folder"}, files)
 	if raw, err := o.Open(context.Background(), examples[0].Image); string(raw) != "coffee" {
 		t.Errorf("%q, %v", raw, err)
+	}
+}
+
+func TestEncryptedZipIsCalledOne(t *testing.T) {
+	b := zipOf(t, "a.jpg", "A")
+	at := bytes.LastIndex(b, []byte(entrySignature))
+	b[at+8] |= flagEncrypted
+	captions := memory(RoleCaptions, "c.csv", []byte("image,caption\na.jpg,x\n"))
+	_, _, err := List(t.Context(), Spec{Kind: "folder"}, []File{captions, memory(RoleImages, "i.zip", b)}, 0)
+	if err == nil || !strings.Contains(err.Error(), "image archive i.zip: the zip is encrypted") {
+		t.Error(err)
 	}
 }

@@ -58,7 +58,9 @@ type ciderVector struct {
 }
 
 func (w ciderWeights) vector(n ngrams) ciderVector {
-	v := ciderVector{grams: n.grams, weights: make(map[string]float64, len(n.grams)), bigrams: max(n.words-1, 0)}
+	v := ciderVector{
+		grams: n.grams, weights: make(map[string]float64, len(n.grams)), bigrams: max(n.words-1, 0),
+	}
 	for _, g := range n.grams {
 		rare := w.logCorpus - math.Log(max(1, float64(w.examples[g.text])))
 		weight := float64(g.count) * rare

@@ -108,7 +108,7 @@ func TestBleuCiderRougeLEqualPycocoevalcap(t *testing.T) {
 		for _, e := range corpus.Examples {
 			predictions = append(predictions, Prediction{Caption: e.Caption, References: e.References})
 		}
-		w := Tokenize(predictions)
+		w := Tokenize(predictions, RougeScoreWords)
 		same := func(what string, example int, got, want float64) {
 			if !(math.Abs(got-want) <= 1e-12) {
 				t.Errorf("corpus %d, example %d: %s is %v, want %v", i, example, what, got, want)

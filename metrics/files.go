@@ -36,7 +36,10 @@ func ReadReferences(r io.Reader) (*References, error) {
 		return nil, atLine(data, err)
 	}
 	if file.Annotations == nil {
-		return nil, errors.New(`no "annotations": want COCO's caption form, {"images": [{"id"}], "annotations": [{"image_id", "caption"}]}`)
+		return nil, errors.New(
+			`no "annotations": want COCO's caption form, ` +
+				`{"images": [{"id"}], "annotations": [{"image_id", "caption"}]}`,
+		)
 	}
 	refs := &References{captions: map[string][]string{}}
 	known := map[string]bool{}
@@ -120,10 +123,13 @@ func ReadPredictions(r io.Reader) ([]Prediction, error) {
 			return nil, fmt.Errorf("prediction %d: %w", i+1, err)
 		}
 		if at, twice := first[p.ImageID]; twice {
-			return nil, fmt.Errorf("image %s has two predictions, number %d and %d: keep one", p.ImageID, at, i+1)
+			return nil, fmt.Errorf("image %s has two predictions, number %d and %d: keep one",
+				p.ImageID, at, i+1)
 		}
 		first[p.ImageID] = i + 1
-		out[i] = Prediction{ImageID: string(p.ImageID), Caption: *p.Caption, TokenIDs: p.TokenIDs, References: p.References}
+		out[i] = Prediction{
+			ImageID: string(p.ImageID), Caption: *p.Caption, TokenIDs: p.TokenIDs, References: p.References,
+		}
 	}
 	return out, nil
 }

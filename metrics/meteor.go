@@ -129,7 +129,8 @@ type meteorStats struct {
 
 // complete tells whether all words are matched in one run.
 func (s *meteorStats) complete() bool {
-	return s.candidate.matched() == s.candidate.words && s.reference.matched() == s.reference.words && s.chunks == 1
+	return s.candidate.matched() == s.candidate.words && s.reference.matched() == s.reference.words &&
+		s.chunks == 1
 }
 
 func (s *meteorStats) add(o meteorStats) {

@@ -80,7 +80,9 @@ func (s *meteorStage) matchWords(module int, match func(i, j int) bool) {
 	for j := range s.reference {
 		for i := range s.candidate {
 			if match(i, j) {
-				s.add(&meteorMatch{start: j, length: 1, candidateStart: i, candidateLength: 1, module: module})
+				s.add(
+					&meteorMatch{start: j, length: 1, candidateStart: i, candidateLength: 1, module: module},
+				)
 			}
 		}
 	}
@@ -106,7 +108,9 @@ func stems(words []string) []string {
 func (a *meteorAligner) matchSynonyms(s *meteorStage) {
 	candidate, reference := a.synsetsOf(s.candidate), a.synsetsOf(s.reference)
 	s.matchWords(meteorSynonym, func(i, j int) bool {
-		return s.different(i, j) && slices.ContainsFunc(candidate[i], func(id string) bool { return slices.Contains(reference[j], id) })
+		return s.different(i, j) && slices.ContainsFunc(
+			candidate[i], func(id string) bool { return slices.Contains(reference[j], id) },
+		)
 	})
 }
 
@@ -122,10 +126,16 @@ func (a *meteorAligner) synsetsOf(words []string) [][]string {
 // other.
 func (a *meteorAligner) matchParaphrases(s *meteorStage) {
 	a.paraphrases.pairs(s.reference, s.candidate, func(j, length, i, otherLength int) {
-		s.add(&meteorMatch{start: j, length: length, candidateStart: i, candidateLength: otherLength, module: meteorParaphrase})
+		s.add(&meteorMatch{
+			start: j, length: length, candidateStart: i, candidateLength: otherLength,
+			module: meteorParaphrase,
+		})
 	})
 	a.paraphrases.pairs(s.candidate, s.reference, func(i, length, j, otherLength int) {
-		s.add(&meteorMatch{start: j, length: otherLength, candidateStart: i, candidateLength: length, module: meteorParaphrase})
+		s.add(&meteorMatch{
+			start: j, length: otherLength, candidateStart: i, candidateLength: length,
+			module: meteorParaphrase,
+		})
 	})
 }
 
@@ -142,7 +152,8 @@ func (p paraphrases) pairs(text, other []string, visit func(at, length, otherAt,
 		for length := 1; length <= p.longest && at+length <= len(text); length++ {
 			for _, phrase := range p.of[strings.Join(text[at:at+length], " ")] {
 				for otherAt := range other {
-					if len(phrase) <= len(other)-otherAt && slices.Equal(phrase, other[otherAt:otherAt+len(phrase)]) {
+					if len(phrase) <= len(other)-otherAt &&
+						slices.Equal(phrase, other[otherAt:otherAt+len(phrase)]) {
 						visit(at, length, otherAt, len(phrase))
 					}
 				}
@@ -158,8 +169,9 @@ type meteorPath struct {
 	candidateMatches, referenceMatches int // weighted, cut down to an integer at each step as in Java
 	chunks                             int
 	next                               int // first word of the reference after the last match
-	lastEnd                            int // first word of the candidate after the last match; -1: no open chunk
-	distance                           int // between where matches stand on both sides
+	// first word of the candidate after the last match; -1: no open chunk
+	lastEnd  int
+	distance int // between where matches stand on both sides
 }
 
 func (p *meteorPath) clone() *meteorPath {
@@ -253,7 +265,9 @@ func (s *meteorStage) start() *meteorPath {
 		}
 		m := matches[0]
 		if !slices.ContainsFunc(s.referenceCoverage[m.start:m.start+m.length], contested) &&
-			!slices.ContainsFunc(s.candidateCoverage[m.candidateStart:m.candidateStart+m.candidateLength], contested) {
+			!slices.ContainsFunc(
+				s.candidateCoverage[m.candidateStart:m.candidateStart+m.candidateLength], contested,
+			) {
 			p.choose(m)
 		}
 	}
@@ -316,7 +330,9 @@ func (a *meteorAligner) count(s *meteorStage, chosen []*meteorMatch) meteorStats
 	out.chunks = path.chunks
 	for _, m := range chosen {
 		if m != nil {
-			a.matched(&out.candidate, m.module, s.candidate[m.candidateStart:m.candidateStart+m.candidateLength])
+			a.matched(
+				&out.candidate, m.module, s.candidate[m.candidateStart:m.candidateStart+m.candidateLength],
+			)
 			a.matched(&out.reference, m.module, s.reference[m.start:m.start+m.length])
 		}
 	}

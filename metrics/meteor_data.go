@@ -174,7 +174,8 @@ func (s *synonyms) of(word string) []string {
 // meteorEndings are WordNet's rules for the base of a form: nouns, verbs,
 // adjectives. The first that gives a known word holds.
 var meteorEndings = [][2]string{
-	{"s", ""}, {"ses", "s"}, {"xes", "x"}, {"zes", "z"}, {"ches", "ch"}, {"shes", "sh"}, {"men", "man"}, {"ies", "y"},
+	{"s", ""}, {"ses", "s"}, {"xes", "x"}, {"zes", "z"}, {"ches", "ch"}, {"shes", "sh"},
+	{"men", "man"}, {"ies", "y"},
 	{"s", ""}, {"ies", "y"}, {"es", "e"}, {"es", ""}, {"ed", "e"}, {"ed", ""}, {"ing", "e"}, {"ing", ""},
 	{"er", ""}, {"est", ""}, {"er", "e"}, {"est", "e"},
 }

@@ -35,7 +35,7 @@ func compareMeteor(t *testing.T, d *MeteorData, want func(meteorGolden) float64)
 		for _, e := range corpus.Examples {
 			predictions = append(predictions, Prediction{Caption: e.Caption, References: e.References})
 		}
-		score, each, err := d.Meteor(Tokenize(predictions))
+		score, each, err := d.Meteor(Tokenize(predictions, RougeScoreWords))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,8 @@ func compareMeteor(t *testing.T, d *MeteorData, want func(meteorGolden) float64)
 		}
 		for j, e := range corpus.Examples {
 			if !(math.Abs(each[j]-want(e.meteorGolden)) <= 1e-12) {
-				t.Errorf("corpus %d, %q against %q: %v, want %v", i, e.Caption, e.References, each[j], want(e.meteorGolden))
+				t.Errorf("corpus %d, %q against %q: %v, want %v", i, e.Caption, e.References, each[j],
+					want(e.meteorGolden))
 			}
 		}
 	}
@@ -77,7 +78,9 @@ func TestMeteorReadsItsJar(t *testing.T) {
 }
 
 func TestMeteorSaysWhatItMisses(t *testing.T) {
-	for _, missing := range []string{meteorTable, meteorFunctionWords, meteorPrefixes, meteorExceptions, meteorSynsets} {
+	for _, missing := range []string{
+		meteorTable, meteorFunctionWords, meteorPrefixes, meteorExceptions, meteorSynsets,
+	} {
 		dir := t.TempDir()
 		if err := os.CopyFS(dir, os.DirFS("testdata/meteor")); err != nil {
 			t.Fatal(err)
@@ -106,7 +109,9 @@ func TestMeteorOfADamagedTableIsAnError(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := d.Meteor(Words{Candidates: [][]string{{"a"}}, References: [][][]string{{{"a"}}}}); err == nil {
+		if _, _, err := d.Meteor(
+			Words{Candidates: [][]string{{"a"}}, References: [][][]string{{{"a"}}}},
+		); err == nil {
 			t.Error("no error")
 		}
 	}

@@ -42,10 +42,11 @@ func TestRougeEqualsRougeScore(t *testing.T) {
 		t.Fatalf("%d pairs", len(cases))
 	}
 	for _, c := range cases {
-		r := Rouge(c.Prediction, c.References)
+		r := Rouge(c.Prediction, c.References, RougeScoreWords)
 		for i, got := range []float64{r.R1, r.R2, r.RL, r.RLsum} {
 			if math.Abs(got-c.Scores[i]) > 1e-15 {
-				t.Errorf("%q against %q: metric %d is %v, want %v", c.Prediction, c.References, i, got, c.Scores[i])
+				t.Errorf("%q against %q: metric %d is %v, want %v", c.Prediction, c.References,
+					i, got, c.Scores[i])
 			}
 		}
 	}
@@ -66,26 +67,39 @@ func TestStemEqualsNLTK(t *testing.T) {
 
 func TestScoreReportsGroupsApart(t *testing.T) {
 	predictions := []Prediction{
-		{Caption: "a red dog", TokenIDs: []int32{1, 2, 3, 4}, References: []string{"a red dog"}, Group: "seen"},
-		{Caption: " a red dog ", TokenIDs: []int32{1, 2}, References: []string{"something else", "a red dog"}, Group: "seen"},
+		{
+			Caption: "a red dog", TokenIDs: []int32{1, 2, 3, 4}, References: []string{"a red dog"},
+			Group: "seen",
+		},
+		{
+			Caption: " a red dog ", TokenIDs: []int32{1, 2},
+			References: []string{"something else", "a red dog"}, Group: "seen",
+		},
 		{Caption: "nothing", TokenIDs: nil, References: []string{"blue sky"}, Group: "unseen"},
 		{Caption: "no references"},
 	}
-	all, groups := Score(predictions)
-	if math.Abs(all.Bleu1-600.0/9) > 1e-6 || math.Abs(groups["seen"].Bleu3-100) > 1e-6 || groups["unseen"].Bleu1 > 1e-6 {
+	all, groups := Score(predictions, RougeScoreWords)
+	if math.Abs(all.Bleu1-600.0/9) > 1e-6 || math.Abs(groups["seen"].Bleu3-100) > 1e-6 ||
+		groups["unseen"].Bleu1 > 1e-6 {
 		t.Errorf("BLEU: %+v, %+v", all, groups)
 	}
 	all = withoutCorpusScores(all)
 	for name, scores := range groups {
 		groups[name] = withoutCorpusScores(scores)
 	}
-	want := Scores{Rouge1: 50, Rouge2: 50, RougeL: 50, RougeLsum: 50, GenLen: 1.5, ExactMatch: 50, N: 4}
+	want := Scores{
+		Rouge1: 50, Rouge2: 50, RougeL: 50, RougeLsum: 50, GenLen: 1.5, ExactMatch: 50, Distinct: 75,
+		Commonest: 50, N: 4,
+	}
 	if all != want {
 		t.Errorf("all: %+v", all)
 	}
 	wantGroups := map[string]Scores{
-		"seen":   {Rouge1: 100, Rouge2: 100, RougeL: 100, RougeLsum: 100, GenLen: 3, ExactMatch: 100, N: 2},
-		"unseen": {N: 1},
+		"seen": {
+			Rouge1: 100, Rouge2: 100, RougeL: 100, RougeLsum: 100, GenLen: 3, ExactMatch: 100, Distinct: 50,
+			Commonest: 100, N: 2,
+		},
+		"unseen": {Distinct: 100, Commonest: 100, N: 1},
 	}
 	if !reflect.DeepEqual(groups, wantGroups) {
 		t.Errorf("groups: %+v", groups)
@@ -99,7 +113,7 @@ func withoutCorpusScores(s Scores) Scores {
 }
 
 func TestScoreOfNothingIsZero(t *testing.T) {
-	all, groups := Score(nil)
+	all, groups := Score(nil, RougeScoreWords)
 	if all != (Scores{}) || groups != nil {
 		t.Errorf("%+v, %v", all, groups)
 	}
@@ -109,7 +123,7 @@ func FuzzRougeStaysBetween0And1(f *testing.F) {
 	f.Add("two dogs", "two dogs\nrunning")
 	f.Add("", "\n")
 	f.Fuzz(func(t *testing.T, prediction, reference string) {
-		r := Rouge(prediction, []string{reference})
+		r := Rouge(prediction, []string{reference}, RougeScoreWords)
 		for _, v := range []float64{r.R1, r.R2, r.RL, r.RLsum} {
 			if !(v >= 0 && v <= 1) {
 				t.Fatalf("%+v", r)

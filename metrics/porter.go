@@ -37,18 +37,23 @@ var irregular = map[string]string{
 type rule struct{ suffix, replacement string }
 
 var step2Rules = []rule{
-	{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"}, {"anci", "ance"}, {"izer", "ize"}, {"bli", "ble"},
-	{"alli", "al"}, {"entli", "ent"}, {"eli", "e"}, {"ousli", "ous"}, {"ization", "ize"}, {"ation", "ate"}, {"ator", "ate"},
-	{"alism", "al"}, {"iveness", "ive"}, {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"}, {"iviti", "ive"},
+	{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"}, {"anci", "ance"},
+	{"izer", "ize"}, {"bli", "ble"},
+	{"alli", "al"}, {"entli", "ent"}, {"eli", "e"}, {"ousli", "ous"}, {"ization", "ize"}, {"ation", "ate"},
+	{"ator", "ate"},
+	{"alism", "al"}, {"iveness", "ive"}, {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"},
+	{"iviti", "ive"},
 	{"biliti", "ble"}, {"fulli", "ful"},
 }
 
 var step3Rules = []rule{
-	{"icate", "ic"}, {"ative", ""}, {"alize", "al"}, {"iciti", "ic"}, {"ical", "ic"}, {"ful", ""}, {"ness", ""},
+	{"icate", "ic"}, {"ative", ""}, {"alize", "al"}, {"iciti", "ic"}, {"ical", "ic"},
+	{"ful", ""}, {"ness", ""},
 }
 
 var step4Suffixes = []string{
-	"al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism", "ate", "iti", "ous", "ive", "ize",
+	"al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism",
+	"ate", "iti", "ous", "ive", "ize",
 }
 
 func replaceSuffix(word string, rules []rule) string {
@@ -135,7 +140,8 @@ func step4(word string) string {
 		if !ok {
 			continue
 		}
-		if measure(base) <= 1 || suffix == "ion" && !strings.HasSuffix(base, "s") && !strings.HasSuffix(base, "t") {
+		if measure(base) <= 1 || suffix == "ion" && !strings.HasSuffix(base, "s") &&
+			!strings.HasSuffix(base, "t") {
 			return word
 		}
 		return base

@@ -40,7 +40,8 @@ func PTBTokenize(captions []string) [][]string {
 	return out
 }
 
-var ptbNewlines = strings.NewReplacer("\n", " ", "\r", " ", "\v", " ", "\f", " ", "\u2028", " ", "\u2029", " ")
+var ptbNewlines = strings.NewReplacer("\n", " ", "\r", " ", "\v", " ", "\f", " ",
+	"\u2028", " ", "\u2029", " ")
 
 // ptbPunctuation is pycocoevalcap's list, less the brackets in it: they are in
 // capitals, and the tokens it is held against are in lower case.

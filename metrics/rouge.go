@@ -10,13 +10,14 @@ type RougeScores struct {
 	RLsum float64 // the same by lines: the union of the subsequences
 }
 
-// Rouge is rouge_score's score_multi with use_stemmer=True: each metric takes
-// the reference that is best for it. Without references all scores are 0.
-func Rouge(prediction string, references []string) RougeScores {
-	p := newRougeText(prediction)
+// Rouge is rouge_score's score_multi with use_stemmer=True, or with a tokenizer that
+// gives UnicodeWords: each metric takes the reference that is best for it. Without
+// references all scores are 0.
+func Rouge(prediction string, references []string, rule WordRule) RougeScores {
+	p := newRougeText(prediction, rule)
 	var best RougeScores
 	for _, reference := range references {
-		r := newRougeText(reference)
+		r := newRougeText(reference, rule)
 		best.R1 = max(best.R1, ngramScore(r.words, p.words, 1))
 		best.R2 = max(best.R2, ngramScore(r.words, p.words, 2))
 		best.RL = max(best.RL, lcsScore(r.words, p.words))
@@ -25,17 +26,21 @@ func Rouge(prediction string, references []string) RougeScores {
 	return best
 }
 
-// rougeText is a text in rouge_score's words, whole and by lines.
+// rougeText is a text in words, whole and by lines.
 type rougeText struct {
 	words []string
 	lines [][]string
 }
 
-func newRougeText(text string) rougeText {
-	t := rougeText{words: rougeWords(text)}
+func newRougeText(text string, rule WordRule) rougeText {
+	split := rougeWords
+	if rule == UnicodeWords {
+		split = UnicodeTokenize
+	}
+	t := rougeText{words: split(text)}
 	for _, line := range strings.Split(text, "\n") {
 		if line != "" {
-			t.lines = append(t.lines, rougeWords(line))
+			t.lines = append(t.lines, split(line))
 		}
 	}
 	return t

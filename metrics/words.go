@@ -9,20 +9,32 @@ type Words struct {
 
 // Tokenize splits the captions of predictions in their order, and all references
 // in theirs: see PTBTokenize for why they are not split one by one.
-func Tokenize(predictions []Prediction) Words {
+func Tokenize(predictions []Prediction, rule WordRule) Words {
+	tokenize := PTBTokenize
+	if rule == UnicodeWords {
+		tokenize = unicodeTokenizeAll
+	}
 	var captions, references []string
 	for _, p := range predictions {
 		captions = append(captions, p.Caption)
 		references = append(references, p.References...)
 	}
-	w := Words{Candidates: PTBTokenize(captions)}
-	split := PTBTokenize(references)
+	w := Words{Candidates: tokenize(captions)}
+	split := tokenize(references)
 	for _, p := range predictions {
 		n := len(p.References)
 		w.References = append(w.References, split[:n:n])
 		split = split[n:]
 	}
 	return w
+}
+
+func unicodeTokenizeAll(captions []string) [][]string {
+	out := make([][]string, len(captions))
+	for i, caption := range captions {
+		out[i] = UnicodeTokenize(caption)
+	}
+	return out
 }
 
 // MeanLength is the mean number of words of a candidate.

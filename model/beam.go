@@ -89,7 +89,8 @@ func (b *beams) candidates(logProbs [][]float32, n int) []beam {
 	for i, c := range top {
 		before := b.open[c.from].ids
 		ids := append(slices.Clone(before), c.id)
-		list[i] = beam{ids: ids, score: c.score, from: c.from, done: slices.Contains(b.ends, c.id) || len(ids) >= b.o.MaxLength}
+		list[i] = beam{ids: ids, score: c.score, from: c.from, done: slices.Contains(b.ends, c.id) ||
+			len(ids) >= b.o.MaxLength}
 	}
 	return list
 }

@@ -30,5 +30,6 @@ func BenchmarkBaseLoad(b *testing.B) {
 
 func baseModel(b *testing.B) (*Config, Weights, string) {
 	c, _ := Preset("base")
+	c.SetSpecialToken(c.Decoder.VocabSize - 1)
 	return &c, Init(&c, 1), b.TempDir()
 }

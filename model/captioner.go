@@ -50,7 +50,10 @@ func NewSharedCaptioner(be compute.Backend, c *Config, weights func() []*tensors
 		program **device.Program
 		name    string
 		build   func([]*Node) []*Node
-	}{{&g.encode, "encode pictures", g.buildEncode}, {&g.step, "decode a token", g.buildStep}, {&g.score, "score a token", g.buildScore}, {&g.teach, "logits", g.buildLogits}} {
+	}{
+		{&g.encode, "encode pictures", g.buildEncode}, {&g.step, "decode a token", g.buildStep},
+		{&g.score, "score a token", g.buildScore}, {&g.teach, "logits", g.buildLogits},
+	} {
 		var err error
 		if *p.program, err = device.NewProgram(be, p.name, p.build); err != nil {
 			return nil, err
@@ -117,7 +120,7 @@ func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int3
 	}
 	batch := o.BatchSize
 	if batch <= 0 {
-		batch = min(n, 32)
+		batch = min(n, max(1, 256/max(1, o.NumBeams)), 32)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -154,20 +157,23 @@ func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOption
 		return nil, err
 	}
 	defer device.Free(cross...)
-	start, ends := o.start(g.config), o.ends(g.config)
+	start, ends := o.Start(g.config), o.Ends(g.config)
 	state, err := g.firstState(batch*max(1, o.NumBeams), o.MaxLength, start)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoding{g: g, o: o, cross: cross, state: state, start: start, ends: ends}
+	d := &decoding{
+		g: g, o: o, cross: cross, state: state, start: start, ends: ends,
+		process: o.LogitsProcessor(g.config),
+	}
 	defer d.close()
 	switch {
-	case o.plain():
-		return d.greedy(count)
-	case o.NumBeams <= 1:
+	case o.NumBeams > 1:
+		return d.search(batch, count)
+	case d.process != nil:
 		return d.constrained(batch, count)
 	}
-	return d.search(batch, count)
+	return d.greedy(count)
 }
 
 // firstState is what a step takes and gives: tokens [N], position, and keys
@@ -206,7 +212,8 @@ func (g *Captioner) Logits(pixels []uint8, ids []int32) ([]float32, error) {
 		return nil, fmt.Errorf("%d bytes of pixels for a picture of %d", len(pixels), g.pictureBytes())
 	}
 	if len(ids) < 1 || len(ids) > d.NPositions {
-		return nil, fmt.Errorf("%d input ids; must be from 1 to the decoder's %d positions", len(ids), d.NPositions)
+		return nil, fmt.Errorf("%d input ids; must be from 1 to the decoder's %d positions",
+			len(ids), d.NPositions)
 	}
 	for _, id := range ids {
 		if id < 0 || int(id) >= d.VocabSize {

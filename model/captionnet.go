@@ -12,7 +12,7 @@ import (
 // the number of pictures, K of captions a picture, T of tokens a caption, S of
 // the encoder's vectors a picture.
 type VisionEncoderDecoder struct {
-	Encoder      ViT
+	Encoder      Encoder
 	EncToDecProj *Linear // only where the widths differ
 	Decoder      GPT2
 }
@@ -22,7 +22,7 @@ type Bind func(name string, shape ...int) *Node
 
 // New binds the network that c describes.
 func New(c *Config, bind Bind) *VisionEncoderDecoder {
-	m := &VisionEncoderDecoder{Encoder: newViT(&c.Encoder, bind), Decoder: newGPT2(&c.Decoder, bind)}
+	m := &VisionEncoderDecoder{Encoder: newEncoder(&c.Encoder, bind), Decoder: newGPT2(&c.Decoder, bind)}
 	if !c.TieWordEmbeddings {
 		m.Decoder.LMHead = bind(lmHeadName, c.Decoder.VocabSize, c.Decoder.NEmbd)
 	}
@@ -52,7 +52,9 @@ func (m *VisionEncoderDecoder) MultiplyIn(dtype dtypes.DType) {
 	matrices := []**Node{&m.Encoder.Embeddings.Projection.Weight, &m.Decoder.LMHead}
 	for i := range m.Encoder.Layer {
 		l := &m.Encoder.Layer[i]
-		for _, linear := range []*Linear{&l.Query, &l.Key, &l.Value, &l.AttentionOutput, &l.Intermediate, &l.Output} {
+		for _, linear := range []*Linear{
+			&l.Query, &l.Key, &l.Value, &l.AttentionOutput, &l.Up, &l.Down,
+		} {
 			matrices = append(matrices, &linear.Weight)
 		}
 	}
@@ -62,7 +64,8 @@ func (m *VisionEncoderDecoder) MultiplyIn(dtype dtypes.DType) {
 	for i := range m.Decoder.H {
 		b := &m.Decoder.H[i]
 		for _, conv := range []*Conv1D{
-			&b.Attn.CAttn, &b.Attn.CProj, &b.CrossAttention.CAttn, &b.CrossAttention.QAttn, &b.CrossAttention.CProj, &b.MLP.CFc, &b.MLP.CProj,
+			&b.Attn.CAttn, &b.Attn.CProj, &b.CrossAttention.CAttn, &b.CrossAttention.QAttn,
+			&b.CrossAttention.CProj, &b.MLP.CFc, &b.MLP.CProj,
 		} {
 			matrices = append(matrices, &conv.Weight)
 		}

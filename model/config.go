@@ -1,27 +1,31 @@
 package model
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strings"
+
+	"distilvit/model/preset"
 )
 
-// ViTConfig is the encoder: Hugging Face's ViTConfig or DeiTConfig.
-type ViTConfig struct {
-	HiddenSize        int     `json:"hidden_size"`
-	NumHiddenLayers   int     `json:"num_hidden_layers"`
-	NumAttentionHeads int     `json:"num_attention_heads"`
-	IntermediateSize  int     `json:"intermediate_size"`
-	ImageSize         int     `json:"image_size"` // side of the square picture, pixels
-	PatchSize         int     `json:"patch_size"` // side of a patch, pixels
-	NumChannels       int     `json:"num_channels"`
-	LayerNormEps      float64 `json:"layer_norm_eps"`
-	HiddenAct         string  `json:"hidden_act"` // one of activations
-	QKVBias           bool    `json:"qkv_bias"`
-	Distilled         bool    `json:"-"` // DeiT: a distillation token stands after the class token
+// EncoderConfig is the encoder, by the keys of Hugging Face's ViTConfig; other kinds' keys are read into
+// them.
+type EncoderConfig struct {
+	Kind              EncoderKind `json:"-"`
+	HiddenSize        int         `json:"hidden_size"`
+	NumHiddenLayers   int         `json:"num_hidden_layers"`
+	NumAttentionHeads int         `json:"num_attention_heads"`
+	IntermediateSize  int         `json:"intermediate_size"`
+	ImageSize         int         `json:"image_size"` // side of the square picture, pixels
+	PatchSize         int         `json:"patch_size"` // side of a patch, pixels
+	NumChannels       int         `json:"num_channels"`
+	LayerNormEps      float64     `json:"layer_norm_eps"`
+	HiddenAct         string      `json:"hidden_act"` // one of activations
+	QKVBias           bool        `json:"qkv_bias"`
 }
 
 // GPT2Config is the decoder: Hugging Face's GPT2Config with cross-attention.
@@ -37,14 +41,16 @@ type GPT2Config struct {
 	EmbdPdrop          float64 `json:"embd_pdrop"`
 	AttnPdrop          float64 `json:"attn_pdrop"`
 	ResidPdrop         float64 `json:"resid_pdrop"`
-	Unscaled           bool    `json:"-"`                               // not scale_attn_weights: scores are not divided by √(head width)
-	ScaleByLayer       bool    `json:"scale_attn_by_inverse_layer_idx"` // scores of layer i, from 1, are divided by i
+	// not scale_attn_weights: scores are not divided by √(head width)
+	Unscaled bool `json:"-"`
+	// scores of layer i, from 1, are divided by i
+	ScaleByLayer bool `json:"scale_attn_by_inverse_layer_idx"`
 }
 
 // Config is a captioner's architecture and special tokens, read from and
 // written to the config.json of a VisionEncoderDecoderModel.
 type Config struct {
-	Encoder             ViTConfig
+	Encoder             EncoderConfig
 	Decoder             GPT2Config
 	DecoderStartTokenID int
 	BOSTokenID          int
@@ -59,26 +65,27 @@ func (c *Config) SetSpecialToken(id int) {
 	c.DecoderStartTokenID, c.BOSTokenID, c.EOSTokenID, c.PadTokenID = id, id, id, id
 }
 
-// Tokens is the number of vectors the encoder makes of a picture: one a patch,
-// the class token and DeiT's distillation token.
-func (c *ViTConfig) Tokens() int {
-	side := c.ImageSize / c.PatchSize
-	if c.Distilled {
-		return side*side + 2
-	}
-	return side*side + 1
+// SetDropout says with which dropout the decoder was, or will be, trained: one rate for its
+// embeddings, attention probabilities and residuals. The encoder has none.
+func (c *Config) SetDropout(rate float64) {
+	c.Decoder.EmbdPdrop, c.Decoder.AttnPdrop, c.Decoder.ResidPdrop = rate, rate, rate
 }
 
-// Name is the architecture's.
-func (c *ViTConfig) Name() string {
-	if c.Distilled {
-		return "DeiT"
+// Tokens is the number of vectors the encoder makes of a picture: one a patch, and the class token and
+// DeiT's distillation token where the kind has them.
+func (c *EncoderConfig) Tokens() int {
+	side, names := c.ImageSize/c.PatchSize, c.Names()
+	tokens := side * side
+	for _, name := range []string{names.ClassToken, names.DistillationToken} {
+		if name != "" {
+			tokens++
+		}
 	}
-	return "ViT"
+	return tokens
 }
 
 // ScoreScale is what the encoder's attention scores are multiplied with.
-func (c *ViTConfig) ScoreScale() float64 {
+func (c *EncoderConfig) ScoreScale() float64 {
 	return 1 / math.Sqrt(float64(c.HiddenSize/c.NumAttentionHeads))
 }
 
@@ -103,41 +110,23 @@ func (c *GPT2Config) Inner() int {
 	return c.NInner
 }
 
-// Preset returns the sizes a name stands for. tiny trains within minutes on
-// two cores; base is ViT-base/16-224 with DistilGPT2. The vocabulary of tiny and
-// small is the tokenizer's: set VocabSize and the special token.
+// Preset returns the network a name stands for, see package preset. The special token is left to set.
 func Preset(name string) (Config, bool) {
-	switch name {
-	case "tiny":
-		return preset(64, 8, 128, 3, 3, 4, 0, 64), true
-	case "small":
-		return preset(128, 16, 256, 6, 4, 8, 0, 128), true
-	case "base":
-		c := preset(224, 16, 768, 12, 6, 12, 50257, 1024)
-		c.SetSpecialToken(50256)
-		return c, true
-	}
-	return Config{}, false
+	sizes, ok := preset.Of(name)
+	return NewConfig(sizes), ok
 }
 
-func preset(image, patch, hidden, encoderLayers, decoderLayers, heads, vocab, positions int) Config {
-	c := Config{TieWordEmbeddings: true}
-	c.Encoder = defaultViT()
-	c.Encoder.ImageSize, c.Encoder.PatchSize = image, patch
-	c.Encoder.HiddenSize, c.Encoder.IntermediateSize = hidden, 4*hidden
-	c.Encoder.NumHiddenLayers, c.Encoder.NumAttentionHeads = encoderLayers, heads
-	c.Decoder = defaultGPT2()
-	c.Decoder.NEmbd, c.Decoder.NLayer, c.Decoder.NHead = hidden, decoderLayers, heads
-	c.Decoder.VocabSize, c.Decoder.NPositions = vocab, positions
+// NewConfig is a network of these sizes, in all else as Hugging Face has it by default. The special
+// token is left to set.
+func NewConfig(s preset.Sizes) Config {
+	c := Config{Encoder: encoderKinds[ViT].defaults, Decoder: defaultGPT2(), TieWordEmbeddings: true}
+	e, d := &c.Encoder, &c.Decoder
+	e.ImageSize, e.PatchSize = s.ImageSize, s.PatchSize
+	e.HiddenSize, e.IntermediateSize = s.HiddenSize, cmp.Or(s.MLPSize, 4*s.HiddenSize)
+	e.NumHiddenLayers, e.NumAttentionHeads = s.EncoderLayers, s.Heads
+	d.NEmbd, d.NInner, d.NLayer, d.NHead = s.HiddenSize, s.MLPSize, s.DecoderLayers, s.Heads
+	d.VocabSize, d.NPositions = s.VocabSize, s.Positions
 	return c
-}
-
-// defaultViT are the values an absent key of Hugging Face's ViTConfig has.
-func defaultViT() ViTConfig {
-	return ViTConfig{
-		HiddenSize: 768, NumHiddenLayers: 12, NumAttentionHeads: 12, IntermediateSize: 3072,
-		ImageSize: 224, PatchSize: 16, NumChannels: 3, LayerNormEps: 1e-12, HiddenAct: "gelu", QKVBias: true,
-	}
 }
 
 // defaultGPT2 are the values an absent key of Hugging Face's GPT2Config has.
@@ -175,21 +164,28 @@ func (c *Config) Validate() error {
 	size := func(name string, v int) bool { return within(name, v, maxSize) }
 	known := func(name, activation string) {
 		_, ok := activations[activation]
-		check(ok, "%s is %q; must be one of %s", name, activation, strings.Join(slices.Sorted(maps.Keys(activations)), ", "))
+		check(ok, "%s is %q; must be one of %s", name, activation,
+			strings.Join(slices.Sorted(maps.Keys(activations)), ", "))
 	}
 	e, d := &c.Encoder, &c.Decoder
 	hidden := size("encoder.hidden_size", e.HiddenSize)
 	if size("encoder.num_attention_heads", e.NumAttentionHeads) && hidden {
-		check(e.HiddenSize%e.NumAttentionHeads == 0, "encoder.num_attention_heads is %d; must divide hidden_size %d", e.NumAttentionHeads, e.HiddenSize)
+		check(
+			e.HiddenSize%e.NumAttentionHeads == 0,
+			"encoder.num_attention_heads is %d; must divide hidden_size %d",
+			e.NumAttentionHeads, e.HiddenSize,
+		)
 	}
 	within("encoder.num_hidden_layers", e.NumHiddenLayers, maxLayers)
 	size("encoder.intermediate_size", e.IntermediateSize)
 	image := within("encoder.image_size", e.ImageSize, maxSide)
 	if size("encoder.patch_size", e.PatchSize) && image {
-		check(e.ImageSize%e.PatchSize == 0, "encoder.patch_size is %d; must divide image_size %d", e.PatchSize, e.ImageSize)
+		check(e.ImageSize%e.PatchSize == 0, "encoder.patch_size is %d; must divide image_size %d",
+			e.PatchSize, e.ImageSize)
 	}
 	check(e.NumChannels == 3, "encoder.num_channels is %d; must be 3", e.NumChannels)
-	check(e.LayerNormEps > 0 && e.LayerNormEps < 1, "encoder.layer_norm_eps is %g; must be between 0 and 1", e.LayerNormEps)
+	check(e.LayerNormEps > 0 && e.LayerNormEps < 1, "encoder.layer_norm_eps is %g; must be between 0 and 1",
+		e.LayerNormEps)
 	known("encoder.hidden_act", e.HiddenAct)
 
 	width := size("decoder.n_embd", d.NEmbd)
@@ -198,8 +194,10 @@ func (c *Config) Validate() error {
 	}
 	within("decoder.n_layer", d.NLayer, maxLayers)
 	size("decoder.n_positions", d.NPositions)
-	check(d.NInner >= 0 && d.NInner <= maxSize, "decoder.n_inner is %d; must be from 0 to %d", d.NInner, maxSize)
-	check(d.LayerNormEpsilon > 0 && d.LayerNormEpsilon < 1, "decoder.layer_norm_epsilon is %g; must be between 0 and 1", d.LayerNormEpsilon)
+	check(d.NInner >= 0 && d.NInner <= maxSize, "decoder.n_inner is %d; must be from 0 to %d",
+		d.NInner, maxSize)
+	check(d.LayerNormEpsilon > 0 && d.LayerNormEpsilon < 1,
+		"decoder.layer_norm_epsilon is %g; must be between 0 and 1", d.LayerNormEpsilon)
 	known("decoder.activation_function", d.ActivationFunction)
 	for _, p := range []struct {
 		name string
@@ -211,9 +209,13 @@ func (c *Config) Validate() error {
 		ids := []struct {
 			name string
 			id   int
-		}{{"decoder_start_token_id", c.DecoderStartTokenID}, {"bos_token_id", c.BOSTokenID}, {"eos_token_id", c.EOSTokenID}, {"pad_token_id", c.PadTokenID}}
+		}{
+			{"decoder_start_token_id", c.DecoderStartTokenID}, {"bos_token_id", c.BOSTokenID},
+			{"eos_token_id", c.EOSTokenID}, {"pad_token_id", c.PadTokenID},
+		}
 		for _, t := range ids {
-			check(t.id >= 0 && t.id < d.VocabSize, "%s is %d; must be from 0 to below vocab_size %d", t.name, t.id, d.VocabSize)
+			check(t.id >= 0 && t.id < d.VocabSize, "%s is %d; must be from 0 to below vocab_size %d", t.name,
+				t.id, d.VocabSize)
 		}
 	}
 	return oneLine(errs)

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -41,23 +42,39 @@ func TestTransformersConfigIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Encoder.HiddenSize != 24 || c.Encoder.PatchSize != 8 || !c.Encoder.QKVBias || c.Decoder.NEmbd != 16 || c.Decoder.Inner() != 32 ||
-		c.Decoder.VocabSize != 40 || c.DecoderStartTokenID != 39 || c.EOSTokenID != 39 || c.PadTokenID != 39 || !c.TieWordEmbeddings {
+	if c.Encoder.HiddenSize != 24 || c.Encoder.PatchSize != 8 || !c.Encoder.QKVBias ||
+		c.Decoder.NEmbd != 16 || c.Decoder.Inner() != 32 ||
+		c.Decoder.VocabSize != 40 || c.DecoderStartTokenID != 39 || c.EOSTokenID != 39 ||
+		c.PadTokenID != 39 || !c.TieWordEmbeddings {
 		t.Errorf("got %+v", c)
 	}
 }
 
 func TestConfigMistakesNameTheValue(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"encoder.patch_size is 7; must divide image_size 64":      func(c *Config) { c.Encoder.PatchSize = 7 },
-		"encoder.num_attention_heads is 3; must divide":           func(c *Config) { c.Encoder.NumAttentionHeads = 3 },
-		"decoder.n_head is 0":                                     func(c *Config) { c.Decoder.NHead = 0 },
-		"decoder.n_layer is 2000000000":                           func(c *Config) { c.Decoder.NLayer = 2000000000 },
-		"encoder.hidden_act is \"silu\"; must be one of gelu, g":  func(c *Config) { c.Encoder.HiddenAct = "silu" },
-		"decoder.activation_function is \"silu\"":                 func(c *Config) { c.Decoder.ActivationFunction = "silu" },
+		"encoder.patch_size is 7; must divide image_size 64": func(c *Config) {
+			c.Encoder.PatchSize = 7
+		},
+		"encoder.num_attention_heads is 3; must divide": func(c *Config) {
+			c.Encoder.NumAttentionHeads = 3
+		},
+		"decoder.n_head is 0": func(c *Config) { c.Decoder.NHead = 0 },
+		"decoder.n_layer is 2000000000": func(c *Config) {
+			c.Decoder.NLayer = 2000000000
+		},
+		"encoder.hidden_act is \"silu\"; must be one of gelu, g": func(c *Config) {
+			c.Encoder.HiddenAct = "silu"
+		},
+		"decoder.activation_function is \"silu\"": func(c *Config) {
+			c.Decoder.ActivationFunction = "silu"
+		},
 		"eos_token_id is 300; must be from 0 to below vocab_size": func(c *Config) { c.EOSTokenID = 300 },
-		"decoder.vocab_size is 0":                                 func(c *Config) { c.Decoder.VocabSize = 0 },
-		"encoder.num_channels is 1; must be 3":                    func(c *Config) { c.Encoder.NumChannels = 1 },
+		"decoder.vocab_size is 0": func(c *Config) {
+			c.Decoder.VocabSize = 0
+		},
+		"encoder.num_channels is 1; must be 3": func(c *Config) {
+			c.Encoder.NumChannels = 1
+		},
 	} {
 		c := tiny(t)
 		change(&c)
@@ -118,5 +135,26 @@ func TestPresets(t *testing.T) {
 	}
 	if _, ok := Preset("huge"); ok {
 		t.Error("there is a preset huge")
+	}
+}
+
+// What Python writes for a number of no use here is no reason to refuse a model.
+func TestConfigMayHoldPythonsInfinity(t *testing.T) {
+	dir := t.TempDir()
+	b, err := os.ReadFile(filepath.Join("testdata", "same", "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = bytes.Replace(b, []byte("{"), []byte(`{"unused": [Infinity, -Infinity, NaN],`), 1)
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := ReadConfig(filepath.Join("testdata", "same"))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

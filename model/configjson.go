@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"distilvit/internal/pyjson"
 )
 
 // configName is Hugging Face's name of the file.
@@ -44,7 +46,7 @@ func readConfigFile(dir string, v any) error {
 // maxJSON bounds a config or an index, bytes: one with the names of 20,000 classes has 2 MiB.
 const maxJSON = 32 << 20
 
-// readSmall reads a JSON file.
+// readSmall reads a JSON file, which may hold the numbers that only Python writes.
 func readSmall(path string) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -53,7 +55,8 @@ func readSmall(path string) ([]byte, error) {
 	if st.Size() > maxJSON {
 		return nil, fmt.Errorf("%s has %d bytes; must be at most %d", path, st.Size(), maxJSON)
 	}
-	return os.ReadFile(path)
+	b, err := os.ReadFile(path)
+	return pyjson.Clean(b), err
 }
 
 // WriteFile writes dir's config.json.
@@ -71,8 +74,6 @@ func (c *Config) WriteFile(dir string) error {
 // Model types.
 const (
 	visionEncoderDecoder = "vision-encoder-decoder"
-	vit                  = "vit"
-	deit                 = "deit"
 )
 
 // vedJSON is what this package reads of, and writes to, a VisionEncoderDecoderModel's
@@ -94,12 +95,16 @@ type vedJSON struct {
 type encoderJSON struct {
 	Architectures []string `json:"architectures,omitempty"`
 	ModelType     string   `json:"model_type"`
-	ViTConfig
-	ImageSize        side    `json:"image_size"`
-	PatchSize        side    `json:"patch_size"`
-	HiddenDropout    float64 `json:"hidden_dropout_prob"`
-	AttentionDropout float64 `json:"attention_probs_dropout_prob"`
-	InitializerRange float64 `json:"initializer_range"`
+	EncoderConfig
+	ImageSize        side     `json:"image_size"`
+	PatchSize        side     `json:"patch_size"`
+	HiddenDropout    float64  `json:"hidden_dropout_prob"`
+	AttentionDropout float64  `json:"attention_probs_dropout_prob"`
+	InitializerRange float64  `json:"initializer_range"`
+	MLPRatio         *float64 `json:"mlp_ratio,omitempty"`       // DINOv2's, in place of intermediate_size
+	UseSwiGLU        *bool    `json:"use_swiglu_ffn,omitempty"`  // DINOv2's
+	UseMaskToken     *bool    `json:"use_mask_token,omitempty"`  // DINOv2's: is it in the checkpoint?
+	VisionUseHead    *bool    `json:"vision_use_head,omitempty"` // SigLIP's: is its pooling head in the checkpoint?
 }
 
 type decoderJSON struct {
@@ -151,23 +156,87 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	j := vedJSON{
 		Architectures: []string{"VisionEncoderDecoderModel"},
 		ModelType:     visionEncoderDecoder, IsEncoderDecoder: true, DType: "float32",
-		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
-		TieWordEmbeddings: &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
-		Encoder: encoderJSON{
-			Architectures: []string{c.Encoder.Name() + "Model"}, ModelType: strings.ToLower(c.Encoder.Name()), ViTConfig: c.Encoder,
-			ImageSize: side(c.Encoder.ImageSize), PatchSize: side(c.Encoder.PatchSize), InitializerRange: initStd(c.Encoder.HiddenSize),
-		},
+		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID,
+		DecoderStartTokenID: &c.DecoderStartTokenID,
+		TieWordEmbeddings:   &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
+		Encoder:             c.Encoder.json(),
 		Decoder: decoderJSON{
 			Architectures: []string{"GPT2LMHeadModel"}, ModelType: "gpt2", GPT2Config: c.Decoder,
-			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &scaled, InitializerRange: initStd(c.Decoder.NEmbd),
-			BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID, DecoderStartTokenID: &c.DecoderStartTokenID,
-			TieWordEmbeddings: &c.TieWordEmbeddings,
+			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &scaled,
+			InitializerRange: initStd(c.Decoder.NEmbd),
+			BOSTokenID:       &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID,
+			DecoderStartTokenID: &c.DecoderStartTokenID,
+			TieWordEmbeddings:   &c.TieWordEmbeddings,
 		},
 	}
 	if c.Decoder.NInner != 0 {
 		j.Decoder.NInner = &inner
 	}
 	return json.Marshal(j)
+}
+
+// json is the encoder in Hugging Face's form.
+func (c *EncoderConfig) json() encoderJSON {
+	k, no := c.kind(), false
+	j := encoderJSON{
+		Architectures: []string{k.class}, ModelType: k.modelType, EncoderConfig: *c,
+		ImageSize: side(c.ImageSize), PatchSize: side(c.PatchSize), InitializerRange: initStd(c.HiddenSize),
+	}
+	switch c.Kind {
+	case SigLIP:
+		j.VisionUseHead = &no
+	case DINOv2:
+		ratio := float64(c.IntermediateSize) / float64(c.HiddenSize)
+		for int(float64(c.HiddenSize)*ratio) < c.IntermediateSize { // Python's int() cuts
+			ratio = math.Nextafter(ratio, math.Inf(1))
+		}
+		j.MLPRatio, j.UseMaskToken = &ratio, &no
+	}
+	return j
+}
+
+// UnmarshalJSON reads an encoder's config, or the vision_config of one that has a text model beside it.
+// Absent keys are the defaults of the kind.
+func (e *encoderJSON) UnmarshalJSON(b []byte) error {
+	var of struct {
+		ModelType    string          `json:"model_type"`
+		VisionConfig json.RawMessage `json:"vision_config"`
+	}
+	if err := json.Unmarshal(b, &of); err != nil {
+		return err
+	}
+	kind, towers, known := encoderKindOf(of.ModelType)
+	if towers {
+		if b = of.VisionConfig; b == nil {
+			b = []byte("{}")
+		}
+		of.ModelType = encoderKinds[kind].modelType
+	}
+	type keys encoderJSON
+	d := encoderKinds[kind].defaults
+	j := keys{EncoderConfig: d, ImageSize: side(d.ImageSize), PatchSize: side(d.PatchSize)}
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	if j.ModelType = of.ModelType; !known {
+		*e = encoderJSON(j) // supported says that it is not
+		return nil
+	}
+	switch kind {
+	case SigLIP, CLIP:
+		j.QKVBias = true // neither knows the key
+	case DINOv2:
+		ratio := 4.0
+		if j.MLPRatio != nil {
+			ratio = *j.MLPRatio
+		}
+		if !(ratio > 0 && ratio <= maxSize) {
+			return fmt.Errorf("encoder.mlp_ratio is %g; must be above 0 and at most %d", ratio, maxSize)
+		}
+		j.IntermediateSize = int(float64(j.HiddenSize) * ratio)
+	}
+	*e = encoderJSON(j)
+	return nil
 }
 
 // UnmarshalJSON reads Hugging Face's form. What this network cannot do is an
@@ -187,7 +256,6 @@ func (c *Config) UnmarshalJSON(b []byte) error {
 // defaultVED is what absent keys mean.
 func defaultVED() vedJSON {
 	return vedJSON{
-		Encoder: encoderJSON{ViTConfig: defaultViT(), ImageSize: 224, PatchSize: 16},
 		Decoder: decoderJSON{GPT2Config: defaultGPT2()},
 	}
 }
@@ -197,9 +265,8 @@ func (j *vedJSON) config() (*Config, error) {
 	if err := j.supported(); err != nil {
 		return nil, err
 	}
-	c := &Config{Encoder: j.Encoder.ViTConfig, Decoder: j.Decoder.GPT2Config}
+	c := &Config{Encoder: j.Encoder.EncoderConfig, Decoder: j.Decoder.GPT2Config}
 	c.Encoder.ImageSize, c.Encoder.PatchSize = int(j.Encoder.ImageSize), int(j.Encoder.PatchSize)
-	c.Encoder.Distilled = j.Encoder.ModelType == deit
 	c.Decoder.Unscaled = j.Decoder.ScaleAttnWeights != nil && !*j.Decoder.ScaleAttnWeights
 	if j.Decoder.NInner != nil {
 		c.Decoder.NInner = *j.Decoder.NInner
@@ -231,14 +298,17 @@ func (j *vedJSON) supported() error {
 	switch {
 	case j.ModelType != visionEncoderDecoder:
 		return fmt.Errorf("model_type is %q; must be %s", j.ModelType, visionEncoderDecoder)
-	case e.ModelType != vit && e.ModelType != deit:
-		return fmt.Errorf("encoder.model_type is %q; must be vit or deit", e.ModelType)
+	case e.ModelType != e.kind().modelType:
+		return fmt.Errorf("encoder.model_type is %q; must be %s", e.ModelType, encoderTypes())
+	case e.UseSwiGLU != nil && *e.UseSwiGLU:
+		return errors.New("encoder.use_swiglu_ffn is true; only DINOv2 models without it are supported")
 	case d.ModelType != "gpt2":
 		return fmt.Errorf("decoder.model_type is %q; must be gpt2", d.ModelType)
 	case !d.AddCrossAttention:
 		return errors.New("decoder.add_cross_attention is false; must be true")
 	case d.CrossHiddenSize != nil && (*d.CrossHiddenSize != d.NEmbd || *d.CrossHiddenSize != e.HiddenSize):
-		return fmt.Errorf("decoder.cross_attention_hidden_size is %d; must be absent, or n_embd and the encoder's hidden_size", *d.CrossHiddenSize)
+		return fmt.Errorf("decoder.cross_attention_hidden_size is %d; must be absent, or n_embd and the "+
+			"encoder's hidden_size", *d.CrossHiddenSize)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ type decoding struct {
 	state []*tensors.Tensor // tokens, position, self keys and values
 	start int32
 	ends  []int32
+
+	process LogitsProcessor // nil: none
 }
 
 func (d *decoding) close() { device.Free(d.state...) }
@@ -46,11 +48,14 @@ func (d *decoding) greedy(count int) ([][]int32, error) {
 				left--
 			}
 		}
+		if err := d.o.ShowStep(rows, 0); err != nil {
+			return nil, err
+		}
 	}
 	return rows, nil
 }
 
-// constrained takes the likeliest token that the options allow.
+// constrained takes the likeliest token after the logits processors.
 func (d *decoding) constrained(batch, count int) ([][]int32, error) {
 	same, tokens := make([]int32, batch), make([]int32, batch)
 	rows := make([][]int32, count)
@@ -70,13 +75,16 @@ func (d *decoding) constrained(batch, count int) ([][]int32, error) {
 			if ended[i] {
 				continue
 			}
-			d.o.constrain(scores[i], rows[i], d.ends)
+			d.process(rows[i], scores[i])
 			tokens[i] = likeliest(scores[i])
 			rows[i] = append(rows[i], tokens[i])
 			if slices.Contains(d.ends, tokens[i]) {
 				ended[i] = true
 				left--
 			}
+		}
+		if err := d.o.ShowStep(rows, 1); err != nil {
+			return nil, err
 		}
 	}
 	for i := range rows {
@@ -108,7 +116,9 @@ func (d *decoding) search(batch, count int) ([][]int32, error) {
 			rows := scores[i*n : (i+1)*n]
 			for j, row := range rows {
 				logSoftmax(row)
-				d.o.constrain(row, b.open[j].ids, d.ends)
+				if d.process != nil {
+					d.process(b.open[j].ids, row)
+				}
 			}
 			b.step(rows)
 			for j, open := range b.open {
@@ -117,6 +127,9 @@ func (d *decoding) search(batch, count int) ([][]int32, error) {
 			if b.over {
 				left--
 			}
+		}
+		if err := d.o.ShowStep(nil, 0); err != nil {
+			return nil, err
 		}
 	}
 	ids := make([][]int32, count)

@@ -17,7 +17,7 @@ type Dropout struct {
 	sites uint32 // sites passed so far
 }
 
-// Hidden: x [B·K, T, width]
+// Hidden drops of vectors x [B·K, T, width].
 func (d *Dropout) Hidden(x *Node) *Node {
 	if d == nil || d.Rate <= 0 {
 		return x
@@ -27,7 +27,7 @@ func (d *Dropout) Hidden(x *Node) *Node {
 	return d.apply(x, lines, count(x.Graph(), 2, 1, 1, width))
 }
 
-// SelfProbabilities: p [B·K, heads, T, T]
+// SelfProbabilities drops of attention to the caption so far, p [B·K, heads, T, T].
 func (d *Dropout) SelfProbabilities(p *Node) *Node {
 	if d == nil || d.Rate <= 0 {
 		return p
@@ -36,7 +36,7 @@ func (d *Dropout) SelfProbabilities(p *Node) *Node {
 	return d.apply(p, Reshape(d.lines(t), rows, 1, t, 1), headChannels(p.Graph(), heads, t))
 }
 
-// CrossProbabilities: p [B, heads, K·T, S]
+// CrossProbabilities drops of attention to the picture, p [B, heads, K·T, S].
 func (d *Dropout) CrossProbabilities(p *Node) *Node {
 	if d == nil || d.Rate <= 0 {
 		return p

@@ -97,18 +97,21 @@ func TestDropoutMasksDependOnTheCaptionAlone(t *testing.T) {
 		const row = 3
 		for pos := range short {
 			for c := range width {
-				if at(hidden, []int{6, short, width}, row, pos, c) != at(hidden1, []int{1, long, width}, 0, pos, c) {
+				if at(hidden, []int{6, short, width}, row, pos, c) != at(hidden1,
+					[]int{1, long, width}, 0, pos, c) {
 					t.Fatalf("hidden mask differs at position %d, channel %d", pos, c)
 				}
 			}
 			for h := range heads {
 				for key := range short {
-					if at(self, []int{6, heads, short, short}, row, h, pos, key) != at(self1, []int{1, heads, long, long}, 0, h, pos, key) {
+					if at(self, []int{6, heads, short, short}, row, h, pos, key) != at(self1,
+						[]int{1, heads, long, long}, 0, h, pos, key) {
 						t.Fatalf("self-attention mask differs at %d, %d, %d", h, pos, key)
 					}
 				}
 				for v := range vectors { // row 3 is the second caption of picture 1
-					if at(cross, []int{3, heads, 2 * short, vectors}, 1, h, short+pos, v) != at(cross1, []int{1, heads, long, vectors}, 0, h, pos, v) {
+					if at(cross, []int{3, heads, 2 * short, vectors}, 1, h, short+pos, v) != at(cross1,
+						[]int{1, heads, long, vectors}, 0, h, pos, v) {
 						t.Fatalf("cross-attention mask differs at %d, %d, %d", h, pos, v)
 					}
 				}

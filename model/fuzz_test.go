@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,7 +23,10 @@ func FuzzConfig(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Add([]byte(`{"model_type":"vision-encoder-decoder","encoder":{"model_type":"vit","num_hidden_layers":1048576},"decoder":{"model_type":"gpt2","add_cross_attention":true}}`))
+	f.Add([]byte(
+		`{"model_type":"vision-encoder-decoder","encoder":{"model_type":"vit",` +
+			`"num_hidden_layers":1048576},"decoder":{"model_type":"gpt2","add_cross_attention":true}}`,
+	))
 	f.Add([]byte(`{"encoder":{"image_size":[16,16],"patch_size":[]},"decoder":null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c, again Config
@@ -48,12 +52,15 @@ func FuzzConfig(f *testing.F) {
 
 // FuzzShardNames demands that an index names files of its own directory only.
 func FuzzShardNames(f *testing.F) {
-	f.Add([]byte(`{"metadata":{"total_size":8},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}`))
+	f.Add([]byte(
+		`{"metadata":{"total_size":8},"weight_map":{"a":"model-00001-of-00002.safetensors",` +
+			`"b":"model-00002-of-00002.safetensors"}}`,
+	))
 	f.Add([]byte(`{"weight_map":{"a":"../secret"}}`))
 	f.Add([]byte(`{"weight_map":{"a":""}}`))
 	f.Add([]byte(`{"weight_map":[]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		names, err := shardNames(b)
+		names, err := shardNames(b, weightsExt)
 		if err != nil {
 			return
 		}
@@ -61,7 +68,7 @@ func FuzzShardNames(f *testing.F) {
 			t.Errorf("%d names", len(names))
 		}
 		for i, name := range names {
-			if !filepath.IsLocal(name) || i > 0 && names[i-1] >= name {
+			if !filepath.IsLocal(name) || filepath.Ext(name) != weightsExt || i > 0 && names[i-1] >= name {
 				t.Errorf("names %q", names)
 			}
 		}
@@ -101,7 +108,10 @@ func FuzzReadWeights(f *testing.F) {
 // FuzzGenerationConfig demands an error or options, whatever a generation_config.json
 // or, in its place, a config.json holds.
 func FuzzGenerationConfig(f *testing.F) {
-	f.Add([]byte(`{"max_length": 16, "num_beams": 4, "early_stopping": "never", "eos_token_id": [1, 2], "bad_words_ids": null}`), true)
+	f.Add([]byte(
+		`{"max_length": 16, "num_beams": 4, "early_stopping": "never", "eos_token_id": [1, 2],`+
+			` "bad_words_ids": null}`,
+	), true)
 	f.Add([]byte(`{"decoder": {"num_beams": 2, "max_new_tokens": 5}, "num_beams": 1}`), false)
 	f.Add([]byte(`{"decoder": [], "eos_token_id": {}}`), false)
 	c, _ := Preset("tiny")
@@ -114,8 +124,13 @@ func FuzzGenerationConfig(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if o, err := ReadGenerate(dir); err == nil && o.Validate(&c) == nil && (o.MaxLength < 2 || o.MaxLength > c.Decoder.NPositions) {
+		o, err := ReadGenerate(dir)
+		if err != nil || o.Validate(&c) != nil {
+			return
+		}
+		if o.MaxLength < 2 || o.MaxLength > c.Decoder.NPositions {
 			t.Errorf("%+v is valid", o)
 		}
+		decodes(&o, &c, rand.New(rand.NewPCG(1, 1)))
 	})
 }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -10,30 +11,72 @@ import (
 // GenerateOptions say how captions are decoded. Names and meanings are those of
 // Hugging Face's GenerationConfig; lengths count the start token.
 type GenerateOptions struct {
-	MaxLength         int           `json:"max_length"`           // tokens at most; 0: 20
-	MinLength         int           `json:"min_length"`           // tokens at least before the end token
-	NumBeams          int           `json:"num_beams"`            // 0 or 1: greedy
-	LengthPenalty     float64       `json:"length_penalty"`       // a beam's score is divided by its length to this power; 1 is usual
-	EarlyStopping     EarlyStopping `json:"early_stopping"`       // when a search ends before max_length
-	NoRepeatNGramSize int           `json:"no_repeat_ngram_size"` // so many tokens in a row come once only; 0: off
-	RepetitionPenalty float64       `json:"repetition_penalty"`   // scores of tokens that came are divided by it (multiplied where negative); 0 or 1: off
-	BatchSize         int           `json:"-"`                    // pictures decoded at once; 0: as many as there are, at most 32
+	MaxLength     int           `json:"max_length"`     // tokens at most; 0: 20
+	MinLength     int           `json:"min_length"`     // tokens at least before the end token
+	NumBeams      int           `json:"num_beams"`      // 0 or 1: greedy
+	EarlyStopping EarlyStopping `json:"early_stopping"` // when a search ends before max_length
+	// pictures at once; 0: as many as there are, at most 32
+	BatchSize int `json:"-"`
 
-	EOSTokenID          TokenIDs `json:"eos_token_id,omitempty"`           // any of them ends a caption; none: the config's
+	// Step, if there is one, is called after each token with the ids so far of every picture of the batch
+	// under way, without the start token; a search has none to show before its end and gives nil. Its error
+	// ends the work and is returned.
+	Step func(ids [][]int32) error `json:"-"`
+
+	// a beam's score is divided by its length to this power; 1 is usual
+	LengthPenalty float64 `json:"length_penalty"`
+
+	// What may follow; logits_process.go applies it.
+
+	// so many tokens in a row come once; 0: off
+	NoRepeatNGramSize int        `json:"no_repeat_ngram_size"`
+	RepetitionPenalty float64    `json:"repetition_penalty"`        // see penalise; 0 or 1: off
+	BadWordsIDs       []TokenIDs `json:"bad_words_ids,omitempty"`   // sequences that never come
+	SuppressTokens    TokenIDs   `json:"suppress_tokens,omitempty"` // never come
+
+	// do not come first, or with a forced first token second
+	BeginSuppressTokens TokenIDs `json:"begin_suppress_tokens,omitempty"`
+
+	ForcedBOSTokenID *int32   `json:"forced_bos_token_id,omitempty"` // comes first; nil: any
+	ForcedEOSTokenID TokenIDs `json:"forced_eos_token_id,omitempty"` // one is the last of max_length tokens
+
+	// any ends a caption; none: the config's
+	EOSTokenID          TokenIDs `json:"eos_token_id,omitempty"`
 	DecoderStartTokenID *int32   `json:"decoder_start_token_id,omitempty"` // nil: the config's
+}
+
+// Policy are the options that say which tokens may follow, without lengths, search and special tokens.
+func (o *GenerateOptions) Policy() GenerateOptions {
+	return GenerateOptions{
+		NoRepeatNGramSize: o.NoRepeatNGramSize, RepetitionPenalty: o.RepetitionPenalty,
+		BadWordsIDs: o.BadWordsIDs, SuppressTokens: o.SuppressTokens,
+		BeginSuppressTokens: o.BeginSuppressTokens, ForcedBOSTokenID: o.ForcedBOSTokenID,
+		ForcedEOSTokenID: o.ForcedEOSTokenID,
+	}
 }
 
 // TokenIDs are one id or several.
 type TokenIDs []int32
 
-// UnmarshalJSON reads a number or a list.
+// UnmarshalJSON reads a number or a list of numbers.
 func (t *TokenIDs) UnmarshalJSON(b []byte) error {
 	var one int32
 	if err := json.Unmarshal(b, &one); err == nil && string(b) != "null" {
 		*t = TokenIDs{one}
 		return nil
 	}
-	return json.Unmarshal(b, (*[]int32)(t))
+	var list []*int32
+	if err := json.Unmarshal(b, &list); err != nil {
+		return err
+	}
+	*t = nil
+	for _, id := range list {
+		if id == nil {
+			return errors.New("null is no token id")
+		}
+		*t = append(*t, *id)
+	}
+	return nil
 }
 
 // EarlyStopping says when a beam search ends.
@@ -76,103 +119,144 @@ func DefaultGenerate() GenerateOptions {
 	return GenerateOptions{MaxLength: 20, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1}
 }
 
-// Validate reports the first value that cannot work with a network.
-func (o *GenerateOptions) Validate(c *Config) error {
-	switch {
-	case o.MaxLength < 2 || o.MaxLength > c.Decoder.NPositions:
-		return fmt.Errorf("max_length is %d; must be from 2 to the decoder's %d positions", o.MaxLength, c.Decoder.NPositions)
-	case o.MinLength < 0 || o.MinLength > o.MaxLength:
-		return fmt.Errorf("min_length is %d; must be from 0 to max_length %d", o.MinLength, o.MaxLength)
-	case o.NumBeams < 0 || 2*o.NumBeams > c.Decoder.VocabSize:
-		return fmt.Errorf("num_beams is %d; must be from 1 to half of vocab_size %d", o.NumBeams, c.Decoder.VocabSize)
-	case len(o.EOSTokenID) > maxEnds:
-		return fmt.Errorf("eos_token_id has %d ids; must be at most %d", len(o.EOSTokenID), maxEnds)
-	case math.IsNaN(o.LengthPenalty) || math.IsInf(o.LengthPenalty, 0):
-		return fmt.Errorf("length_penalty is %g; must be finite", o.LengthPenalty)
-	case o.EarlyStopping != StopHopeless && o.EarlyStopping != StopFull && o.EarlyStopping != StopNever:
-		return fmt.Errorf("early_stopping is %q; must be true, never or empty", string(o.EarlyStopping))
-	case o.NoRepeatNGramSize < 0:
-		return fmt.Errorf("no_repeat_ngram_size is %d; must not be negative", o.NoRepeatNGramSize)
-	case !(o.RepetitionPenalty >= 0) || math.IsInf(o.RepetitionPenalty, 0):
-		return fmt.Errorf("repetition_penalty is %g; must not be negative", o.RepetitionPenalty)
+// Limits of what a file may ask for, whatever the network: they bound memory and time.
+const (
+	maxLength   = maxSize
+	maxBeams    = 256
+	maxPower    = 100     // of length_penalty, either sign
+	minPenalty  = 0.01    // of repetition_penalty
+	maxPenalty  = 100     // of it, too
+	maxEnds     = 16      // ids of eos_token_id and of forced_eos_token_id
+	maxBadWords = 100_000 // sequences
+	maxBadIDs   = maxSize // ids of all of them
+)
+
+// bounds reports values outside of the limits.
+func (o *GenerateOptions) bounds() error {
+	var errs []error
+	for _, n := range []struct {
+		key          string
+		value, limit int
+	}{
+		{"max_length", o.MaxLength, maxLength}, {"min_length", o.MinLength, maxLength},
+		{"num_beams", o.NumBeams, maxBeams}, {"no_repeat_ngram_size", o.NoRepeatNGramSize, maxLength},
+	} {
+		if n.value < 0 || n.value > n.limit {
+			errs = append(errs, fmt.Errorf("%s is %d; must be from 0 to %d", n.key, n.value, n.limit))
+		}
 	}
-	for _, id := range append(o.ends(c), o.start(c)) {
-		if id < 0 || int(id) >= c.Decoder.VocabSize {
-			return fmt.Errorf("eos_token_id or decoder_start_token_id is %d; must be from 0 to below vocab_size %d", id, c.Decoder.VocabSize)
+	if errs != nil {
+		return oneLine(errs)
+	}
+	ids := 0
+	for _, word := range o.BadWordsIDs {
+		if ids += len(word); len(word) == 0 {
+			return errors.New("bad_words_ids has an empty list; must be lists of token ids")
+		}
+	}
+	for _, n := range []struct {
+		key          string
+		count, limit int
+	}{
+		{"eos_token_id", len(o.EOSTokenID), maxEnds},
+		{"forced_eos_token_id", len(o.ForcedEOSTokenID), maxEnds},
+		{"suppress_tokens", len(o.SuppressTokens), maxSize},
+		{"begin_suppress_tokens", len(o.BeginSuppressTokens), maxSize},
+		{"bad_words_ids", len(o.BadWordsIDs), maxBadWords}, {"bad_words_ids", ids, maxBadIDs},
+	} {
+		if n.count > n.limit {
+			return fmt.Errorf("%s has %d ids; must be at most %d", n.key, n.count, n.limit)
+		}
+	}
+	penalty := o.RepetitionPenalty
+	switch {
+	case !(math.Abs(o.LengthPenalty) <= maxPower):
+		return fmt.Errorf("length_penalty is %g; must be from %d to %d", o.LengthPenalty, -maxPower, maxPower)
+	case penalty != 0 && !(penalty >= minPenalty && penalty <= maxPenalty):
+		return fmt.Errorf("repetition_penalty is %g; must be from %g to %d", penalty, minPenalty, maxPenalty)
+	}
+	return o.idsBelow(maxSize, "what any vocabulary has")
+}
+
+// idsBelow reports the first token id that is not from 0 to below size.
+func (o *GenerateOptions) idsBelow(size int, what string) error {
+	one := func(id *int32) TokenIDs {
+		if id == nil {
+			return nil
+		}
+		return TokenIDs{*id}
+	}
+	lists := []struct {
+		key string
+		ids TokenIDs
+	}{
+		{"eos_token_id", o.EOSTokenID}, {"decoder_start_token_id", one(o.DecoderStartTokenID)},
+		{"suppress_tokens", o.SuppressTokens}, {"begin_suppress_tokens", o.BeginSuppressTokens},
+		{"forced_bos_token_id", one(o.ForcedBOSTokenID)}, {"forced_eos_token_id", o.ForcedEOSTokenID},
+	}
+	for _, word := range o.BadWordsIDs {
+		lists = append(lists, struct {
+			key string
+			ids TokenIDs
+		}{"bad_words_ids", word})
+	}
+	for _, list := range lists {
+		for _, id := range list.ids {
+			if id < 0 || int(id) >= size {
+				return fmt.Errorf("%s has the token id %d; must be from 0 to below %s, %d",
+					list.key, id, what, size)
+			}
 		}
 	}
 	return nil
 }
 
-// maxEnds bounds the ids that end a caption.
-const maxEnds = 16
+// Validate reports the first value that cannot work with a network.
+func (o *GenerateOptions) Validate(c *Config) error {
+	if err := o.bounds(); err != nil {
+		return err
+	}
+	switch {
+	case o.MaxLength < 2 || o.MaxLength > c.Decoder.NPositions:
+		return fmt.Errorf("max_length is %d; must be from 2 to the decoder's %d positions",
+			o.MaxLength, c.Decoder.NPositions)
+	case o.MinLength > o.MaxLength:
+		return fmt.Errorf("min_length is %d; must be from 0 to max_length %d", o.MinLength, o.MaxLength)
+	case 2*o.NumBeams > c.Decoder.VocabSize:
+		return fmt.Errorf("num_beams is %d; must be from 1 to half of vocab_size %d",
+			o.NumBeams, c.Decoder.VocabSize)
+	case o.EarlyStopping != StopHopeless && o.EarlyStopping != StopFull && o.EarlyStopping != StopNever:
+		return fmt.Errorf("early_stopping is %q; must be true, never or empty", string(o.EarlyStopping))
+	}
+	return o.idsBelow(c.Decoder.VocabSize, "vocab_size")
+}
 
-// start is the id that captions start with.
-func (o *GenerateOptions) start(c *Config) int32 {
+// Start is the id that captions start with.
+func (o *GenerateOptions) Start(c *Config) int32 {
 	if o.DecoderStartTokenID != nil {
 		return *o.DecoderStartTokenID
 	}
 	return int32(c.DecoderStartTokenID)
 }
 
-// ends are the ids that end a caption, at least one.
-func (o *GenerateOptions) ends(c *Config) []int32 {
+// Ends are the ids that end a caption, at least one.
+func (o *GenerateOptions) Ends(c *Config) []int32 {
 	if len(o.EOSTokenID) > 0 {
 		return slices.Clone(o.EOSTokenID)
 	}
 	return []int32{int32(c.EOSTokenID)}
 }
 
-// plain reports whether each next token is the likeliest one, nothing else asked.
-func (o *GenerateOptions) plain() bool {
-	return o.NumBeams <= 1 && o.MinLength == 0 && o.NoRepeatNGramSize == 0 && !o.penalises()
-}
-
-func (o *GenerateOptions) penalises() bool {
-	return o.RepetitionPenalty != 0 && o.RepetitionPenalty != 1
-}
-
-// constrain changes the scores [vocab] of the token after ids as Hugging Face's
-// logits processors do, in their order. ids begin with the start token.
-func (o *GenerateOptions) constrain(scores []float32, ids, ends []int32) {
-	if o.penalises() {
-		penalise(scores, ids, float32(o.RepetitionPenalty))
+// ShowStep calls Step, if there is one; rows have so many ids in front that it does not get.
+func (o *GenerateOptions) ShowStep(rows [][]int32, without int) error {
+	if o.Step == nil {
+		return nil
 	}
-	if o.NoRepeatNGramSize > 0 {
-		forbidRepeats(scores, ids, o.NoRepeatNGramSize)
+	ids := make([][]int32, len(rows))
+	for i, row := range rows {
+		ids[i] = row[without:]
 	}
-	if len(ids) < o.MinLength {
-		for _, id := range ends {
-			scores[id] = float32(math.Inf(-1))
-		}
-	}
-}
-
-// penalise is RepetitionPenaltyLogitsProcessor (Keskar et al., CTRL, 2019).
-func penalise(scores []float32, ids []int32, penalty float32) {
-	for i, id := range ids {
-		switch {
-		case slices.Contains(ids[:i], id): // each once
-		case scores[id] < 0:
-			scores[id] *= penalty
-		default:
-			scores[id] /= penalty
-		}
-	}
-}
-
-// forbidRepeats is NoRepeatNGramLogitsProcessor: what followed an earlier
-// occurrence of the last size-1 ids may not follow them again.
-func forbidRepeats(scores []float32, ids []int32, size int) {
-	if len(ids)+1 < size {
-		return
-	}
-	last := ids[len(ids)-(size-1):]
-	for i := 0; i+size <= len(ids); i++ {
-		if slices.Equal(ids[i:i+size-1], last) {
-			scores[ids[i+size-1]] = float32(math.Inf(-1))
-		}
-	}
+	return o.Step(ids)
 }
 
 // likeliest is the index of the first greatest score.

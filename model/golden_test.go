@@ -111,7 +111,9 @@ func TestGreedyCaptionsEqualTransformers(t *testing.T) {
 			}
 			defer c.Close()
 			for _, batch := range []int{0, 2} { // all at once; in parts, the last padded
-				got, err := c.Generate(g.pixels, g.Pictures, GenerateOptions{MaxLength: g.MaxLength, BatchSize: batch})
+				got, err := c.Generate(
+					g.pixels, g.Pictures, GenerateOptions{MaxLength: g.MaxLength, BatchSize: batch},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -153,7 +155,8 @@ func TestCachedDecodingEqualsTeacherForcing(t *testing.T) {
 			for at, id := range ids {
 				row := logits[at*vocab : (at+1)*vocab]
 				if best := slices.Max(row); row[id] < best-1e-4 {
-					t.Errorf("picture %d, token %d: %d with logit %g, but %g is there", i, at, id, row[id], best)
+					t.Errorf("picture %d, token %d: %d with logit %g, but %g is there", i, at,
+						id, row[id], best)
 				}
 			}
 		}
@@ -213,7 +216,8 @@ func TestGeneratedIDsEqualTransformers(t *testing.T) {
 			}
 			for j := range got {
 				if !slices.Equal(got[j], example.IDs[j]) {
-					t.Errorf("%s, picture %d: got %v instead of %v", example.Options, j, got[j], example.IDs[j])
+					t.Errorf("%s, picture %d: got %v instead of %v", example.Options, j,
+						got[j], example.IDs[j])
 				}
 			}
 		}

@@ -43,7 +43,10 @@ type GPT2Block struct {
 func newGPT2(c *GPT2Config, bind Bind) GPT2 {
 	const root = "decoder.transformer."
 	w, eps := c.NEmbd, c.LayerNormEpsilon
-	m := GPT2{Config: c, WTE: bind(root+"wte.weight", c.VocabSize, w), WPE: bind(root+"wpe.weight", c.NPositions, w)}
+	m := GPT2{
+		Config: c, WTE: bind(root+"wte.weight", c.VocabSize, w),
+		WPE: bind(root+"wpe.weight", c.NPositions, w),
+	}
 	for i := range c.NLayer {
 		p := fmt.Sprintf(root+"h.%d.", i)
 		var b GPT2Block
@@ -64,7 +67,7 @@ func newGPT2(c *GPT2Config, bind Bind) GPT2 {
 	return m
 }
 
-// CrossKV: encoder's vectors [B, S, n_embd] → a KV [B, heads, S, head width] a layer
+// CrossKV takes the encoder's vectors [B, S, n_embd] to each layer's KV [B, heads, S, head width].
 func (m *GPT2) CrossKV(enc *Node) []KV {
 	all := make([]KV, len(m.H))
 	for i := range m.H {
@@ -122,7 +125,8 @@ func (m *GPT2) Step(tokens, position *Node, self, cross []KV) (*Node, []KV) {
 	x := Add(m.embed(tokens), Gather(m.WPE, Reshape(position, 1, 1))) // [N, n_embd]
 	x = InsertAxes(x, 1)                                              // [N, 1, n_embd]
 	positions := Iota(g, shapes.Make(dtypes.Int32, 1, 1, 1, room), 3)
-	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked))) // [1, 1, 1, room]
+	// [1, 1, 1, room]
+	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked)))
 	next := make([]KV, len(self))
 	for i := range m.H {
 		b, scale := &m.H[i], m.Config.ScoreScale(i)
@@ -144,7 +148,7 @@ func (m *GPT2) Step(tokens, position *Node, self, cross []KV) (*Node, []KV) {
 	return Reshape(m.LnF.Forward(x), n, m.Config.NEmbd), next
 }
 
-// Logits: [..., n_embd] → [..., vocab]
+// Logits takes vectors [..., n_embd] to scores of the tokens, [..., vocab].
 func (m *GPT2) Logits(x *Node) *Node {
 	return dot(x, []int{x.Rank() - 1}, nil, m.LMHead, []int{1}, nil)
 }

@@ -33,7 +33,7 @@ func draw(name string, shape []int, std float64, layers int, seed uint64) *Tenso
 	t := &Tensor{Shape: shape, Data: make([]float32, elements(shape))}
 	switch {
 	case strings.HasSuffix(name, ".bias"):
-	case len(shape) == 1: // a norm's weight
+	case len(shape) == 1 && !strings.HasSuffix(name, ".class_embedding"): // a norm's weight, a layer's scale
 		for i := range t.Data {
 			t.Data[i] = 1
 		}

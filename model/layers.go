@@ -22,7 +22,7 @@ func newLinear(bind Bind, name string, in, out int, bias bool) Linear {
 	return l
 }
 
-// Forward: [..., in] → [..., out]
+// Forward takes [..., in] to [..., out].
 func (l Linear) Forward(x *Node) *Node {
 	return addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{1}, nil), l.Bias)
 }
@@ -37,7 +37,7 @@ func newConv1D(bind Bind, name string, in, out int) Conv1D {
 	return Conv1D{Weight: bind(name+".weight", in, out), Bias: bind(name+".bias", out)}
 }
 
-// Forward: [..., in] → [..., out]
+// Forward takes [..., in] to [..., out].
 func (l Conv1D) Forward(x *Node) *Node {
 	return addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{0}, nil), l.Bias)
 }
@@ -66,7 +66,7 @@ func newLayerNorm(bind Bind, name string, width int, eps float64) LayerNorm {
 	return LayerNorm{Weight: bind(name+".weight", width), Bias: bind(name+".bias", width), Eps: eps}
 }
 
-// Forward: [..., width] → the same
+// Forward takes [..., width] to the same shape.
 func (l LayerNorm) Forward(x *Node) *Node {
 	perWidth := 1 / float64(x.Shape().Dim(-1))
 	mean := MulScalar(ReduceAndKeep(x, ReduceSum, -1), perWidth)
@@ -100,7 +100,8 @@ func splitHeads(x *Node, heads int) *Node {
 func attend(q *Node, kv KV, scale float64, bias *Node, drop func(*Node) *Node) *Node {
 	d := q.Shape().Dimensions
 	q = MulScalar(splitHeads(q, kv.K.Shape().Dim(1)), scale)
-	scores := dot(q, []int{3}, []int{0, 1}, kv.K, []int{3}, []int{0, 1}) // [batch, heads, positions, kv positions]
+	// [batch, heads, positions, kv positions]
+	scores := dot(q, []int{3}, []int{0, 1}, kv.K, []int{3}, []int{0, 1})
 	if bias != nil {
 		scores = Add(scores, bias)
 	}
@@ -125,12 +126,13 @@ const masked = -1e9
 func causalBias(g *Graph, t int) *Node {
 	shape := shapes.Make(dtypes.Int32, 1, 1, t, t)
 	return Where(GreaterOrEqual(Iota(g, shape, 2), Iota(g, shape, 3)),
-		Zeros(g, shapes.Make(dtypes.Float32, 1, 1, t, t)), BroadcastToDims(Const(g, float32(masked)), 1, 1, t, t))
+		Zeros(g, shapes.Make(dtypes.Float32, 1, 1, t, t)),
+		BroadcastToDims(Const(g, float32(masked)), 1, 1, t, t))
 }
 
-// activations are those of Hugging Face's ACT2FN that ViT and GPT-2 are trained with.
+// activations are those of Hugging Face's ACT2FN that encoders and GPT-2 are trained with.
 var activations = map[string]func(*Node) *Node{
-	"gelu": gelu, "gelu_new": geluNew, "gelu_pytorch_tanh": geluNew, "relu": relu,
+	"gelu": gelu, "gelu_new": geluNew, "gelu_pytorch_tanh": geluNew, "quick_gelu": quickGELU, "relu": relu,
 }
 
 // relu has the gradient 0 at 0, as torch's.
@@ -139,6 +141,11 @@ func relu(x *Node) *Node { return Where(GreaterThan(x, ZerosLike(x)), x, ZerosLi
 // gelu is x·Φ(x), as ViT has it.
 func gelu(x *Node) *Node {
 	return Mul(x, AddScalar(MulScalar(Erf(MulScalar(x, 1/math.Sqrt2)), 0.5), 0.5))
+}
+
+// quickGELU is x·σ(1.702·x), CLIP's approximation; σ(z) is (1 + tanh(z/2))/2.
+func quickGELU(x *Node) *Node {
+	return Mul(x, AddScalar(MulScalar(Tanh(MulScalar(x, 1.702/2)), 0.5), 0.5))
 }
 
 // geluNew is GPT-2's approximation by tanh.

@@ -8,8 +8,8 @@ import (
 )
 
 // ReadPartsConfig reads the captioner that an encoder's and a decoder's
-// directories make together, as from_encoder_decoder_pretrained does: a ViT or
-// DeiT with or without a classifier, and a GPT-2 that is given cross-attention.
+// directories make together, as from_encoder_decoder_pretrained does: an encoder of any kind
+// with or without a classifier or a text model, and a GPT-2 that is given cross-attention.
 // Captions begin with the decoder's begin token and are padded with its end token.
 func ReadPartsConfig(encoder, decoder string) (*Config, error) {
 	c, _, err := readPartsConfig(encoder, decoder)
@@ -26,7 +26,7 @@ func ReadParts(encoder, decoder string, seed uint64) (*Config, Weights, error) {
 	for _, part := range []struct {
 		dir, prefix string
 		rename      func(string) string
-	}{{encoder, "encoder.", encoderName}, {decoder, "decoder.", decoderName}} {
+	}{{encoder, "encoder.", c.encoderName}, {decoder, "decoder.", c.decoderName}} {
 		read, err := readPart(c, part.dir, part.prefix, part.rename)
 		if err != nil {
 			return nil, nil, err
@@ -40,6 +40,18 @@ func ReadParts(encoder, decoder string, seed uint64) (*Config, Weights, error) {
 		w[name] = join(c, name, shape, std, seed)
 	}
 	return c, w, nil
+}
+
+// TextModelBeside says whether an encoder's directory holds a text model, too, which ReadParts leaves out.
+func TextModelBeside(dir string) (bool, error) {
+	var j struct {
+		ModelType string `json:"model_type"`
+	}
+	if err := readConfigFile(dir, &j); err != nil {
+		return false, err
+	}
+	_, towers, _ := encoderKindOf(j.ModelType)
+	return towers, nil
 }
 
 // readPartsConfig also answers the deviation of the decoder's initial weights.
@@ -64,7 +76,8 @@ func readPartsConfig(encoder, decoder string) (*Config, float64, error) {
 		err = fmt.Errorf("decoder.initializer_range is %g; must be above 0 and at most 1", std)
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s and %s: %w", filepath.Join(encoder, configName), filepath.Join(decoder, configName), err)
+		return nil, 0, fmt.Errorf("read %s and %s: %w", filepath.Join(encoder, configName),
+			filepath.Join(decoder, configName), err)
 	}
 	return c, std, nil
 }
@@ -94,24 +107,32 @@ func crossAttention(name string) bool {
 	return strings.Contains(name, ".crossattention.") || strings.Contains(name, ".ln_cross_attn.")
 }
 
-// encoderName is the network's name of an encoder's tensor, "" for those of a
-// pooler or classifier.
-func encoderName(name string) string {
-	name = strings.TrimPrefix(strings.TrimPrefix(name, "vit."), "deit.")
-	for _, head := range []string{"classifier.", "cls_classifier.", "distillation_classifier."} {
+// besideEncoder begin the names of what models have beside the encoder: classifiers, and a text model and
+// what compares it with the picture.
+var besideEncoder = []string{
+	"classifier.", "cls_classifier.", "distillation_classifier.",
+	"text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias",
+}
+
+// encoderName is the network's name of an encoder's tensor, "" for those it does not need.
+func (c *Config) encoderName(name string) string {
+	for _, base := range []string{"vit.", "deit.", "dinov2."} {
+		name = strings.TrimPrefix(name, base)
+	}
+	for _, head := range besideEncoder {
 		if strings.HasPrefix(name, head) {
 			return ""
 		}
 	}
-	return unused("encoder." + name)
+	return c.tensorName("encoder." + name)
 }
 
 // decoderName is the network's name of a GPT-2's tensor, "" for those of its masks.
-func decoderName(name string) string {
+func (c *Config) decoderName(name string) string {
 	if name == "lm_head.weight" {
 		return lmHeadName
 	}
-	return unused("decoder.transformer." + strings.TrimPrefix(name, "transformer."))
+	return c.tensorName("decoder.transformer." + strings.TrimPrefix(name, "transformer."))
 }
 
 // join draws a tensor between encoder and decoder as transformers initialises

@@ -23,30 +23,66 @@ func TestPartsJoinedEqualPyTorch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.DecoderStartTokenID != 23 || c.EOSTokenID != 23 || c.PadTokenID != 23 || c.Encoder.HiddenSize != 12 || c.Decoder.NEmbd != 8 {
+		if c.DecoderStartTokenID != 23 || c.EOSTokenID != 23 || c.PadTokenID != 23 ||
+			c.Encoder.HiddenSize != 12 || c.Decoder.NEmbd != 8 {
 			t.Errorf("config %+v", c)
 		}
 		if err := w.Check(c); err != nil {
 			t.Error(err)
 		}
-		golden := openGolden(t, partsDir+"/golden.safetensors")
-		drawn := 0
-		for _, info := range golden.Tensors() {
-			if info.Name == "logits" {
-				continue
-			}
-			drawn++
-			if !slices.Equal(w[info.Name].Shape, info.Shape) {
-				t.Fatalf("%s is %v instead of %v", info.Name, w[info.Name].Shape, info.Shape)
-			}
-			if w[info.Name].Data, err = golden.Float32s(info.Name); err != nil {
-				t.Fatal(err)
-			}
+		wantJoinedLogits(t, c, w, partsDir)
+	}
+}
+
+// wantJoinedLogits compares with what PyTorch computed with its own draw of what joins encoder and decoder.
+func wantJoinedLogits(t *testing.T, c *Config, w Weights, dir string) {
+	t.Helper()
+	golden := openGolden(t, dir+"/golden.safetensors")
+	drawn := 0
+	for _, info := range golden.Tensors() {
+		if info.Name == "logits" {
+			continue
 		}
-		if want := 2 + 2*8; drawn != want {
-			t.Errorf("%d tensors are drawn instead of %d", drawn, want)
+		drawn++
+		if !slices.Equal(w[info.Name].Shape, info.Shape) {
+			t.Fatalf("%s is %v instead of %v", info.Name, w[info.Name].Shape, info.Shape)
 		}
-		wantLogits(t, backendtest.Open(t, backend.Go), c, w, golden)
+		var err error
+		if w[info.Name].Data, err = golden.Float32s(info.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := 2 + 2*8; drawn != want {
+		t.Errorf("%d tensors are drawn instead of %d", drawn, want)
+	}
+	wantLogits(t, backendtest.Open(t, backend.Go), c, w, golden)
+}
+
+// Of a checkpoint with a text model the vision model is taken, with a classifier or without; a DINOv2 for
+// larger pictures gets its positions interpolated.
+func TestEncodersOfOtherKindsJoinedEqualPyTorch(t *testing.T) {
+	for kind, dir := range map[EncoderKind]string{
+		SigLIP: "testdata/variants/parts-siglip", CLIP: "testdata/variants/parts-clip",
+		DINOv2: "testdata/variants/parts-dinov2",
+	} {
+		c, w, err := ReadParts(dir+"/encoder", partsDir+"/decoder", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Encoder.Kind != kind {
+			t.Errorf("%s is a %s", dir, c.Encoder.Name())
+		}
+		if err := c.FitPictures(w, variantSide); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Check(c); err != nil {
+			t.Error(err)
+		}
+		wantJoinedLogits(t, c, w, dir)
+		err = c.FitPictures(w, 2*variantSide)
+		if (err == nil) != (kind == DINOv2) {
+			t.Errorf("pictures of another size for a %s: %v", c.Encoder.Name(), err)
+		}
 	}
 }
 
@@ -70,9 +106,11 @@ func writeParts(t *testing.T, change func(encoder, decoder Weights)) (encoder, d
 		weights Weights
 		config  string
 	}{
-		encoder: {parts["encoder."], `{"model_type": "vit", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
-			"intermediate_size": 96, "image_size": 64, "patch_size": 8}`},
-		decoder: {parts["decoder."], `{"model_type": "gpt2", "n_embd": 128, "n_layer": 3, "n_head": 4, "n_positions": 64, "vocab_size": 300,
+		encoder: {parts["encoder."], `{"model_type": "vit", "hidden_size": 64,
+			"num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96,
+			"image_size": 64, "patch_size": 8}`},
+		decoder: {parts["decoder."], `{"model_type": "gpt2", "n_embd": 128,
+			"n_layer": 3, "n_head": 4, "n_positions": 64, "vocab_size": 300,
 			"bos_token_id": 298, "eos_token_id": 299, "pad_token_id": 7}`},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, configName), []byte(part.config), 0o644); err != nil {
@@ -95,9 +133,11 @@ func TestWhatJoinsPartsIsDrawnAsTransformersDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DecoderStartTokenID != 298 || c.BOSTokenID != 298 || c.EOSTokenID != 299 || c.PadTokenID != 299 {
-		t.Errorf("start %d, begin %d, end %d, padding %d", c.DecoderStartTokenID, c.BOSTokenID, c.EOSTokenID, c.PadTokenID)
+		t.Errorf("start %d, begin %d, end %d, padding %d", c.DecoderStartTokenID, c.BOSTokenID,
+			c.EOSTokenID, c.PadTokenID)
 	}
-	// measured in from_encoder_decoder_pretrained: normal 0.02, c_proj by the depth, norms 1, biases 0, a uniform nn.Linear
+	// measured in from_encoder_decoder_pretrained: normal 0.02, c_proj by the depth, norms 1, biases 0, a
+	// uniform nn.Linear
 	const block = "decoder.transformer.h.2."
 	for name, want := range map[string]float64{
 		block + "crossattention.c_attn.weight": 0.02, block + "crossattention.q_attn.weight": 0.02,
@@ -130,10 +170,18 @@ func TestWhatJoinsPartsIsDrawnAsTransformersDoes(t *testing.T) {
 
 func TestPartsThatDoNotFitAreNamed(t *testing.T) {
 	for want, change := range map[string]func(e, d Weights){
-		"1 tensors missing: encoder.layernorm.bias":                                        func(e, d Weights) { delete(e, "layernorm.bias") },
-		"1 tensors unknown: decoder.transformer.score.weight":                              func(e, d Weights) { d["score.weight"] = e["layernorm.bias"] },
-		"decoder.transformer.ln_f.bias is [64] instead of [128]":                           func(e, d Weights) { d["transformer.ln_f.bias"] = e["layernorm.bias"] },
-		"52 tensors missing: encoder.embeddings.patch_embeddings.projection.bias, encoder": func(e, d Weights) { maps.DeleteFunc(e, notTokens) },
+		"1 tensors missing: encoder.layernorm.bias": func(e, d Weights) {
+			delete(e,
+				"layernorm.bias")
+		},
+		"1 tensors unknown: decoder.transformer.score.weight": func(e, d Weights) {
+			d["score.weight"] = e["layernorm.bias"]
+		},
+		"decoder.transformer.ln_f.bias is [64] instead of [128]": func(e, d Weights) {
+			d["transformer.ln_f.bias"] = e["layernorm.bias"]
+		},
+		"52 tensors missing: encoder.embeddings.patch_embeddings.projection.bias, " +
+			"encoder": func(e, d Weights) { maps.DeleteFunc(e, notTokens) },
 		" and 42 more": func(e, d Weights) { maps.DeleteFunc(e, notTokens) },
 	} {
 		encoder, decoder := writeParts(t, change)
@@ -143,9 +191,9 @@ func TestPartsThatDoNotFitAreNamed(t *testing.T) {
 	}
 	encoder, decoder := writeParts(t, func(e, d Weights) {})
 	for want, dirs := range map[string][2]string{
-		`encoder.model_type is "gpt2"; must be vit or deit`: {decoder, decoder},
-		`decoder.model_type is "vit"; must be gpt2`:         {encoder, encoder},
-		"has no config.json":                                {t.TempDir(), decoder},
+		`encoder.model_type is "gpt2"; must be vit, deit, siglip_vision_model, clip_vision_model or dinov2`: {decoder, decoder},
+		`decoder.model_type is "vit"; must be gpt2`:                                                         {encoder, encoder},
+		"has no config.json": {t.TempDir(), decoder},
 	} {
 		if _, err := ReadPartsConfig(dirs[0], dirs[1]); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

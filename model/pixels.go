@@ -43,7 +43,7 @@ func (n Normalization) Table() [3 * 256]float32 {
 	return table
 }
 
-// Normalize: pixels [B, H, W, 3] uint8 → float32. It looks values up, because a
+// Normalize takes pixels [B, H, W, 3] uint8 to float32. It looks values up, because a
 // compiler may turn a division into a multiplication.
 func Normalize(pixels *Node, n Normalization) *Node {
 	g := pixels.Graph()

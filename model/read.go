@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math"
@@ -12,12 +13,14 @@ import (
 	"slices"
 	"strings"
 
+	"distilvit/model/pytorch"
 	"distilvit/model/safetensors"
 )
 
 const (
 	weightsName = "model.safetensors"
-	indexName   = "model.safetensors.index.json"
+	torchName   = "pytorch_model.bin"
+	indexSuffix = ".index.json"
 	wteName     = "decoder.transformer.wte.weight"
 	lmHeadName  = "decoder.lm_head.weight"
 )
@@ -25,7 +28,7 @@ const (
 // maxShards bounds the files that an index may name.
 const maxShards = 1000
 
-// ReadWeights reads dir's model.safetensors, or its shards, as the config wants
+// ReadWeights reads dir's weights, of the files that WeightFiles lists, as the config wants
 // them. What Hugging Face stores beside (pooler, tied lm_head, masks) is left out.
 // Names and shapes are checked before any data is read, so that a file makes the
 // program reserve no more than the config's network needs.
@@ -35,11 +38,27 @@ func ReadWeights(dir string, c *Config) (Weights, error) {
 		return nil, err
 	}
 	defer f.close()
-	f.rename(unused)
+	f.rename(c.tensorName)
 	if c.TieWordEmbeddings {
 		f.tie()
 	}
 	return f.read(c.Shapes())
+}
+
+// ReadTrained reads of dir's weights what there is, which must fit the config's network but need not be all of it.
+func ReadTrained(dir string, c *Config) (Weights, error) {
+	f, err := openTensors(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	shapes := c.Shapes()
+	for name := range shapes {
+		if _, ok := f.found[name]; !ok {
+			delete(shapes, name)
+		}
+	}
+	return f.read(shapes)
 }
 
 // tensorFiles are the open files of a directory's weights.
@@ -51,9 +70,15 @@ type tensorFiles struct {
 
 // tensorAt is a tensor that is not read yet.
 type tensorAt struct {
-	file *safetensors.File
+	file tensorFile
 	info safetensors.Info
 	path string
+}
+
+// tensorFile is an open file of either form.
+type tensorFile interface {
+	Tensors() []safetensors.Info
+	Float32s(name string) ([]float32, error)
 }
 
 // openTensors opens every file and reads the headers.
@@ -82,7 +107,7 @@ func (f *tensorFiles) open(path string) error {
 	if err != nil {
 		return fmt.Errorf("read weights: %w", err)
 	}
-	s, err := safetensors.Open(file, st.Size())
+	s, err := openTensorFile(file, st.Size(), filepath.Ext(path) == weightsExt)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
@@ -94,6 +119,21 @@ func (f *tensorFiles) open(path string) error {
 	}
 	return nil
 }
+
+// openTensorFile reads where a file's tensors are.
+func openTensorFile(file io.ReaderAt, size int64, safe bool) (tensorFile, error) {
+	start := make([]byte, min(len(lfsPointer), int(size)))
+	if _, err := file.ReadAt(start, 0); err == nil && string(start) == lfsPointer {
+		return nil, errors.New("it is a Git LFS pointer, not the file: fetch that with git lfs pull")
+	}
+	if safe {
+		return safetensors.Open(file, size)
+	}
+	return pytorch.Open(file, size)
+}
+
+// lfsPointer begins what Git has in the place of a large file.
+const lfsPointer = "version https://git-lfs.github.com/spec/v1"
 
 func (f *tensorFiles) close() {
 	for _, file := range f.files {
@@ -138,7 +178,8 @@ func (f *tensorFiles) read(shapes map[string][]int) (Weights, error) {
 		}
 		for _, x := range data {
 			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return nil, fmt.Errorf("read %s: tensor %s has values that are not finite", t.path, t.info.Name)
+				return nil, fmt.Errorf("read %s: tensor %s has values that are not finite",
+					t.path, t.info.Name)
 			}
 		}
 		w[name] = &Tensor{Shape: t.info.Shape, Data: data}
@@ -147,38 +188,42 @@ func (f *tensorFiles) read(shapes map[string][]int) (Weights, error) {
 }
 
 // ErrNoWeights is the error for a directory that holds no weights in a form that is read.
-var ErrNoWeights = errors.New("no model.safetensors")
+var ErrNoWeights = errors.New("neither model.safetensors nor pytorch_model.bin")
 
-// WeightFiles lists the files that hold dir's weights: model.safetensors, or the
-// shards that its index names, sorted.
+// weightsExt ends the names of files in the form that this program writes.
+const weightsExt = ".safetensors"
+
+// WeightFiles lists the files that hold dir's weights: model.safetensors, or the shards that its index
+// names, sorted; without them pytorch_model.bin, or its shards. transformers' order is the same.
 func WeightFiles(dir string) ([]string, error) {
-	path := filepath.Join(dir, weightsName)
-	if _, err := os.Stat(path); err == nil {
-		return []string{path}, nil
-	}
-	path = filepath.Join(dir, indexName)
-	b, err := readSmall(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(filepath.Join(dir, "pytorch_model.bin")); err == nil {
-			return nil, fmt.Errorf("%s has pytorch_model.bin but %w: save it with safe_serialization=True", dir, ErrNoWeights)
+	for _, name := range []string{weightsName, torchName} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return []string{path}, nil
 		}
-		return nil, fmt.Errorf("%s has %w", dir, ErrNoWeights)
+		path += indexSuffix
+		b, err := readSmall(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read weights: %w", err)
+		}
+		names, err := shardNames(b, filepath.Ext(name))
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		for i, name := range names {
+			names[i] = filepath.Join(dir, name)
+		}
+		return names, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read weights: %w", err)
-	}
-	names, err := shardNames(b)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	for i, name := range names {
-		names[i] = filepath.Join(dir, name)
-	}
-	return names, nil
+	return nil, fmt.Errorf("%s has %w", dir, ErrNoWeights)
 }
 
-// shardNames are the files that an index names, sorted; none lies outside its directory.
-func shardNames(index []byte) ([]string, error) {
+// shardNames are the files that an index names, sorted; all are of a form and none lies outside its
+// directory.
+func shardNames(index []byte, ext string) ([]string, error) {
 	var j struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
@@ -194,19 +239,22 @@ func shardNames(index []byte) ([]string, error) {
 		if !filepath.IsLocal(name) {
 			return nil, fmt.Errorf("file %q lies outside", name)
 		}
+		if filepath.Ext(name) != ext {
+			return nil, fmt.Errorf("file %q is no %s", name, ext)
+		}
 	}
 	return names, nil
 }
 
-// unused names what a checkpoint may hold that this network has no use for: "",
-// and every other name as it is.
-func unused(name string) string {
-	for _, prefix := range []string{"encoder.pooler.", "encoder.embeddings.mask_token"} {
-		if strings.HasPrefix(name, prefix) {
-			return ""
-		}
+// tensorName is the network's name of a captioner's tensor, "" for what a checkpoint may hold that this
+// network has no use for.
+func (c *Config) tensorName(name string) string {
+	if own, ok := strings.CutPrefix(name, "encoder."); ok {
+		return c.Encoder.kind().tensor(own)
 	}
-	for _, suffix := range []string{".attn.bias", ".attn.masked_bias", ".crossattention.bias", ".crossattention.masked_bias"} {
+	for _, suffix := range []string{
+		".attn.bias", ".attn.masked_bias", ".crossattention.bias", ".crossattention.masked_bias",
+	} {
 		if strings.HasPrefix(name, "decoder.transformer.h.") && strings.HasSuffix(name, suffix) {
 			return ""
 		}

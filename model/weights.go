@@ -84,7 +84,9 @@ func elements(shape []int) int {
 func WriteWeights(path string, w Weights, metadata map[string]string) error {
 	list := make([]safetensors.Tensor, 0, len(w))
 	for name, t := range w {
-		list = append(list, safetensors.Tensor{Name: name, Shape: t.Shape, Data: func() ([]float32, error) { return t.Data, nil }})
+		list = append(list, safetensors.Tensor{
+			Name: name, Shape: t.Shape, Data: func() ([]float32, error) { return t.Data, nil },
+		})
 	}
 	return safetensors.WriteFile(path, list, WithFormat(metadata))
 }

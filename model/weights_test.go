@@ -35,8 +35,10 @@ func TestInitIsAFunctionOfSeedAndName(t *testing.T) {
 		t.Errorf("at the published width the deviation is %g instead of 0.02", got)
 	}
 	for name, want := range map[string]float64{
-		wte: initStd(c.Decoder.NEmbd), "decoder.transformer.h.0.mlp.c_proj.weight": initStd(c.Decoder.NEmbd) / math.Sqrt(6),
-		"encoder.encoder.layer.0.output.dense.weight": initStd(c.Encoder.HiddenSize), "decoder.transformer.h.0.attn.c_attn.bias": 0, "encoder.layernorm.weight": 1,
+		wte: initStd(c.Decoder.NEmbd),
+		"decoder.transformer.h.0.mlp.c_proj.weight":   initStd(c.Decoder.NEmbd) / math.Sqrt(6),
+		"encoder.encoder.layer.0.output.dense.weight": initStd(c.Encoder.HiddenSize),
+		"decoder.transformer.h.0.attn.c_attn.bias":    0, "encoder.layernorm.weight": 1,
 	} {
 		if got := deviation(name); math.Abs(got-want) > 0.02*want {
 			t.Errorf("%s has deviation %g instead of %g", name, got, want)
@@ -84,7 +86,7 @@ func TestShardedWeightsAreRead(t *testing.T) {
 		}
 	}
 	b, _ := json.Marshal(map[string]any{"weight_map": index})
-	if err := os.WriteFile(filepath.Join(dir, indexName), b, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, weightsName+indexSuffix), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ReadWeights(dir, &c); err != nil {
@@ -120,17 +122,21 @@ func TestWeightsThatDoNotFitAreListedByName(t *testing.T) {
 	if err := WriteWeights(filepath.Join(dir, "model.safetensors"), w, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadWeights(dir, &c); err == nil || !strings.Contains(err.Error(), "encoder.layernorm.bias has values that are not finite") {
+	if _, err := ReadWeights(dir, &c); err == nil ||
+		!strings.Contains(err.Error(), "encoder.layernorm.bias has values that are not finite") {
 		t.Errorf("NaN: %v", err)
 	}
-	if _, err := ReadWeights(t.TempDir(), &c); err == nil || !strings.Contains(err.Error(), "has no model.safetensors") {
+	if _, err := ReadWeights(t.TempDir(), &c); err == nil ||
+		!strings.Contains(err.Error(), "has neither model.safetensors nor pytorch_model.bin") {
 		t.Errorf("empty directory: %v", err)
 	}
 }
 
 func TestPixelsAreNormalisedAsHuggingFaceDoes(t *testing.T) {
 	table := HalfNormalization.Table()
-	for u, want := range map[int]float32{0: -1, 255: 1, 128: 0.003921627998352051, 1: -0.9921568632125854, 77: -0.39607840776443481} {
+	for u, want := range map[int]float32{
+		0: -1, 255: 1, 128: 0.003921627998352051, 1: -0.9921568632125854, 77: -0.39607840776443481,
+	} {
 		if table[u] != want || table[512+u] != want {
 			t.Errorf("byte %d is %.17g instead of %.17g", u, table[u], want)
 		}

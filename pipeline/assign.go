@@ -18,7 +18,9 @@ func (d *decoder) assign(root *yaml.Node, assignment string) {
 	name, text, found := strings.Cut(assignment, "=")
 	path := bracketIndex.ReplaceAllString(strings.TrimSpace(name), ".$1")
 	if !found || path == "" {
-		d.problems = append(d.problems, Problem{Path: assignment, Message: "wants key=value, such as train.epochs=3"})
+		d.problems = append(
+			d.problems, Problem{Path: assignment, Message: "wants key=value, such as train.epochs=3"},
+		)
 		return
 	}
 	value := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}

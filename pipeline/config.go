@@ -1,49 +1,107 @@
 // Package pipeline is the contract of a run: the Config a person writes, each
-// stage's input and output, and the types of errors. It imports nothing of
-// ours, so workflows, activities and commands can all depend on it. Start
-// reading at Config.
+// activity's input and result, and the types of errors. Of ours it imports only what
+// does no work (model/preset, storage/layout), so that workflows, activities and
+// commands can all depend on it. Start reading at Config, then stages.go.
 package pipeline
 
 // Config is everything that determines a run. People write it as YAML, and the
-// same keys as JSON are the workflow's input. See Default for the values an
-// absent key takes and Decode for how mistakes are reported. The comments beside
-// the fields are the reference people read: see Reference.
+// same keys as JSON are the workflow's input. See Default for the values an absent
+// key takes and Decode for how mistakes are reported. The fields' comments are what
+// people read in docs/config.md and in the program's help: see Reference.
 type Config struct {
-	Name     string         `json:"name"`     // model's name under models/ in the object store; default: the run's id
-	Seed     uint64         `json:"seed"`     // seed of initial weights, dropout, order of examples and augmentation
-	Dataset  []SourceConfig `json:"dataset"`  // sources of captioned pictures; at least one
-	Model    ModelConfig    `json:"model"`    // the network and its tokenizer
-	Prepare  PrepareConfig  `json:"prepare"`  // pictures and captions to training rows
-	Train    TrainConfig    `json:"train"`    // optimisation
-	Evaluate EvaluateConfig `json:"evaluate"` // validation after each epoch, test at the end
-	Export   ExportConfig   `json:"export"`   // ONNX files and their checks
-	Backend  string         `json:"backend"`  // auto, cuda, xla (CPU) or go
+	// model's name under models/ in the object store; default: the run's id
+	Name string `json:"name"`
+	// seed of initial weights, dropout, order of examples and augmentation
+	Seed     uint64         `json:"seed"`
+	Dataset  []SourceConfig `json:"dataset"`           // sources of captioned pictures; at least one
+	Model    ModelConfig    `json:"model"`             // the network and its tokenizer
+	Prepare  PrepareConfig  `json:"prepare"`           // pictures and captions to training rows
+	Train    TrainConfig    `json:"train"`             // optimisation
+	Evaluate EvaluateConfig `json:"evaluate"`          // validation after each epoch, test at the end
+	Generate GenerateConfig `json:"generate,omitzero"` // what captions may say
+	Export   ExportConfig   `json:"export"`            // ONNX files and their checks
+	Publish  PublishConfig  `json:"publish,omitzero"`  // approval, a push to the hub, and what the model's card says
+	Backend  string         `json:"backend"`           // auto, cuda, xla (CPU) or go
+	Track    TrackConfig    `json:"track,omitzero"`    // curves in other programs
+	Notify   NotifyConfig   `json:"notify,omitzero"`   // who hears of the run's end
 
-	Compat string `json:"compat,omitempty"` // seed: labels and loss as mozilla/distilvit's train.py has them, to compare eval_loss: captions padded to 128 tokens with the end token, the padding counted, no end token after a longer one; of each picture the first caption (kind coco: all), white space as it is. Sets the defaults of train.max_length, train.captions_per_picture, evaluate.max_length and dataset[].clean; see docs/compat.md. Empty: padding is masked and one end token taught
+	// seed: captions and loss as mozilla/distilvit's train.py has them, so that eval_loss can
+	// be compared with its: captions are padded to 128 tokens with the end token, the padding counts in
+	// the loss, and a longer caption has no end token. Of each picture only the first caption is taken
+	// (kind coco: all), white space is kept as it is, and the defaults of train.max_length,
+	// train.captions_per_picture, evaluate.max_length and dataset[].clean are that script's; see
+	// docs/compat.md. Empty: padding is left out of the loss and one end token is taught
+	Compat string `json:"compat,omitempty"`
 
-	Priority int `json:"priority,omitempty"` // who of several runs that wait gets a device first: 1 before 5; 0: 3, or what the workflow was started with. May be another each time a run goes on
+	// which of several waiting runs gets a device first, from 1 (first) to 5; 0: 3, or what
+	// the workflow was started with. May be another each time a run goes on
+	Priority int `json:"priority,omitempty"`
 }
 
-// SourceConfig is one source of captioned pictures. Paths are read by the
-// worker; an http(s) URL works wherever a path does, and so do files of a dataset
-// repository of the Hugging Face hub: hf:datasets/ORG/NAME[@REVISION]/PATH, where the path is a
-// file, a folder or a pattern. A run keeps the commit that it began with.
+// SourceConfig is one source of captioned pictures. Paths are read by the worker. An
+// http(s) URL works wherever a path does, and so do files of a dataset repository of the
+// Hugging Face hub: hf:datasets/ORG/NAME[@REVISION]/PATH, where the path is a file, a
+// folder or a pattern. A run keeps the commit that it began with. A URL refers to its
+// secrets as ${DISTILVIT_SECRET_NAME}, a variable of the workers' environment.
 type SourceConfig struct {
-	Kind  string `json:"kind"`  // shapes (generated pictures), coco (annotation JSON), karpathy (his split JSON of COCO or Flickr30k), folder (CSV or JSON lines) or parquet (what the datasets library writes and the Hugging Face hub stores)
-	Split string `json:"split"` // train, validation or test; empty: the source's own splits, else held out by the hash of the picture's id (shapes draws all three). Of a source with splits of its own only these pictures
-	Limit int    `json:"limit"` // use at most this many pictures; 0: all
+	// shapes (generated pictures), coco (annotation JSON), karpathy (his split JSON of COCO or Flickr30k),
+	// folder (pictures with a table, JSON lines, or their captions among them), webdataset (tar files of
+	// pictures and captions) or parquet (what the datasets library writes and the Hugging Face hub stores).
+	// Empty: told by the names of the files, and of a .json file by what it holds (json)
+	Kind string `json:"kind"`
 
-	Weight float64 `json:"weight,omitempty"` // how often an epoch shows each training picture, in the mean: 2 each twice, 0.5 another half of them each epoch; 0: once
+	// train, validation or test: of a source with splits of its own only these pictures, of
+	// another all of them as this split. Empty: the source's own splits; where it has none, some pictures
+	// are held out by the hash of their ids, and shapes draws all three
+	Split string `json:"split"`
 
-	Captions string            `json:"captions"` // coco: annotation JSON; karpathy: dataset_coco.json or dataset_flickr30k.json; folder: .csv or .txt (image,caption, or a form of Flickr8k or Flickr30k, known by its first line) or .jsonl ({"image","caption"|"captions"}). In a .zip its entry stands after a #: annotations_trainval2017.zip#annotations/captions_train2017.json
-	Images   Paths             `json:"images"`   // coco, karpathy, folder: image folder or .zip, or a list of them. Pictures are found by the end of their path
-	SHA256   map[string]string `json:"sha256"`   // expected digests, by "captions", "images" and "files", each of one file; checked while downloading
+	Limit int `json:"limit"` // use at most this many pictures; 0: all
 
-	Files          Paths    `json:"files,omitempty"`           // parquet: a file, a folder of .parquet files, a pattern such as data/train-*.parquet, or a list of them, here or on the hub: hf:datasets/ORG/NAME/data/train-*.parquet
-	ImageColumn    string   `json:"image_column,omitempty"`    // parquet: column of the pictures' bytes, or a struct of bytes and path; empty: image, or another usual name
-	CaptionColumns []string `json:"caption_columns,omitempty"` // parquet: columns of captions, each a text or a list of texts; a column within others is a.b; empty: the one with a usual name
-	SplitColumn    string   `json:"split_column,omitempty"`    // parquet: column of each picture's split; empty: none
-	IDColumn       string   `json:"id_column,omitempty"`       // parquet: column that names the picture: rows of one name are one picture with all their captions; empty: each row is one
+	// how often an epoch shows each training picture, in the mean: 2 shows each twice, 0.5
+	// another half of them each epoch; 0: once
+	Weight float64 `json:"weight,omitempty"`
+
+	// coco: annotation JSON; karpathy: dataset_coco.json or dataset_flickr30k.json; folder: a table (.csv,
+	// .tsv, .txt), JSON lines (.jsonl) or a JSON list (.json), of objects or of LLaVA's conversations; empty:
+	// the captions are among the images, in metadata.csv or metadata.jsonl, or in a .txt or .caption file
+	// beside each picture. A file in a .zip is named after a #:
+	// annotations_trainval2017.zip#annotations/captions_train2017.json
+	Captions string `json:"captions"`
+
+	// coco, karpathy, folder: image folder or .zip, or a list of them. Pictures are found by
+	// the end of their path. parquet: where the rows only name their pictures
+	Images Paths `json:"images"`
+
+	// expected digests, by "captions", "images" and "files", each of one file; checked while
+	// downloading
+	SHA256 map[string]string `json:"sha256"`
+
+	// parquet, webdataset: a file, a folder of .parquet or .tar files, a pattern such as
+	// data/train-*.parquet or shard-{000..127}.tar, or a list of them, here or on the hub:
+	// hf:datasets/ORG/NAME/data/train-*.parquet
+	Files Paths `json:"files,omitempty"`
+
+	// parquet: column of the pictures' bytes, or a struct of bytes and path; folder, and parquet with
+	// images: column or key of the pictures' names; empty: image, or another usual name
+	ImageColumn string `json:"image_column,omitempty"`
+
+	// parquet, folder: columns or keys of captions, each a text or a list of texts; webdataset:
+	// keys of the .json; in parquet a column within others is written a.b; empty: the one with a usual name
+	CaptionColumns []string `json:"caption_columns,omitempty"`
+
+	// parquet, folder: column of each picture's split; empty: none
+	SplitColumn string `json:"split_column,omitempty"`
+
+	// parquet: column that names the picture: rows of one name are one picture with all their
+	// captions; empty: each row is a picture, or with images each name
+	IDColumn string `json:"id_column,omitempty"`
+
+	// folder, webdataset, parquet: rows that are used, by column or key: those whose value is the text
+	// that stands here, or one of the list; * stands for any value but none. All of several have to hold
+	Where map[string]Paths `json:"where,omitempty"`
+
+	// the caption of every picture, such as "a scanned document"; empty: those of the source
+	Caption string `json:"caption,omitempty"`
 
 	Clean CleanConfig `json:"clean,omitzero"` // what is done to captions
 
@@ -58,28 +116,58 @@ type CleanConfig struct {
 	MinWords    int  `json:"min_words"`    // leave out captions of fewer words; 0: none
 	MaxWords    int  `json:"max_words"`    // leave out captions of more words; 0: none
 
-	Keep string `json:"keep,omitempty"` // all captions of a picture, or of those left only the first; empty: all, with compat: seed first but for kind coco
-	Raw  bool   `json:"raw,omitempty"`  // keep white space as it is, as compat: seed does, instead of collapsing it
+	// all captions of a picture, or first: only the first of those that are left; empty: all;
+	// with compat: seed first, for kind coco all
+	Keep string `json:"keep,omitempty"`
+
+	// keep white space as it is, as compat: seed does, instead of collapsing it
+	Raw bool `json:"raw,omitempty"`
 }
 
 // ShapesConfig sizes the generated dataset of kind shapes.
 type ShapesConfig struct {
-	Train      int `json:"train"`       // training pictures
-	Validation int `json:"validation"`  // validation pictures
-	Test       int `json:"test"`        // test pictures of scenes that do not occur in training
-	TestUnseen int `json:"test_unseen"` // test pictures with a colour and shape never combined in training, reported apart as group "unseen"
+	Train      int `json:"train"`      // training pictures
+	Validation int `json:"validation"` // validation pictures
+	Test       int `json:"test"`       // test pictures of scenes that do not occur in training
+
+	// test pictures with a colour and shape never combined in training, reported apart as group
+	// "unseen"
+	TestUnseen int `json:"test_unseen"`
+
 	MaxObjects int `json:"max_objects"` // objects a scene, 1 to 3
 	ImageSize  int `json:"image_size"`  // side of the square pictures, pixels; 0: model.image_size
+
+	// of the captions: en, zh (Chinese), ja (Japanese), ar (Arabic), th (Thai) or vi
+	// (Vietnamese); empty: en
+	Language string `json:"language,omitempty"`
 }
 
 // ModelConfig chooses the network: sizes, of which a preset fills those that are
 // 0, or weights to start from, or an encoder and a decoder to join.
 type ModelConfig struct {
-	Preset    string `json:"preset"`            // tiny, small or base (base: ViT-base/16-224 + DistilGPT2); empty: small, unless every size is given
-	Weights   string `json:"weights"`           // directory in Hugging Face form to start from, or hf:ORG/NAME[@REVISION] of the Hugging Face hub; empty: random init. Its config.json then gives all sizes
-	Encoder   string `json:"encoder,omitempty"` // ViT or DeiT to start from, together with decoder and without weights: directory or hf:ORG/NAME[@REVISION], such as hf:google/vit-base-patch16-224-in21k. A pooler or classifier is left out
-	Decoder   string `json:"decoder,omitempty"` // GPT-2 to start from, with encoder: directory or hf:ORG/NAME[@REVISION], such as hf:distilbert/distilgpt2. Its cross-attention is drawn by seed; its begin token starts captions, its end token ends and pads them
-	Tokenizer string `json:"tokenizer"`         // directory with tokenizer.json, or vocab.json and merges.txt, or hf:ORG/NAME[@REVISION]; empty: that of weights or decoder, else one trained on the training captions
+	// tiny, small or base (base: ViT-base/16-224 + DistilGPT2), drawn by seed; or a captioner
+	// that exists to start from: distilvit (weights: hf:Mozilla/distilvit) or vit-gpt2
+	// (weights: hf:nlpconnect/vit-gpt2-image-captioning), which few pictures need. Empty: small,
+	// unless every size is given
+	Preset string `json:"preset"`
+
+	// directory in Hugging Face form to start from, or hf:ORG/NAME[@REVISION] of the Hugging
+	// Face hub; its config.json then gives all sizes. Empty: random initial weights
+	Weights string `json:"weights"`
+
+	// ViT, DeiT, SigLIP, CLIP or DINOv2 to start from, together with decoder and without weights: directory
+	// or hf:ORG/NAME[@REVISION], such as hf:google/siglip-base-patch16-224. A pooler, classifier or text
+	// model is left out
+	Encoder string `json:"encoder,omitempty"`
+
+	// GPT-2 to start from, together with encoder: directory or hf:ORG/NAME[@REVISION], such as
+	// hf:distilbert/distilgpt2. Its cross-attention is drawn by seed; its begin token starts captions, its
+	// end token ends and pads them
+	Decoder string `json:"decoder,omitempty"`
+
+	// directory with tokenizer.json, or with vocab.json and merges.txt, or
+	// hf:ORG/NAME[@REVISION]; empty: that of weights or decoder, else one trained on the training captions
+	Tokenizer string `json:"tokenizer"`
 
 	ImageSize    int `json:"image_size"`    // side of the square input, pixels
 	PatchSize    int `json:"patch_size"`    // side of a patch, pixels; divides image_size
@@ -94,40 +182,137 @@ type ModelConfig struct {
 
 // PrepareConfig turns sources into rows of the model's picture size.
 type PrepareConfig struct {
-	ExifOrientation    bool    `json:"exif_orientation"`    // turn pictures as their EXIF tag says; Hugging Face's processor does not
+	// turn pictures as their EXIF tag says; Hugging Face's processor does not
+	ExifOrientation    bool    `json:"exif_orientation"`
 	ValidationFraction float64 `json:"validation_fraction"` // share held out of sources without a split
 	TestFraction       float64 `json:"test_fraction"`       // share held out of sources without a split
-	MaxBadFraction     float64 `json:"max_bad_fraction"`    // more unreadable pictures or empty captions than this fail the stage
-	ShardRows          int     `json:"shard_rows"`          // pictures a shard, at most; shards also stay below 64 MiB
+
+	// a larger share of unreadable pictures or empty captions fails the stage
+	MaxBadFraction float64 `json:"max_bad_fraction"`
+
+	// a picture of more pixels is a bad one; 0: 178956970, as in Pillow. So is one that would
+	// take more than 300 MiB of memory to decode
+	MaxPixels int `json:"max_pixels"`
+
+	ShardRows int `json:"shard_rows"` // pictures a shard, at most; shards also stay below 64 MiB
 }
 
-// TrainConfig is the optimisation: AdamW, linear decay with warm-up, clip by
-// global norm, early stopping on eval_rougeL.
+// TrainConfig is the optimisation: AdamW, a learning rate that decays after a warm-up, clip by
+// global norm, early stopping.
 type TrainConfig struct {
-	Epochs             int     `json:"epochs"`               // passes over the training pictures
-	BatchSize          int     `json:"batch_size"`           // pictures a step
-	MicroBatchSize     int     `json:"micro_batch_size"`     // pictures a forward and backward pass; 0: batch_size. Divides batch_size
-	CaptionsPerPicture int     `json:"captions_per_picture"` // captions trained a picture and step; surplus captions rotate by epoch; 0: 5, with compat: seed 1
-	MaxLength          int     `json:"max_length"`           // label tokens a caption at most, end token included; 0: 32, with compat: seed 128
-	LearningRate       float64 `json:"learning_rate"`        // peak learning rate; 0: 5e-5 with model.weights or model.encoder, else by hidden_size 1e-3 (to 128), 5e-4 (to 256) or 1e-4
-	WarmupFraction     float64 `json:"warmup_fraction"`      // share of all steps in linear warm-up
-	WeightDecay        float64 `json:"weight_decay"`         // AdamW decay of matrices; biases and norms have none
-	Beta1              float64 `json:"beta1"`                // AdamW
-	Beta2              float64 `json:"beta2"`                // AdamW
-	Epsilon            float64 `json:"epsilon"`              // AdamW
-	MaxGradNorm        float64 `json:"max_grad_norm"`        // clip by global norm; 0: no clipping
-	Dropout            float64 `json:"dropout"`              // decoder's embedding, attention and residual dropout
-	Precision          string  `json:"precision,omitempty"`  // float32, or bf16: the factors of matrix products are rounded to bfloat16, of 8 significant bits, and all else (weights, moments, sums, softmax, norms, loss, evaluation, exports) stays float32. For GPUs, which multiply it faster; a CPU gains little. Not with backend go
-	Patience           int     `json:"patience"`             // stop after this many epochs without a better eval_rougeL; 0: never
-	CheckpointSteps    int     `json:"checkpoint_steps"`     // checkpoint every so many steps, beside each epoch's end; 0: by checkpoint_seconds only
-	CheckpointSeconds  int     `json:"checkpoint_seconds"`   // checkpoint after so many seconds; 0: by steps only
-	KeepCheckpoints    int     `json:"keep_checkpoints"`     // newest checkpoints kept, beside the best
+	Epochs int `json:"epochs"` // passes over the training pictures
 
-	GradientCheckpointing bool `json:"gradient_checkpointing,omitempty"` // save memory, at about a third more computation: keep the inputs of the network's layers only, and compute each layer again in the backward pass
+	// steps in all, instead of epochs: the last epoch is as short as that makes it; 0: epochs
+	MaxSteps int `json:"max_steps,omitempty"`
 
-	AllowNumericsChange bool `json:"allow_numerics_change"` // go on with a worker whose backend or hardware differs from the first step's
+	BatchSize int `json:"batch_size"` // pictures a step
+
+	// pictures a forward and backward pass; 0: batch_size. Divides batch_size
+	MicroBatchSize int `json:"micro_batch_size"`
+
+	// captions of each picture that a step trains, at most; where a picture has more,
+	// another choice of them each epoch; 0: 5, with compat: seed 1
+	CaptionsPerPicture int `json:"captions_per_picture"`
+
+	// label tokens a caption at most, end token included; 0: as the training captions need, the first of 32,
+	// 48, 64, 96 and 128 that cuts at most one in a thousand; with compat: seed 128
+	MaxLength int `json:"max_length"`
+
+	// peak learning rate; 0: 5e-5 with model.weights or model.encoder, else by hidden_size
+	// 1e-3 (to 128), 5e-4 (to 256) or 1e-4
+	LearningRate float64 `json:"learning_rate"`
+
+	// how the learning rate goes on after warm-up, with the names of Hugging Face's Trainer: linear or cosine (to
+	// 0 at the last step), constant_with_warmup, or constant (which has no warm-up); empty: linear
+	LRSchedulerType string `json:"lr_scheduler_type,omitempty"`
+
+	WarmupFraction float64 `json:"warmup_fraction"` // share of all steps in linear warm-up
+
+	// steps in linear warm-up, instead of warmup_fraction; 0: that
+	WarmupSteps int `json:"warmup_steps,omitempty"`
+
+	WeightDecay float64 `json:"weight_decay"`  // AdamW decay of matrices; biases and norms have none
+	Beta1       float64 `json:"beta1"`         // AdamW
+	Beta2       float64 `json:"beta2"`         // AdamW
+	Epsilon     float64 `json:"epsilon"`       // AdamW
+	MaxGradNorm float64 `json:"max_grad_norm"` // clip by global norm; 0: no clipping
+	Dropout     float64 `json:"dropout"`       // decoder's embedding, attention and residual dropout
+
+	// what is not trained: names of tensors as Hugging Face has them, or their beginning (encoder), with * for any
+	// characters and 0-8 for these numbers; or encoder.embeddings, encoder.layers.0-8, encoder.norm,
+	// decoder.embeddings, decoder.layers.0, decoder.cross_attention, decoder.norm, projection. It costs no gradient, no
+	// moments and no place in checkpoints. Needs model.weights, or encoder and decoder
+	Freeze Paths `json:"freeze,omitempty"`
+
+	// what the learning rate of each layer is multiplied with for every layer above it in encoder or decoder, once for
+	// the last layer itself and once more for embeddings, such as 0.8; 0: 1
+	LayerDecay float64 `json:"layer_decay,omitempty"`
+
+	// parts that are trained otherwise, also than freeze says; where several mean a tensor, the last one wins
+	Parts []PartConfig `json:"parts,omitempty"`
+
+	// share of each label token's probability that is spread over the whole vocabulary, as Trainer's
+	// LabelSmoother does. Of the training loss alone: eval_loss stays the cross-entropy
+	LabelSmoothingFactor float64 `json:"label_smoothing_factor,omitempty"`
+
+	// average of the weights over the steps: what it keeps of itself at each, such as 0.999, in the first steps
+	// less (step / (step + 9), so that it forgets the initial weights). The average is evaluated and published;
+	// a checkpoint is a third larger. 0: none
+	EMA float64 `json:"ema,omitempty"`
+
+	// float32; bf16: the factors of matrix products are rounded to bfloat16 (8 significant
+	// bits); all else stays float32: weights, moments, sums, softmax, norms, loss, evaluation, exports. For
+	// GPUs, which multiply bf16 faster; a CPU gains little. Not with backend go. Or tf32, with backend cuda
+	// only: NVIDIA's 11 significant bits for factors, in training and validation; exports stay float32
+	Precision string `json:"precision,omitempty"`
+
+	// on CUDA: the same bits from every run and after every crash. Kernels whose sums have no fixed order are
+	// left out, and none is chosen by how fast it was just now; slower. The CPU backends always are
+	Deterministic bool `json:"deterministic,omitempty"`
+
+	// validation every so many steps of the training, beside the one at each epoch's end; 0: at those alone. A stop
+	// waits for the next one
+	EvalSteps int `json:"eval_steps,omitempty"`
+
+	// stop after this many validations (without eval_steps: epochs) that were better neither by
+	// metric_for_best_model nor by eval_loss (with compat: seed by the metric alone); 0: never
+	Patience int `json:"patience"`
+
+	// what the best epoch, which is published, is chosen by:
+	// eval_rougeL, eval_cider, eval_bleu4, eval_exact_match (the highest) or eval_loss (the
+	// lowest), ties to the earliest. While a score is 0 for every validation picture, the
+	// epoch of the lowest eval_loss is the best, with a warning; empty: eval_rougeL
+	MetricForBestModel string `json:"metric_for_best_model,omitempty"`
+
+	// a checkpoint every so many steps (Trainer's save_steps), beside those at each epoch's end; 0: by
+	// checkpoint_seconds only
+	CheckpointSteps int `json:"checkpoint_steps"`
+
+	CheckpointSeconds int `json:"checkpoint_seconds"` // checkpoint after so many seconds; 0: by steps only
+	KeepCheckpoints   int `json:"keep_checkpoints"`   // newest checkpoints kept, beside the best
+
+	// save memory at about a third more computation: keep only the inputs of the network's
+	// layers, and compute each layer again in the backward pass
+	GradientCheckpointing bool `json:"gradient_checkpointing,omitempty"`
+
+	// go on with a worker whose backend or hardware differs from the first step's
+	AllowNumericsChange bool `json:"allow_numerics_change"`
 
 	Augment AugmentConfig `json:"augment"` // random changes of training pictures
+}
+
+// PartConfig is how some tensors are trained. What is left out stays as it is for them.
+type PartConfig struct {
+	Match string `json:"match"` // as in freeze
+
+	// peak learning rate, in the place of train.learning_rate; layer_decay multiplies it, too
+	LearningRate *float64 `json:"learning_rate,omitempty"`
+
+	// AdamW decay of their matrices, in the place of train.weight_decay
+	WeightDecay *float64 `json:"weight_decay,omitempty"`
+
+	// true: not trained; false: trained although freeze or a part before says otherwise
+	Freeze *bool `json:"freeze,omitempty"`
 }
 
 // AugmentConfig bounds the random change of each training picture; all zero is none.
@@ -135,21 +320,151 @@ type AugmentConfig struct {
 	Shift    float64 `json:"shift"`    // share of the side, each direction
 	Scale    float64 `json:"scale"`    // 0.1: between 0.9 and 1.1
 	Rotation float64 `json:"rotation"` // degrees, each direction
-	Color    float64 `json:"color"`    // 0.1: brightness, contrast and each channel's gain between 0.9 and 1.1
+	// 0.1: brightness, contrast and each channel's gain between 0.9 and 1.1
+	Color float64 `json:"color"`
 }
 
 // EvaluateConfig is how validation and test sets are captioned and scored.
 type EvaluateConfig struct {
 	BatchSize int `json:"batch_size"` // pictures captioned at once
-	MaxLength int `json:"max_length"` // tokens generated at most, start token included; 0: train.max_length + 1, with compat: seed 50
-	Limit     int `json:"limit"`      // validation pictures used after an epoch; 0: all. The test set is always whole
-	Samples   int `json:"samples"`    // captions shown in the report
+
+	// tokens generated at most, start token included; 0: train.max_length + 1, with compat:
+	// seed 50
+	MaxLength int `json:"max_length"`
+
+	// validation pictures used after an epoch; 0: all. The test set is always whole
+	Limit   int `json:"limit"`
+	Samples int `json:"samples"` // captions shown in the report
+
+	// what captions are split into to be scored: rouge_score (a-z and 0-9, English stems; PTB
+	// words for BLEU, CIDEr and METEOR), unicode (words of any language by UAX #29, characters
+	// for scripts without spaces) or auto: unicode where rouge_score would throw away more than
+	// 0.5 % of the references' letters, decided once a run; empty: auto, with compat: seed
+	// rouge_score
+	Words string `json:"words,omitempty"`
+}
+
+// GenerateConfig says what may follow while a caption is made: in validation and test, in the checks of
+// exports, and, written in the published generation_config.json, in transformers and Transformers.js. Keys
+// are those of Hugging Face's GenerationConfig. What the generation_config.json of model.weights says of
+// them holds, too: lists are joined, and other keys are the config's where it has them.
+type GenerateConfig struct {
+	// words or phrases that no caption has, written as within a caption: "dog" forbids the tokens of "dog"
+	// and of " dog", not those of "Dog" or of a longer word's beginning that the tokenizer splits otherwise
+	BadWords []string `json:"bad_words,omitempty"`
+
+	BadWordsIDs    [][]int `json:"bad_words_ids,omitempty"`   // the same as lists of token ids
+	SuppressTokens []int   `json:"suppress_tokens,omitempty"` // token ids that never come
+
+	// token ids that do not come first, or with forced_bos_token_id not second
+	BeginSuppressTokens []int `json:"begin_suppress_tokens,omitempty"`
+
+	ForcedBOSTokenID *int `json:"forced_bos_token_id,omitempty"` // token id that comes first; empty: any
+
+	// token id that is the last of a caption of evaluate.max_length tokens; empty: any
+	ForcedEOSTokenID *int `json:"forced_eos_token_id,omitempty"`
+
+	// so many tokens in a row come once only; 0: off
+	NoRepeatNGramSize int `json:"no_repeat_ngram_size,omitempty"`
+
+	// scores of tokens that came are divided by it, multiplied where they are negative; 0: off
+	RepetitionPenalty float64 `json:"repetition_penalty,omitempty"`
 }
 
 // ExportConfig is what is published and what its checks demand.
 type ExportConfig struct {
-	Dtypes        []string `json:"dtypes"`           // fp32, q8, int8 (as q8 in 7 bits: faster on processors with VNNI)
-	Pictures      int      `json:"pictures"`         // validation pictures each export is checked on; 0: all
-	MaxLogitsDiff float64  `json:"max_logits_diff"`  // fp32: largest difference of a logit from the Go model's
-	MaxRougeDrop  float64  `json:"max_rouge_l_drop"` // q8, int8: points of rougeL they may lose
+	// fp32, fp16, q8, int8 (as q8 in 7 bits: faster on processors with VNNI), q4, q4f16 (q4 that
+	// computes in float16, for WebGPU)
+	Dtypes   []string `json:"dtypes"`
+	Pictures int      `json:"pictures"` // validation pictures each export is checked on; 0: all
+	// fp32: largest difference of a logit from the Go model's
+	MaxLogitsDiff float64 `json:"max_logits_diff"`
+	// all but fp32: points of rougeL they may lose; q4 and q4f16 twice as many
+	MaxRougeDrop float64 `json:"max_rouge_l_drop"`
+
+	// all but fp32: share of pictures, 0 to 1, whose captions must be the model's token by token (of
+	// fp32 all must); 0: 0.9 of fp16, 0.7 of q8 and int8, 0.5 of q4 and q4f16, or nothing where
+	// max_rouge_l_drop is 100
+	MinEqual float64 `json:"min_equal,omitempty"`
+
+	// leave tokens out of the published vocabulary: auto keeps those that the training captions are made
+	// of, a number at most so many, the most frequent of them. Bytes and special tokens stay in any case, so
+	// that every text can still be encoded. Validation captions may lose max_rouge_l_drop by it. Empty: the
+	// whole vocabulary
+	PruneVocab Vocabulary `json:"prune_vocab,omitempty"`
+
+	// run each dtype in Transformers.js on the worker that exports, too: under Node, and in Chromium in
+	// WebAssembly and on WebGPU, on a few pictures whose captions leave no doubt. What is wrong somewhere is
+	// said in the card, and config.json names another dtype there. It needs Transformers.js (distilvit backend
+	// install transformers.js, for Node transformers.js-node). Empty: where the latter is found
+	CheckWeb *bool `json:"check_web,omitempty"`
+
+	// devices of that check on which every dtype has to be right, or nothing is published: node, wasm,
+	// webgpu
+	Require []string `json:"require,omitempty"`
+}
+
+// PublishConfig is who approves of a model, where it goes, and what its card (README.md) says that only its author knows, under
+// the names of the Hugging Face hub's metadata. The card names no path of the machine that trained.
+type PublishConfig struct {
+	// true: the run waits after its exports until somebody decides with distilvit approve RUN or
+	// distilvit reject RUN, or with Temporal's updates or signals of these names
+	Approve bool `json:"approve,omitempty"`
+
+	// who is asked to approve, a name or an address, or a list; shown with the question. Anybody who can
+	// reach the run may answer
+	Approvers Paths `json:"approvers,omitempty"`
+
+	// hf:ORG/NAME[@BRANCH] on the Hugging Face hub that the published model is pushed to, as one commit,
+	// with the HF_TOKEN of the workers. The repository is made if there is none. A push that fails is
+	// a warning: distilvit push RUN hf:ORG/NAME tries again. Empty: none is
+	Push string `json:"push,omitempty"`
+
+	// of push: make the repository for its owners alone, and refuse one that is public
+	Private bool `json:"private,omitempty"`
+
+	// ORG/NAME that the model is to have on the hub; the card's examples load it from there. Empty: that of
+	// push, or they have a place to fill in
+	RepoID string `json:"repo_id,omitempty"`
+
+	// the hub's identifier of the model's licence, such as apache-2.0, mit or cc-by-4.0; other needs
+	// license_name. Empty: the card names none, and so gives nobody a right to use the model
+	License string `json:"license,omitempty"`
+
+	LicenseName string `json:"license_name,omitempty"` // of license other: its name, such as acme-research-1.0
+	LicenseLink string `json:"license_link,omitempty"` // of license other: URL or file of its text
+
+	// of the captions: ISO 639 code, such as en or vi, or a list; empty: that of drawn scenes
+	// (dataset[].shapes.language) where all are drawn, else the card says none
+	Language Paths `json:"language,omitempty"`
+
+	// ORG/NAME on the hub that the model is made from, or a list; empty: the hf: names that
+	// model.weights, or encoder and decoder, start from
+	BaseModel Paths `json:"base_model,omitempty"`
+}
+
+// TrackConfig shows a run's curves where people look at others: loss, learning rate and gradient of each step, and
+// the scores of each validation. None of it changes what is trained, and it may be another each time a
+// run goes on. A server that fails is a warning.
+type TrackConfig struct {
+	// write TensorBoard's event files: into the store under the run when an epoch is finished, and step by step
+	// into tensorboard/RUN below the directory of --data, for tensorboard --logdir
+	TensorBoard bool `json:"tensorboard,omitempty"`
+
+	// URL of an MLflow tracking server. The run is one run there, in the experiment that has the model's
+	// name, however often it is interrupted. An account is written user:${DISTILVIT_SECRET_NAME}@ before
+	// the host, with the secret in the workers' environment
+	MLflow string `json:"mlflow,omitempty"`
+}
+
+// NotifyConfig names who is told that a run has published, failed, was rejected or asks for approval. As with
+// track, it may be another each time a run goes on, and what fails is a warning.
+type NotifyConfig struct {
+	// URL that each such event is sent to as JSON, {"type", "timestamp", "data"}. What of it is secret is
+	// written ${DISTILVIT_SECRET_NAME}, or all of it is
+	Webhook string `json:"webhook,omitempty"`
+
+	// ${DISTILVIT_SECRET_NAME}, a variable of the workers' environment: the events are signed with its value, in
+	// the headers of the Standard Webhooks specification. Empty: they are not signed
+	Secret string `json:"secret,omitempty"`
 }

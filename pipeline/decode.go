@@ -69,7 +69,8 @@ func (d *decoder) impossible(c Config) []Problem {
 	for _, p := range c.Resolve().problems() {
 		reported := false
 		for _, q := range d.problems {
-			reported = reported || q.Path == "" || p.Path == q.Path || strings.HasPrefix(p.Path, q.Path+".") || strings.HasPrefix(p.Path, q.Path+"[")
+			reported = reported || q.Path == "" || p.Path == q.Path ||
+				strings.HasPrefix(p.Path, q.Path+".") || strings.HasPrefix(p.Path, q.Path+"[")
 		}
 		if !reported {
 			p.Line = d.lines[p.Path]
@@ -93,6 +94,13 @@ func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
 			d.structure(n, path, v)
 		} else if !null || path == "" {
 			d.fail(path, n, "wants keys and values, not %s", describe(n))
+		}
+	case reflect.Pointer:
+		if null {
+			v.SetZero()
+		} else {
+			v.Set(reflect.New(v.Type().Elem()))
+			d.value(n, path, v.Elem())
 		}
 	case reflect.Slice:
 		if paths, ok := v.Addr().Interface().(*Paths); ok && n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
@@ -152,7 +160,13 @@ func (d *decoder) texts(n *yaml.Node, path string, v reflect.Value) {
 	texts := reflect.MakeMap(v.Type())
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		text := reflect.New(v.Type().Elem()).Elem()
-		d.value(n.Content[i+1], join(path, n.Content[i].Value), text)
+		value := follow(n.Content[i+1])
+		if values, ok := text.Addr().Interface().(*Paths); ok && value.Kind == yaml.ScalarNode &&
+			value.Tag != "!!null" {
+			*values = onePath(value.Value) // a number or true is compared as it is written
+		} else {
+			d.value(value, join(path, n.Content[i].Value), text)
+		}
 		texts.SetMapIndex(reflect.ValueOf(n.Content[i].Value), text)
 	}
 	v.Set(texts)
@@ -167,7 +181,12 @@ func (d *decoder) scalar(n *yaml.Node, path string, v reflect.Value) {
 	digits := strings.ReplaceAll(text, "_", "")
 	switch v.Kind() {
 	case reflect.String:
-		if ok = n.Tag == "!!str"; ok {
+		var i int64
+		if ok = n.Tag == "!!str"; !ok && v.Type() == reflect.TypeFor[Vocabulary]() {
+			i, ok = wholeNumber(n.Tag, digits)
+			text = strconv.FormatInt(i, 10)
+		}
+		if ok {
 			v.SetString(text)
 		}
 	case reflect.Bool:
@@ -210,6 +229,9 @@ func wholeNumber(tag, digits string) (int64, bool) {
 }
 
 func wanted(t reflect.Type) string {
+	if t == reflect.TypeFor[Vocabulary]() {
+		return "auto or a whole number"
+	}
 	switch t.Kind() {
 	case reflect.String:
 		return "text"

@@ -1,46 +1,82 @@
 package pipeline
 
+import (
+	"slices"
+
+	"distilvit/artifact/record"
+	"distilvit/model/preset"
+)
+
 // Names a config may hold.
 const (
-	KindShapes   = "shapes"
-	KindCOCO     = "coco"
-	KindKarpathy = "karpathy"
-	KindFolder   = "folder"
-	KindParquet  = "parquet"
+	KindShapes   = "shapes"   // pictures drawn by this program
+	KindCOCO     = "coco"     // COCO's annotation JSON
+	KindKarpathy = "karpathy" // Andrej Karpathy's split JSON
+	KindFolder   = "folder"   // CSV or JSON lines beside pictures
+	KindParquet  = "parquet"  // Parquet files with pictures in them
+
+	KindWebDataset = "webdataset"
+	KindJSON       = "json" // a captions file whose form is told by what it holds: one of the others of JSON
 
 	SplitTrain      = "train"
 	SplitValidation = "validation"
 	SplitTest       = "test"
 
-	KeepAll   = "all"
-	KeepFirst = "first"
+	KeepAll   = "all"   // all captions of a picture
+	KeepFirst = "first" // a picture's first caption
 
-	CompatSeed = "seed"
+	CompatSeed = "seed" // as mozilla/distilvit's train.py
 
-	DtypeFP32 = "fp32"
-	DtypeQ8   = "q8"
-	DtypeInt8 = "int8"
+	WordsAuto       = "auto"
+	WordsRougeScore = "rouge_score"
+	WordsUnicode    = "unicode"
 
-	PrecisionFloat32 = "float32"
-	PrecisionBF16    = "bf16"
+	DtypeFP32  = "fp32"  // float32, as trained
+	DtypeFP16  = "fp16"  // float16 weights and products
+	DtypeQ8    = "q8"    // 8-bit weights, unsigned
+	DtypeInt8  = "int8"  // 7-bit weights, signed, for VNNI
+	DtypeQ4    = "q4"    // 4-bit weights in blocks of 32
+	DtypeQ4F16 = "q4f16" // as q4, with float16 products
 
-	BackendAuto = "auto"
-	BackendCUDA = "cuda"
-	BackendXLA  = "xla"
-	BackendGo   = "go"
+	PrecisionFloat32 = "float32" // all in float32
+	PrecisionTF32    = "tf32"    // factors of matrix products with 11 significant bits, on CUDA
+	PrecisionBF16    = "bf16"    // factors of matrix products in bfloat16
+
+	LinearSchedule      = "linear"
+	CosineSchedule      = "cosine"
+	ConstantSchedule    = "constant"
+	ConstantAfterWarmup = "constant_with_warmup"
+
+	BackendAuto = "auto" // the first of the others that is there
+	BackendCUDA = "cuda" // XLA on NVIDIA GPUs
+	BackendXLA  = "xla"  // XLA on the CPU
+	BackendGo   = "go"   // GoMLX's backend in pure Go
 )
 
 var (
-	kinds    = []string{KindShapes, KindCOCO, KindKarpathy, KindFolder, KindParquet}
+	kinds    = []string{KindShapes, KindCOCO, KindKarpathy, KindFolder, KindJSON, KindWebDataset, KindParquet}
 	splits   = []string{SplitTrain, SplitValidation, SplitTest}
 	keeps    = []string{KeepAll, KeepFirst}
 	compats  = []string{CompatSeed}
-	dtypes   = []string{DtypeFP32, DtypeQ8, DtypeInt8}
+	dtypes   = []string{DtypeFP32, DtypeFP16, DtypeQ8, DtypeInt8, DtypeQ4, DtypeQ4F16}
 	backends = []string{BackendAuto, BackendCUDA, BackendXLA, BackendGo}
-	presets  = []string{"tiny", "small", "base"}
 
-	precisions = []string{PrecisionFloat32, PrecisionBF16}
+	devices = []string{record.DeviceNode, record.DeviceWasm, record.DeviceWebGPU}
+
+	bestMetrics = []string{
+		record.MetricLoss, record.MetricRougeL, record.MetricCider, record.MetricBleu4,
+		record.MetricExactMatch,
+	}
+
+	wordRules = []string{WordsAuto, WordsRougeScore, WordsUnicode}
+	languages = []string{"en", "zh", "ja", "ar", "th", "vi"} // of drawn scenes
+
+	schedules  = []string{LinearSchedule, CosineSchedule, ConstantAfterWarmup, ConstantSchedule}
+	precisions = []string{PrecisionFloat32, PrecisionTF32, PrecisionBF16}
 )
+
+// Devices are those that export.require knows.
+func Devices() []string { return slices.Clone(devices) }
 
 // Default is what absent keys mean. It has no dataset: that one key has to be written.
 func Default() Config {
@@ -83,23 +119,10 @@ func defaultShapes() ShapesConfig {
 	return ShapesConfig{Train: 6000, Validation: 300, Test: 1000, TestUnseen: 200, MaxObjects: 3}
 }
 
-// preset is the sizes a name stands for; base is ViT-base/16-224 + DistilGPT2.
-func preset(name string) (ModelConfig, bool) {
-	switch name {
-	case "tiny":
-		return ModelConfig{ImageSize: 64, PatchSize: 8, HiddenSize: 128, EncoderLayer: 3, DecoderLayer: 3, Heads: 4, VocabSize: 2000, Positions: 64}, true
-	case "small":
-		return ModelConfig{ImageSize: 128, PatchSize: 16, HiddenSize: 256, EncoderLayer: 6, DecoderLayer: 4, Heads: 8, VocabSize: 8000, Positions: 128}, true
-	case "base":
-		return ModelConfig{ImageSize: 224, PatchSize: 16, HiddenSize: 768, EncoderLayer: 12, DecoderLayer: 6, Heads: 12, VocabSize: 50257, Positions: 1024}, true
-	}
-	return ModelConfig{}, false
-}
-
 // Frozen is what of a resolved config belongs to its run for good: the priority
 // may be another each time the run goes on.
 func (c Config) Frozen() Config {
-	c.Priority = 0
+	c.Priority, c.Track, c.Notify = 0, TrackConfig{}, NotifyConfig{}
 	return c
 }
 
@@ -113,20 +136,27 @@ func (c Config) Resolve() Config {
 	if c.Train.LearningRate == 0 {
 		c.Train.LearningRate = c.Model.learningRate()
 	}
-	c.byCompat(&c.Train.MaxLength, 32, SeedMaxLength)
+	c.byCompat(&c.Train.MaxLength, 0, SeedMaxLength)
 	c.byCompat(&c.Train.CaptionsPerPicture, 5, 1)
-	if c.Evaluate.MaxLength == 0 {
+	if c.Evaluate.MaxLength == 0 && c.Train.MaxLength > 0 {
 		c.byCompat(&c.Evaluate.MaxLength, c.Train.MaxLength+1, seedGenerate)
 		if c.Model.Positions > 0 {
 			c.Evaluate.MaxLength = min(c.Evaluate.MaxLength, c.Model.Positions)
 		}
 	}
+	if c.Evaluate.Words == "" && c.Compat == CompatSeed {
+		c.Evaluate.Words = WordsRougeScore
+	}
 	sources := make([]SourceConfig, len(c.Dataset))
 	for i, s := range c.Dataset {
+		s = s.told()
 		if s.Kind == KindShapes && s.Shapes.ImageSize == 0 {
 			if s.Shapes.ImageSize = c.Model.ImageSize; s.Shapes.ImageSize == 0 {
 				s.Shapes.ImageSize = pretrainedImageSize
 			}
+		}
+		if s.Shapes.Language == "en" {
+			s.Shapes.Language = "" // the same captions, under the same name
 		}
 		if c.Compat == CompatSeed {
 			s.Clean = s.Clean.asSeed(s.Kind)
@@ -134,6 +164,18 @@ func (c Config) Resolve() Config {
 		sources[i] = s
 	}
 	c.Dataset = sources
+	return c
+}
+
+// WithDefaultsOf is a resolved config with the defaults that an older program resolved the frozen one by, where
+// they were others: captions of 32 tokens.
+func (c Config) WithDefaultsOf(frozen Config) Config {
+	if c.Train.MaxLength == 0 && frozen.Train.MaxLength == 32 {
+		c.Train.MaxLength = frozen.Train.MaxLength
+		if c.Evaluate.MaxLength == 0 {
+			c.Evaluate.MaxLength = frozen.Evaluate.MaxLength
+		}
+	}
 	return c
 }
 
@@ -177,7 +219,14 @@ func (m ModelConfig) resolve() ModelConfig {
 	if m.Pretrained() {
 		return m
 	}
-	sizes := []*int{&m.ImageSize, &m.PatchSize, &m.HiddenSize, &m.EncoderLayer, &m.DecoderLayer, &m.Heads, &m.VocabSize, &m.Positions}
+	if weights, ok := preset.Captioner(m.Preset); ok {
+		m.Preset, m.Weights = "", weights
+		return m
+	}
+	sizes := []*int{
+		&m.ImageSize, &m.PatchSize, &m.HiddenSize, &m.EncoderLayer, &m.DecoderLayer, &m.Heads, &m.VocabSize,
+		&m.Positions,
+	}
 	if m.Preset == "" {
 		for _, size := range sizes {
 			if *size == 0 {
@@ -185,8 +234,9 @@ func (m ModelConfig) resolve() ModelConfig {
 			}
 		}
 	}
-	p, _ := preset(m.Preset)
-	for i, value := range []int{p.ImageSize, p.PatchSize, p.HiddenSize, p.EncoderLayer, p.DecoderLayer, p.Heads, p.VocabSize, p.Positions} {
+	p, _ := preset.Of(m.Preset)
+	for i, value := range []int{p.ImageSize, p.PatchSize, p.HiddenSize, p.EncoderLayers, p.DecoderLayers,
+		p.Heads, p.VocabSize, p.Positions} {
 		if *sizes[i] == 0 {
 			*sizes[i] = value
 		}

@@ -10,8 +10,11 @@ import (
 // or with a list of problems.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
-		minimal, "# nothing", "a: &a [*a]", "dataset: &d [*d]", "<<: {x: 1}", "? [a]\n: b", "{\"dataset\":[{\"kind\":\"shapes\"}],\"seed\":1e3}", "\ufeff{}", "train: {epochs: 0x10}", "---\n...\n",
-		"dataset: [{kind: folder, captions: a, images: b, sha256: {captions: 1}}]", "export: {dtypes: null}", "!!binary aGk=", "train: !!int 3",
+		minimal, "# nothing", "a: &a [*a]", "dataset: &d [*d]",
+		"<<: {x: 1}", "? [a]\n: b", "{\"dataset\":[{\"kind\":\"shapes\"}],\"seed\":1e3}", "\ufeff{}",
+		"train: {epochs: 0x10}", "---\n...\n",
+		"dataset: [{kind: folder, captions: a, images: b, sha256: {captions: 1}}]", "export: {dtypes: null}",
+		"!!binary aGk=", "train: !!int 3",
 	} {
 		f.Add([]byte(seed), "train.epochs=3")
 	}
@@ -31,7 +34,8 @@ func FuzzDecode(f *testing.F) {
 		if err := json.Unmarshal(text, &back); err != nil {
 			t.Fatalf("%v of %s", err, text)
 		}
-		if again, _ := json.Marshal(back); string(again) != string(text) || !reflect.DeepEqual(c.Resolve(), c.Resolve().Resolve()) {
+		if again, _ := json.Marshal(back); string(again) != string(text) ||
+			!reflect.DeepEqual(c.Resolve(), c.Resolve().Resolve()) {
 			t.Fatalf("%s\n%s", text, again)
 		}
 	})

@@ -12,9 +12,11 @@ type DropBrokenInput struct {
 	Run  string   `json:"run"`
 	Keys []string `json:"keys"`
 }
+
+// DropBrokenResult says what became of each key, and which checkpoints it costs.
 type DropBrokenResult struct {
 	Dropped     []string `json:"dropped,omitempty"`     // were broken and are removed
 	Missing     []string `json:"missing,omitempty"`     // were not there
 	Sound       []string `json:"sound,omitempty"`       // are as they should be
-	Checkpoints []string `json:"checkpoints,omitempty"` // keys of manifests of checkpoints that are incomplete now
+	Checkpoints []string `json:"checkpoints,omitempty"` // manifests of checkpoints that are incomplete now
 }

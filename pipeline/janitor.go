@@ -2,8 +2,9 @@ package pipeline
 
 // JanitorInput asks for a sweep of the bucket. The zero value is the daily one.
 type JanitorInput struct {
-	DryRun bool   `json:"dry_run,omitempty"` // only say what would be removed
-	Grace  string `json:"grace,omitempty"`   // younger objects are left alone; a Go duration, default DefaultGrace
+	DryRun bool `json:"dry_run,omitempty"` // only say what would be removed
+	// younger objects are left alone; a Go duration, default DefaultGrace
+	Grace string `json:"grace,omitempty"`
 }
 
 // DefaultGrace is how long what nothing refers to is left alone.
@@ -14,14 +15,16 @@ type JanitorResult struct {
 	DryRun  bool      `json:"dry_run"`
 	Grace   string    `json:"grace"`
 	Removed []Removed `json:"removed"`
-	Notes   []string  `json:"notes,omitempty"` // what was left alone for a reason that a person should know
+
+	// Notes say what was left alone for a reason that a person should know.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Removed is how much of one kind was removed, or would be.
 type Removed struct {
-	Kind    string `json:"kind"`
+	Kind    string `json:"kind"` // datasets, checkpoints, blobs and so on
 	Objects int64  `json:"objects"`
-	Bytes   int64  `json:"bytes"`
+	Bytes   int64  `json:"bytes"` // of all of them
 }
 
 // SweepInput asks for the page of the bucket that begins at Cursor.
@@ -29,6 +32,8 @@ type SweepInput struct {
 	Cursor string `json:"cursor"` // "": the beginning
 	JanitorInput
 }
+
+// SweepResult is what of one page was removed, and where the next one begins.
 type SweepResult struct {
 	Removed []Removed `json:"removed,omitempty"`
 	Notes   []string  `json:"notes,omitempty"`

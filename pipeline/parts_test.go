@@ -24,7 +24,8 @@ func TestEncoderAndDecoderStandTogetherAndAlone(t *testing.T) {
 		}
 	}
 	// a run that began before there were these keys still has the same config
-	if text, err := json.Marshal(mustDecode(t, minimal)); err != nil || strings.Contains(string(text), "coder\":\"") {
+	if text, err := json.Marshal(mustDecode(t, minimal)); err != nil ||
+		strings.Contains(string(text), "coder\":\"") {
 		t.Errorf("%s, %v", text, err)
 	}
 }

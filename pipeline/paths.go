@@ -85,9 +85,14 @@ func CutEntry(path string) (file, entry string) {
 	return path, ""
 }
 
+// IsURL tells a URL from a local path.
+func IsURL(path string) bool {
+	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
+}
+
 // remotePath is a URL's path; not every path is a URL.
 func remotePath(s string) (string, bool) {
-	u, err := url.Parse(s)
+	u, err := url.Parse(secretReference.ReplaceAllString(s, ""))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return "", false
 	}

@@ -9,6 +9,8 @@ import (
 	"go/token"
 	"reflect"
 	"strings"
+
+	"distilvit/model/preset"
 )
 
 //go:generate go test -run TestReferenceIsUpToDate -update .
@@ -22,13 +24,34 @@ func Reference() string {
 	r := reference{docs: structDocs()}
 	r.text.WriteString(`# Config
 
-Every key of a run's config, as YAML (` + "`distilvit run -f FILE`" + `) or the same keys as JSON (` + "`temporal workflow start --input-file`" + `).
-An absent key takes its default; unknown keys, wrong types and impossible values are all reported before anything starts.
-One key is changed by ` + "`--set train.epochs=3`, `--set dataset[0].limit=100` or `--set 'export.dtypes=[fp32]'`" + `.
+Every key of a run's config, as YAML (` + "`distilvit run -f FILE`" + `) or the same keys as JSON
+(` + "`temporal workflow start --input-file`" + `). An absent key takes its default; unknown keys, wrong
+types and impossible values are all reported before anything starts. One key is changed by
+` + "`--set train.epochs=3`, `--set dataset[0].limit=100` or `--set 'export.dtypes=[fp32]'`" + `.
 `)
 	r.section("", reflect.ValueOf(Default()))
 	r.presets()
 	return r.text.String()
+}
+
+// Keys are all keys of a config that take a value, sorted by section as the reference has them; those of a
+// source are those of the first, dataset[0].
+func Keys() []string { return keysOf("", reflect.TypeFor[Config]()) }
+
+func keysOf(path string, t reflect.Type) []string {
+	var keys []string
+	for i, name := range jsonKeys(t).names {
+		name, field := join(path, name), t.Field(i).Type
+		switch {
+		case field.Kind() == reflect.Struct:
+			keys = append(keys, keysOf(name, field)...)
+		case field.Kind() == reflect.Slice && field.Elem().Kind() == reflect.Struct:
+			keys = append(append(keys, name), keysOf(name+"[0]", field.Elem())...)
+		default:
+			keys = append(keys, name)
+		}
+	}
+	return keys
 }
 
 type structDoc struct {
@@ -36,7 +59,8 @@ type structDoc struct {
 	fields map[string]string
 }
 
-// structDocs reads the comments of the structs in config.go.
+// structDocs reads the comments of the structs in config.go: a field's stands above
+// it, or behind it where it is short.
 func structDocs() map[string]structDoc {
 	file, err := parser.ParseFile(token.NewFileSet(), "config.go", configSource, parser.ParseComments)
 	if err != nil {
@@ -51,7 +75,8 @@ func structDocs() map[string]structDoc {
 		spec := general.Specs[0].(*ast.TypeSpec)
 		doc := structDoc{text: oneLine(general.Doc), fields: map[string]string{}}
 		for _, field := range spec.Type.(*ast.StructType).Fields.List {
-			doc.fields[field.Names[0].Name] = oneLine(field.Comment)
+			text := oneLine(field.Doc) + " " + oneLine(field.Comment)
+			doc.fields[field.Names[0].Name] = strings.TrimSpace(text)
 		}
 		docs[spec.Name.Name] = doc
 	}
@@ -77,7 +102,8 @@ func (r *reference) section(path string, defaults reflect.Value) {
 	}
 	r.text.WriteString("\n| key | type | default | meaning |\n|---|---|---|---|\n")
 	for i, name := range jsonKeys(t).names {
-		fmt.Fprintf(&r.text, "| `%s` | %s | %s | %s |\n", join(path, name), typeName(t.Field(i).Type), defaultText(defaults.Field(i)), escapePipes(doc.fields[t.Field(i).Name]))
+		fmt.Fprintf(&r.text, "| `%s` | %s | %s | %s |\n", join(path, name), typeName(t.Field(i).Type),
+			defaultText(defaults.Field(i)), escapePipes(doc.fields[t.Field(i).Name]))
 	}
 	for i, name := range jsonKeys(t).names {
 		switch field := defaults.Field(i); {
@@ -90,14 +116,18 @@ func (r *reference) section(path string, defaults reflect.Value) {
 }
 
 func (r *reference) presets() {
-	r.text.WriteString("\n## Presets\n\nWhat `model.preset` puts in the place of sizes that are 0.\n\n| key | " + strings.Join(presets, " | ") + " |\n|---|" + strings.Repeat("---|", len(presets)) + "\n")
+	r.text.WriteString(
+		"\n## Presets\n\nWhat `model.preset` puts in the place of sizes that are 0.\n\n| key | " +
+			strings.Join(preset.Names(), " | ") + " |\n|---|" + strings.Repeat("---|", len(preset.Names())) +
+			"\n",
+	)
 	keys := jsonKeys(reflect.TypeFor[ModelConfig]())
 	for i, key := range keys.names {
 		if reflect.TypeFor[ModelConfig]().Field(i).Type.Kind() != reflect.Int {
 			continue
 		}
 		fmt.Fprintf(&r.text, "| `%s` |", key)
-		for _, name := range presets {
+		for _, name := range preset.Names() {
 			sizes := ModelConfig{Preset: name}.resolve()
 			fmt.Fprintf(&r.text, " %d |", reflect.ValueOf(sizes).Field(i).Int())
 		}
@@ -117,6 +147,8 @@ func typeName(t reflect.Type) string {
 			return "text or list of text"
 		}
 		return "list of " + typeName(t.Elem())
+	case reflect.Pointer:
+		return typeName(t.Elem())
 	case reflect.Map:
 		return "map"
 	case reflect.Bool:
@@ -124,13 +156,17 @@ func typeName(t reflect.Type) string {
 	case reflect.Float64:
 		return "number"
 	case reflect.String:
+		if t == reflect.TypeFor[Vocabulary]() {
+			return "auto or integer"
+		}
 		return "text"
 	}
 	return "integer"
 }
 
 func defaultText(v reflect.Value) string {
-	if v.Kind() == reflect.Struct || v.IsZero() && (v.Kind() == reflect.Slice || v.Kind() == reflect.Map || v.Kind() == reflect.String) {
+	if v.Kind() == reflect.Struct || v.IsZero() && (v.Kind() == reflect.Slice || v.Kind() == reflect.Map ||
+		v.Kind() == reflect.String || v.Kind() == reflect.Pointer) {
 		return ""
 	}
 	text, err := json.Marshal(v.Interface())

@@ -1,349 +1,347 @@
 package pipeline
 
+import (
+	"time"
+
+	"distilvit/artifact/record"
+	"distilvit/storage/layout"
+)
+
 // Names that people and other programs type.
 const (
-	WorkflowType = "Pipeline"      // workflow type; its only argument is a Config
-	JanitorType  = "Janitor"       // workflow type; its only argument is a JanitorInput
-	TaskQueue    = "distilvit"     // workflows and every activity that needs no device
-	DeviceQueue  = "distilvit-gpu" // sessions: epochs and evaluations
+	WorkflowType = "Pipeline"      // type of a run's workflow; its only argument is a Config
+	JanitorType  = "Janitor"       // type of the sweep's workflow; its only argument is a JanitorInput
+	TaskQueue    = "distilvit"     // queue of the workflows and of every activity that needs no device
+	DeviceQueue  = "distilvit-gpu" // queue of sessions: epochs and evaluations
+	// queue of executions that stand for runs whose history is lost; only distilvit recover serves it
+	RecoverQueue = "distilvit-recover"
+	// memo of such an execution: true
+	RecoveredMemo = "recovered"
 
-	StatusQuery = "status" // query and argument-less: answers a Status
+	StatusQuery = "status" // query without an argument: answers a Status
 )
 
 // What people ask of an open run. Each is a signal, and an update of the same
 // name that answers the Status or says why it is refused.
 const (
-	StopRequest   = "stop"   // argument Stop, or none: end training, then evaluate, export and publish the best
+	StopRequest   = "stop"   // argument Stop, or none: end training, then publish the best checkpoint
 	PauseRequest  = "pause"  // leave a checkpoint, give the device back and wait
 	ResumeRequest = "resume" // go on after a pause
 	ExtendRequest = "extend" // argument Extend: train more epochs
+
+	ApproveRequest = "approve" // argument Decision, or none: publish what the run has exported
+	RejectRequest  = "reject"  // argument Decision, or none: end the run without publishing
 )
 
-// Stop says when training ends: with its epoch, or at once.
+// Stop says when training ends. The best epoch so far is evaluated, exported and
+// published all the same.
 type Stop struct {
-	Now bool `json:"now"` // leave a checkpoint and break the epoch off; refused before the first epoch is finished
-}
-
-// Extend asks for epochs beyond those the config, patience or a stop leaves. They
-// are trained in a branch of their own from where training ended.
-type Extend struct {
-	Epochs       int     `json:"epochs"`
-	LearningRate float64 `json:"learning_rate,omitempty"` // constant; 0: the last value so far
+	// Now breaks the epoch off and leaves a checkpoint; it is refused before the
+	// first epoch is finished. False: training ends with the epoch under way.
+	Now bool `json:"now"`
 }
 
 // Stage names, in order, as the status, the search attribute and the UI show them.
 const (
-	StagePreflight = "preflight"
-	StageDownload  = "download"
-	StagePrepare   = "prepare"
-	StageTrain     = "train"
-	StageEvaluate  = "evaluate"
-	StageExport    = "export"
-	StagePublish   = "publish"
-	StageDone      = "done"
+	StagePreflight = "preflight" // checks of config, sources, storage and backend
+	StageDownload  = "download"  // sources and given weights into the object store
+	StagePrepare   = "prepare"   // shards of pictures, the model's directory, shards of tokens
+	StageTrain     = "train"     // epochs, each with its validation
+	StageEvaluate  = "evaluate"  // the best checkpoint on the test set
+	StageExport    = "export"    // ONNX files, compared with the model
+	StageApprove   = "approve"   // with publish.approve: waiting for somebody to decide
+	StagePublish   = "publish"   // the model's directory under its name
+	StagePush      = "push"      // with publish.push: the published model to the hub
+	StageDone      = "done"      // the run's Result is there
+	StageRejected  = "rejected"  // nothing is published; the run fails with the reason
 )
 
 // Search attributes (keywords) every run sets.
 const (
-	SearchModel = "DistilvitModel"
-	SearchStage = "DistilvitStage"
+	SearchModel = "DistilvitModel" // the config's name
+	SearchStage = "DistilvitStage" // one of the stage names
 )
 
-// Object names stored bytes in the bucket.
-type Object struct {
-	Key    string `json:"key"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"` // lower-case hex of the bytes
-}
-
-// Status is what the status query answers and the current details show.
+// Status is how far a run is: the answer to the status query, and what the
+// Temporal UI shows as current details.
 type Status struct {
-	Run       string        `json:"run"`
-	Model     string        `json:"model"`
-	Stage     string        `json:"stage"`
-	Detail    string        `json:"detail"`          // one line: what is going on now
-	Done      int64         `json:"done,omitempty"`  // units of the stage done ...
-	Total     int64         `json:"total,omitempty"` // ... of so many; 0: not known
-	Epoch     int           `json:"epoch"`           // epochs finished
-	Epochs    int           `json:"epochs"`
-	Step      int64         `json:"step"` // steps in the newest checkpoint
-	TrainLoss float64       `json:"train_loss"`
-	Best      *Best         `json:"best,omitempty"`
-	History   []EpochRecord `json:"history,omitempty"`
-	Warnings  []string      `json:"warnings,omitempty"`
-	Result    *Result       `json:"result,omitempty"`
-	Branch    int           `json:"branch"`
-	Stopping  bool          `json:"stopping,omitempty"`
-	Paused    bool          `json:"paused,omitempty"`
+	Run       string               `json:"run"`             // the run's id, which is its workflow's
+	Model     string               `json:"model"`           // the config's name
+	Stage     string               `json:"stage"`           // one of the stage names
+	Detail    string               `json:"detail"`          // one line: what is going on now
+	Done      int64                `json:"done,omitempty"`  // parts of the stage done ...
+	Total     int64                `json:"total,omitempty"` // ... of so many; 0: not known
+	Epoch     int                  `json:"epoch"`           // epochs finished
+	Epochs    int                  `json:"epochs"`          // epochs asked for, extensions included
+	Step      int64                `json:"step"`            // steps in the newest checkpoint
+	TrainLoss float64              `json:"train_loss"`      // of the last finished epoch
+	Best      *record.Best         `json:"best,omitempty"`  // nil: no epoch is finished
+	History   []record.EpochRecord `json:"history,omitempty"`
+	Warnings  []string             `json:"warnings,omitempty"`
+	Result    *Result              `json:"result,omitempty"`   // nil: not published yet
+	Branch    int                  `json:"branch"`             // see CheckpointRef
+	Stopping  bool                 `json:"stopping,omitempty"` // training ends with this epoch
+	Paused    bool                 `json:"paused,omitempty"`   // waiting for a resume request
+	Backend   string               `json:"backend,omitempty"`  // cuda, xla (CPU) or go; empty: not chosen yet
+
+	Asked *Question `json:"asked,omitempty"` // nil: the run does not wait for approval
+
+	Pictures      map[string]int `json:"pictures,omitempty"`        // by split; nil: not prepared yet
+	StepsPerEpoch int64          `json:"steps_per_epoch,omitempty"` // 0: not prepared yet
 }
 
-// EpochRecord is one finished epoch and its evaluation.
-type EpochRecord struct {
-	Epoch     int     `json:"epoch"` // 1-based
-	Step      int64   `json:"step"`
-	TrainLoss float64 `json:"train_loss"` // mean over the epoch's label tokens
-	Seconds   float64 `json:"seconds"`
-	Times     Times   `json:"times,omitzero"`
-	Eval      Metrics `json:"eval"`
+// Question is what somebody is to decide before a run publishes, and what by.
+type Question struct {
+	Approvers Paths                `json:"approvers,omitempty"` // publish.approvers
+	Epoch     int                  `json:"epoch"`               // of the best checkpoint, 1-based
+	Test      record.Metrics       `json:"test"`                // as Result's
+	Checks    []record.ExportCheck `json:"checks"`
 }
 
-// Times says where the seconds of an epoch's step loop went: from the first batch
-// to the last checkpoint on the trainer's disk, in the attempt that ended the epoch.
-// All zero: not known.
-type Times struct {
-	Loop       float64 `json:"loop"`       // seconds, all of them
-	CPU        float64 `json:"cpu"`        // seconds of user and system time of the trainer meanwhile
-	Input      float64 `json:"input"`      // of Loop: the device waited for a batch
-	Compile    float64 `json:"compile"`    // of Loop: first steps of their shape
-	Checkpoint float64 `json:"checkpoint"` // of Loop: the steps stood still for checkpoints
+// Below, each activity's input and result. An input names the run and the parts
+// of the config that the activity needs; a result holds names of stored objects
+// and small numbers only. Run is the run's id, Config a resolved config.
 
-	CompileCPU    float64 `json:"compile_cpu"`    // of CPU, as Compile
-	CheckpointCPU float64 `json:"checkpoint_cpu"` // of CPU, as Checkpoint
-}
-
-// Waited is the share of the loop in which the device waited for a batch, 0 to 1.
-func (t Times) Waited() float64 {
-	if t.Loop <= 0 {
-		return 0
-	}
-	return t.Input / t.Loop
-}
-
-// Best is the checkpoint with the highest eval_rougeL so far; ties to the earliest.
-type Best struct {
-	Epoch      int           `json:"epoch"`
-	Checkpoint CheckpointRef `json:"checkpoint"`
-	Eval       Metrics       `json:"eval"`
-}
-
-// Metrics of an evaluation. Rouge, Bleu and Cider values are × 100. Rouge: with
-// several references the best per example, then the mean over examples; Bleu and
-// Cider: see package metrics.
-type Metrics struct {
-	Loss             float64            `json:"eval_loss"` // mean over label tokens of all captions, end token included; with compat: seed over 128 a caption
-	Rouge1           float64            `json:"eval_rouge1"`
-	Rouge2           float64            `json:"eval_rouge2"`
-	RougeL           float64            `json:"eval_rougeL"`
-	RougeLsum        float64            `json:"eval_rougeLsum"`
-	Bleu1            float64            `json:"eval_bleu1"`
-	Bleu2            float64            `json:"eval_bleu2"`
-	Bleu3            float64            `json:"eval_bleu3"`
-	Bleu4            float64            `json:"eval_bleu4"`
-	Cider            float64            `json:"eval_cider"`
-	GenLen           float64            `json:"eval_gen_len"`     // mean tokens of generated captions, start and padding not counted, end token counted
-	ExactMatch       float64            `json:"eval_exact_match"` // share × 100 of captions equal to one of their references
-	Runtime          float64            `json:"eval_runtime"`     // seconds
-	SamplesPerSecond float64            `json:"eval_samples_per_second"`
-	Samples          int                `json:"eval_samples"`
-	Groups           map[string]Metrics `json:"groups,omitempty"` // by Example.Group, where a dataset has groups
-}
-
-// Sample is one captioned picture of a report.
-type Sample struct {
-	ImageID    string   `json:"image_id"`
-	Caption    string   `json:"caption"`
-	References []string `json:"references"`
-}
-
-// CheckpointRef names a complete checkpoint.
-type CheckpointRef struct {
-	Manifest string `json:"manifest"` // key of its manifest.json
-	Branch   int    `json:"branch"`
-	Epoch    int    `json:"epoch"` // epochs finished
-	Step     int64  `json:"step"`
-}
-
-// Every stage's input names the run and the parts of the config it needs.
-// Results hold names of stored objects and small numbers only.
-
-// PreflightInput is asked twice: of a worker of TaskQueue for everything but
-// the backend, and of one of DeviceQueue (Device) for the backend alone, since
-// the two may be different machines.
+// PreflightInput asks for what would fail a run later: of a worker of TaskQueue
+// everything but the backend, and with Device of one of DeviceQueue the backend
+// alone, since the two may be different machines.
 type PreflightInput struct {
 	Run    string `json:"run"`
 	Config Config `json:"config"`
 	Device bool   `json:"device,omitempty"`
 }
+
+// PreflightResult is the config that the run goes by from now on.
 type PreflightResult struct {
-	Config   Config   `json:"config"` // resolved and frozen: every default filled in
-	Object   string   `json:"object"` // runs/<run>/config.json
-	Backend  string   `json:"backend"`
+	Config   Config   `json:"config"`  // resolved and frozen: every default filled in
+	Object   string   `json:"object"`  // runs/<run>/config.json
+	Backend  string   `json:"backend"` // cuda, xla or go; of Device only
 	Warnings []string `json:"warnings,omitempty"`
 }
 
+// DownloadInput asks for one source's files in the object store.
 type DownloadInput struct {
 	Run    string       `json:"run"`
-	Index  int          `json:"index"`
+	Index  int          `json:"index"` // of the config's dataset list
 	Source SourceConfig `json:"source"`
-}
-type DownloadResult struct {
-	Source SourceConfig `json:"source"`
-	Digest string       `json:"digest"` // of the files' digests, or of the generator's parameters
-	Files  []SourceFile `json:"files,omitempty"`
-}
-type SourceFile struct {
-	Role   string `json:"role"` // captions, images or files
-	Name   string `json:"name"`
-	Object Object `json:"object"`
 }
 
-// PretrainedInput stores a directory in Hugging Face form, local or of the hub, or
-// what an encoder's and a decoder's make together, under weights/<digest>/.
+// DownloadResult is a source as stored.
+type DownloadResult struct {
+	Source SourceConfig `json:"source"`
+	Digest string       `json:"digest"` // of the files' digests, or of what shapes are drawn by
+	Files  []SourceFile `json:"files,omitempty"`
+}
+
+// SourceFile is one stored file of a source.
+type SourceFile struct {
+	Role   string        `json:"role"` // captions, images or files: the config's key that named it
+	Name   string        `json:"name"` // the file's own, by which its kind is known
+	Object layout.Object `json:"object"`
+}
+
+// PretrainedInput asks for a directory in Hugging Face form under
+// weights/<digest>/: a given one, local or of the hub, or what an encoder's and a
+// decoder's make together. The result is a ModelRef.
 type PretrainedInput struct {
 	Run       string `json:"run"`
-	Weights   string `json:"weights"`
+	Weights   string `json:"weights"` // as ModelConfig's, and so are the others
 	Encoder   string `json:"encoder,omitempty"`
 	Decoder   string `json:"decoder,omitempty"`
-	Seed      uint64 `json:"seed,omitempty"` // of the weights between encoder and decoder
+	Seed      uint64 `json:"seed,omitempty"` // of the weights that join encoder and decoder
 	Tokenizer string `json:"tokenizer"`
 }
 
-// ModelRef names a directory in Hugging Face form under weights/<digest>/:
-// config.json, tokenizer files, preprocessor_config.json, generation_config.json
-// and, unless the weights are drawn by seed, model.safetensors.
-type ModelRef struct {
-	Digest string            `json:"digest"`
-	Files  map[string]Object `json:"files"`
-}
-
+// PlanInput asks for the list of pictures, cut into shards.
 type PlanInput struct {
 	Run     string           `json:"run"`
 	Sources []DownloadResult `json:"sources"`
-	Model   ModelRef         `json:"model"` // preprocessor_config.json decides the pixels
-	Image   int              `json:"image"` // side of the pictures, for models built from scratch
-	Prepare PrepareConfig    `json:"prepare"`
-	Seed    uint64           `json:"seed"`
-	Dataset string           `json:"dataset,omitempty"` // datasets/<key> that the run has and lacks parts of now
+	// its preprocessor_config.json decides the pixels; zero: Image does
+	Model   record.ModelRef `json:"model"`
+	Image   int             `json:"image"` // side of the pictures, pixels, for models built from scratch
+	Prepare PrepareConfig   `json:"prepare"`
+	Seed    uint64          `json:"seed"`
+
+	// Dataset is the datasets/<key> that the run has had and that has lost parts:
+	// what is made again gets the same key, so it is decoded in the same way.
+	// Empty: the run's first plan.
+	Dataset string `json:"dataset,omitempty"`
 }
+
+// Plan says which pictures go into which shards.
 type Plan struct {
 	Dataset  string      `json:"dataset"` // datasets/<key>
-	Reused   bool        `json:"reused"`  // manifest.json exists already: nothing to do
+	Reused   bool        `json:"reused"`  // an earlier run has made it: nothing to do
 	Shards   []ShardTask `json:"shards,omitempty"`
-	Examples int         `json:"examples"`
+	Examples int         `json:"examples"` // pictures, of all shards
+	Warnings []string    `json:"warnings,omitempty"`
 }
+
+// ShardTask is one shard to be made.
 type ShardTask struct {
-	Index  int    `json:"index"`
-	Split  string `json:"split"`
-	Source int    `json:"source,omitempty"` // as the shard's
-	Work   Object `json:"work"`             // the shard's list of examples
-	Rows   int    `json:"rows"`
-	JPEG   string `json:"jpeg,omitempty"` // decoder of the whole dataset's JPEG files; empty: image/jpeg
+	Index  int           `json:"index"`
+	Split  string        `json:"split"`            // train, validation or test
+	Source int           `json:"source,omitempty"` // as Shard's
+	Work   layout.Object `json:"work"`             // the shard's list of examples
+	Rows   int           `json:"rows"`             // pictures in the list
+	// decoder of all the dataset's JPEG files; empty: image/jpeg
+	JPEG string `json:"jpeg,omitempty"`
 }
+
+// PrepareShardInput asks for one shard of pictures and captions.
 type PrepareShardInput struct {
 	Run     string           `json:"run"`
-	Dataset string           `json:"dataset"`
+	Dataset string           `json:"dataset"` // datasets/<key>
 	Task    ShardTask        `json:"task"`
 	Sources []DownloadResult `json:"sources"`
-	Model   ModelRef         `json:"model"`
+	Model   record.ModelRef  `json:"model"` // as PlanInput's, and so is Image
 	Image   int              `json:"image"`
 	Prepare PrepareConfig    `json:"prepare"`
 }
-type Shard struct {
-	Index  int    `json:"index"`
-	Split  string `json:"split"`
-	Source int    `json:"source,omitempty"` // index of the only source, where sources have weights
-	Rows   int    `json:"rows"`
-	Object Object `json:"object"`
-}
+
+// PrepareShardResult is a shard and what was met on the way.
 type PrepareShardResult struct {
-	Shard   Shard  `json:"shard"`
-	Bad     int    `json:"bad"`             // examples left out
-	BadList Object `json:"badList"`         // their ids and reasons; zero where Bad is 0
-	Turned  int    `json:"turned"`          // pictures that carry an EXIF orientation
-	JPEGs   int    `json:"jpegs,omitempty"` // pictures that were JPEG files
+	Shard   record.Shard  `json:"shard"`
+	Bad     int           `json:"bad"`             // examples left out
+	BadList layout.Object `json:"bad_list"`        // their ids and reasons; zero where Bad is 0
+	Turned  int           `json:"turned"`          // pictures that carry an EXIF orientation
+	JPEGs   int           `json:"jpegs,omitempty"` // pictures that were JPEG files
 }
+
+// FinishPrepareInput asks for the manifest of a dataset whose shards are stored.
+// The result is a Dataset, or the error that too many pictures are bad.
 type FinishPrepareInput struct {
 	Run     string               `json:"run"`
-	Dataset string               `json:"dataset"`
-	Shards  []PrepareShardResult `json:"shards"`
+	Dataset string               `json:"dataset"` // datasets/<key>
+	Shards  []PrepareShardResult `json:"shards"`  // none where the plan says Reused
 	Prepare PrepareConfig        `json:"prepare"`
 	Weights []float64            `json:"weights,omitempty"` // by source; none: all 1
 }
+
+// Dataset names prepared pictures and captions.
 type Dataset struct {
 	Manifest string         `json:"manifest"`          // datasets/<key>/manifest.json
-	Rows     map[string]int `json:"rows"`              // by split
+	Rows     map[string]int `json:"rows"`              // pictures by split
 	Weights  []float64      `json:"weights,omitempty"` // as FinishPrepareInput's
-	Seen     int            `json:"seen,omitempty"`    // training pictures an epoch shows by the weights; 0: each once
+	Seen     int            `json:"seen,omitempty"`    // training pictures an epoch shows; 0: each once
 	Shards   int            `json:"shards"`
-	Bytes    int64          `json:"bytes"`
-	Bad      int            `json:"bad"`
+	Bytes    int64          `json:"bytes"` // of all shards
+	Bad      int            `json:"bad"`   // examples left out
 	Warnings []string       `json:"warnings,omitempty"`
 }
 
-// BuildModelInput makes the run's model directory: sizes resolved, tokenizer
-// trained on the training captions where none is given.
+// BuildModelInput asks for the run's model directory: sizes resolved, and a
+// tokenizer trained on the training captions where none is given. The result is a
+// BuiltModel.
 type BuildModelInput struct {
-	Run        string      `json:"run"`
-	Model      ModelConfig `json:"model"`
-	Pretrained *ModelRef   `json:"pretrained,omitempty"`
-	Dataset    Dataset     `json:"dataset"`
-	Train      TrainConfig `json:"train"`
-	MaxLength  int         `json:"maxLength"` // of generation
+	Run   string      `json:"run"`
+	Model ModelConfig `json:"model"`
+	// stored weights or tokenizer; nil: none is given
+	Pretrained *record.ModelRef `json:"pretrained,omitempty"`
+	Dataset    Dataset          `json:"dataset"`
+	Train      TrainConfig      `json:"train"`
+	// tokens a generated caption has at most, start token included; 0: as the captions need
+	MaxLength int `json:"max_length"`
+
+	Generate GenerateConfig `json:"generate,omitzero"`
 }
 
+// BuiltModel is a run's model directory, and the lengths that were chosen for it.
+type BuiltModel struct {
+	record.ModelRef
+	Lengths  Lengths  `json:"lengths,omitzero"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Lengths are how many tokens captions have at most, as the config says or as the training captions need. Zero,
+// of older programs: as the config says.
+type Lengths struct {
+	Train    int `json:"train"`    // label tokens, end token included
+	Evaluate int `json:"evaluate"` // generated, start token included
+}
+
+// Over is a config with these lengths.
+func (l Lengths) Over(c Config) Config {
+	if l != (Lengths{}) {
+		c.Train.MaxLength, c.Evaluate.MaxLength = l.Train, l.Evaluate
+	}
+	return c
+}
+
+// TokenizeInput asks for the labels of some shards' captions; its plan, for which
+// First and Last mean nothing, is asked for with the same.
 type TokenizeInput struct {
-	Run       string   `json:"run"`
-	Dataset   Dataset  `json:"dataset"`
-	Model     ModelRef `json:"model"`
-	MaxLength int      `json:"maxLength"`
-	Compat    string   `json:"compat,omitempty"`
-	First     int      `json:"first"` // shards first to last-1 of the dataset's manifest
-	Last      int      `json:"last"`
+	Run       string          `json:"run"`
+	Dataset   Dataset         `json:"dataset"`
+	Model     record.ModelRef `json:"model"`      // its tokenizer
+	MaxLength int             `json:"max_length"` // label tokens a caption has at most, end token included
+	Compat    string          `json:"compat,omitempty"`
+	First     int             `json:"first"` // shards First to Last-1 of the dataset's manifest
+	Last      int             `json:"last"`
 }
+
+// TokenizePlan says whether there is something to tokenize.
 type TokenizePlan struct {
-	Tokens string `json:"tokens"` // tokens/<key>
-	Reused bool   `json:"reused"`
+	Tokens string `json:"tokens"`        // tokens/<key>
+	Reused bool   `json:"reused"`        // an earlier run has made them: nothing to do
+	Cut    int    `json:"cut,omitempty"` // captions cut in what is reused; 0 also where an older program made it
+	// what is made again although it was made before
+	Warnings []string `json:"warnings,omitempty"`
 }
+
+// TokenizeResult is the token shards of one call, in the dataset's order.
 type TokenizeResult struct {
-	Shards []Shard `json:"shards"`
-	Cut    int     `json:"cut"` // captions cut at max_length
+	Shards []record.Shard `json:"shards"`
+	Cut    int            `json:"cut"` // captions cut at MaxLength
 }
+
+// FinishTokensInput asks for the manifest of token shards that are stored. The
+// result is a Tokens.
 type FinishTokensInput struct {
-	Run    string  `json:"run"`
-	Tokens string  `json:"tokens"`
-	Shards []Shard `json:"shards"`
+	Run    string         `json:"run"`
+	Tokens string         `json:"tokens"`        // tokens/<key>
+	Shards []record.Shard `json:"shards"`        // all, in the dataset's order; none where the plan says Reused
+	Cut    int            `json:"cut,omitempty"` // captions that were cut
 }
+
+// Tokens names the labels of a dataset's captions.
 type Tokens struct {
 	Manifest string `json:"manifest"` // tokens/<key>/manifest.json
 }
 
 // Work is what every device activity of a run needs to open its trainer.
 type Work struct {
-	Run     string      `json:"run"`
-	Branch  int         `json:"branch"`
-	Seed    uint64      `json:"seed"`
-	Backend string      `json:"backend"`
-	Model   ModelRef    `json:"model"`
-	Dataset Dataset     `json:"dataset"`
-	Tokens  Tokens      `json:"tokens"`
-	Train   TrainConfig `json:"train"` // micro_batch_size is the run's present one
+	Run     string          `json:"run"`
+	Branch  int             `json:"branch"` // that is trained now, see CheckpointRef
+	Seed    uint64          `json:"seed"`   // of the branch: the config's, and one more for each rollback
+	Backend string          `json:"backend"`
+	Model   record.ModelRef `json:"model"`
+	Dataset Dataset         `json:"dataset"`
+	Tokens  Tokens          `json:"tokens"`
+	Train   TrainConfig     `json:"train"` // micro_batch_size is the run's present one
 
-	Extension *Extension `json:"extension,omitempty"` // the one under way
+	Extension *record.Extension `json:"extension,omitempty"` // the one under way; nil: none
 }
 
-// Extension is the epochs that follow the end of training. The schedule of the
-// learning rate stays that of the config's epochs up to Step and is constant then.
-type Extension struct {
-	After        int     `json:"after"`                   // epochs finished when it began
-	Epochs       int     `json:"epochs"`                  // how many more
-	Step         int64   `json:"step"`                    // updates done when the rate became constant
-	LearningRate float64 `json:"learning_rate,omitempty"` // 0: that of the update before Step
-}
-
-// EpochInput asks for one epoch. The activity goes on from the newest complete
+// EpochInput asks for one epoch, or with Until for a part of it. The activity goes on from the newest complete
 // checkpoint of the branch, or from From where the branch has none yet.
 type EpochInput struct {
-	Work  Work           `json:"work"`
-	Epoch int            `json:"epoch"`          // 0-based
-	From  *CheckpointRef `json:"from,omitempty"` // start of the branch; nil: the initial weights
-	Best  *CheckpointRef `json:"best,omitempty"` // never pruned, and neither is From
+	Work  Work                  `json:"work"`
+	Epoch int                   `json:"epoch"`           // 0-based
+	Until int64                 `json:"until,omitempty"` // ends after so many steps of the epoch; 0: after all
+	From  *record.CheckpointRef `json:"from,omitempty"`  // start of the branch; nil: the initial weights
+	Best  *record.CheckpointRef `json:"best,omitempty"`  // never pruned, and neither is From
+
+	TensorBoard bool `json:"tensorboard,omitempty"` // as TrackConfig's: tell each step
 }
+
+// EpochResult is the checkpoint at an epoch's end, or where Until says.
 type EpochResult struct {
-	Checkpoint CheckpointRef `json:"checkpoint"`
-	Loss       float64       `json:"loss"`
-	Seconds    float64       `json:"seconds"`
-	Times      Times         `json:"times,omitzero"`
-	Warnings   []string      `json:"warnings,omitempty"` // what of older checkpoints could not be read
+	Checkpoint record.CheckpointRef `json:"checkpoint"`
+	Loss       float64              `json:"loss"`    // mean over the epoch's label tokens so far
+	Seconds    float64              `json:"seconds"` // of the activity
+	Times      record.Times         `json:"times,omitzero"`
+	Warnings   []string             `json:"warnings,omitempty"` // what of older checkpoints could not be read
 }
 
 // FindProgressInput asks how far a run is: its newest recorded Progress, and
@@ -356,98 +354,153 @@ type FindProgressInput struct {
 // RecordProgressInput stores Progress as runs/<run>/progress/<branch>-<epochs>.json,
 // both numbers with leading zeros so that the last key is the newest.
 type RecordProgressInput struct {
-	Run      string   `json:"run"`
-	Progress Progress `json:"progress"`
+	Run      string          `json:"run"`
+	Progress record.Progress `json:"progress"`
 }
 
-// Progress is what a new execution of a run needs to go on with training: it is
-// recorded after each evaluated epoch and whenever the branch is raised.
-type Progress struct {
-	Branch         int            `json:"branch"`           // 0: nothing is recorded
-	Reseeds        int            `json:"reseeds"`          // rollbacks so far; each changes the order of examples and the dropout
-	MicroBatchSize int            `json:"micro_batch_size"` // as lowered after OutOfMemory
-	Epochs         []EpochRecord  `json:"epochs"`           // finished and evaluated
-	Best           *Best          `json:"best,omitempty"`
-	Last           *CheckpointRef `json:"last,omitempty"` // end of the last epoch in Epochs
-	From           *CheckpointRef `json:"from,omitempty"` // start of the branch; nil: the initial weights
-	Extension      *Extension     `json:"extension,omitempty"`
-	Extends        []Extend       `json:"extends,omitempty"` // asked for, not begun
-
-	Newest *CheckpointRef `json:"newest,omitempty"` // FindProgress only: newest complete checkpoint of the branch
-}
-
+// EvaluateInput asks for the captions of a split's pictures and their scores.
 type EvaluateInput struct {
-	Work       Work           `json:"work"`
-	Split      string         `json:"split"`
-	Checkpoint CheckpointRef  `json:"checkpoint"`
-	Evaluate   EvaluateConfig `json:"evaluate"`
+	Work       Work                 `json:"work"`
+	Split      string               `json:"split"` // validation or test
+	Checkpoint record.CheckpointRef `json:"checkpoint"`
+	Evaluate   EvaluateConfig       `json:"evaluate"`            // batch_size is the run's present one
+	Baselines  bool                 `json:"baselines,omitempty"` // score what needs no model, too
 }
+
+// EvaluateResult is the scores, and where the captions are.
 type EvaluateResult struct {
-	Metrics     Metrics  `json:"metrics"`
-	Predictions Object   `json:"predictions"` // JSON lines: image_id, caption, token_ids, references, group
-	Samples     []Sample `json:"samples,omitempty"`
+	Metrics record.Metrics `json:"metrics"`
+	// JSON lines: image_id, caption, token_ids, references, group
+	Predictions layout.Object   `json:"predictions"`
+	Samples     []record.Sample `json:"samples,omitempty"`
+	Warnings    []string        `json:"warnings,omitempty"`
 }
 
+// ExportInput asks for a checkpoint's ONNX files, each compared with the model.
 type ExportInput struct {
-	Work       Work          `json:"work"`
-	Checkpoint CheckpointRef `json:"checkpoint"`
-	Export     ExportConfig  `json:"export"`
-	MaxLength  int           `json:"maxLength"`
-}
-type ExportResult struct {
-	Files  map[string]Object `json:"files"` // by path in the model directory: onnx/…, model.safetensors, config.json …
-	Checks []ExportCheck     `json:"checks"`
+	Work       Work                 `json:"work"`
+	Checkpoint record.CheckpointRef `json:"checkpoint"`
+	Export     ExportConfig         `json:"export"`
+	MaxLength  int                  `json:"max_length"` // as BuildModelInput's
 }
 
-// ExportCheck is one export run in ONNX Runtime beside the Go model.
-type ExportCheck struct {
-	Dtype         string  `json:"dtype"`
-	Pictures      int     `json:"pictures"`
-	MaxLogitsDiff float64 `json:"max_logits_diff"` // fp32 only: teacher-forced on the model's own greedy ids
-	EqualIDs      int     `json:"equal_ids"`       // pictures whose greedy ids all equal the model's
-	RougeL        float64 `json:"rougeL"`
-	ModelRougeL   float64 `json:"model_rougeL"`
-	Bytes         int64   `json:"bytes"`
-}
-
+// PublishInput asks for the model's directory under its immutable name, with the
+// card and the report. The result is the run's Result.
 type PublishInput struct {
-	Run      string           `json:"run"`
-	Name     string           `json:"name"`
-	Branch   int              `json:"branch"`
-	Config   Config           `json:"config"`
-	Best     Best             `json:"best"`
-	Test     EvaluateResult   `json:"test"`
-	TestedOn string           `json:"testedOn"` // test, or validation where there is no test set
-	History  []EpochRecord    `json:"history"`
-	Export   ExportResult     `json:"export"`
-	Dataset  Dataset          `json:"dataset"`
-	Sources  []DownloadResult `json:"sources"`
-	Warnings []string         `json:"warnings,omitempty"`
+	Run      string               `json:"run"`
+	Name     string               `json:"name"`   // the config's
+	Branch   int                  `json:"branch"` // part of the version
+	Config   Config               `json:"config"`
+	Best     record.Best          `json:"best"`
+	Test     EvaluateResult       `json:"test"`
+	TestedOn string               `json:"tested_on"` // test, or validation where there is no test set
+	History  []record.EpochRecord `json:"history"`
+	Export   record.Export        `json:"export"`
+	Dataset  Dataset              `json:"dataset"`
+	Sources  []DownloadResult     `json:"sources"`
+	Warnings []string             `json:"warnings,omitempty"`
+
+	Approval *record.Decision `json:"approval,omitempty"` // nil: nobody was asked
+
+	// Backend is that which computed: cuda, xla (CPU) or go. Empty: the input is
+	// of an older program, which says what its config asks for.
+	Backend string `json:"backend,omitempty"`
 }
 
 // Result is what a finished run leaves; the workflow's result.
 type Result struct {
-	Run     string        `json:"run"`
-	Model   string        `json:"model"`   // models/<name>/<version>
-	Version string        `json:"version"` // <run>-b<branch>
-	Epoch   int           `json:"epoch"`   // of the best checkpoint, 1-based
-	Step    int64         `json:"step"`
-	Eval    Metrics       `json:"eval"` // validation, best checkpoint
-	Test    Metrics       `json:"test"`
-	Checks  []ExportCheck `json:"checks"`
-	Bytes   int64         `json:"bytes"`
+	Run     string               `json:"run"`
+	Model   string               `json:"model"`        // models/<name>/<version>
+	Version string               `json:"version"`      // <run>-b<branch>
+	Epoch   int                  `json:"epoch"`        // of the best checkpoint, 1-based
+	Step    int64                `json:"step"`         // steps done at that checkpoint
+	By      string               `json:"by,omitempty"` // as record.Best's
+	Eval    record.Metrics       `json:"eval"`         // validation, best checkpoint
+	Test    record.Metrics       `json:"test"`         // test set, or validation where there is none
+	Checks  []record.ExportCheck `json:"checks"`
+	Pruning *record.Pruning      `json:"pruning,omitempty"` // nil: the vocabulary is whole
+	Bytes   int64                `json:"bytes"`             // of all published files
+
+	Pushed *Pushed `json:"pushed,omitempty"` // nil: publish.push is empty
 }
 
-// Heartbeat is the detail device activities report every 2 s.
+// TrackInput asks that the programs of Config.Track know what the run has come to. The activity may fail: the next
+// one tells what this one did not.
+type TrackInput struct {
+	Run      string          `json:"run"`
+	Config   Config          `json:"config"`
+	Progress record.Progress `json:"progress"`
+	At       time.Time       `json:"at"`            // end of the last epoch's validation
+	End      string          `json:"end,omitempty"` // "" while the run is open, or the type of an Event that ends it
+}
+
+// Types of events that notify.webhook is told of.
+const (
+	EventApproval  = "run.approval_asked"
+	EventPublished = "run.published"
+	EventRejected  = "run.rejected"
+	EventFailed    = "run.failed"
+)
+
+// NotifyInput is an event for notify.webhook; the JSON that is sent is that of Event.
+type NotifyInput struct {
+	Notify NotifyConfig `json:"notify"`
+	ID     string       `json:"id"` // the same whenever the event is told again
+	Event  Event        `json:"event"`
+}
+
+// Event is what notify.webhook is told.
+type Event struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      EventData `json:"data"`
+}
+
+// EventData is what happened to a run.
+type EventData struct {
+	Run       string         `json:"run"`
+	Model     string         `json:"model"` // the config's name
+	Text      string         `json:"text"`  // one line for people
+	Approvers Paths          `json:"approvers,omitempty"`
+	Test      *record.Scores `json:"test,omitempty"`   // of the best checkpoint, where it is tested
+	Result    *Result        `json:"result,omitempty"` // of run.published
+}
+
+// PushInput asks for a published model in a repository of the Hugging Face hub. The result is a
+// Pushed.
+type PushInput struct {
+	Run     string `json:"run"`
+	Model   string `json:"model"` // models/<name>/<version>
+	To      string `json:"to"`    // hf:ORG/NAME[@BRANCH]
+	Private bool   `json:"private,omitempty"`
+}
+
+// Pushed is what became of a push.
+type Pushed struct {
+	To     string `json:"to"`               // hf:ORG/NAME[@BRANCH]
+	Page   string `json:"page,omitempty"`   // where people look at it
+	Commit string `json:"commit,omitempty"` // 40 hex digits
+	Sent   int64  `json:"sent,omitempty"`   // bytes of large files that the hub did not have
+	Error  string `json:"error,omitempty"`  // why it is not there
+}
+
+// Recovered is what the store tells of a run whose history is lost.
+type Recovered struct {
+	Stage    string  `json:"stage"`            // that it had come to
+	Standing string  `json:"standing"`         // how far it is, for people
+	Result   *Result `json:"result,omitempty"` // nil: it is not complete
+}
+
+// Heartbeat is the detail that an activity reports every 2 s: how far it is.
 type Heartbeat struct {
-	Phase   string  `json:"phase"` // fetch, compile, train, evaluate, upload
-	Epoch   int     `json:"epoch"`
+	Phase   string  `json:"phase"` // what it does now, such as fetch, compile, train or upload
+	Epoch   int     `json:"epoch"` // 1-based
 	Step    int64   `json:"step"`
-	Steps   int64   `json:"steps"` // of the whole training
-	Loss    float64 `json:"loss"`
+	Steps   int64   `json:"steps"`            // of the whole training
+	Loss    float64 `json:"loss"`             // mean of the epoch so far, a label token
 	Rate    float64 `json:"rate"`             // pictures a second
 	Waited  float64 `json:"waited,omitempty"` // share of the epoch's time in which no batch was there, 0 to 1
-	Done    int64   `json:"done"`
-	Total   int64   `json:"total"`
+	Done    int64   `json:"done"`             // parts of the phase done ...
+	Total   int64   `json:"total"`            // ... of so many; 0: not known
 	Message string  `json:"message,omitempty"`
 }

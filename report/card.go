@@ -2,28 +2,38 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"text/template"
 
 	"gopkg.in/yaml.v3"
+
+	"distilvit/artifact/record"
 )
 
 // Card is what a model card tells.
 type Card struct {
-	Name       string // the model's
-	Version    string
-	License    string   // SPDX identifier; empty: not said
-	BaseModels []string // what training started from; none: random weights
-	Languages  []string
+	Name        string // the model's
+	Version     string
+	RepoID      string   // on the hub, ORG/NAME; empty: not known
+	License     string   // the hub's identifier; empty: not said
+	LicenseName string   // of license "other"
+	LicenseLink string   // of license "other"; URL or file of the repository
+	Languages   []string // of the captions, ISO 639; none: not known
+	BaseModels  []string // of the hub
+	StartedFrom []string // what training started from, for people; none: random weights
 
-	ImageSize  int // side of the square input, pixels
+	ImageSize  int  // side of the square input, pixels
+	Crops      bool // the square is cut out of the middle of the picture
 	Encoder    string
 	Decoder    string
 	Parameters int64
 	VocabSize  int
-	MaxLength  int // tokens generated at most, start token included
+	MaxLength  int    // tokens generated at most, start token included
+	Decoding   []Pair // how captions are chosen, and what they may not say
 
 	Datasets []Dataset
 	Rows     map[string]int // examples by split
@@ -31,10 +41,11 @@ type Card struct {
 	Epoch    int // of the published checkpoint, 1-based
 	Step     int64
 	TestedOn string // split Test was measured on
-	Test     Metrics
-	Eval     Metrics // validation, at the published checkpoint
-	Settings []Pair  // of training
-	Checks   []Check
+	Test     record.Metrics
+	Eval     record.Metrics // validation, at the published checkpoint
+	Settings []Pair         // of training
+	Checks   []record.ExportCheck
+	Pruning  *record.Pruning // nil: the vocabulary is whole
 	Samples  []Sample
 	Lineage  []Pair // run, branch, digests, program version
 }
@@ -43,7 +54,9 @@ type Card struct {
 var cardText string
 
 var cardTemplate = template.Must(template.New("card").Funcs(template.FuncMap{
-	"cell": cell, "code": code, "count": count, "rows": rows, "bytes": bytesText, "groups": groupNames, "share": share,
+	"cell": cell, "code": code, "count": count, "rows": rows, "bytes": Bytes,
+	"devices": devices, "onDevice": onDevice, "transformersJS": transformersJS,
+	"groups": groupNames, "group": group, "baseline": baseline, "without": without, "share": share,
 	"f1":  func(v float64) string { return fixed(1, v) },
 	"f2":  func(v float64) string { return fixed(2, v) },
 	"f3":  func(v float64) string { return fixed(3, v) },
@@ -63,13 +76,16 @@ func ModelCard(c Card) []byte {
 	if err := cardTemplate.Execute(&out, struct {
 		Card
 		Dtypes []string
-	}{c, dtypes(c.Checks)}); err != nil {
+		Model  string // what the examples load
+		Shrink bool   // a page can make the model's square itself
+	}{c, dtypes(c.Checks), cmp.Or(c.RepoID, "PATH/TO/THIS/MODEL"),
+		c.ImageSize > 0 && !c.Crops}); err != nil {
 		panic(err) // the template and its data are both ours
 	}
 	return out.Bytes()
 }
 
-func dtypes(checks []Check) []string {
+func dtypes(checks []record.ExportCheck) []string {
 	var names []string
 	for _, c := range checks {
 		names = append(names, c.Dtype)
@@ -77,7 +93,8 @@ func dtypes(checks []Check) []string {
 	return names
 }
 
-// frontMatter is the YAML that model hubs index.
+// frontMatter is the YAML that model hubs index. The hub refuses a card whose license, datasets or
+// base_model are none that it knows: what has no name there stands in the text alone.
 func frontMatter(c Card) []byte {
 	type metric struct {
 		Type  string  `yaml:"type"`
@@ -100,40 +117,57 @@ func frontMatter(c Card) []byte {
 		Name    string   `yaml:"name"`
 		Results []result `yaml:"results"`
 	}
-	var names []string
+	var names, ids []string
 	for _, d := range c.Datasets {
 		names = append(names, d.Name)
+		if d.HubID != "" && !slices.Contains(ids, d.HubID) {
+			ids = append(ids, d.HubID)
+		}
 	}
 	var r result
 	r.Task.Type, r.Task.Name = "image-to-text", "Image to Text"
 	r.Dataset.Type, r.Dataset.Name, r.Dataset.Split = "captions", strings.Join(names, ", "), c.TestedOn
+	if len(ids) == 1 && len(names) == 1 {
+		r.Dataset.Type = ids[0]
+	}
 	for _, m := range []struct {
 		kind, name string
 		value      float64
 	}{
-		{"rouge", "ROUGE-1", c.Test.Rouge1}, {"rouge", "ROUGE-2", c.Test.Rouge2}, {"rouge", "ROUGE-L", c.Test.RougeL}, {"rouge", "ROUGE-LSUM", c.Test.RougeLsum},
+		{"rouge", "ROUGE-1", c.Test.Rouge1}, {"rouge", "ROUGE-2", c.Test.Rouge2},
+		{"rouge", "ROUGE-L", c.Test.RougeL}, {"rouge", "ROUGE-LSUM", c.Test.RougeLsum},
 		{"bleu", "BLEU-4", c.Test.Bleu4}, {"cider", "CIDEr", c.Test.Cider},
 	} {
 		r.Metrics = append(r.Metrics, metric{Type: m.kind, Name: m.name, Value: round4(m.value)})
 	}
+	relation := ""
+	if len(c.BaseModels) > 0 {
+		relation = "finetune" // the hub takes several for a merge unless it is told
+	}
 	matter := struct {
 		Language    []string `yaml:"language,omitempty"`
 		License     string   `yaml:"license,omitempty"`
+		LicenseName string   `yaml:"license_name,omitempty"`
+		LicenseLink string   `yaml:"license_link,omitempty"`
 		PipelineTag string   `yaml:"pipeline_tag"`
 		LibraryName string   `yaml:"library_name"`
 		Tags        []string `yaml:"tags"`
 		BaseModels  []string `yaml:"base_model,omitempty"`
+		Relation    string   `yaml:"base_model_relation,omitempty"`
 		Datasets    []string `yaml:"datasets,omitempty"`
 		Metrics     []string `yaml:"metrics"`
 		ModelIndex  []index  `yaml:"model-index,omitempty"`
 	}{
 		Language:    c.Languages,
 		License:     c.License,
+		LicenseName: c.LicenseName,
+		LicenseLink: c.LicenseLink,
 		PipelineTag: "image-to-text",
 		LibraryName: "transformers.js",
 		Tags:        []string{"image-captioning", "vision-encoder-decoder", "onnx"},
 		BaseModels:  c.BaseModels,
-		Datasets:    names,
+		Relation:    relation,
+		Datasets:    ids,
 		Metrics:     []string{"rouge", "bleu", "cider"},
 	}
 	if c.Test.Samples > 0 {
@@ -158,7 +192,8 @@ func round4(v float64) float64 {
 	return out
 }
 
-var cellEscapes = strings.NewReplacer("\\", `\\`, "|", `\|`, "`", "\\`", "*", `\*`, "_", `\_`, "<", "&lt;", "&", "&amp;", "[", `\[`, "]", `\]`, "#", `\#`)
+var cellEscapes = strings.NewReplacer("\\", `\\`, "|", `\|`, "`", "\\`", "*", `\*`, "_", `\_`,
+	"<", "&lt;", "&", "&amp;", "[", `\[`, "]", `\]`, "#", `\#`)
 
 // cell makes text safe for a cell of a Markdown table.
 func cell(s string) string {

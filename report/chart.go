@@ -11,11 +11,11 @@ import (
 
 // chart is a small line chart, drawn as SVG whose colours are the page's.
 type chart struct {
-	Title    string
-	XLabel   string
-	Series   []series
-	FromZero bool // the y axis begins at 0
-	WholeX   bool // x are whole numbers
+	Title  string
+	XLabel string
+	Series []series
+	LogY   bool // the y axis has equal steps for equal ratios, where the values span a factor of 10
+	WholeX bool // x are whole numbers
 }
 
 type series struct {
@@ -40,7 +40,7 @@ func (s *series) add(x, y float64, tip string) {
 // Sizes in the SVG's own units; the page scales it.
 const (
 	chartWidth, chartHeight                = 460.0, 260.0
-	plotLeft, plotRight, plotTop, plotFoot = 44.0, 14.0, 14.0, 40.0
+	plotLeft, plotRight, plotTop, plotFoot = 44.0, 20.0, 14.0, 40.0
 )
 
 // svg draws the chart; nothing where there are no points.
@@ -53,19 +53,29 @@ func (c chart) svg() template.HTML {
 		return plotLeft + (v-x.low)/(x.high-x.low)*(chartWidth-plotLeft-plotRight)
 	}
 	py := func(v float64) float64 {
-		return chartHeight - plotFoot - (v-y.low)/(y.high-y.low)*(chartHeight-plotTop-plotFoot)
+		part := (v - y.low) / (y.high - y.low)
+		if y.log {
+			part = math.Log(v/y.low) / math.Log(y.high/y.low)
+		}
+		return chartHeight - plotFoot - part*(chartHeight-plotTop-plotFoot)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s">`, chartWidth, chartHeight, html.EscapeString(c.Title))
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s">`, chartWidth, chartHeight,
+		html.EscapeString(c.Title))
 	for _, tick := range y.ticks {
-		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft, chartWidth-plotRight, py(tick), py(tick))
-		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="end">%s</text>`, plotLeft-7, py(tick)+4, tickText(tick))
+		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft,
+			chartWidth-plotRight, py(tick), py(tick))
+		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="end">%s</text>`, plotLeft-7,
+			py(tick)+4, tickText(tick))
 	}
 	for _, tick := range x.ticks {
-		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, px(tick), chartHeight-plotFoot+17, tickText(tick))
+		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, px(tick),
+			chartHeight-plotFoot+17, tickText(tick))
 	}
-	fmt.Fprintf(&b, `<line class="axis" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft, chartWidth-plotRight, py(y.low), py(y.low))
-	fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, (plotLeft+chartWidth-plotRight)/2, chartHeight-6, html.EscapeString(c.XLabel))
+	fmt.Fprintf(&b, `<line class="axis" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft,
+		chartWidth-plotRight, py(y.low), py(y.low))
+	fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`,
+		(plotLeft+chartWidth-plotRight)/2, chartHeight-6, html.EscapeString(c.XLabel))
 	for _, s := range c.Series {
 		var path strings.Builder
 		for _, p := range thin(s.pts) {
@@ -76,7 +86,8 @@ func (c chart) svg() template.HTML {
 			continue
 		}
 		for _, p := range s.pts {
-			fmt.Fprintf(&b, `<circle class="%s" cx="%.1f" cy="%.1f" r="3.5"><title>%s</title></circle>`, s.Class, px(p.x), py(p.y), html.EscapeString(p.tip))
+			fmt.Fprintf(&b, `<circle class="%s" cx="%.1f" cy="%.1f" r="3.5"><title>%s</title></circle>`,
+				s.Class, px(p.x), py(p.y), html.EscapeString(p.tip))
 		}
 	}
 	b.WriteString("</svg>")
@@ -102,6 +113,7 @@ func (c chart) legend() string {
 type axis struct {
 	low, high float64
 	ticks     []float64
+	log       bool
 }
 
 func (c chart) ranges() (x, y axis, ok bool) {
@@ -117,10 +129,14 @@ func (c chart) ranges() (x, y axis, ok bool) {
 	if !ok {
 		return x, y, false
 	}
-	if c.FromZero && y.low > 0 {
-		y.low = 0
+	switch {
+	case c.LogY && y.low > 1e-9 && y.high > 10*y.low:
+		y = logAxis(y.low, y.high)
+	case c.LogY && y.low > 0:
+		y = niceAxis(0, y.high, 5, false)
+	default:
+		y = niceAxis(y.low, y.high, 5, false)
 	}
-	y = niceAxis(y.low, y.high, 5, false)
 	y.low, y.high = min(y.low, y.ticks[0]), max(y.high, y.ticks[len(y.ticks)-1])
 	x = niceAxis(x.low, x.high, 7, c.WholeX)
 	return x, y, true
@@ -157,6 +173,27 @@ func niceAxis(low, high float64, n int, whole bool) axis {
 		a.ticks = append(a.ticks, i*step)
 	}
 	return a
+}
+
+// logAxis has the numbers 1, 2 and 5 of every power of ten that the range needs; only 1 where they are many.
+func logAxis(low, high float64) axis {
+	a := axis{low: low, high: high, log: true}
+	factors := []float64{1, 2, 5}
+	if high > 1000*low {
+		factors = factors[:1]
+	}
+	for power := math.Pow(10, math.Floor(math.Log10(low))); ; power *= 10 {
+		for _, factor := range factors {
+			tick := power * factor
+			if len(a.ticks) > 0 && tick <= low*1.0001 {
+				a.ticks = a.ticks[:0] // a later one is still below the range
+			}
+			a.ticks = append(a.ticks, tick)
+			if tick >= high*0.9999 {
+				return a
+			}
+		}
+	}
 }
 
 func tickText(v float64) string {

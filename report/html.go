@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"time"
+
+	"distilvit/artifact/record"
+	"distilvit/dataset/inspect"
 )
 
 // Run is what the report of a run tells.
@@ -19,18 +23,29 @@ type Run struct {
 
 	Summary  []Pair // device, backend, sizes: whatever a reader wants first
 	Rows     map[string]int
-	History  []Epoch
-	Steps    []StepLoss // optional
-	Best     int        // epoch of the best checkpoint, 1-based; 0: none yet
+	History  []record.EpochRecord // with their evaluation on the validation set
+	Steps    []StepLoss           // optional
+	Best     int                  // epoch of the best checkpoint, 1-based; 0: none yet
+	BestStep int64                // of that epoch, where it was not finished
+	Metric   string               // that chose it, such as eval_cider; empty: eval_rougeL
 	TestedOn string
-	Test     *Metrics
+	Test     *record.Metrics
 	Samples  []Sample
-	Checks   []Check
-	Bad      []Bad // some of the examples left out
-	BadTotal int   // all of them
+	Checks   []record.ExportCheck
+	Pruning  *record.Pruning // nil: the vocabulary is whole
+	Bad      []Bad           // some of the examples left out
+	BadTotal int             // all of them
 	Warnings []string
 	Config   string // as YAML
 	Lineage  []Pair
+}
+
+// Epochs is the number of the last one.
+func (r Run) Epochs() int {
+	if len(r.History) == 0 {
+		return 0
+	}
+	return r.History[len(r.History)-1].Epoch
 }
 
 //go:embed report.html.tmpl
@@ -44,9 +59,12 @@ var htmlTemplate = template.Must(template.New("report").Funcs(functions).Parse(h
 // functions are what the pages' templates may call.
 var functions = template.FuncMap{
 	"style": func() template.CSS { return template.CSS(styleText) },
-	"count": count, "rows": rows, "bytes": bytesText, "duration": duration, "groups": groupNames, "share": share,
+	"count": count, "rows": rows, "bytes": Bytes, "duration": Duration,
+	"groups": groupNames, "group": group, "baseline": baseline, "without": without, "share": share,
 	"picture": pictureURI,
-	"of":      func(part, whole time.Duration) string { return share(int(part), int(whole)) },
+	"devices": devices, "onDevice": onDevice, "transformersJS": transformersJS,
+	"of":      func(part, whole float64) string { return share(int(1e9*part), int(1e9*whole)) },
+	"seconds": seconds,
 	"f1":      func(v float64) string { return fixed(1, v) },
 	"f2":      func(v float64) string { return fixed(2, v) },
 	"f3":      func(v float64) string { return fixed(3, v) },
@@ -54,12 +72,19 @@ var functions = template.FuncMap{
 	"sci":     func(v float64) string { return fmt.Sprintf("%.1e", v) },
 	"i64":     func(n int) int64 { return int64(n) },
 	"when":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-	"row":     func(name string, m Metrics) metricsRow { return metricsRow{name, m} },
+	"percent": func(share float64) float64 { return 100 * share },
+	"histogram": func(title string, l inspect.Lengths) histogram {
+		return histogram{title, l, histogramBars(l.Histogram)}
+	},
+	"value": func(m *record.Metrics, metric string) float64 { return m.Value(metric) },
+	"row":   func(name string, m record.Metrics) metricsRow { return metricsRow{name, m} },
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 type metricsRow struct {
 	Name string
-	M    Metrics
+	M    record.Metrics
 }
 
 // HTML is the report of a run: one file without scripts or links to anything
@@ -74,12 +99,58 @@ func HTML(r Run) []byte {
 		Run
 		Title  string
 		Losses template.HTML
-		Rouge  template.HTML
-	}{r, r.Run, lossChart(r), rougeChart(r.History)})
+		Scores template.HTML
+		Rates  template.HTML // empty where no step tells its learning rate
+		Norms  template.HTML
+		// samples in the order of the page, and where each stands by its score, the lowest first
+		Captions []caption
+		// metric of the second chart and the first tile, and what people call it
+		ScoreKey, Score string
+	}{r, r.Run, lossChart(r), scoreChart(r),
+		stepChart(r, "Learning rate", func(s StepLoss) float64 { return s.Rate }),
+		stepChart(r, "Gradient norm", func(s StepLoss) float64 { return s.Norm }), captions(r.Samples), r.score(), scoreNames[r.score()]})
 	if err != nil {
 		panic(err) // the template and its data are both ours
 	}
 	return out.Bytes()
+}
+
+// caption is a sample and its place in the orders that a reader may choose.
+type caption struct {
+	Sample
+	Rank, Back int  // by score, from the worst and from the best
+	Right      bool // one of the references
+}
+
+func captions(samples []Sample) []caption {
+	out := make([]caption, len(samples))
+	for i, s := range samples {
+		if s.Choice == "" {
+			s.Choice = Chance
+		}
+		out[i] = caption{Sample: s, Right: slices.Contains(s.References, s.Caption)}
+		for j, other := range samples {
+			if other.RougeL < s.RougeL || other.RougeL == s.RougeL && j < i {
+				out[i].Rank++
+			}
+		}
+		out[i].Back = -out[i].Rank
+	}
+	return out
+}
+
+// stepChart draws one value of the steps; nothing where no step has it.
+func stepChart(r Run, title string, value func(StepLoss) float64) template.HTML {
+	line, known := series{Name: title, Class: "s1"}, false
+	for _, s := range r.Steps {
+		v := value(s)
+		known = known || v != 0
+		line.add(float64(s.Step), v, "")
+	}
+	if !known {
+		return ""
+	}
+	return chart{Title: title, XLabel: "step", Series: []series{line}}.svg()
 }
 
 func lossChart(r Run) template.HTML {
@@ -91,19 +162,49 @@ func lossChart(r Run) template.HTML {
 	for _, e := range r.History {
 		if len(r.Steps) == 0 {
 			train.Dots = true
-			train.add(float64(e.Step), e.TrainLoss, fmt.Sprintf("epoch %d, step %d: training loss %.3f", e.Epoch, e.Step, e.TrainLoss))
+			train.add(float64(e.Step), e.TrainLoss, fmt.Sprintf("epoch %d, step %d: training loss %.3f",
+				e.Epoch, e.Step, e.TrainLoss))
 		}
-		eval.add(float64(e.Step), e.Eval.Loss, fmt.Sprintf("epoch %d, step %d: validation loss %.3f", e.Epoch, e.Step, e.Eval.Loss))
+		eval.add(float64(e.Step), e.Eval.Loss, fmt.Sprintf("epoch %d, step %d: validation loss %.3f", e.Epoch,
+			e.Step, e.Eval.Loss))
 	}
-	return chart{Title: "Loss", XLabel: "step", Series: []series{train, eval}, FromZero: true}.svg()
+	return chart{Title: "Loss", XLabel: "step", Series: []series{train, eval}, LogY: true}.svg()
 }
 
-func rougeChart(history []Epoch) template.HTML {
-	rouge := series{Name: "ROUGE-L", Class: "s1", Dots: true}
-	for _, e := range history {
-		rouge.add(float64(e.Epoch), e.Eval.RougeL, fmt.Sprintf("epoch %d: ROUGE-L %.2f", e.Epoch, e.Eval.RougeL))
+// scoreNames are what people call the metrics that choose the best epoch.
+var scoreNames = map[string]string{
+	record.MetricRougeL: "ROUGE-L", record.MetricCider: "CIDEr", record.MetricBleu4: "BLEU-4",
+	record.MetricExactMatch: "Exact captions, %",
+}
+
+// score is the metric that chose the best epoch; where the loss did, which has a chart of its own,
+// ROUGE-L.
+func (r Run) score() string {
+	if scoreNames[r.Metric] == "" {
+		return record.MetricRougeL
 	}
-	return chart{Title: "ROUGE-L on validation", XLabel: "epoch", Series: []series{rouge}, WholeX: true}.svg()
+	return r.Metric
+}
+
+func scoreChart(r Run) template.HTML {
+	name := scoreNames[r.score()]
+	scores := series{Name: name, Class: "s1", Dots: true}
+	within := slices.ContainsFunc(r.History, func(e record.EpochRecord) bool { return e.EpochStep > 0 })
+	for _, e := range r.History {
+		v := e.Eval.Value(r.score())
+		x := float64(e.Epoch)
+		if within {
+			x = float64(e.Step)
+		}
+		scores.add(x, v, fmt.Sprintf("%s: %s %.2f", e.Name(), name, v))
+	}
+	label := "epoch"
+	if within {
+		label = "step"
+	}
+	return chart{
+		Title: name + " on validation", XLabel: label, Series: []series{scores}, WholeX: true,
+	}.svg()
 }
 
 // pictureURI puts a picture into the page. Bytes that are neither PNG nor JPEG

@@ -7,51 +7,37 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 	"time"
+
+	"distilvit/artifact/record"
 )
 
-// Metrics of an evaluation. All but Loss, GenLen and Samples are × 100.
-type Metrics struct {
-	Loss       float64 // mean over label tokens
-	Rouge1     float64
-	Rouge2     float64
-	RougeL     float64
-	RougeLsum  float64
-	Bleu4      float64
-	Cider      float64
-	GenLen     float64 // tokens
-	ExactMatch float64
-	Samples    int
-	Groups     map[string]Metrics // parts of the data reported apart
-}
-
-// Epoch is one finished epoch and its evaluation on the validation set.
-type Epoch struct {
-	Epoch     int // 1-based
-	Step      int64
-	TrainLoss float64 // mean over the epoch's label tokens
-	Duration  time.Duration
-	Loop      Loop
-	Eval      Metrics
-}
-
-// Loop is the time of an epoch's steps, all zero where it is not known.
-type Loop struct {
-	All        time.Duration
-	Input      time.Duration // of All: the device waited for a batch
-	Checkpoint time.Duration // of All: the steps stood still for checkpoints
-}
-
-// StepLoss is the training loss at a step, for a finer curve than epochs give.
+// StepLoss is what is known of a training step, for finer curves than epochs give.
 type StepLoss struct {
 	Step int64
 	Loss float64
+	Rate float64 // learning rate; 0: not known
+	Norm float64 // of the gradient, before it is clipped; 0: not known
 }
+
+// Choice is why a sample is shown.
+type Choice string
+
+// Choices of samples.
+const (
+	Chance Choice = "chance" // evenly out of all
+	Best   Choice = "best"   // of all by ROUGE-L
+	Worst  Choice = "worst"  // of all by ROUGE-L
+)
 
 // Sample is a captioned picture.
 type Sample struct {
+	Choice Choice  // empty: chance
+	RougeL float64 // × 100, as the run scores it
+
 	ImageID    string
 	Group      string
 	Caption    string
@@ -59,20 +45,10 @@ type Sample struct {
 	Picture    []byte // PNG or JPEG; empty for none
 }
 
-// Check is one export, run in ONNX Runtime beside the model it came from.
-type Check struct {
-	Dtype         string
-	Pictures      int
-	MaxLogitsDiff float64 // 0 where logits are not compared
-	EqualIDs      int     // pictures whose greedy token ids all equal the model's
-	RougeL        float64
-	ModelRougeL   float64
-	Bytes         int64
-}
-
 // Dataset is one source of captioned pictures.
 type Dataset struct {
 	Name   string // as people know it, or the kind and where it came from
+	HubID  string // of a dataset of the hub, ORG/NAME; empty: it is none
 	Digest string // of its files, or of what generated it
 	Note   string
 }
@@ -105,8 +81,48 @@ func rows(bySplit map[string]int) string {
 	return strings.Join(names, ", ")
 }
 
+// device is one of Transformers.js' with the name that people call it by.
+type device struct{ Device, Name string }
+
+// deviceNames are what people call the devices of Transformers.js, in order.
+var deviceNames = []device{
+	{record.DeviceNode, "Node"}, {record.DeviceWasm, "WebAssembly"}, {record.DeviceWebGPU, "WebGPU"},
+}
+
+// devices are those that exports were checked on.
+func devices(checks []record.ExportCheck) (checked []device) {
+	for _, d := range deviceNames {
+		if slices.ContainsFunc(checks, func(c record.ExportCheck) bool {
+			return slices.ContainsFunc(c.Devices, func(x record.DeviceCheck) bool { return x.Device == d.Device })
+		}) {
+			checked = append(checked, d)
+		}
+	}
+	return checked
+}
+
+// transformersJS is the version that they were checked in.
+func transformersJS(checks []record.ExportCheck) string {
+	for _, c := range checks {
+		for _, d := range c.Devices {
+			return d.Version
+		}
+	}
+	return ""
+}
+
+// onDevice is what came of an export on a device.
+func onDevice(check record.ExportCheck, device string) string {
+	for _, c := range check.Devices {
+		if c.Device == device {
+			return c.String()
+		}
+	}
+	return "not checked"
+}
+
 // groupNames are the names of metrics' groups in order.
-func groupNames(m Metrics) []string {
+func groupNames(m record.Metrics) []string {
 	names := make([]string, 0, len(m.Groups))
 	for name := range m.Groups {
 		names = append(names, name)
@@ -114,6 +130,20 @@ func groupNames(m Metrics) []string {
 	sort.Strings(names)
 	return names
 }
+
+// group is a group's scores; its loss is not measured.
+func group(m record.Metrics, name string) record.Metrics {
+	return record.Metrics{Loss: math.NaN(), Scores: m.Groups[name]}
+}
+
+// baseline is the scores of what needs no model and so has no loss and no tokens.
+func baseline(b record.BaselineRow) record.Metrics {
+	m := record.Metrics{Loss: math.NaN(), Scores: b.Scores}
+	m.GenLen = math.NaN()
+	return m
+}
+
+func without(b record.BaselineRow) string { return "without a model: " + b.Name }
 
 // fixed writes a number with so many digits behind the point.
 func fixed(digits int, v float64) string {
@@ -140,21 +170,22 @@ func count(n int64) string {
 	return sign + s
 }
 
-// bytesText writes a size in the unit that fits.
-func bytesText(n int64) string {
-	switch {
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+// Bytes is a size for people: 512 B, 12.3 MiB.
+func Bytes(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%d bytes", n)
+	value, exponent := float64(n)/unit, 0
+	for value >= unit && exponent < 4 {
+		value /= unit
+		exponent++
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[exponent])
 }
 
-// duration writes a time as people say it: 42 s, 3 min 5 s, 2 h 10 min.
-func duration(d time.Duration) string {
+// Duration writes a time as people say it: 42 s, 3 min 5 s, 2 h 10 min.
+func Duration(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)
 	switch {
 	case s < 60:

@@ -11,8 +11,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/gofrs/flock"
+
+	"distilvit/internal/atomicfile"
+	"distilvit/internal/filelock"
+	"distilvit/storage/layout"
 )
 
 // Cache keeps verified copies of objects as local files, named by digest, and
@@ -29,7 +34,7 @@ type Cache struct {
 
 // hold is a file in use by this process: a shared lock on its lock file.
 type hold struct {
-	lock  *os.File
+	lock  *flock.Flock
 	count int
 }
 
@@ -41,7 +46,7 @@ func NewCache(dir string, maxBytes int64) *Cache {
 // Path is a local file with the object's bytes, fetched when it is not there yet
 // and verified unless this process holds it: a copy that is broken is fetched
 // again. Every Path is undone by one Release.
-func (c *Cache) Path(ctx context.Context, s *Store, o Object) (string, error) {
+func (c *Cache) Path(ctx context.Context, s *Store, o layout.Object) (string, error) {
 	if len(o.SHA256) != 64 || strings.Trim(o.SHA256, "0123456789abcdef") != "" {
 		return "", fmt.Errorf("cache %s: %q is not a sha256 digest", o.Key, o.SHA256)
 	}
@@ -52,7 +57,7 @@ func (c *Cache) Path(ctx context.Context, s *Store, o Object) (string, error) {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return "", localError("cache", o.Key, err)
 	}
-	lock, err := lockFile(ctx, path+lockSuffix, syscall.LOCK_SH)
+	lock, err := filelock.Lock(ctx, path+lockSuffix, filelock.Shared)
 	if err != nil {
 		return "", localError("cache", o.Key, err)
 	}
@@ -72,7 +77,7 @@ func (c *Cache) Path(ctx context.Context, s *Store, o Object) (string, error) {
 }
 
 // Release undoes one Path per object.
-func (c *Cache) Release(objects ...Object) {
+func (c *Cache) Release(objects ...layout.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range objects {
@@ -98,7 +103,7 @@ func (c *Cache) again(digest string) bool {
 	return ok
 }
 
-func (c *Cache) hold(digest string, lock *os.File) {
+func (c *Cache) hold(digest string, lock *flock.Flock) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if h, ok := c.held[digest]; ok { // two of our goroutines came one after the other
@@ -111,16 +116,18 @@ func (c *Cache) hold(digest string, lock *os.File) {
 
 // ensure makes path hold the object, which nobody removes meanwhile. Of several
 // processes that miss it, one fetches.
-func (c *Cache) ensure(ctx context.Context, s *Store, o Object, path string) (fetched bool, err error) {
+func (c *Cache) ensure(
+	ctx context.Context, s *Store, o layout.Object, path string,
+) (fetched bool, err error) {
 	if sound, err := used(path, o); sound || err != nil {
 		return false, err
 	}
-	lock, err := lockFile(ctx, path+fetchSuffix, syscall.LOCK_EX)
+	lock, err := filelock.Lock(ctx, path+fetchSuffix, filelock.Exclusive)
 	if err != nil {
 		return false, err
 	}
 	defer lock.Close()
-	defer os.Remove(lock.Name())
+	defer os.Remove(lock.Path())
 	if sound, err := used(path, o); sound || err != nil { // another process was faster
 		return false, err
 	}
@@ -128,8 +135,8 @@ func (c *Cache) ensure(ctx context.Context, s *Store, o Object, path string) (fe
 }
 
 // used reports whether path has the object's bytes, and marks it as used last.
-func used(path string, o Object) (bool, error) {
-	sound, err := o.Holds(path)
+func used(path string, o layout.Object) (bool, error) {
+	sound, err := Holds(path, o)
 	if !sound || err != nil {
 		return false, err
 	}
@@ -148,7 +155,8 @@ func (c *Cache) trim() error {
 	var total int64
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if errors.Is(err, fs.ErrNotExist) || strings.HasSuffix(entry.Name(), lockSuffix) || strings.HasSuffix(entry.Name(), fetchSuffix) {
+		if errors.Is(err, fs.ErrNotExist) || strings.HasSuffix(entry.Name(), lockSuffix) ||
+			strings.HasSuffix(entry.Name(), fetchSuffix) {
 			continue
 		}
 		if err != nil {
@@ -157,10 +165,12 @@ func (c *Cache) trim() error {
 		files = append(files, info)
 		total += info.Size()
 	}
-	slices.SortFunc(files, func(a, b fs.FileInfo) int { return cmp.Compare(a.ModTime().UnixNano(), b.ModTime().UnixNano()) })
+	slices.SortFunc(files, func(a, b fs.FileInfo) int {
+		return cmp.Compare(a.ModTime().UnixNano(), b.ModTime().UnixNano())
+	})
 	for _, info := range files {
 		lock := info.Name() + lockSuffix
-		digest, _, partial := strings.Cut(info.Name(), ".part")
+		digest, _, partial := strings.Cut(info.Name(), atomicfile.Partial)
 		if partial {
 			lock = digest + fetchSuffix
 		} else if total <= c.maxBytes {
@@ -179,12 +189,12 @@ func (c *Cache) trim() error {
 
 // removeUnused removes a file unless somebody has its lock.
 func (c *Cache) removeUnused(name, lockName string) (bool, error) {
-	lock, err := tryLock(filepath.Join(c.dir, lockName), syscall.LOCK_EX)
+	lock, err := filelock.Try(filepath.Join(c.dir, lockName), filelock.Exclusive)
 	if lock == nil {
 		return false, err
 	}
 	defer lock.Close()
-	defer os.Remove(lock.Name())
+	defer os.Remove(lock.Path())
 	if err := os.Remove(filepath.Join(c.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -198,44 +208,3 @@ const (
 	lockSuffix  = ".lock"
 	fetchSuffix = ".fetch"
 )
-
-// lockFile locks a file, waiting for others. flock cannot be interrupted, so
-// the wait polls.
-func lockFile(ctx context.Context, path string, how int) (*os.File, error) {
-	for {
-		f, err := tryLock(path, how)
-		if f != nil || err != nil {
-			return f, err
-		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// tryLock locks a file, created when needed; nil where somebody else has it.
-func tryLock(path string, how int) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
-	if err == nil && sameFile(f, path) {
-		return f, nil
-	}
-	f.Close()
-	if err == nil || errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
-		return nil, nil
-	}
-	return nil, err
-}
-
-// sameFile: the lock that was removed between opening and locking locks nothing.
-func sameFile(f *os.File, path string) bool {
-	ours, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	present, err := os.Stat(path)
-	return err == nil && os.SameFile(ours, present)
-}

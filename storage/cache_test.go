@@ -12,6 +12,7 @@ import (
 
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 func TestCacheFetchesOnceForAll(t *testing.T) {
@@ -23,7 +24,8 @@ func TestCacheFetchesOnceForAll(t *testing.T) {
 	}
 	through, p := behind(t, s)
 	dir := filepath.Join(t.TempDir(), "cache")
-	caches := []*storage.Cache{storage.NewCache(dir, 1<<30), storage.NewCache(dir, 1<<30)} // as two processes have them
+	// as two processes have them
+	caches := []*storage.Cache{storage.NewCache(dir, 1<<30), storage.NewCache(dir, 1<<30)}
 	var group sync.WaitGroup
 	for i := range 16 {
 		group.Go(func() {
@@ -43,7 +45,8 @@ func TestCacheFetchesOnceForAll(t *testing.T) {
 	}
 	path, _ := caches[0].Path(t.Context(), through, o)
 	caches[0] = storage.NewCache(dir, 1<<30)
-	if again, err := caches[0].Path(t.Context(), through, o); err != nil || again != path || p.gets.Load() != 1 {
+	if again, err := caches[0].Path(t.Context(), through, o); err != nil || again != path ||
+		p.gets.Load() != 1 {
 		t.Errorf("a later process: %s, %v, fetched %d times", again, err, p.gets.Load())
 	}
 }
@@ -51,7 +54,7 @@ func TestCacheFetchesOnceForAll(t *testing.T) {
 func TestCacheTrimsWhatIsUnusedLongest(t *testing.T) {
 	s := open(t, s3test.Start(t))
 	dir := t.TempDir()
-	var objects []storage.Object
+	var objects []layout.Object
 	for i := range 5 {
 		o, err := s.PutBytes(t.Context(), fmt.Sprint(i), noise(uint64(20+i), 1000))
 		if err != nil {
@@ -103,7 +106,7 @@ func TestCacheTrimsWhatIsUnusedLongest(t *testing.T) {
 	if _, err := os.Stat(stale); err == nil {
 		t.Error("the stale part is still there")
 	}
-	if _, err := ours.Path(t.Context(), s, storage.Object{Key: "x", SHA256: "../../etc"}); err == nil {
+	if _, err := ours.Path(t.Context(), s, layout.Object{Key: "x", SHA256: "../../etc"}); err == nil {
 		t.Error("a digest that is none was accepted")
 	}
 }

@@ -59,7 +59,8 @@ func (f *fileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", f.etag)
 	}
 	validator := r.Header.Get("If-Range")
-	if from, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok && !f.ignoreRange && (validator == "" || validator == f.etag) {
+	if from, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok && !f.ignoreRange &&
+		(validator == "" || validator == f.etag) {
 		offset, _ := strconv.Atoi(strings.TrimSuffix(from, "-"))
 		if offset >= len(body) {
 			http.Error(w, "beyond the end", http.StatusRequestedRangeNotSatisfiable)
@@ -112,7 +113,9 @@ func TestDownloadStoresTheFile(t *testing.T) {
 					}
 					done, total = d, n
 				}
-				o, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{Progress: progress}.Test(nil))
+				o, err := s.Download(
+					t.Context(), f.URL, "file", storage.DownloadOptions{Progress: progress}.Test(nil),
+				)
 				if err != nil {
 					t.Fatalf("%d bytes: %v", size, err)
 				}
@@ -133,7 +136,9 @@ func TestDownloadGoesOnAfterCutConnections(t *testing.T) {
 	f.fail = []int{503, 429}
 	f.retryAfter = "7"
 	var waits []time.Duration
-	o, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{SHA256: hexSum(f.content)}.Test(func(d time.Duration) { waits = append(waits, d) }))
+	o, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{SHA256: hexSum(f.content)}.Test(
+		func(d time.Duration) { waits = append(waits, d) },
+	))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,12 +146,14 @@ func TestDownloadGoesOnAfterCutConnections(t *testing.T) {
 	if len(waits) != 6 || waits[0] != 7*time.Second || waits[1] != 7*time.Second || waits[2] > time.Second {
 		t.Errorf("waited %v", waits)
 	}
-	if got := fmt.Sprint(f.ranges[3:]); got != fmt.Sprintf("[bytes=1000- bytes=%d- bytes=%d- bytes=%d-]", part+1000, part+1001, part+part/2+1001) {
+	if got := fmt.Sprint(f.ranges[3:]); got != fmt.Sprintf("[bytes=1000- bytes=%d- bytes=%d- bytes=%d-]",
+		part+1000, part+1001, part+part/2+1001) {
 		t.Errorf("asked for %v", f.ranges)
 	}
 	// It is there now, with the digest that is asked for: no further request.
 	before := len(f.ranges)
-	if again, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{SHA256: o.SHA256}); err != nil || again != o || len(f.ranges) != before {
+	if again, err := s.Download(t.Context(), f.URL, "file",
+		storage.DownloadOptions{SHA256: o.SHA256}); err != nil || again != o || len(f.ranges) != before {
 		t.Errorf("again: %+v, %v, %d requests more", again, err, len(f.ranges)-before)
 	}
 }
@@ -176,11 +183,12 @@ func TestDownloadGoesOnInAnotherProcess(t *testing.T) {
 			t.Errorf("the incomplete file is visible: %v", err)
 		}
 		var first int64 = -1
-		o, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{State: state, Progress: func(done, total int64) {
-			if first < 0 {
-				first = done
-			}
-		}}.Test(nil))
+		o, err := s.Download(t.Context(), f.URL, "file",
+			storage.DownloadOptions{State: state, Progress: func(done, total int64) {
+				if first < 0 {
+					first = done
+				}
+			}}.Test(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +279,10 @@ func TestDownloadMixedOfTwoVersionsIsBegunAgain(t *testing.T) {
 	f := serveFile(t, noise(38, 2*part))
 	state := interrupted(t, s, f, 1)
 	f.content = noise(39, 2*part) // the ETag lies
-	o, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{State: state, SHA256: hexSum(f.content)}.Test(nil))
+	o, err := s.Download(
+		t.Context(), f.URL, "file",
+		storage.DownloadOptions{State: state, SHA256: hexSum(f.content)}.Test(nil),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +294,9 @@ func TestDownloadRefusesWrongContent(t *testing.T) {
 		s := open(t, s3test.Start(t))
 		f := serveFile(t, noise(40, size))
 		var state []byte
-		_, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{SHA256: hexSum([]byte("other")), Save: func(b []byte) { state = b }}.Test(nil))
+		_, err := s.Download(t.Context(), f.URL, "file", storage.DownloadOptions{
+			SHA256: hexSum([]byte("other")), Save: func(b []byte) { state = b },
+		}.Test(nil))
 		oneLiner(t, err, f.URL, hexSum(f.content), hexSum([]byte("other")))
 		if !errors.Is(err, storage.ErrCorrupt) || state != nil {
 			t.Errorf("kind of %v; state %s", err, state)
@@ -315,13 +328,17 @@ func TestDownloadTellsHopelessFromPassingFailures(t *testing.T) {
 		for range 20 {
 			f.fail = append(f.fail, c.status)
 		}
-		_, err := s.Download(t.Context(), f.URL+"/a.zip?token=secret", "file", storage.DownloadOptions{}.Test(nil))
+		_, err := s.Download(
+			t.Context(), f.URL+"/a.zip?token=secret", "file", storage.DownloadOptions{}.Test(nil),
+		)
 		oneLiner(t, err, f.URL+"/a.zip", c.words)
-		if c.kind != nil && !errors.Is(err, c.kind) || strings.Contains(err.Error(), "secret") || len(f.ranges) != c.requests {
+		if c.kind != nil && !errors.Is(err, c.kind) || strings.Contains(err.Error(), "secret") ||
+			len(f.ranges) != c.requests {
 			t.Errorf("%d: %v after %d requests", c.status, err, len(f.ranges))
 		}
 	}
-	_, err := s.Download(t.Context(), "http://"+testenv.FreeAddress(t)+"/x?token=secret", "file", storage.DownloadOptions{}.Test(nil))
+	_, err := s.Download(t.Context(), "http://"+testenv.FreeAddress(t)+"/x?token=secret", "file",
+		storage.DownloadOptions{}.Test(nil))
 	oneLiner(t, err, "connection refused")
 	if !errors.Is(err, storage.ErrUnavailable) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("no server: %v", err)

@@ -30,7 +30,8 @@ func (s *Store) Entries(ctx context.Context, prefix string) iter.Seq2[Entry, err
 func (s *Store) Folders(ctx context.Context, prefix, after string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for e, err := range s.entries(ctx, minio.ListObjectsOptions{Prefix: prefix, StartAfter: after}) {
-			if err == nil && (!e.Folder() || e.Key <= after) { // servers differ in whether they repeat `after`
+			// servers differ in whether they repeat `after`
+			if err == nil && (!e.Folder() || e.Key <= after) {
 				continue
 			}
 			if !yield(e, err) || err != nil {

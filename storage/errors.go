@@ -117,7 +117,8 @@ func (s *Store) classifyResponse(response minio.ErrorResponse) (detail string, k
 	case "InvalidAccessKeyId", "XAdminUserNotFound": // MinIO's and AWS's code, versitygw's code
 		return fmt.Sprintf("no such access key %q", s.config.AccessKey), ErrDenied
 	case "AccessDenied", "AllAccessDisabled":
-		return fmt.Sprintf("access key %q lacks the right to do this (it needs to list, get, put and delete)", s.config.AccessKey), ErrDenied
+		return fmt.Sprintf("access key %q lacks the right to do this (it needs to list, get, put and delete)",
+			s.config.AccessKey), ErrDenied
 	case "AuthorizationHeaderMalformed", "InvalidRegion", "InvalidToken", "ExpiredToken":
 		return said, ErrDenied
 	case "RequestTimeTooSkewed":

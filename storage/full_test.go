@@ -61,7 +61,8 @@ func TestFullDisksAreToldFromOtherFailures(t *testing.T) {
 	if !errors.Is(err, storage.ErrFull) {
 		t.Errorf("kind of %v", err)
 	}
-	if _, err := storage.NewCache(filepath.Join(disk, "cache"), 1<<30).Path(t.Context(), other, big); !errors.Is(err, storage.ErrFull) {
+	if _, err := storage.NewCache(filepath.Join(disk, "cache"), 1<<30).Path(t.Context(), other,
+		big); !errors.Is(err, storage.ErrFull) {
 		t.Errorf("cache: %v", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(disk, "*", "*.part*")); len(left) > 0 {

@@ -2,62 +2,49 @@ package storage
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"distilvit/internal/atomicfile"
+	"distilvit/internal/digest"
+	"distilvit/internal/retry"
+	"distilvit/storage/layout"
 )
 
 // Get reads a stored object from its beginning. A connection that breaks is
 // taken up where it broke; reading to the end verifies size and digest, and a
 // difference is ErrCorrupt in place of io.EOF.
-func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, Object, error) {
-	body, err := s.open(ctx, Object{Key: key})
+func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, layout.Object, error) {
+	body, err := s.open(ctx, layout.Object{Key: key})
 	if err != nil {
-		return nil, Object{}, err
+		return nil, layout.Object{}, err
 	}
 	return body, body.object, nil
 }
 
 // GetBytes reads a whole object into memory and verifies it.
-func (s *Store) GetBytes(ctx context.Context, o Object) ([]byte, error) {
+func (s *Store) GetBytes(ctx context.Context, o layout.Object) ([]byte, error) {
 	return s.readAll(ctx, o)
 }
 
-// Fetch writes an object to a local file, which appears only when it is
-// complete, verified and on the disk.
-func (s *Store) Fetch(ctx context.Context, o Object, path string) (err error) {
+// Fetch writes an object to a local file, which appears only when it is complete, verified and on
+// the disk. Its mode is 0644: a web server may hand out a model as it was fetched.
+func (s *Store) Fetch(ctx context.Context, o layout.Object, path string) error {
 	body, err := s.open(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part*")
+	err = atomicfile.Write(path, 0o644, func(w io.Writer) error {
+		_, err := io.Copy(w, body)
+		return err
+	})
 	if err != nil {
-		return localError("fetch", o.Key, err)
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, body, make([]byte, 1<<20)); err != nil {
-		return localError("fetch", o.Key, err)
-	}
-	if err := f.Sync(); err != nil {
-		return localError("fetch", o.Key, err)
-	}
-	if err := f.Close(); err != nil {
-		return localError("fetch", o.Key, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
 		return localError("fetch", o.Key, err)
 	}
 	return nil
@@ -79,11 +66,11 @@ func localError(op, key string, err error) error {
 type body struct {
 	ctx    context.Context
 	store  *Store
-	object Object // what it must be; without a digest only the size is verified
+	object layout.Object // what it must be; without a digest only the size is verified
 	etag   string
 	size   int64
 	stream io.ReadCloser
-	sum    *sum
+	sum    *digest.Sum
 	broken int // connections that broke since the last byte
 }
 
@@ -91,7 +78,7 @@ const reconnects = 4
 
 // open starts reading an object. What o leaves open (size 0 without a digest,
 // no digest) is taken from what the server says.
-func (s *Store) open(ctx context.Context, o Object) (*body, error) {
+func (s *Store) open(ctx context.Context, o layout.Object) (*body, error) {
 	stream, info, _, err := s.core.GetObject(ctx, s.config.Bucket, o.Key, minio.GetObjectOptions{})
 	if err != nil {
 		return nil, s.blame(ctx, o.Key, s.wrap(ctx, "read", o.Key, err))
@@ -100,11 +87,13 @@ func (s *Store) open(ctx context.Context, o Object) (*body, error) {
 		stream.Close()
 		return nil, err
 	}
-	return &body{ctx: ctx, store: s, object: o, etag: info.ETag, size: info.Size, stream: stream, sum: newSum()}, nil
+	return &body{
+		ctx: ctx, store: s, object: o, etag: info.ETag, size: info.Size, stream: stream, sum: digest.New(),
+	}, nil
 }
 
 // compare completes o by what the server says and refuses what contradicts it.
-func (s *Store) compare(o *Object, info minio.ObjectInfo) error {
+func (s *Store) compare(o *layout.Object, info minio.ObjectInfo) error {
 	stored := describe(o.Key, info)
 	if o.SHA256 == "" {
 		o.SHA256 = stored.SHA256
@@ -113,17 +102,20 @@ func (s *Store) compare(o *Object, info minio.ObjectInfo) error {
 		}
 	}
 	if o.Size != stored.Size {
-		return s.fail("read", o.Key, ErrCorrupt, fmt.Sprintf("%d bytes are stored instead of %d", stored.Size, o.Size))
+		return s.fail(
+			"read", o.Key, ErrCorrupt, fmt.Sprintf("%d bytes are stored instead of %d", stored.Size, o.Size),
+		)
 	}
 	if stored.SHA256 != "" && stored.SHA256 != o.SHA256 {
-		return s.fail("read", o.Key, ErrCorrupt, fmt.Sprintf("sha256 %s is stored instead of %s", stored.SHA256, o.SHA256))
+		return s.fail("read", o.Key, ErrCorrupt, fmt.Sprintf("sha256 %s is stored instead of %s",
+			stored.SHA256, o.SHA256))
 	}
 	return nil
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	for {
-		if b.sum.size >= b.size {
+		if b.sum.Size >= b.size {
 			return 0, b.verify()
 		}
 		if b.stream == nil {
@@ -133,7 +125,7 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		n, err := b.stream.Read(p)
 		b.sum.Write(p[:n])
-		if err != nil && b.sum.size < b.size {
+		if err != nil && b.sum.Size < b.size {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
@@ -150,11 +142,13 @@ func (b *body) Read(p []byte) (int, error) {
 
 // verify ends the stream: io.EOF, or what is wrong with the bytes.
 func (b *body) verify() error {
-	if b.sum.size > b.size {
+	if b.sum.Size > b.size {
 		return b.store.fail("read", b.object.Key, ErrCorrupt, "more bytes came than are stored")
 	}
-	if got := hex.EncodeToString(b.sum.Sum(nil)); b.object.SHA256 != "" && got != b.object.SHA256 {
-		return b.store.fail("read", b.object.Key, ErrCorrupt, fmt.Sprintf("sha256 is %s, expected %s", got, b.object.SHA256))
+	if got := b.sum.Hex(); b.object.SHA256 != "" && got != b.object.SHA256 {
+		return b.store.fail(
+			"read", b.object.Key, ErrCorrupt, fmt.Sprintf("sha256 is %s, expected %s", got, b.object.SHA256),
+		)
 	}
 	return io.EOF
 }
@@ -171,10 +165,10 @@ func (b *body) interrupted(err error) error {
 }
 
 func (b *body) reconnect() error {
-	if err := pause(b.ctx, time.Duration(b.broken)*100*time.Millisecond); err != nil {
+	if err := retry.Pause(b.ctx, time.Duration(b.broken)*100*time.Millisecond); err != nil {
 		return b.store.wrap(b.ctx, "read", b.object.Key, err)
 	}
-	stream, _, err := b.store.getRange(b.ctx, b.object.Key, b.etag, b.sum.size, b.size-b.sum.size)
+	stream, _, err := b.store.getRange(b.ctx, b.object.Key, b.etag, b.sum.Size, b.size-b.sum.Size)
 	b.stream = stream
 	return b.store.blame(b.ctx, b.object.Key, err)
 }
@@ -187,7 +181,9 @@ func (b *body) Close() error {
 }
 
 // getRange opens n > 0 bytes at off of exactly the object that has the etag.
-func (s *Store) getRange(ctx context.Context, key, etag string, off, n int64) (io.ReadCloser, minio.ObjectInfo, error) {
+func (s *Store) getRange(
+	ctx context.Context, key, etag string, off, n int64,
+) (io.ReadCloser, minio.ObjectInfo, error) {
 	var options minio.GetObjectOptions
 	if err := options.SetRange(off, off+n-1); err != nil {
 		return nil, minio.ObjectInfo{}, fmt.Errorf("read %s: %w", key, err)
@@ -200,16 +196,4 @@ func (s *Store) getRange(ctx context.Context, key, etag string, off, n int64) (i
 		return nil, info, s.fail("read", key, ErrConflict, "the object was replaced while it was being read")
 	}
 	return stream, info, s.wrap(ctx, "read", key, err)
-}
-
-// pause waits, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // proxy stands between a store and its server, counts reads, and may cut them
@@ -151,7 +152,7 @@ func TestObjectOtherThanAskedForIsCorrupt(t *testing.T) {
 		other.SHA256 = hexSum(nil)
 		longer := o
 		longer.Size++
-		for _, wrong := range []storage.Object{other, longer} {
+		for _, wrong := range []layout.Object{other, longer} {
 			_, err := s.GetBytes(t.Context(), wrong)
 			oneLiner(t, err, "key", s.Config().Bucket)
 			if !errors.Is(err, storage.ErrCorrupt) {
@@ -161,7 +162,7 @@ func TestObjectOtherThanAskedForIsCorrupt(t *testing.T) {
 				t.Errorf("reader: %v", err)
 			}
 		}
-		none := storage.Object{Key: "none", Size: 5, SHA256: hexSum(nil)}
+		none := layout.Object{Key: "none", Size: 5, SHA256: hexSum(nil)}
 		if _, err := s.GetBytes(t.Context(), none); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("no object: %v", err)
 		}
@@ -229,7 +230,8 @@ func TestReaderReadsAnyRangeConcurrently(t *testing.T) {
 				p := make([]byte, random.IntN(6<<20))
 				n, err := r.ReadAt(p, int64(off))
 				whole := off+len(p) <= len(content)
-				if whole && (err != nil || n != len(p)) || !whole && (err != io.EOF || n != len(content)-off) {
+				if whole && (err != nil || n != len(p)) ||
+					!whole && (err != io.EOF || n != len(content)-off) {
 					t.Errorf("%d bytes at %d: %d, %v", len(p), off, n, err)
 				}
 				if !bytes.Equal(p[:n], content[off:off+n]) {
@@ -239,7 +241,8 @@ func TestReaderReadsAnyRangeConcurrently(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if err := iotest.TestReader(io.NewSectionReader(r, 1<<20-50, 100), content[1<<20-50:1<<20+50]); err != nil {
+	if err := iotest.TestReader(io.NewSectionReader(r, 1<<20-50, 100),
+		content[1<<20-50:1<<20+50]); err != nil {
 		t.Error(err)
 	}
 	r.Close()

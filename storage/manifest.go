@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"distilvit/storage/layout"
 )
 
 // publishTries bounds how often a conditional write meets another one that is
@@ -22,14 +24,15 @@ func (s *Store) Publish(ctx context.Context, key string, manifest any) error {
 		return fmt.Errorf("publish %s: %w", key, err)
 	}
 	if len(content) > maxManifestBytes {
-		return fmt.Errorf("publish %s: a manifest of %d bytes is too large for one request (limit %d)", key, len(content), maxManifestBytes)
+		return fmt.Errorf("publish %s: a manifest of %d bytes is too large for one request (limit %d)", key,
+			len(content), maxManifestBytes)
 	}
 	for range publishTries {
 		_, err = s.putOnce(ctx, key, content)
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}
-		stored, readErr := s.readAll(ctx, Object{Key: key})
+		stored, readErr := s.readAll(ctx, layout.Object{Key: key})
 		switch {
 		case readErr == nil && bytes.Equal(stored, content):
 			return nil
@@ -46,17 +49,17 @@ func (s *Store) Publish(ctx context.Context, key string, manifest any) error {
 const maxManifestBytes = 5 << 30
 
 // PutJSON stores v as canonical JSON and overwrites what is there.
-func (s *Store) PutJSON(ctx context.Context, key string, v any) (Object, error) {
+func (s *Store) PutJSON(ctx context.Context, key string, v any) (layout.Object, error) {
 	content, err := Canonical(v)
 	if err != nil {
-		return Object{}, fmt.Errorf("store %s: %w", key, err)
+		return layout.Object{}, fmt.Errorf("store %s: %w", key, err)
 	}
 	return s.PutBytes(ctx, key, content)
 }
 
 // GetJSON reads a stored JSON document into v.
 func (s *Store) GetJSON(ctx context.Context, key string, v any) error {
-	content, err := s.readAll(ctx, Object{Key: key})
+	content, err := s.readAll(ctx, layout.Object{Key: key})
 	if err != nil {
 		return err
 	}
@@ -102,7 +105,7 @@ func firstDifference(stored, ours []byte) string {
 }
 
 // readAll reads a whole object and verifies it.
-func (s *Store) readAll(ctx context.Context, o Object) ([]byte, error) {
+func (s *Store) readAll(ctx context.Context, o layout.Object) ([]byte, error) {
 	body, err := s.open(ctx, o)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"distilvit/internal/retry"
+	"distilvit/storage/layout"
 )
 
 const (
@@ -29,7 +32,7 @@ type Reader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	store  *Store
-	object Object
+	object layout.Object
 	etag   string
 
 	mu     sync.Mutex
@@ -48,7 +51,7 @@ type block struct {
 
 // ReaderAt opens a stored object for reading at any offset. Its reads end with
 // ctx or with Close.
-func (s *Store) ReaderAt(ctx context.Context, o Object) (*Reader, error) {
+func (s *Store) ReaderAt(ctx context.Context, o layout.Object) (*Reader, error) {
 	info, err := s.core.StatObject(ctx, s.config.Bucket, o.Key, minio.StatObjectOptions{})
 	if err != nil {
 		return nil, s.wrap(ctx, "read", o.Key, err)
@@ -56,7 +59,9 @@ func (s *Store) ReaderAt(ctx context.Context, o Object) (*Reader, error) {
 	if err := s.compare(&o, info); err != nil {
 		return nil, err
 	}
-	r := &Reader{store: s, object: o, etag: info.ETag, blocks: map[int64]*block{}, order: list.New(), last: -2}
+	r := &Reader{
+		store: s, object: o, etag: info.ETag, blocks: map[int64]*block{}, order: list.New(), last: -2,
+	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	return r, nil
 }
@@ -65,7 +70,7 @@ func (s *Store) ReaderAt(ctx context.Context, o Object) (*Reader, error) {
 func (r *Reader) Size() int64 { return r.object.Size }
 
 // Object that is read.
-func (r *Reader) Object() Object { return r.object }
+func (r *Reader) Object() layout.Object { return r.object }
 
 // Close ends reads that are under way and makes later ones fail.
 func (r *Reader) Close() error {
@@ -186,7 +191,7 @@ func (r *Reader) fetch(p []byte, off int64) error {
 	var err error
 	for attempt := range readAttempts {
 		if attempt > 0 {
-			if err := pause(r.ctx, firstReadPause<<attempt); err != nil {
+			if err := retry.Pause(r.ctx, firstReadPause<<attempt); err != nil {
 				return r.store.wrap(r.ctx, "read", r.object.Key, err)
 			}
 		}

@@ -12,11 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"distilvit/storage/layout"
 )
 
 const (
@@ -36,13 +39,8 @@ type Config struct {
 	Bucket    string // created when absent
 	Region    string // default us-east-1
 	Secure    bool   // https
-}
 
-// Object names stored bytes.
-type Object struct {
-	Key    string `json:"key"`
-	Size   int64  `json:"size"`   // bytes
-	SHA256 string `json:"sha256"` // lower-case hex of the bytes; "" where it is not known
+	Transport func(http.RoundTripper) http.RoundTripper // goes around the one that asks; nil: none
 }
 
 // Store is one bucket. It is safe for concurrent use.
@@ -65,6 +63,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	transport.ResponseHeaderTimeout = headerTimeout // completing a large upload takes its time
 	transport.MaxIdleConnsPerHost = idleConnsLimit
+	var asks http.RoundTripper = transport
+	if c.Transport != nil {
+		asks = c.Transport(transport)
+	}
 	client, err := minio.New(c.Endpoint, &minio.Options{
 		Creds:           credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
 		Secure:          c.Secure,
@@ -72,7 +74,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		BucketLookup:    minio.BucketLookupPath,
 		TrailingHeaders: true,
 		MaxRetries:      maxRetries,
-		Transport:       transport,
+		Transport:       asks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("object store %q: %w", c.Endpoint, err)
@@ -135,14 +137,11 @@ func (s *Store) openBucket(ctx context.Context) error {
 // Config that the store was opened with, defaults filled in.
 func (s *Store) Config() Config { return s.config }
 
-// checkPrefix is where Check writes; what a killed process leaves there is nobody's.
-const checkPrefix = ".check/"
-
 // Check writes, reads and removes a small object, and sees to it that the
 // server honours conditional writes: what a run needs to be able to do, learnt
 // before it starts.
 func (s *Store) Check(ctx context.Context) error {
-	key := checkPrefix + rand.Text()
+	key := layout.Check(rand.Text())
 	content := []byte(key + "\n")
 	object, err := s.PutBytes(ctx, key, content)
 	if err != nil {
@@ -157,7 +156,8 @@ func (s *Store) Check(ctx context.Context) error {
 		return s.fail("check", key, ErrCorrupt, "an object came back changed")
 	}
 	if _, err := s.putOnce(ctx, key, content); err == nil {
-		return s.fail("check", key, nil, "the server ignores If-None-Match, so nothing can be published atomically; use one that has conditional writes")
+		return s.fail("check", key, nil, "the server ignores If-None-Match, so nothing can be published "+
+			"atomically; use one that has conditional writes")
 	} else if !errors.Is(err, ErrConflict) {
 		return err
 	}
@@ -165,35 +165,35 @@ func (s *Store) Check(ctx context.Context) error {
 }
 
 // Stat describes a stored object; ErrNotFound where there is none.
-func (s *Store) Stat(ctx context.Context, key string) (Object, error) {
+func (s *Store) Stat(ctx context.Context, key string) (layout.Object, error) {
 	info, err := s.core.StatObject(ctx, s.config.Bucket, key, minio.StatObjectOptions{})
 	if err != nil {
-		return Object{}, s.wrap(ctx, "stat", key, err)
+		return layout.Object{}, s.wrap(ctx, "stat", key, err)
 	}
 	return describe(key, info), nil
 }
 
 // List yields the objects below a prefix in the order of their keys, without digests.
-func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[layout.Object, error] {
 	return s.list(ctx, prefix, 0)
 }
 
-func (s *Store) list(ctx context.Context, prefix string, pageSize int) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) {
+func (s *Store) list(ctx context.Context, prefix string, pageSize int) iter.Seq2[layout.Object, error] {
+	return func(yield func(layout.Object, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		options := minio.ListObjectsOptions{Prefix: prefix, Recursive: true, MaxKeys: pageSize}
 		for info := range s.core.ListObjectsIter(ctx, s.config.Bucket, options) {
 			if info.Err != nil {
-				yield(Object{}, s.wrap(ctx, "list", prefix, info.Err))
+				yield(layout.Object{}, s.wrap(ctx, "list", prefix, info.Err))
 				return
 			}
-			if !yield(Object{Key: info.Key, Size: info.Size}, nil) {
+			if !yield(layout.Object{Key: info.Key, Size: info.Size}, nil) {
 				return
 			}
 		}
 		if err := ctx.Err(); err != nil {
-			yield(Object{}, s.wrap(ctx, "list", prefix, err))
+			yield(layout.Object{}, s.wrap(ctx, "list", prefix, err))
 		}
 	}
 }
@@ -226,6 +226,6 @@ func (s *Store) Remove(ctx context.Context, keys ...string) error {
 // metaSHA256 is the user metadata that holds an object's digest.
 const metaSHA256 = "Sha256"
 
-func describe(key string, info minio.ObjectInfo) Object {
-	return Object{Key: key, Size: info.Size, SHA256: info.UserMetadata[metaSHA256]}
+func describe(key string, info minio.ObjectInfo) layout.Object {
+	return layout.Object{Key: key, Size: info.Size, SHA256: info.UserMetadata[metaSHA256]}
 }

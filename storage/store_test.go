@@ -19,6 +19,7 @@ import (
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/internal/testenv"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 func TestBytesComeBackAsTheyWereStored(t *testing.T) {
@@ -31,11 +32,19 @@ func TestBytesComeBackAsTheyWereStored(t *testing.T) {
 				t.Fatal(err)
 			}
 			stream := func() io.Reader { return struct{ io.Reader }{bytes.NewReader(content)} }
-			puts := map[string]func(key string) (storage.Object, error){
-				"file":   func(key string) (storage.Object, error) { return s.PutFile(t.Context(), key, path) },
-				"bytes":  func(key string) (storage.Object, error) { return s.PutBytes(t.Context(), key, content) },
-				"stream": func(key string) (storage.Object, error) { return s.PutReader(t.Context(), key, stream(), -1) },
-				"sized":  func(key string) (storage.Object, error) { return s.PutReader(t.Context(), key, stream(), int64(size)) },
+			puts := map[string]func(key string) (layout.Object, error){
+				"file": func(key string) (layout.Object, error) {
+					return s.PutFile(t.Context(), key, path)
+				},
+				"bytes": func(key string) (layout.Object, error) {
+					return s.PutBytes(t.Context(), key, content)
+				},
+				"stream": func(key string) (layout.Object, error) {
+					return s.PutReader(t.Context(), key, stream(), -1)
+				},
+				"sized": func(key string) (layout.Object, error) {
+					return s.PutReader(t.Context(), key, stream(), int64(size))
+				},
 			}
 			if size > 16<<20 { // the largest only as it arises: files and streams
 				delete(puts, "bytes")
@@ -53,6 +62,9 @@ func TestBytesComeBackAsTheyWereStored(t *testing.T) {
 				}
 				if got, _ := os.ReadFile(fetched); !bytes.Equal(got, content) {
 					t.Errorf("%s, %d bytes: fetched other bytes", name, size)
+				}
+				if st, err := os.Stat(fetched); err != nil || st.Mode() != 0o644 {
+					t.Errorf("%s, %d bytes: fetched with mode %v, %v", name, size, st.Mode(), err)
 				}
 			}
 		}
@@ -81,7 +93,8 @@ func TestReaderOfAnotherLengthThanAnnouncedIsRefused(t *testing.T) {
 		}
 	}
 	broken := iotest.ErrReader(errors.New("cut off"))
-	if _, err := s.PutReader(t.Context(), "broken", io.MultiReader(bytes.NewReader(noise(1, 17<<20)), broken), -1); err == nil {
+	if _, err := s.PutReader(t.Context(), "broken", io.MultiReader(bytes.NewReader(noise(1, 17<<20)), broken),
+		-1); err == nil {
 		t.Error("a broken source was stored")
 	}
 	if _, err := s.Stat(t.Context(), "broken"); !errors.Is(err, storage.ErrNotFound) {
@@ -245,7 +258,9 @@ func TestCancelledContextEndsWithItsReason(t *testing.T) {
 }
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) *s3test.Server{"embedded": s3test.Start, "minio": s3test.MinIO} {
+	for name, start := range map[string]func(testing.TB) *s3test.Server{
+		"embedded": s3test.Start, "minio": s3test.MinIO,
+	} {
 		t.Run(name, func(t *testing.T) {
 			c := configOf(start(t))
 			wrong := c
@@ -270,14 +285,18 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 	t.Run("no server", func(t *testing.T) {
 		address := testenv.FreeAddress(t)
-		_, err := storage.Open(t.Context(), storage.Config{Endpoint: address, AccessKey: "a", SecretKey: "s", Bucket: "bucket"})
+		_, err := storage.Open(
+			t.Context(), storage.Config{Endpoint: address, AccessKey: "a", SecretKey: "s", Bucket: "bucket"},
+		)
 		oneLiner(t, err, "http://"+address, "bucket", "connection refused")
 		if !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("kind of %v", err)
 		}
 	})
 	t.Run("incomplete", func(t *testing.T) {
-		for _, c := range []storage.Config{{}, {Endpoint: "x"}, {Endpoint: "x", Bucket: "b", AccessKey: "a"}} {
+		for _, c := range []storage.Config{
+			{}, {Endpoint: "x"}, {Endpoint: "x", Bucket: "b", AccessKey: "a"},
+		} {
 			if _, err := storage.Open(t.Context(), c); err == nil {
 				t.Errorf("%+v was accepted", c)
 			}
@@ -289,14 +308,18 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 func answer(t *testing.T, status int, body string) (*storage.Store, error) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Has("list-type") && status != http.StatusOK {
-			fmt.Fprint(w, `<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>`)
+			fmt.Fprint(
+				w, `<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>`,
+			)
 			return
 		}
 		w.WriteHeader(status)
 		fmt.Fprint(w, body)
 	}))
 	t.Cleanup(server.Close)
-	return storage.Open(t.Context(), storage.Config{Endpoint: server.URL, AccessKey: "a", SecretKey: "s", Bucket: "bucket"})
+	return storage.Open(
+		t.Context(), storage.Config{Endpoint: server.URL, AccessKey: "a", SecretKey: "s", Bucket: "bucket"},
+	)
 }
 
 func TestServersAnswersAreClassified(t *testing.T) {
@@ -338,12 +361,13 @@ func TestServersAnswersAreClassified(t *testing.T) {
 func TestKnownBlobThatLostBytesIsRefused(t *testing.T) {
 	s := open(t, s3test.Start(t))
 	content := noise(7, 5000)
-	known := storage.Object{Size: int64(len(content)), SHA256: hexSum(content)}
+	known := layout.Object{Size: int64(len(content)), SHA256: hexSum(content)}
 	path := filepath.Join(t.TempDir(), "weights")
 	if err := os.WriteFile(path, content[:4999], 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.PutKnownBlob(t.Context(), "blobs", "", path, known); !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), path) {
+	if _, err := s.PutKnownBlob(t.Context(), "blobs", "", path, known); !errors.Is(err, storage.ErrDamaged) ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("cut short: %v", err)
 	}
 	for o, err := range s.List(t.Context(), "blobs/") {

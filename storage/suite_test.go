@@ -12,6 +12,7 @@ import (
 
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 func TestMain(m *testing.M) { s3test.Main(m) }
@@ -53,10 +54,11 @@ func hexSum(b []byte) string {
 	return hex.EncodeToString(d[:])
 }
 
-func want(t *testing.T, s *storage.Store, o storage.Object, content []byte) {
+func want(t *testing.T, s *storage.Store, o layout.Object, content []byte) {
 	t.Helper()
 	if o.Size != int64(len(content)) || o.SHA256 != hexSum(content) {
-		t.Errorf("%s: size %d, sha256 %s; want %d, %s", o.Key, o.Size, o.SHA256, len(content), hexSum(content))
+		t.Errorf("%s: size %d, sha256 %s; want %d, %s", o.Key, o.Size, o.SHA256, len(content),
+			hexSum(content))
 	}
 	got, err := s.GetBytes(context.Background(), o)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"distilvit/storage/layout"
 )
 
 // blame finds out whether an object that cannot be read is the server's failure
@@ -15,7 +17,8 @@ import (
 // or breaks the connection, for ever. Where the server takes and gives back
 // another object meanwhile, this one is ErrCorrupt.
 func (s *Store) blame(ctx context.Context, key string, err error) error {
-	if !errors.Is(err, ErrUnavailable) || errors.Is(err, syscall.ECONNREFUSED) || strings.HasPrefix(key, checkPrefix) {
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, syscall.ECONNREFUSED) ||
+		strings.HasPrefix(key, layout.CheckPrefix) {
 		return err
 	}
 	if s.Check(ctx) != nil {
@@ -31,7 +34,7 @@ func (s *Store) blame(ctx context.Context, key string, err error) error {
 
 // Verify reads a stored object to its end: ErrCorrupt where its bytes are not
 // what o, or else its metadata, says.
-func (s *Store) Verify(ctx context.Context, o Object) error {
+func (s *Store) Verify(ctx context.Context, o layout.Object) error {
 	body, err := s.open(ctx, o)
 	if err != nil {
 		return err
@@ -67,7 +70,7 @@ func (v *verified) of(version string) *verification {
 
 // VerifiedReaderAt is ReaderAt of an object that this process reads to its end
 // first, once for each version of it.
-func (s *Store) VerifiedReaderAt(ctx context.Context, o Object) (*Reader, error) {
+func (s *Store) VerifiedReaderAt(ctx context.Context, o layout.Object) (*Reader, error) {
 	r, err := s.ReaderAt(ctx, o)
 	if err != nil {
 		return nil, err
@@ -86,7 +89,7 @@ func (s *Store) VerifiedReaderAt(ctx context.Context, o Object) (*Reader, error)
 }
 
 // Holds tells whether a local file has exactly the object's bytes.
-func (o Object) Holds(path string) (bool, error) {
+func Holds(path string, o layout.Object) (bool, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() != o.Size {
 		return false, nil
@@ -99,6 +102,6 @@ func (o Object) Holds(path string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	found, err := digest(f)
+	found, err := read(f)
 	return err == nil && found.SHA256 == o.SHA256, err
 }

@@ -10,11 +10,14 @@ import (
 
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // onEachDisk is onEachServer for tests that change what the server has stored.
 func onEachDisk(t *testing.T, test func(t *testing.T, s *storage.Store, flip func(key string))) {
-	for name, start := range map[string]func(testing.TB) *s3test.Server{"embedded": s3test.Start, "minio": s3test.MinIO} {
+	for name, start := range map[string]func(testing.TB) *s3test.Server{
+		"embedded": s3test.Start, "minio": s3test.MinIO,
+	} {
 		t.Run(name, func(t *testing.T) {
 			server := start(t)
 			s := open(t, server)
@@ -34,7 +37,7 @@ func TestFlippedBitIsCorruptHoweverItIsRead(t *testing.T) {
 			_, err = s.GetBytes(t.Context(), o)
 			wantCorrupt(t, err, o.Key)
 			wantCorrupt(t, s.Fetch(t.Context(), o, filepath.Join(t.TempDir(), "file")), o.Key)
-			wantCorrupt(t, s.Verify(t.Context(), storage.Object{Key: o.Key}), o.Key)
+			wantCorrupt(t, s.Verify(t.Context(), layout.Object{Key: o.Key}), o.Key)
 			_, err = s.VerifiedReaderAt(t.Context(), o)
 			wantCorrupt(t, err, o.Key)
 			if err := s.Remove(t.Context(), o.Key); err != nil {
@@ -91,4 +94,26 @@ func TestBrokenCopyInTheCacheIsFetchedAgain(t *testing.T) {
 			c.Release(o)
 		}
 	})
+}
+
+// An object that a folder has replaced is missing, and can be stored again; nobody else may read objects.
+func TestObjectReplacedByAFolderIsStoredAgain(t *testing.T) {
+	server := s3test.Start(t)
+	s := open(t, server)
+	content := []byte("content")
+	object, err := s.PutBytes(t.Context(), "a/b", content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := server.ReplaceByFolder(t, s.Config().Bucket, object.Key); mode.Perm()&0o077 != 0 {
+		t.Errorf("the object's file has mode %v", mode)
+	}
+	if _, err := s.GetBytes(t.Context(), object); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("read: %v", err)
+	}
+	again, err := s.PutBytes(t.Context(), object.Key, content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, again, content)
 }

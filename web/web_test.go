@@ -2,8 +2,6 @@
 package web
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,44 +10,44 @@ import (
 	"strings"
 	"testing"
 
+	"distilvit/artifact/record"
 	"distilvit/internal/testenv"
+	"distilvit/internal/transformersjs"
 	"distilvit/model"
 	"distilvit/model/onnx"
+	"distilvit/report"
 )
 
-// line is a caption as `distilvit caption` and caption.mjs print it.
-type line struct {
-	Image    string  `json:"image"`
-	Caption  string  `json:"caption"`
-	TokenIDs []int32 `json:"token_ids"`
-}
+type line = transformersjs.Line
 
-// Versions 3 and 4 under Node give Go's token ids: those of the Go model for fp32, those of ONNX Runtime in Go for the others.
-func TestTransformersJSCaptionsAsGoDoes(t *testing.T) {
+// Encoders of every kind caption under Node as in Go: in TestMatrix is the one that it leaves out.
+func TestOtherEncodersCaptionAsInGo(t *testing.T) {
 	need(t, "node", "node_modules/@huggingface/transformers", "node_modules/tjs3")
-	p := publish(t)
-	for _, dtype := range onnx.Dtypes() {
-		out, err := exec.CommandContext(t.Context(), "node", "check.mjs", "--model", p.dir, "--expected", p.expected[dtype], "--dtypes", dtype).CombinedOutput()
-		t.Logf("%s", out)
-		if err != nil {
-			t.Errorf("%s: %v", dtype, err)
+	for _, kind := range []model.EncoderKind{model.SigLIP, model.CLIP, model.DINOv2} {
+		p := publishKind(t, kind)
+		for _, version := range []string{"3", "4"} {
+			got := p.run(t, version, record.DeviceNode)
+			for _, dtype := range onnx.Dtypes() {
+				if same := p.compare(t, dtype, got[dtype]); same < len(p.images) {
+					t.Errorf("%s, version %s, %s: %d of %d captions are Go's", filepath.Base(p.folder), version,
+						dtype, same, len(p.images))
+				}
+			}
 		}
 	}
 }
 
-// A check that compares with other captions fails and shows them.
-func TestCheckFailsOnOtherCaptions(t *testing.T) {
-	need(t, "node", "node_modules/@huggingface/transformers")
-	p := publish(t)
-	lines := slices.Clone(p.lines["fp32"])
-	lines[3] = line{lines[3].Image, "quite another caption", []int32{1, 2, 3}}
-	expected := filepath.Join(t.TempDir(), "expected.jsonl")
-	if err := writeLines(expected, lines); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), "node", "check.mjs", "--model", p.dir, "--expected", expected, "--versions", "4", "--dtypes", "fp32").CombinedOutput()
-	if err == nil || !bytes.Contains(out, []byte("FAILED")) || !bytes.Contains(out, []byte("expected quite another caption")) {
-		t.Errorf("error %v, output\n%s", err, out)
+// The Python example of the card gives Go's captions in transformers 5 for every kind of encoder.
+func TestCardsPythonExampleCaptionsAsGoDoes(t *testing.T) {
+	python, card := testenv.Transformers5(t), report.ModelCard(report.Card{})
+	for _, kind := range []model.EncoderKind{model.ViT, model.DeiT, model.SigLIP, model.CLIP, model.DINOv2} {
+		p := publishKind(t, kind)
+		said := testenv.RunCardExample(t, python, card, p.dir, p.images)
+		for i, l := range p.lines["fp32"] {
+			if said[i] != l.Caption {
+				t.Errorf("%s, picture %d: %q, want %q", filepath.Base(p.folder), i, said[i], l.Caption)
+			}
+		}
 	}
 }
 
@@ -70,28 +68,13 @@ func TestQuantizedOnlyDirectoryLoadsByDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := onnx.WriteConfigs(dir, c, maxLength, []string{"q8"}); err != nil {
+	if err := onnx.WriteConfigs(dir, c, model.GenerateOptions{MaxLength: maxLength}, []string{"q8"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, version := range []string{"3", "4"} {
-		got := run(t, "caption.mjs", "--model", dir, "--version", version, p.images[0])
+		got := run(t, version, record.DeviceNode, []string{dir}, transformersjs.Work{Images: p.images[:1]})
 		if !slices.Equal(got[0].TokenIDs, p.lines["q8"][0].TokenIDs) {
 			t.Errorf("version %s: ids %v, want %v", version, got[0].TokenIDs, p.lines["q8"][0].TokenIDs)
-		}
-	}
-}
-
-// Chromium that can reach nothing but the model's server gives the same captions.
-func TestBrowserCaptionsAsGoDoes(t *testing.T) {
-	need(t, "node", "node_modules/@huggingface/transformers", "node_modules/playwright-core")
-	need(t, chromium)
-	p := publish(t)
-	for _, dtype := range quantized {
-		got := run(t, append([]string{"browser.mjs", "--model", p.dir, "--dtype", dtype, "--chromium", chromium}, p.images[:8]...)...)
-		for i, want := range p.lines[dtype][:8] {
-			if !slices.Equal(got[i].TokenIDs, want.TokenIDs) || got[i].Caption != strings.TrimSpace(want.Caption) {
-				t.Errorf("%s, %s: %v %q, want %v %q", dtype, want.Image, got[i].TokenIDs, got[i].Caption, want.TokenIDs, want.Caption)
-			}
 		}
 	}
 }
@@ -112,23 +95,37 @@ func need(t *testing.T, things ...string) {
 	}
 }
 
-// run runs a script and reads the captions that it prints.
-func run(t *testing.T, args ...string) []line {
+// libraries are the versions of Transformers.js that the tests run.
+func libraries(t *testing.T) map[string]transformersjs.Library {
 	t.Helper()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), "node", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("node %s: %v\n%s", args[0], err, stderr.Bytes())
-	}
-	var lines []line
-	for _, text := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		var l line
-		if err := json.Unmarshal([]byte(text), &l); err != nil {
-			t.Fatalf("node %s printed %q: %v", args[0], text, err)
+	modules, err := filepath.Abs("node_modules")
+	check(t, err)
+	old := func(version, name, module string) transformersjs.Library {
+		dist := filepath.Join(modules, name, "dist")
+		return transformersjs.Library{
+			Version: version, Module: filepath.Join(modules, name, module), Script: dist, Wasm: dist,
 		}
-		lines = append(lines, l)
+	}
+	return map[string]transformersjs.Library{
+		"2": old("2", "tjs2", "src/transformers.js"), "3": old("3", "tjs3", "dist/transformers.node.mjs"),
+		"4": transformersjs.In(modules, "4"),
+	}
+}
+
+// run captions work with models in a version of Transformers.js on a device.
+func run(t *testing.T, version, device string, models []string, work ...transformersjs.Work) (lines []line) {
+	t.Helper()
+	r := transformersjs.Runner{Library: libraries(t)[version], Node: "node", Chromium: chromium}
+	err := r.Captions(t.Context(), device, models, work, func(l line) { lines = append(lines, l) })
+	if err != nil {
+		t.Fatalf("version %s, %s: %v", version, device, err)
 	}
 	return lines
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -71,16 +71,17 @@ func (s *slots) session(ctx context.Context, devices []int, acts activities.Acti
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	acts.Backend.Devices = devices
-	acts.Pool = newPool(s.Options, trainer.Options{Devices: devices, Health: s.health, Watch: func(now trainer.DeviceState) {
-		switch now {
-		case trainer.Idle:
-			s.Telemetry.Devices(devices, telemetry.Idle)
-		case trainer.Busy:
-			s.Telemetry.Devices(devices, telemetry.Busy)
-		case trainer.Failed:
-			leave()
-		}
-	}})
+	acts.Pool = newPool(s.Options,
+		trainer.Options{Devices: devices, Health: s.health, Watch: func(now trainer.DeviceState) {
+			switch now {
+			case trainer.Idle:
+				s.Telemetry.Devices(devices, telemetry.Idle)
+			case trainer.Busy:
+				s.Telemetry.Devices(devices, telemetry.Busy)
+			case trainer.Failed:
+				leave()
+			}
+		}})
 	defer acts.Pool.Close()
 	s.Telemetry.Devices(devices, telemetry.Idle)
 	return serve(ctx, newWorker(s.Options, pipeline.DeviceQueue, &acts, s.fail))
@@ -88,6 +89,9 @@ func (s *slots) session(ctx context.Context, devices []int, acts activities.Acti
 
 // inService looks whether the slot's devices may be used, and says what changed.
 func (s *slots) inService(i int) bool {
+	if aside, err := s.health.SetAside(); err != nil || aside != "" {
+		s.Log.Error("the list of devices out of service is damaged: all are in service", "moved to", aside, "error", err)
+	}
 	outages, err := s.health.Out(s.Slots[i])
 	in := err == nil && len(outages) == 0
 	s.mu.Lock()

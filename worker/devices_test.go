@@ -22,9 +22,10 @@ import (
 
 // occupy holds a session of the device queue until it is signalled.
 func occupy(ctx workflow.Context) error {
-	session, err := workflow.CreateSession(workflow.WithTaskQueue(ctx, pipeline.DeviceQueue), &workflow.SessionOptions{
-		CreationTimeout: time.Hour, ExecutionTimeout: time.Hour, HeartbeatTimeout: 20 * time.Second,
-	})
+	session, err := workflow.CreateSession(workflow.WithTaskQueue(ctx, pipeline.DeviceQueue),
+		&workflow.SessionOptions{
+			CreationTimeout: time.Hour, ExecutionTimeout: time.Hour, HeartbeatTimeout: 20 * time.Second,
+		})
 	if err != nil {
 		return err
 	}
@@ -33,7 +34,9 @@ func occupy(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, "held", func() (bool, error) { return held, nil }); err != nil {
 		return err
 	}
-	session = workflow.WithActivityOptions(session, workflow.ActivityOptions{StartToCloseTimeout: time.Minute})
+	session = workflow.WithActivityOptions(
+		session, workflow.ActivityOptions{StartToCloseTimeout: time.Minute},
+	)
 	err = workflow.ExecuteActivity(session, "CloseTrainer", pipeline.Work{Run: "nobody"}).Get(session, nil)
 	held = true
 	workflow.GetSignalChannel(ctx, "leave").Receive(ctx, nil)
@@ -55,11 +58,15 @@ func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
 	c, _ := temporaltest.Start(t)
 	dir, log := t.TempDir(), &testenv.Output{}
 	path := OutagesFile(dir)
-	outage := `[{"device": 1, "since": "2026-01-02T03:04:05Z", "reasons": ["DeviceLost: one", "DeviceLost: two", "Stalled: three"]}]`
+	outage := `[{"device": 1, "since": "2026-01-02T03:04:05Z",
+		"reasons": ["DeviceLost: one", "DeviceLost: two", "Stalled: three"]}]`
 	if err := os.WriteFile(path, []byte(outage), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	o, err := Options{Client: c, Dir: dir, Slots: [][]int{{0}, {1}}, Log: slog.New(slog.NewTextHandler(log, nil)), StopTimeout: time.Second}.withDefaults()
+	o, err := Options{
+		Client: c, Dir: dir, Slots: [][]int{{0}, {1}}, Log: slog.New(slog.NewTextHandler(log, nil)),
+		StopTimeout: time.Second,
+	}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,19 +89,22 @@ func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
 	held := func() (n int) {
 		for _, id := range []string{"a", "b"} {
 			var one bool
-			if answer, err := c.QueryWorkflow(t.Context(), id, "", "held"); err == nil && answer.Get(&one) == nil && one {
+			if answer, err := c.QueryWorkflow(t.Context(), id, "", "held"); err == nil &&
+				answer.Get(&one) == nil && one {
 				n++
 			}
 		}
 		return n
 	}
 	for _, id := range []string{"a", "b"} {
-		if _, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "test"}, "occupy"); err != nil {
+		if _, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "test"},
+			"occupy"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	await(t, "a session on device 0", func() bool { return held() == 1 })
-	if want := "device 1 is out of service since"; !strings.Contains(log.String(), want) || !strings.Contains(log.String(), "last: Stalled: three; `distilvit doctor --reinstate 1`") {
+	if want := "device 1 is out of service since"; !strings.Contains(log.String(), want) ||
+		!strings.Contains(log.String(), "last: Stalled: three; `distilvit doctor --reinstate 1`") {
 		t.Errorf("the log does not say %q: %s", want, log)
 	}
 	if strings.Contains(log.String(), "it takes no training") {
@@ -123,20 +133,46 @@ func TestWorkerWithoutADeviceSaysSoOrEndsWhereItIsNeeded(t *testing.T) {
 		}
 		ctx, fail := context.WithCancelCause(t.Context())
 		s := &slots{
-			Options: Options{Slots: [][]int{{0}}, NeedDevice: needed, Log: slog.New(slog.NewTextHandler(log, nil))},
-			health:  trainer.NewHealth(OutagesFile(dir)), fail: fail, out: map[int]bool{},
+			Options: Options{
+				Slots: [][]int{{0}}, NeedDevice: needed, Log: slog.New(slog.NewTextHandler(log, nil)),
+			},
+			health: trainer.NewHealth(OutagesFile(dir)), fail: fail, out: map[int]bool{},
 		}
 		if s.inService(0) {
 			t.Error("a device out of service is in service")
 		}
-		const gone, fix = "no device of this worker is in service: it takes no training", "distilvit doctor --reinstate 0"
+		const gone, fix = "no device of this worker is in service: it takes no training",
+			"distilvit doctor --reinstate 0"
 		ended := context.Cause(ctx)
-		if needed && (ended == nil || !strings.Contains(ended.Error(), gone) || !strings.Contains(ended.Error(), fix)) {
+		if needed && (ended == nil || !strings.Contains(ended.Error(), gone) ||
+			!strings.Contains(ended.Error(), fix)) {
 			t.Errorf("needed: ended with %v", ended)
 		}
-		if !needed && (ended != nil || !strings.Contains(log.String(), gone) || !strings.Contains(log.String(), fix)) {
+		if !needed && (ended != nil || !strings.Contains(log.String(), gone) ||
+			!strings.Contains(log.String(), fix)) {
 			t.Errorf("not needed: ended with %v, log %s", ended, log)
 		}
 		fail(nil)
+	}
+}
+
+// The list lies among what may be lost: damaged, it takes nobody's device away.
+func TestDamagedListOfOutagesIsSetAside(t *testing.T) {
+	dir, log := t.TempDir(), &testenv.Output{}
+	path := OutagesFile(dir)
+	if err := os.WriteFile(path, []byte(`[{"device": 0, "since`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := &slots{
+		Options: Options{Slots: [][]int{{0}, {1}}, Log: slog.New(slog.NewTextHandler(log, nil))},
+		health:  trainer.NewHealth(path), fail: func(error) {}, out: map[int]bool{},
+	}
+	for i := range s.Slots {
+		if !s.inService(i) {
+			t.Errorf("slot %d is out of service", i)
+		}
+	}
+	if _, err := os.Stat(path + ".damaged"); err != nil || !strings.Contains(log.String(), path+".damaged") {
+		t.Errorf("%v; %s", err, log)
 	}
 }

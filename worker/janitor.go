@@ -25,14 +25,16 @@ const janitorEvery = 24 * time.Hour
 func scheduleJanitor(ctx context.Context, o Options) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := ensureJanitor(ctx, o.Client.ScheduleClient()); err != nil && context.Cause(ctx) != context.Canceled {
+	if err := ensureJanitor(ctx, o.Client.ScheduleClient()); err != nil &&
+		context.Cause(ctx) != context.Canceled {
 		o.Log.Warn("the Janitor is not scheduled; distilvit janitor runs it", "error", err)
 	}
 }
 
 func ensureJanitor(ctx context.Context, schedules client.ScheduleClient) error {
 	action := &client.ScheduleWorkflowAction{
-		ID: JanitorSchedule, Workflow: pipeline.JanitorType, Args: []any{pipeline.JanitorInput{}}, TaskQueue: pipeline.TaskQueue,
+		ID: JanitorSchedule, Workflow: pipeline.JanitorType, Args: []any{pipeline.JanitorInput{}},
+		TaskQueue:     pipeline.TaskQueue,
 		StaticSummary: "remove what nothing refers to",
 	}
 	_, err := schedules.Create(ctx, client.ScheduleOptions{
@@ -71,7 +73,8 @@ func Open(ctx context.Context, c client.Client, run string) (bool, error) {
 		return false, fmt.Errorf("is run %s open: %w", run, err)
 	}
 	switch described.GetWorkflowExecutionInfo().GetStatus() {
-	case enums.WORKFLOW_EXECUTION_STATUS_RUNNING, enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, enums.WORKFLOW_EXECUTION_STATUS_PAUSED:
+	case enums.WORKFLOW_EXECUTION_STATUS_RUNNING, enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
+		enums.WORKFLOW_EXECUTION_STATUS_PAUSED:
 		return true, nil
 	}
 	return false, nil

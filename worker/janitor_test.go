@@ -27,14 +27,19 @@ func (s *schedules) Create(_ context.Context, o client.ScheduleOptions) (client.
 	if s.there != nil {
 		return nil, temporal.ErrScheduleAlreadyRunning
 	}
-	s.there = &client.Schedule{Action: o.Action, Spec: &o.Spec, Policy: &client.SchedulePolicies{Overlap: o.Overlap, CatchupWindow: o.CatchupWindow}}
+	s.there = &client.Schedule{
+		Action: o.Action, Spec: &o.Spec,
+		Policy: &client.SchedulePolicies{Overlap: o.Overlap, CatchupWindow: o.CatchupWindow},
+	}
 	return s, nil
 }
 
 func (s *schedules) GetHandle(_ context.Context, id string) client.ScheduleHandle { return s }
 
 func (s *schedules) Update(_ context.Context, o client.ScheduleUpdateOptions) error {
-	update, err := o.DoUpdate(client.ScheduleUpdateInput{Description: client.ScheduleDescription{Schedule: *s.there}})
+	update, err := o.DoUpdate(
+		client.ScheduleUpdateInput{Description: client.ScheduleDescription{Schedule: *s.there}},
+	)
 	if errors.Is(err, temporal.ErrSkipScheduleUpdate) {
 		return nil
 	}
@@ -53,7 +58,9 @@ func TestJanitorIsScheduledOnceAndAPersonsChangesStay(t *testing.T) {
 		}
 	}
 	action := s.there.Action.(*client.ScheduleWorkflowAction)
-	if s.updates != 0 || action.Workflow != pipeline.JanitorType || s.there.Spec.Intervals[0].Every != janitorEvery || s.there.Policy.Overlap != enums.SCHEDULE_OVERLAP_POLICY_SKIP {
+	if s.updates != 0 ||
+		action.Workflow != pipeline.JanitorType || s.there.Spec.Intervals[0].Every != janitorEvery ||
+		s.there.Policy.Overlap != enums.SCHEDULE_OVERLAP_POLICY_SKIP {
 		t.Errorf("%d updates, %+v", s.updates, s.there)
 	}
 	// Another version started something else; a person made it hourly and paused it.
@@ -64,7 +71,8 @@ func TestJanitorIsScheduledOnceAndAPersonsChangesStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	action = s.there.Action.(*client.ScheduleWorkflowAction)
-	if s.updates != 1 || action.Workflow != pipeline.JanitorType || s.there.Spec.Intervals[0].Every != janitorEvery/24 || !s.there.State.Paused {
+	if s.updates != 1 || action.Workflow != pipeline.JanitorType ||
+		s.there.Spec.Intervals[0].Every != janitorEvery/24 || !s.there.State.Paused {
 		t.Errorf("%d updates, %+v", s.updates, s.there)
 	}
 }
@@ -76,8 +84,12 @@ type one struct {
 	err    error
 }
 
-func (o one) DescribeWorkflowExecution(context.Context, string, string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
-	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: o.status}}, o.err
+func (o one) DescribeWorkflowExecution(
+	context.Context, string, string,
+) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	return &workflowservice.DescribeWorkflowExecutionResponse{
+		WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: o.status},
+	}, o.err
 }
 
 func TestRunIsOpenUnlessItsWorkflowHasEndedOrIsUnknown(t *testing.T) {

@@ -19,7 +19,9 @@ type counted struct {
 }
 
 // InterceptActivity implements interceptor.WorkerInterceptor.
-func (c *counted) InterceptActivity(_ context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
+func (c *counted) InterceptActivity(
+	_ context.Context, next interceptor.ActivityInboundInterceptor,
+) interceptor.ActivityInboundInterceptor {
 	i := &countedActivity{to: c.to}
 	i.Next = next
 	return i
@@ -31,7 +33,9 @@ type countedActivity struct {
 }
 
 // ExecuteActivity implements interceptor.ActivityInboundInterceptor.
-func (c *countedActivity) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
+func (c *countedActivity) ExecuteActivity(
+	ctx context.Context, in *interceptor.ExecuteActivityInput,
+) (any, error) {
 	begun := time.Now()
 	out, err := c.Next.ExecuteActivity(ctx, in)
 	c.to.Ended(activity.GetInfo(ctx).ActivityType.Name, failureType(err), time.Since(begun))

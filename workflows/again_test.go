@@ -19,7 +19,8 @@ func TestEpochThatFailsWhileItIsCancelledIsTrainedAgain(t *testing.T) {
 	w := newWorld()
 	defer hostWorker(t, c, w)()
 	device := worker.New(c, pipeline.DeviceQueue, worker.Options{
-		DisableWorkflowWorker: true, EnableSessionWorker: true, MaxConcurrentSessionExecutionSize: 1, MaxHeartbeatThrottleInterval: 100 * time.Millisecond,
+		DisableWorkflowWorker: true, EnableSessionWorker: true, MaxConcurrentSessionExecutionSize: 1,
+		MaxHeartbeatThrottleInterval: 100 * time.Millisecond,
 	})
 	w.register(registryWithout{device, "TrainEpoch"})
 	signal := func(name string) {
@@ -28,27 +29,29 @@ func TestEpochThatFailsWhileItIsCancelledIsTrainedAgain(t *testing.T) {
 		}
 	}
 	attempt := 0
-	device.RegisterActivityWithOptions(func(ctx context.Context, in pipeline.EpochInput) (pipeline.EpochResult, error) {
-		if attempt++; attempt > 2 {
-			return w.TrainEpoch(ctx, in)
-		}
-		signal(pipeline.PauseRequest)
-		for ctx.Err() == nil {
-			activity.RecordHeartbeat(ctx)
-			select {
-			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
+	device.RegisterActivityWithOptions(
+		func(ctx context.Context, in pipeline.EpochInput) (pipeline.EpochResult, error) {
+			if attempt++; attempt > 2 {
+				return w.TrainEpoch(ctx, in)
 			}
-		}
-		signal(pipeline.ResumeRequest)
-		return pipeline.EpochResult{}, typed(pipeline.DeviceLost, "signal: killed")
-	}, activity.RegisterOptions{Name: "TrainEpoch"})
+			signal(pipeline.PauseRequest)
+			for ctx.Err() == nil {
+				activity.RecordHeartbeat(ctx)
+				select {
+				case <-ctx.Done():
+				case <-time.After(200 * time.Millisecond):
+				}
+			}
+			signal(pipeline.ResumeRequest)
+			return pipeline.EpochResult{}, typed(pipeline.DeviceLost, "signal: killed")
+		}, activity.RegisterOptions{Name: "TrainEpoch"})
 	if err := device.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer device.Stop()
 	var result pipeline.Result
-	if err := execute(t, c, "r", config(t)).Get(t.Context(), &result); err != nil || result.Epoch != 3 || attempt != 5 {
+	if err := execute(t, c, "r", config(t)).Get(t.Context(), &result); err != nil ||
+		result.Epoch != 3 || attempt != 5 {
 		t.Errorf("%v, %+v after %d attempts", err, result, attempt)
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"distilvit/pipeline"
 )
 
-// call runs an activity and waits for its result. Beyond the activity's own
-// retries, an object store that cannot be reached is waited for, and workers
-// that stop or die under an activity that needs no device are replaced. While
-// the run is paused, none of these activities begins.
+// call runs an activity and waits for its result. It does more than the activity's own
+// retry policy: it waits for an object store that cannot be reached, and it starts an
+// activity that needs no device again when its worker stops or dies, and on another worker
+// where this one lacks what it takes. While the run is paused, no such activity begins.
 func call[T any](ctx workflow.Context, r *run, t task, id, summary string, input any) (T, error) {
 	var result T
-	started, interruptions := workflow.Now(ctx), 0
+	started, interruptions, wrong := workflow.Now(ctx), 0, 0
 	for {
 		if t.queue == pipeline.TaskQueue {
 			if err := r.waitWhilePaused(ctx); err != nil {
@@ -31,25 +31,31 @@ func call[T any](ctx workflow.Context, r *run, t task, id, summary string, input
 			r.spent[r.sinceMend(id)]++
 		}
 		switch {
-		case errorType(err) == pipeline.StorageUnavailable && workflow.Now(ctx).Sub(started) < storagePatience:
+		case errorType(err) == pipeline.StorageUnavailable &&
+			workflow.Now(ctx).Sub(started) < storagePatience:
 			if err := workflow.Sleep(ctx, storagePause); err != nil {
 				return result, err
 			}
 		case t.queue == pipeline.TaskQueue && wasInterrupted(err) && interruptions < maxFailures:
 			interruptions++
+		case t.retry == hostRetry && errorType(err) == pipeline.WrongWorker:
+			wrong++
+			if err := r.awaitAnotherWorker(ctx, summary, err, wrong); err != nil {
+				return result, err
+			}
 		default:
 			return result, err
 		}
 	}
 }
 
-// spentIDs counts the calls by whose activity's id no other can be scheduled any
-// more: Temporal's SDK keeps the id of an activity that was to be cancelled and
-// ended otherwise. So does one on a worker that was frozen with its session, and
-// is given up when it does not answer the request to cancel either.
+// spentIDs keeps activity ids apart that Temporal's SDK would take for one. Of an
+// activity that is asked to cancel and ends in another way (it fails, or its frozen
+// worker never answers), the SDK holds on to the id: a second activity with that id
+// would never be scheduled. The map counts, by id, how often this has happened.
 type spentIDs map[string]int
 
-// free is the id itself as long as that can be used.
+// free is an id that can be scheduled: the id itself, or one with a number behind it.
 func (s spentIDs) free(id string) string {
 	if n := s[id]; n > 0 {
 		return fmt.Sprintf("%s-again%d", id, n)
@@ -57,15 +63,18 @@ func (s spentIDs) free(id string) string {
 	return id
 }
 
-// wasInterrupted: the worker stopped, or gave no more sign of life.
+// wasInterrupted says that the activity's worker stopped in good order or went silent.
 func wasInterrupted(err error) bool {
 	var timeout *temporal.TimeoutError
-	return errorType(err) == pipeline.Interrupted || errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_HEARTBEAT
+	return errorType(err) == pipeline.Interrupted ||
+		errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_HEARTBEAT
 }
 
 // fanOut runs do for 0 to n-1, at most maxOpenActivities at once, and gives
 // their results in order. The first error cancels the rest.
-func fanOut[T any](ctx workflow.Context, n int, do func(ctx workflow.Context, i int) (T, error)) ([]T, error) {
+func fanOut[T any](
+	ctx workflow.Context, n int, do func(ctx workflow.Context, i int) (T, error),
+) ([]T, error) {
 	ctx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
 	results := make([]T, n)

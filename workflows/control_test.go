@@ -12,7 +12,9 @@ import (
 
 func TestStopEndsTheEpochAndPublishesTheBest(t *testing.T) {
 	for name, stop := range map[string]func(*testsuite.TestWorkflowEnvironment){
-		"signal": func(env *testsuite.TestWorkflowEnvironment) { env.SignalWorkflow(pipeline.StopRequest, nil) },
+		"signal": func(env *testsuite.TestWorkflowEnvironment) {
+			env.SignalWorkflow(pipeline.StopRequest, nil)
+		},
 		"update": func(env *testsuite.TestWorkflowEnvironment) {
 			env.UpdateWorkflow(pipeline.StopRequest, "u", &testsuite.TestUpdateCallback{
 				OnAccept: func() {},
@@ -50,7 +52,8 @@ func TestStopBeforeTrainingStillTrainsOneEpochAndALateOneIsRefused(t *testing.T)
 			env.SignalWorkflow(pipeline.StopRequest, nil)
 		case "Export":
 			env.UpdateWorkflow(pipeline.StopRequest, "late", &testsuite.TestUpdateCallback{
-				OnAccept: func() {}, OnReject: func(err error) { refused = err.Error() }, OnComplete: func(any, error) {},
+				OnAccept: func() {}, OnReject: func(err error) { refused = err.Error() },
+				OnComplete: func(any, error) {},
 			})
 		}
 	}
@@ -87,17 +90,20 @@ func TestStatusTellsStageEpochLossAndBest(t *testing.T) {
 		t.Fatalf("%v, %d statuses", err, len(statuses))
 	}
 	first, third, last := statuses[0], statuses[2], statuses[3]
-	if first.Stage != "train" || first.Detail != "epoch 1 of 3" || first.Epochs != 3 || first.Best != nil || first.Run != "r" || first.Model != "captioner" {
+	if first.Stage != "train" || first.Detail != "epoch 1 of 3" || first.Epochs != 3 || first.Best != nil ||
+		first.Run != "r" || first.Model != "captioner" {
 		t.Errorf("first epoch: %+v", first)
 	}
-	if third.Detail != "epoch 3 of 3" || third.Epoch != 2 || third.Step != 200 || third.TrainLoss != 2.5 || third.Best.Epoch != 2 || len(third.History) != 2 {
+	if third.Detail != "epoch 3 of 3" || third.Epoch != 2 || third.Step != 200 || third.TrainLoss != 2.5 ||
+		third.Best.Epoch != 2 || len(third.History) != 2 {
 		t.Errorf("third epoch: %+v", third)
 	}
 	if last.Stage != "export" || last.Best.Eval.RougeL != 30 {
 		t.Errorf("export: %+v", last)
 	}
 	text := details(third)
-	for _, want := range []string{"**train**: epoch 3 of 3", "best eval_rougeL **20.00** after epoch 2; loss 2.5000 after epoch 2 of 3 (step 200)", "| 1 | 5.0000 |"} {
+	for _, want := range []string{"**train**: epoch 3 of 3", "best eval_rougeL **20.00** after epoch 2; " +
+		"loss 2.5000 after epoch 2 of 3 (step 200)", "| 1 | 5.0000 |"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("details lack %q:\n%s", want, text)
 		}

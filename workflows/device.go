@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
@@ -25,15 +26,15 @@ type job struct {
 	do          func(session workflow.Context) error
 	shrink      func(ctx workflow.Context) (string, error) // makes it need less memory; says how
 	mayBreakOff bool                                       // a stop at once ends it with errBrokenOff
-	needs       *pipeline.CheckpointRef                    // what it goes on from; nil: the initial weights
+	needs       *record.CheckpointRef                      // what it goes on from; nil: the initial weights
 	again       bool                                       // it makes a lost checkpoint again
 }
 
 // errBrokenOff is the end of a job that a stop did not wait for.
 var errBrokenOff = errors.New("broken off")
 
-// onDevice does a job in the run's session, opening one where there is none,
-// until it succeeds or the error policy gives up.
+// onDevice does a job in the run's session, which it opens where there is none, again
+// and again until the job succeeds or recover gives up.
 func (r *run) onDevice(ctx workflow.Context, j job) error {
 	defer func() { r.cancelJob = nil }()
 	for {
@@ -45,7 +46,7 @@ func (r *run) onDevice(ctx workflow.Context, j job) error {
 		}
 		err := r.tryOnDevice(ctx, j)
 		if err == nil {
-			r.device.failures, r.device.memory = 0, 0
+			r.device.failures, r.device.memory, r.wrong = 0, 0, 0
 			return nil
 		}
 		if ctx.Err() != nil { // the run itself is cancelled
@@ -60,7 +61,7 @@ func (r *run) onDevice(ctx workflow.Context, j job) error {
 	}
 }
 
-// tryOnDevice is one attempt. Its activity has a context of its own, which
+// tryOnDevice is one attempt at a job. Its activity has a context of its own, which
 // ends with the run or by interruptJob.
 func (r *run) tryOnDevice(ctx workflow.Context, j job) error {
 	r.interrupted = false
@@ -126,21 +127,24 @@ func (r *run) releaseDevice(ctx workflow.Context) {
 	workflow.CompleteSession(d.session)
 }
 
-// recover is the error policy of what happens on a device. It returns nil when
-// the job is to be tried again, after having changed what has to change, and
-// otherwise the error the run ends with.
+// recover decides what a failure on a device leads to (docs/architecture.md has the
+// table). It changes what has to change and returns nil when the job is to be tried
+// again, otherwise the error that the run ends with.
 func (r *run) recover(ctx workflow.Context, j job, err error) error {
 	if errorType(err) == pipeline.Interrupted { // nobody's failure
 		r.device.abandoned = true
 		r.releaseDevice(ctx)
 		return nil
 	}
+	if errorType(err) == pipeline.OutOfService { // its worker may have left with the session already
+		return r.leaveDevice(ctx, j, err)
+	}
 	if r.sessionLost(err) {
 		return r.recoverSession(ctx, j)
 	}
 	switch errorType(err) {
-	case pipeline.OutOfService:
-		return r.leaveDevice(ctx, j, err)
+	case pipeline.WrongWorker:
+		return r.leaveWrongWorker(ctx, j, err)
 	case pipeline.Diverged:
 		return r.rollBack(ctx, err)
 	case pipeline.Corrupt:
@@ -166,10 +170,11 @@ func (r *run) recover(ctx workflow.Context, j job, err error) error {
 	return r.recoverFault(ctx)
 }
 
-// sessionLost: the worker is gone, so that the session's activities are
-// cancelled although the run is not.
+// sessionLost says that the session's worker is gone: then its activities are cancelled
+// although the run is not.
 func (r *run) sessionLost(err error) bool {
-	return errors.Is(err, workflow.ErrSessionFailed) || temporal.IsCanceledError(err) || r.device.session == nil ||
+	return errors.Is(err, workflow.ErrSessionFailed) || temporal.IsCanceledError(err) ||
+		r.device.session == nil ||
 		workflow.GetSessionInfo(r.device.session).SessionState == workflow.SessionStateFailed
 }
 
@@ -200,13 +205,30 @@ func (r *run) recoverFault(ctx workflow.Context) error {
 // leaveDevice goes on in a new session on another device, or waits for one: the
 // worker gives this one to nobody any more.
 func (r *run) leaveDevice(ctx workflow.Context, j job, err error) error {
-	r.warn([]string{fmt.Sprintf("%s, on %s: %s", j.name, workflow.GetSessionInfo(r.device.session).HostName, reason(err))})
+	r.warn([]string{
+		fmt.Sprintf("%s, on %s: %s", j.name, workflow.GetSessionInfo(r.device.session).HostName, reason(err)),
+	})
 	r.device.abandoned = true
 	r.releaseDevice(ctx)
 	if failed := r.count(ctx, j, err); failed != nil {
 		return failed
 	}
 	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
+}
+
+// leaveWrongWorker goes on in a new session on a worker that has what the run needs, or waits for
+// one. It is nobody's failure.
+func (r *run) leaveWrongWorker(ctx workflow.Context, j job, err error) error {
+	r.releaseDevice(ctx)
+	r.wrong++
+	return r.awaitAnotherWorker(ctx, j.name, err, r.wrong)
+}
+
+// awaitAnotherWorker shows what this worker lacks and waits before the next is asked: longer with each in a row,
+// for one that has it may have to be brought first.
+func (r *run) awaitAnotherWorker(ctx workflow.Context, what string, lacks error, inRow int) error {
+	r.show(ctx, what+" waits for another worker: "+reason(lacks))
+	return workflow.Sleep(ctx, min(pauseAfter(min(inRow, 10)), longestWait))
 }
 
 // recoverMemory tries the same again in a fresh process first, and then with
@@ -218,7 +240,8 @@ func (r *run) recoverMemory(ctx workflow.Context, j job) error {
 	}
 	how, err := j.shrink(ctx)
 	if err != nil {
-		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("%s: out of memory: %v", j.name, err), pipeline.OutOfMemory, nil)
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("%s: out of memory: %v", j.name, err),
+			pipeline.OutOfMemory, nil)
 	}
 	r.device.memory, r.failures = 1, nil
 	r.warn([]string{j.name + ": out of memory, going on with " + how})
@@ -235,7 +258,9 @@ func (r *run) halveMicroBatch(ctx workflow.Context) (string, error) {
 		smaller--
 	}
 	if smaller == 0 {
-		return "", errors.New("even with train.micro_batch_size 1; a smaller model or train.captions_per_picture is needed")
+		return "", errors.New(
+			"even with train.micro_batch_size 1; a smaller model or train.captions_per_picture is needed",
+		)
 	}
 	r.Progress.MicroBatchSize = smaller
 	return fmt.Sprintf("train.micro_batch_size %d", smaller), r.branchFromNewest(ctx)
@@ -250,20 +275,23 @@ func (r *run) halveEvaluation(workflow.Context) (string, error) {
 	return fmt.Sprintf("evaluate.batch_size %d", r.EvaluateBatch), nil
 }
 
-// rollBack goes back to the end of the last finished epoch, once, in a new
-// branch with another seed; from the same bytes with the same seed the loss
-// would diverge again.
+// rollBack goes back to the end of the last finished epoch, once, in a new branch and
+// with another seed: with the same seed, the same bytes would diverge again.
 func (r *run) rollBack(ctx workflow.Context, diverged error) error {
 	if r.RolledBack {
 		return diverged
 	}
 	r.RolledBack = true
 	r.Progress.Reseeds++
-	r.warn([]string{fmt.Sprintf("%s: back to the end of epoch %d with another order of examples", reason(diverged), len(r.Progress.Epochs))})
+	back := fmt.Sprintf("the end of epoch %d", r.finished())
+	if last := r.last(); last.EpochStep > 0 {
+		back = last.Name()
+	}
+	r.warn([]string{fmt.Sprintf("%s: back to %s with another order of examples", reason(diverged), back)})
 	return r.branchFrom(ctx, r.Progress.Last)
 }
 
-// branchFromNewest raises the branch at its newest checkpoint.
+// branchFromNewest begins the next branch at the newest checkpoint of this one.
 func (r *run) branchFromNewest(ctx workflow.Context) error {
 	found, err := r.findProgress(ctx, r.Progress.Branch)
 	if err != nil {
@@ -275,16 +303,16 @@ func (r *run) branchFromNewest(ctx workflow.Context) error {
 	return r.branchFrom(ctx, found.Newest)
 }
 
-// branchFrom raises the branch: what an older attempt may still write stays in
-// its own.
-func (r *run) branchFrom(ctx workflow.Context, checkpoint *pipeline.CheckpointRef) error {
+// branchFrom begins the next branch at a checkpoint. What an attempt that was given up
+// may still write lands in the old branch, where nothing looks any more.
+func (r *run) branchFrom(ctx workflow.Context, checkpoint *record.CheckpointRef) error {
 	r.Progress.Branch++
 	r.Progress.From = checkpoint
 	return r.recordProgress(ctx)
 }
 
-// count keeps the reason of a failure. A checkpoint newer than at the last
-// failure wipes the slate; the fifth failure without one ends the run.
+// count keeps the reason of a failure and returns an error when it was the fifth
+// without a new checkpoint between them: then the run ends.
 func (r *run) count(ctx workflow.Context, j job, failure error) error {
 	why := reason(failure)
 	found, err := r.findProgress(ctx, r.Progress.Branch)
@@ -293,7 +321,8 @@ func (r *run) count(ctx workflow.Context, j job, failure error) error {
 	}
 	r.reached(found.Newest)
 	r.failures = append(r.failures, j.name+": "+why)
-	workflow.GetLogger(ctx).Warn("failure on a device", "job", j.name, "reason", why, "failures", len(r.failures))
+	workflow.GetLogger(ctx).Warn("failure on a device", "job", j.name, "reason", why, "failures",
+		len(r.failures))
 	r.show(ctx, fmt.Sprintf("%s failed (%d of %d allowed): %s", j.name, len(r.failures), maxFailures, why))
 	if len(r.failures) < maxFailures {
 		return nil
@@ -305,8 +334,9 @@ func (r *run) count(ctx workflow.Context, j job, failure error) error {
 	return temporal.NewNonRetryableApplicationError(all, errorType(failure), nil)
 }
 
-// reached notes the branch's newest checkpoint; a new one forgives failures.
-func (r *run) reached(newest *pipeline.CheckpointRef) {
+// reached notes the branch's newest checkpoint. If it is new, earlier failures no
+// longer count.
+func (r *run) reached(newest *record.CheckpointRef) {
 	if newest == nil {
 		return
 	}

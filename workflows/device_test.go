@@ -41,7 +41,10 @@ func TestLostDeviceIsTriedAgainInTheSessionAndThenInANewOne(t *testing.T) {
 
 func TestDeviceOutOfServiceIsLeftAtOnceAndNamedInTheWarnings(t *testing.T) {
 	w := newWorld()
-	w.fail = failing("TrainEpoch", lost(1), typed(pipeline.OutOfService, "device 1 out of service after 3 failures in a row"))
+	w.fail = failing(
+		"TrainEpoch", lost(1),
+		typed(pipeline.OutOfService, "device 1 out of service after 3 failures in a row"),
+	)
 	env := environment(t, w)
 	env.ExecuteWorkflow(pipeline.WorkflowType, config(t))
 	if _, err := outcome(t, env); err != nil {
@@ -61,14 +64,17 @@ func TestDeviceOutOfServiceIsLeftAtOnceAndNamedInTheWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(status.Warnings) != 1 || !strings.Contains(status.Warnings[0], "epoch 1 of 3, on ") ||
-		!strings.Contains(status.Warnings[0], "OutOfService: device 1 out of service after 3 failures in a row") {
+		!strings.Contains(
+			status.Warnings[0], "OutOfService: device 1 out of service after 3 failures in a row",
+		) {
 		t.Errorf("warnings %q", status.Warnings)
 	}
 }
 
 func TestSessionLostWithItsWorkerIsReplaced(t *testing.T) {
 	w := newWorld()
-	w.fail = failing("TrainEpoch", nil, temporal.NewCanceledError()) // as Temporal answers when the session's worker is gone
+	// as Temporal answers when the session's worker is gone
+	w.fail = failing("TrainEpoch", nil, temporal.NewCanceledError())
 	result, err := start(t, w, config(t))
 	if err != nil || result.Epoch != 3 {
 		t.Fatalf("%v %+v", err, result)
@@ -102,7 +108,8 @@ func TestFiveFailuresWithoutACheckpointFailTheRunWithAllReasons(t *testing.T) {
 		t.Fatalf("%v after %d", err, w.count["TrainEpoch"])
 	}
 	for n := range 5 {
-		if want := fmt.Sprintf("%d. epoch 1 of 3: DeviceLost: signal: killed (%d)", n+1, n+1); !strings.Contains(err.Error(), want) {
+		if want := fmt.Sprintf("%d. epoch 1 of 3: DeviceLost: signal: killed (%d)", n+1,
+			n+1); !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}
 	}
@@ -179,7 +186,8 @@ func TestOutOfMemoryWithOnePictureFailsTheRun(t *testing.T) {
 		return nil
 	}
 	_, err := start(t, w, config(t))
-	if errorType(err) != pipeline.OutOfMemory || !strings.Contains(err.Error(), "even with train.micro_batch_size 1") {
+	if errorType(err) != pipeline.OutOfMemory ||
+		!strings.Contains(err.Error(), "even with train.micro_batch_size 1") {
 		t.Errorf("%v", err)
 	}
 	if w.count["TrainEpoch"] != 7 { // 32 twice, then 16, 8, 4, 2, 1
@@ -211,7 +219,8 @@ func TestDivergedGoesBackOnceAndThenFailsNamingTheStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := w.epochs[2]
-	if again.Epoch != 1 || again.Work.Branch != 2 || again.Work.Seed != 2 || again.From == nil || again.From.Step != 100 {
+	if again.Epoch != 1 || again.Work.Branch != 2 || again.Work.Seed != 2 || again.From == nil ||
+		again.From.Step != 100 {
 		t.Errorf("after the rollback: %+v", again)
 	}
 	if w.epochs[3].Work.Branch != 2 || w.epochs[3].Work.Seed != 2 {
@@ -221,7 +230,8 @@ func TestDivergedGoesBackOnceAndThenFailsNamingTheStep(t *testing.T) {
 	w = newWorld()
 	w.fail = failing("TrainEpoch", nil, diverged, nil, diverged)
 	_, err := start(t, w, config(t))
-	if errorType(err) != pipeline.Diverged || !strings.Contains(err.Error(), "step 150, examples 7, 9") || w.count["TrainEpoch"] != 4 {
+	if errorType(err) != pipeline.Diverged || !strings.Contains(err.Error(), "step 150, examples 7, 9") ||
+		w.count["TrainEpoch"] != 4 {
 		t.Errorf("%v after %d", err, w.count["TrainEpoch"])
 	}
 }
@@ -229,7 +239,8 @@ func TestDivergedGoesBackOnceAndThenFailsNamingTheStep(t *testing.T) {
 func TestChangedNumericsAreRefusedUnlessAllowed(t *testing.T) {
 	w := newWorld()
 	w.fail = failing("TrainEpoch", nil, typed(pipeline.NumericsChanged, "plugin differs"))
-	if _, err := start(t, w, config(t)); errorType(err) != pipeline.NumericsChanged || w.count["TrainEpoch"] != 2 {
+	if _, err := start(t, w, config(t)); errorType(err) != pipeline.NumericsChanged ||
+		w.count["TrainEpoch"] != 2 {
 		t.Errorf("%v", err)
 	}
 	w = newWorld()
@@ -239,6 +250,42 @@ func TestChangedNumericsAreRefusedUnlessAllowed(t *testing.T) {
 	}
 	if in := w.epochs[2]; in.Work.Branch != 2 || in.From.Step != 100 || in.Work.Seed != 1 {
 		t.Errorf("%+v", in)
+	}
+}
+
+func TestWorkerWithoutTheBackendIsLeftForAnotherAndCountsAsNothing(t *testing.T) {
+	w := newWorld()
+	var wrong []error
+	for range 2 * maxFailures {
+		wrong = append(wrong, typed(pipeline.WrongWorker, "not on the worker on b: cpu is not installed"))
+	}
+	w.fail = failing("TrainEpoch", wrong...)
+	if _, err := start(t, w, config(t)); err != nil {
+		t.Fatal(err)
+	}
+	// Each time the session ends, so that another worker may open the next.
+	if n := w.count["CloseTrainer"]; n != len(wrong)+1 {
+		t.Errorf("%d sessions", n)
+	}
+	for i, e := range w.epochs[:len(wrong)+1] {
+		if e.Work.Branch != 1 || e.Epoch != 0 {
+			t.Errorf("attempt %d: %+v", i, e)
+		}
+	}
+}
+
+func TestShardIsPreparedByAWorkerThatHasItsDecoder(t *testing.T) {
+	w := newWorld()
+	var wrong []error
+	for range 20 { // more than Temporal itself tries
+		wrong = append(wrong, typed(pipeline.WrongWorker, "not on the worker on b: no libjpeg-turbo"))
+	}
+	w.fail = failing("PrepareShard", wrong...)
+	if _, err := start(t, w, config(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.count["PrepareShard"]; n <= len(wrong) {
+		t.Errorf("%d attempts", n)
 	}
 }
 
@@ -255,7 +302,8 @@ func TestFatalErrorsOnADeviceAreNotTriedAgain(t *testing.T) {
 func TestActivityPausedByHandIsRetriedByTemporalAndCountsAsNothing(t *testing.T) {
 	w := newWorld()
 	w.fail = failing("TrainEpoch", temporal.NewApplicationError("activity paused", ""))
-	if _, err := start(t, w, config(t)); err != nil || w.count["TrainEpoch"] != 4 || w.count["FindProgress"] != 1 {
+	if _, err := start(t, w, config(t)); err != nil || w.count["TrainEpoch"] != 4 ||
+		w.count["FindProgress"] != 1 {
 		t.Errorf("%v; calls %s", err, w.without())
 	}
 }

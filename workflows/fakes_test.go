@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
@@ -27,9 +28,15 @@ type world struct {
 	shards  int                               // of the prepared pictures
 	reused  bool                              // datasets and tokens are there already
 	scores  []float64                         // eval_rougeL by epoch; the last one holds on
+	same    float64                           // eval_commonest
+	base    *record.Baselines                 // where they are asked for
+	rows    int                               // training pictures
+	losses  []float64                         // eval_loss by epoch, as scores; none: 0
+	byStep  map[int64]float64                 // eval_rougeL by step; then the run's own parts of epochs are trained
+	rule    string                            // words that evaluations choose, with a note
 	steps   int64                             // an epoch
-	records []pipeline.Progress               // recorded progress, in order
-	newest  map[int]pipeline.CheckpointRef    // by branch
+	records []record.Progress                 // recorded progress, in order
+	newest  map[int]record.CheckpointRef      // by branch
 	fail    func(name string, call int) error // an activity's error; calls of a name count from 1
 	during  func(name string, call int)       // runs in the middle of an activity
 	signal  func(name string, argument any)   // to the run, where a real server has it
@@ -38,6 +45,7 @@ type world struct {
 	count  map[string]int
 	epochs []pipeline.EpochInput
 	evals  []pipeline.EvaluateInput
+	events []pipeline.NotifyInput
 	closed []pipeline.Work
 	inputs map[string]any // newest input by name
 
@@ -46,8 +54,8 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		shards: 3, scores: []float64{10, 20, 30}, steps: 100,
-		newest: map[int]pipeline.CheckpointRef{}, count: map[string]int{}, inputs: map[string]any{},
+		rows: 8000, shards: 3, scores: []float64{10, 20, 30}, steps: 100,
+		newest: map[int]record.CheckpointRef{}, count: map[string]int{}, inputs: map[string]any{},
 	}
 }
 
@@ -73,15 +81,17 @@ func (w *world) Preflight(_ context.Context, in pipeline.PreflightInput) (pipeli
 	if in.Device {
 		name = "PreflightDevice"
 	}
-	return pipeline.PreflightResult{Config: in.Config, Backend: "go", Object: "runs/" + in.Run + "/config.json"}, w.begin(name, in)
+	return pipeline.PreflightResult{
+		Config: in.Config, Backend: "go", Object: "runs/" + in.Run + "/config.json",
+	}, w.begin(name, in)
 }
 
 func (w *world) Download(_ context.Context, in pipeline.DownloadInput) (pipeline.DownloadResult, error) {
 	return pipeline.DownloadResult{Source: in.Source, Digest: fmt.Sprint(in.Index)}, w.begin("Download", in)
 }
 
-func (w *world) StorePretrained(_ context.Context, in pipeline.PretrainedInput) (pipeline.ModelRef, error) {
-	return pipeline.ModelRef{Digest: "given"}, w.begin("StorePretrained", in)
+func (w *world) StorePretrained(_ context.Context, in pipeline.PretrainedInput) (record.ModelRef, error) {
+	return record.ModelRef{Digest: "given"}, w.begin("StorePretrained", in)
 }
 
 func (w *world) PlanPrepare(_ context.Context, in pipeline.PlanInput) (pipeline.Plan, error) {
@@ -92,28 +102,35 @@ func (w *world) PlanPrepare(_ context.Context, in pipeline.PlanInput) (pipeline.
 	return plan, w.begin("PlanPrepare", in)
 }
 
-func (w *world) PrepareShard(_ context.Context, in pipeline.PrepareShardInput) (pipeline.PrepareShardResult, error) {
-	return pipeline.PrepareShardResult{Shard: pipeline.Shard{Index: in.Task.Index, Rows: in.Task.Rows}}, w.begin("PrepareShard", in)
+func (w *world) PrepareShard(
+	_ context.Context, in pipeline.PrepareShardInput,
+) (pipeline.PrepareShardResult, error) {
+	return pipeline.PrepareShardResult{Shard: record.Shard{Index: in.Task.Index, Rows: in.Task.Rows}},
+		w.begin("PrepareShard", in)
 }
 
 func (w *world) FinishPrepare(_ context.Context, in pipeline.FinishPrepareInput) (pipeline.Dataset, error) {
 	return pipeline.Dataset{
-		Manifest: in.Dataset + "/manifest.json", Shards: w.shards, Rows: map[string]int{"train": 800, "validation": 100, "test": 100},
+		Manifest: in.Dataset + "/manifest.json", Shards: w.shards, Rows: map[string]int{
+			"train": w.rows, "validation": 100, "test": 100,
+		},
 	}, w.begin("FinishPrepare", in)
 }
 
-func (w *world) BuildModel(_ context.Context, in pipeline.BuildModelInput) (pipeline.ModelRef, error) {
-	return pipeline.ModelRef{Digest: "model"}, w.begin("BuildModel", in)
+func (w *world) BuildModel(_ context.Context, in pipeline.BuildModelInput) (record.ModelRef, error) {
+	return record.ModelRef{Digest: "model"}, w.begin("BuildModel", in)
 }
 
 func (w *world) PlanTokenize(_ context.Context, in pipeline.TokenizeInput) (pipeline.TokenizePlan, error) {
 	return pipeline.TokenizePlan{Tokens: "tokens/t", Reused: w.reused}, w.begin("PlanTokenize", in)
 }
 
-func (w *world) TokenizeShards(_ context.Context, in pipeline.TokenizeInput) (pipeline.TokenizeResult, error) {
+func (w *world) TokenizeShards(
+	_ context.Context, in pipeline.TokenizeInput,
+) (pipeline.TokenizeResult, error) {
 	var result pipeline.TokenizeResult
 	for i := in.First; i < in.Last; i++ {
-		result.Shards = append(result.Shards, pipeline.Shard{Index: i})
+		result.Shards = append(result.Shards, record.Shard{Index: i})
 	}
 	return result, w.begin("TokenizeShards", in)
 }
@@ -122,11 +139,11 @@ func (w *world) FinishTokens(_ context.Context, in pipeline.FinishTokensInput) (
 	return pipeline.Tokens{Manifest: in.Tokens + "/manifest.json"}, w.begin("FinishTokens", in)
 }
 
-func (w *world) FindProgress(_ context.Context, in pipeline.FindProgressInput) (pipeline.Progress, error) {
+func (w *world) FindProgress(_ context.Context, in pipeline.FindProgressInput) (record.Progress, error) {
 	err := w.begin("FindProgress", in)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var found pipeline.Progress
+	var found record.Progress
 	if len(w.records) > 0 {
 		found = w.records[len(w.records)-1]
 	}
@@ -155,14 +172,40 @@ func (w *world) TrainEpoch(_ context.Context, in pipeline.EpochInput) (pipeline.
 	if err := w.begin("TrainEpoch", in); err != nil {
 		return pipeline.EpochResult{}, err
 	}
-	return pipeline.EpochResult{Checkpoint: w.checkpoint(in.Work.Branch, in.Epoch+1, int64(in.Epoch+1)*w.steps), Loss: 5 / float64(in.Epoch+1), Seconds: 60}, nil
+	if w.byStep != nil {
+		return pipeline.EpochResult{Checkpoint: w.part(in), Seconds: 60}, nil
+	}
+	return pipeline.EpochResult{
+		Checkpoint: w.checkpoint(in.Work.Branch, in.Epoch+1, int64(in.Epoch+1)*w.steps),
+		Loss:       5 / float64(in.Epoch+1), Seconds: 60,
+	}, nil
+}
+
+// part is the end of what is trained by steps: 250 an epoch, but as many as train.max_steps says.
+func (w *world) part(in pipeline.EpochInput) record.CheckpointRef {
+	steps, most := int64(250), int64(in.Work.Train.MaxSteps)
+	begun := int64(in.Epoch) * steps
+	if e := in.Work.Extension; e != nil && in.Epoch >= e.After {
+		begun = e.Step + int64(in.Epoch-e.After)*steps
+	} else if most > 0 {
+		steps = min(steps, most-begun)
+	}
+	if in.Until == 0 {
+		return w.checkpoint(in.Work.Branch, in.Epoch+1, begun+steps)
+	}
+	c := w.checkpoint(in.Work.Branch, in.Epoch, begun+in.Until)
+	c.EpochStep = in.Until
+	return c
 }
 
 // checkpoint completes one in the store.
-func (w *world) checkpoint(branch, epoch int, step int64) pipeline.CheckpointRef {
+func (w *world) checkpoint(branch, epoch int, step int64) record.CheckpointRef {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := pipeline.CheckpointRef{Manifest: fmt.Sprintf("runs/r/checkpoints/%d/%d/manifest.json", branch, step), Branch: branch, Epoch: epoch, Step: step}
+	c := record.CheckpointRef{
+		Manifest: fmt.Sprintf("runs/r/checkpoints/%d/%d/manifest.json", branch, step), Branch: branch,
+		Epoch: epoch, Step: step,
+	}
 	w.newest[branch] = c
 	return c
 }
@@ -171,8 +214,24 @@ func (w *world) Evaluate(_ context.Context, in pipeline.EvaluateInput) (pipeline
 	w.mu.Lock()
 	w.evals = append(w.evals, in)
 	w.mu.Unlock()
-	score := w.scores[min(max(in.Checkpoint.Epoch, 1), len(w.scores))-1]
-	return pipeline.EvaluateResult{Metrics: pipeline.Metrics{RougeL: score, Samples: 100}}, w.begin("Evaluate", in)
+	at := func(values []float64) float64 { return values[min(max(in.Checkpoint.Epoch, 1), len(values))-1] }
+	out := pipeline.EvaluateResult{
+		Metrics: record.Metrics{Scores: record.Scores{RougeL: at(w.scores), Samples: 100}},
+	}
+	if w.byStep != nil {
+		out.Metrics.RougeL = w.byStep[in.Checkpoint.Step]
+	}
+	out.Metrics.Commonest = w.same
+	if in.Baselines {
+		out.Metrics.Baselines = w.base
+	}
+	if len(w.losses) > 0 {
+		out.Metrics.Loss = at(w.losses)
+	}
+	if out.Metrics.Words = in.Evaluate.Words; out.Metrics.Words == "" && w.rule != "" {
+		out.Metrics.Words, out.Warnings = w.rule, []string{"scored on words of " + w.rule}
+	}
+	return out, w.begin("Evaluate", in)
 }
 
 func (w *world) CloseTrainer(_ context.Context, in pipeline.Work) error {
@@ -182,17 +241,34 @@ func (w *world) CloseTrainer(_ context.Context, in pipeline.Work) error {
 	return w.begin("CloseTrainer", in)
 }
 
-func (w *world) Export(_ context.Context, in pipeline.ExportInput) (pipeline.ExportResult, error) {
-	return pipeline.ExportResult{Checks: []pipeline.ExportCheck{{Dtype: "q8", Pictures: 100}}}, w.begin("Export", in)
+func (w *world) Export(_ context.Context, in pipeline.ExportInput) (record.Export, error) {
+	return record.Export{Checks: []record.ExportCheck{{Dtype: "q8", Pictures: 100}}},
+		w.begin("Export", in)
 }
 
 func (w *world) Publish(_ context.Context, in pipeline.PublishInput) (pipeline.Result, error) {
 	return pipeline.Result{
-		Run: in.Run, Model: "models/" + in.Name + "/" + in.Run, Epoch: in.Best.Epoch, Step: in.Best.Checkpoint.Step, Eval: in.Best.Eval, Test: in.Test.Metrics,
+		Run: in.Run, Model: "models/" + in.Name + "/" + in.Run, Epoch: in.Best.Epoch,
+		Step: in.Best.Checkpoint.Step, Eval: in.Best.Eval, Test: in.Test.Metrics,
 	}, w.begin("Publish", in)
 }
 
-func (w *world) DropBroken(_ context.Context, in pipeline.DropBrokenInput) (pipeline.DropBrokenResult, error) {
+func (w *world) Push(_ context.Context, in pipeline.PushInput) (pipeline.Pushed, error) {
+	return pipeline.Pushed{To: in.To, Page: "https://hub/page", Commit: "c"}, w.begin("Push", in)
+}
+
+func (w *world) Track(_ context.Context, in pipeline.TrackInput) error { return w.begin("Track", in) }
+
+func (w *world) Notify(_ context.Context, in pipeline.NotifyInput) error {
+	w.mu.Lock()
+	w.events = append(w.events, in)
+	w.mu.Unlock()
+	return w.begin("Notify", in)
+}
+
+func (w *world) DropBroken(
+	_ context.Context, in pipeline.DropBrokenInput,
+) (pipeline.DropBrokenResult, error) {
 	return pipeline.DropBrokenResult{Dropped: in.Keys, Checkpoints: w.lost}, w.begin("DropBroken", in)
 }
 
@@ -202,11 +278,15 @@ func (w *world) register(registry interface {
 	RegisterActivityWithOptions(any, activity.RegisterOptions)
 }) {
 	for name, do := range map[string]any{
-		"Preflight": w.Preflight, "Download": w.Download, "StorePretrained": w.StorePretrained, "PlanPrepare": w.PlanPrepare, "PrepareShard": w.PrepareShard,
-		"FinishPrepare": w.FinishPrepare, "BuildModel": w.BuildModel, "PlanTokenize": w.PlanTokenize, "TokenizeShards": w.TokenizeShards,
-		"FinishTokens": w.FinishTokens, "FindProgress": w.FindProgress, "RecordProgress": w.RecordProgress, "TrainEpoch": w.TrainEpoch,
-		"Evaluate": w.Evaluate, "CloseTrainer": w.CloseTrainer, "Export": w.Export, "Publish": w.Publish,
-		"DropBroken": w.DropBroken,
+		"Preflight": w.Preflight, "Download": w.Download, "StorePretrained": w.StorePretrained,
+		"PlanPrepare": w.PlanPrepare, "PrepareShard": w.PrepareShard,
+		"FinishPrepare": w.FinishPrepare, "BuildModel": w.BuildModel, "PlanTokenize": w.PlanTokenize,
+		"TokenizeShards": w.TokenizeShards,
+		"FinishTokens":   w.FinishTokens, "FindProgress": w.FindProgress, "RecordProgress": w.RecordProgress,
+		"TrainEpoch": w.TrainEpoch,
+		"Evaluate":   w.Evaluate, "CloseTrainer": w.CloseTrainer, "Export": w.Export, "Publish": w.Publish,
+		"DropBroken": w.DropBroken, "Push": w.Push,
+		"Track": w.Track, "Notify": w.Notify,
 	} {
 		registry.RegisterActivityWithOptions(do, activity.RegisterOptions{Name: name})
 	}
@@ -214,7 +294,9 @@ func (w *world) register(registry interface {
 
 // the calls without those of names, as one string.
 func (w *world) without(names ...string) string {
-	return strings.Join(slices.DeleteFunc(slices.Clone(w.calls), func(name string) bool { return slices.Contains(names, name) }), " ")
+	return strings.Join(slices.DeleteFunc(
+		slices.Clone(w.calls), func(name string) bool { return slices.Contains(names, name) },
+	), " ")
 }
 
 // typed is an activity's error as the real ones give it.
@@ -223,7 +305,9 @@ func typed(kind string, message string) error { return temporal.NewApplicationEr
 // config of a run of three epochs without early stopping.
 func config(t *testing.T, set ...string) pipeline.Config {
 	t.Helper()
-	c, err := pipeline.Decode([]byte("dataset: [{kind: shapes}]\nmodel: {preset: tiny}\ntrain: {epochs: 3, patience: 0}\n"), set...)
+	c, err := pipeline.Decode(
+		[]byte("dataset: [{kind: shapes}]\nmodel: {preset: tiny}\ntrain: {epochs: 3, patience: 0}\n"), set...,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

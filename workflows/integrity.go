@@ -9,16 +9,18 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // maxMends bounds how often a run has broken data made again: a disk that
 // breaks everything is to be replaced.
 const maxMends = 10
 
-// healing does a stage. Stored data that is found broken in it is made again,
-// and then the stage is done once more.
-func (r *run) healing(ctx workflow.Context, needs *pipeline.CheckpointRef, do func() error) error {
+// healing does a stage, and does it once more after every time that stored data was
+// found broken in it and was made again.
+func (r *run) healing(ctx workflow.Context, needs *record.CheckpointRef, do func() error) error {
 	for {
 		err := do()
 		if errorType(err) != pipeline.Corrupt {
@@ -49,15 +51,18 @@ func (r *run) mend(ctx workflow.Context, j job, found error) error {
 	var dropped pipeline.DropBrokenResult
 	if len(keys) > 0 {
 		var err error
-		dropped, err = call[pipeline.DropBrokenResult](ctx, r, dropBroken, fmt.Sprintf("drop-broken-%d", r.Mends), strings.Join(keys, ", "), pipeline.DropBrokenInput{
-			Run: r.id, Keys: keys,
-		})
+		dropped, err = call[pipeline.DropBrokenResult](ctx, r, dropBroken,
+			fmt.Sprintf("drop-broken-%d", r.Mends), strings.Join(keys, ", "), pipeline.DropBrokenInput{
+				Run: r.id, Keys: keys,
+			})
 		if err != nil {
 			return err
 		}
 	}
 	broken := append(slices.Clone(dropped.Dropped), dropped.Missing...)
-	shared := slices.DeleteFunc(slices.Clone(broken), func(key string) bool { return strings.HasPrefix(key, "runs/") })
+	shared := slices.DeleteFunc(
+		slices.Clone(broken), func(key string) bool { return layout.AreaOf(key) == layout.Runs },
+	)
 	if len(shared) > 0 {
 		if err := r.restock(ctx, shared); err != nil {
 			return err
@@ -73,8 +78,8 @@ func (r *run) mend(ctx workflow.Context, j job, found error) error {
 	return nil
 }
 
-// sinceMend tells a stage's activities apart from those of before its data was
-// mended, some of which may not have ended yet.
+// sinceMend gives a stage's activities other ids after its data was mended, since some
+// of those from before may not have ended yet.
 func (r *run) sinceMend(id string) string {
 	if r.Mends == 0 {
 		return id
@@ -86,9 +91,13 @@ func (r *run) sinceMend(id string) string {
 func mended(broken, sound []string, found error) []string {
 	switch {
 	case len(broken) > 0:
-		return []string{fmt.Sprintf("broken in the object store, removed and made again: %s", strings.Join(broken, ", "))}
+		return []string{
+			fmt.Sprintf("broken in the object store, removed and made again: %s", strings.Join(broken, ", ")),
+		}
 	case len(sound) > 0:
-		return []string{fmt.Sprintf("read as broken, but sound when read again: %s", strings.Join(sound, ", "))}
+		return []string{
+			fmt.Sprintf("read as broken, but sound when read again: %s", strings.Join(sound, ", ")),
+		}
 	}
 	return []string{reason(found) + ": trained again from an older checkpoint"}
 }
@@ -97,7 +106,8 @@ func mended(broken, sound []string, found error) []string {
 // download, prepared data from them.
 func (r *run) restock(ctx workflow.Context, broken []string) error {
 	outside := slices.ContainsFunc(broken, func(key string) bool {
-		return strings.HasPrefix(key, "sources/") || strings.HasPrefix(key, "weights/")
+		area := layout.AreaOf(key)
+		return area == layout.Sources || area == layout.Weights
 	})
 	was, said := r.State, r.Warnings
 	if outside || r.Pretrained == nil && (r.Config.Model.Pretrained() || r.Config.Model.Tokenizer != "") {
@@ -123,23 +133,34 @@ func (r *run) restock(ctx workflow.Context, broken []string) error {
 	case r.Tokens.Manifest != was.Tokens.Manifest:
 		return changed(was.Tokens.Manifest, "tokenizing gives "+r.Tokens.Manifest)
 	case r.Model.Digest != was.Model.Digest:
-		return changed("weights/"+was.Model.Digest, "building the model gives weights/"+r.Model.Digest)
+		return changed(
+			layout.ModelDir(was.Model.Digest), "building the model gives "+layout.ModelDir(r.Model.Digest),
+		)
 	}
 	return nil
 }
 
 func changed(what, how string) error {
-	return temporal.NewNonRetryableApplicationError(what+" was broken and cannot be made again: "+how, pipeline.Nondeterministic, nil)
+	return temporal.NewNonRetryableApplicationError(what+" was broken and cannot be made again: "+how,
+		pipeline.Nondeterministic, nil)
 }
 
-// remake trains again what leads to a lost checkpoint, from the newest one
-// before it that can be read, at worst from the initial weights.
-func (r *run) remake(ctx workflow.Context, lost *pipeline.CheckpointRef, found error) error {
+// remake makes a lost checkpoint again by training: from the newest earlier one that
+// can be read, at worst from the initial weights.
+func (r *run) remake(ctx workflow.Context, lost *record.CheckpointRef, found error) error {
 	if lost.Branch != r.Progress.Branch {
 		return found // it was trained with other settings than the branch has now
 	}
-	for epoch, back := lost.Epoch, true; epoch <= lost.Epoch; {
-		err := r.epochAgain(ctx, epoch, lost)
+	last := lost.Epoch
+	if lost.EpochStep > 0 {
+		last++
+	}
+	for epoch, back := last, true; epoch <= last; {
+		until := int64(0)
+		if epoch == last {
+			until = lost.EpochStep
+		}
+		err := r.epochAgain(ctx, epoch, until, lost)
 		switch {
 		case errorType(err) == pipeline.Corrupt && back && epoch > 1:
 			epoch--
@@ -153,17 +174,19 @@ func (r *run) remake(ctx workflow.Context, lost *pipeline.CheckpointRef, found e
 	return nil
 }
 
-// epochAgain trains a finished epoch (1-based) unless its end is there.
-func (r *run) epochAgain(ctx workflow.Context, epoch int, lost *pipeline.CheckpointRef) error {
+// epochAgain trains a finished epoch (1-based), or so many steps of it, unless its end is there.
+func (r *run) epochAgain(ctx workflow.Context, epoch int, until int64, lost *record.CheckpointRef) error {
 	name := fmt.Sprintf("epoch %d again, whose checkpoint was broken", epoch)
-	return r.onDevice(ctx, job{name: name, again: true, shrink: cannotShrink, do: func(session workflow.Context) error {
-		r.show(ctx, name)
-		result, err := call[pipeline.EpochResult](session, r, trainEpoch, fmt.Sprintf("epoch-%d-again-%d", epoch, r.Mends), name, pipeline.EpochInput{
-			Work: r.work(), Epoch: epoch - 1, From: r.Progress.From, Best: lost,
-		})
-		r.warn(result.Warnings)
-		return err
-	}})
+	return r.onDevice(ctx,
+		job{name: name, again: true, shrink: cannotShrink, do: func(session workflow.Context) error {
+			r.show(ctx, name)
+			result, err := call[pipeline.EpochResult](session, r, trainEpoch,
+				fmt.Sprintf("epoch-%d-again-%d", epoch, r.Mends), name, pipeline.EpochInput{
+					Work: r.work(), Epoch: epoch - 1, Until: until, From: r.Progress.From, Best: lost,
+				})
+			r.warn(result.Warnings)
+			return err
+		}})
 }
 
 func cannotShrink(workflow.Context) (string, error) {

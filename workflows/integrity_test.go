@@ -13,9 +13,10 @@ import (
 
 // corrupt is how an activity says which objects are broken.
 func corrupt(keys ...string) error {
-	return temporal.NewApplicationErrorWithOptions("bytes do not match their digest", pipeline.Corrupt, temporal.ApplicationErrorOptions{
-		Details: []any{pipeline.Broken{Keys: keys}},
-	})
+	return temporal.NewApplicationErrorWithOptions("bytes do not match their digest", pipeline.Corrupt,
+		temporal.ApplicationErrorOptions{
+			Details: []any{pipeline.Broken{Keys: keys}},
+		})
 }
 
 // warned runs a run to its end and answers the warnings it is published with.
@@ -35,10 +36,12 @@ func TestBrokenShardIsPreparedAgainAndTrainingGoesOn(t *testing.T) {
 		if got := w.inputs["DropBroken"].(pipeline.DropBrokenInput); got.Run != "r" || len(got.Keys) != 2 {
 			t.Errorf("%s: %+v", stage, got)
 		}
-		if w.count["PlanPrepare"] != 2 || w.count["PlanTokenize"] != 2 || w.count["Download"] != 1 || w.count["TrainEpoch"] < 3 || w.count["TrainEpoch"] > 4 {
+		if w.count["PlanPrepare"] != 2 || w.count["PlanTokenize"] != 2 || w.count["Download"] != 1 ||
+			w.count["TrainEpoch"] < 3 || w.count["TrainEpoch"] > 4 {
 			t.Errorf("%s: calls %s", stage, w.without())
 		}
-		if len(warnings) != 1 || !strings.Contains(warnings[0], "removed and made again: datasets/d/s.parquet, tokens/t/s.parquet") {
+		if len(warnings) != 1 || !strings.Contains(warnings[0],
+			"removed and made again: datasets/d/s.parquet, tokens/t/s.parquet") {
 			t.Errorf("%s: warnings %q", stage, warnings)
 		}
 	}
@@ -105,7 +108,9 @@ func TestBrokenBestCheckpointIsTrainedAgain(t *testing.T) {
 		if got := strings.Join(epochs, " "); got != "1 0 1" {
 			t.Errorf("%s: epochs trained again: %s", stage, got)
 		}
-		if w.count["PlanPrepare"] != 1 || !slices.ContainsFunc(warnings, func(s string) bool { return strings.Contains(s, "runs/r/blobs/b") }) {
+		if w.count["PlanPrepare"] != 1 || !slices.ContainsFunc(warnings, func(s string) bool {
+			return strings.Contains(s, "runs/r/blobs/b")
+		}) {
 			t.Errorf("%s: warnings %q, calls %s", stage, warnings, w.without())
 		}
 	}
@@ -131,7 +136,8 @@ func TestDataThatBreaksOverAndOverFailsTheRun(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := start(t, w, config(t)); errorType(err) != pipeline.Corrupt || w.count["DropBroken"] != maxMends {
+	if _, err := start(t, w, config(t)); errorType(err) != pipeline.Corrupt ||
+		w.count["DropBroken"] != maxMends {
 		t.Errorf("%v after %d", err, w.count["DropBroken"])
 	}
 }

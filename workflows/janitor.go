@@ -13,13 +13,16 @@ import (
 // Janitor removes from the bucket what nothing refers to, page by page. How that
 // is safe beside runs is package retention's matter.
 func Janitor(ctx workflow.Context, in pipeline.JanitorInput) (*pipeline.JanitorResult, error) {
-	result := &pipeline.JanitorResult{DryRun: in.DryRun, Grace: cmp.Or(in.Grace, pipeline.DefaultGrace), Removed: []pipeline.Removed{}}
+	result := &pipeline.JanitorResult{
+		DryRun: in.DryRun, Grace: cmp.Or(in.Grace, pipeline.DefaultGrace), Removed: []pipeline.Removed{},
+	}
 	nobody := &run{spent: spentIDs{}} // no run is paused here
 	cursor := ""
 	for page := 1; ; page++ {
-		got, err := call[pipeline.SweepResult](ctx, nobody, sweep, fmt.Sprintf("sweep-%d", page), cmp.Or(cursor, "the beginning"), pipeline.SweepInput{
-			Cursor: cursor, JanitorInput: in,
-		})
+		got, err := call[pipeline.SweepResult](ctx, nobody, sweep, fmt.Sprintf("sweep-%d", page),
+			cmp.Or(cursor, "the beginning"), pipeline.SweepInput{
+				Cursor: cursor, JanitorInput: in,
+			})
 		if err != nil {
 			return nil, err
 		}

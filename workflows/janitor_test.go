@@ -14,29 +14,32 @@ import (
 )
 
 // sweepAll runs the Janitor on a bucket of pages.
-func sweepAll(t *testing.T, in pipeline.JanitorInput, pages []pipeline.SweepResult, fail func(call int) error) (*pipeline.JanitorResult, []pipeline.SweepInput, error) {
+func sweepAll(
+	t *testing.T, in pipeline.JanitorInput, pages []pipeline.SweepResult, fail func(call int) error,
+) (*pipeline.JanitorResult, []pipeline.SweepInput, error) {
 	t.Helper()
 	env := new(testsuite.WorkflowTestSuite).NewTestWorkflowEnvironment()
 	Register(env)
 	var asked []pipeline.SweepInput
 	calls := 0
-	env.RegisterActivityWithOptions(func(_ context.Context, in pipeline.SweepInput) (pipeline.SweepResult, error) {
-		if calls++; fail != nil && fail(calls) != nil {
-			return pipeline.SweepResult{}, fail(calls)
-		}
-		asked = append(asked, in)
-		n := 0
-		if in.Cursor != "" {
-			if _, err := fmt.Sscanf(in.Cursor, "page %d", &n); err != nil {
-				return pipeline.SweepResult{}, err
+	env.RegisterActivityWithOptions(
+		func(_ context.Context, in pipeline.SweepInput) (pipeline.SweepResult, error) {
+			if calls++; fail != nil && fail(calls) != nil {
+				return pipeline.SweepResult{}, fail(calls)
 			}
-		}
-		page := pages[n]
-		if n+1 < len(pages) {
-			page.Next = fmt.Sprintf("page %d", n+1)
-		}
-		return page, nil
-	}, activity.RegisterOptions{Name: "Sweep"})
+			asked = append(asked, in)
+			n := 0
+			if in.Cursor != "" {
+				if _, err := fmt.Sscanf(in.Cursor, "page %d", &n); err != nil {
+					return pipeline.SweepResult{}, err
+				}
+			}
+			page := pages[n]
+			if n+1 < len(pages) {
+				page.Next = fmt.Sprintf("page %d", n+1)
+			}
+			return page, nil
+		}, activity.RegisterOptions{Name: "Sweep"})
 	env.ExecuteWorkflow(pipeline.JanitorType, in)
 	if err := env.GetWorkflowError(); err != nil {
 		return nil, asked, err
@@ -48,7 +51,9 @@ func sweepAll(t *testing.T, in pipeline.JanitorInput, pages []pipeline.SweepResu
 func TestJanitorGoesThroughAllPagesAndAddsUp(t *testing.T) {
 	pages := []pipeline.SweepResult{
 		{Removed: []pipeline.Removed{{Kind: "blobs", Objects: 2, Bytes: 20}}, Notes: []string{"one"}},
-		{Removed: []pipeline.Removed{{Kind: "datasets", Objects: 1, Bytes: 5}, {Kind: "blobs", Objects: 1, Bytes: 7}}, Notes: []string{"one", "two"}},
+		{Removed: []pipeline.Removed{
+			{Kind: "datasets", Objects: 1, Bytes: 5}, {Kind: "blobs", Objects: 1, Bytes: 7},
+		}, Notes: []string{"one", "two"}},
 		{},
 	}
 	in := pipeline.JanitorInput{DryRun: true, Grace: "3h"}
@@ -63,7 +68,9 @@ func TestJanitorGoesThroughAllPagesAndAddsUp(t *testing.T) {
 	}
 	want := &pipeline.JanitorResult{
 		DryRun: true, Grace: "3h", Notes: []string{"one", "two"},
-		Removed: []pipeline.Removed{{Kind: "blobs", Objects: 3, Bytes: 27}, {Kind: "datasets", Objects: 1, Bytes: 5}},
+		Removed: []pipeline.Removed{
+			{Kind: "blobs", Objects: 3, Bytes: 27}, {Kind: "datasets", Objects: 1, Bytes: 5},
+		},
 	}
 	if !reflect.DeepEqual(result, want) {
 		t.Errorf("%+v", result)
@@ -83,9 +90,10 @@ func TestJanitorHasAGraceOfADayAndPassesOnMistakes(t *testing.T) {
 	if err != nil || result.Grace != "24h" || len(result.Removed) != 0 {
 		t.Errorf("%+v, %v", result, err)
 	}
-	_, asked, err := sweepAll(t, pipeline.JanitorInput{Grace: "soon"}, []pipeline.SweepResult{{}}, func(int) error {
-		return typed(pipeline.InvalidInput, `grace "soon": give a time like 24h`)
-	})
+	_, asked, err := sweepAll(t, pipeline.JanitorInput{Grace: "soon"}, []pipeline.SweepResult{{}},
+		func(int) error {
+			return typed(pipeline.InvalidInput, `grace "soon": give a time like 24h`)
+		})
 	if err == nil || !strings.Contains(err.Error(), `grace "soon"`) || len(asked) > 0 {
 		t.Errorf("%v", err)
 	}

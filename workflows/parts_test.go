@@ -16,7 +16,8 @@ func TestEncoderAndDecoderAreStoredWithTheSeedAndDecideThePixels(t *testing.T) {
 	if want.Run = got.Run; got != want {
 		t.Errorf("stored %+v", got)
 	}
-	if w.inputs["PlanPrepare"].(pipeline.PlanInput).Model.Digest != "given" || w.inputs["BuildModel"].(pipeline.BuildModelInput).Pretrained.Digest != "given" {
+	if w.inputs["PlanPrepare"].(pipeline.PlanInput).Model.Digest != "given" ||
+		w.inputs["BuildModel"].(pipeline.BuildModelInput).Pretrained.Digest != "given" {
 		t.Errorf("%+v", w.inputs)
 	}
 }
@@ -27,7 +28,8 @@ func TestCompatReachesWhatMakesTheLabels(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"PlanTokenize", "TokenizeShards"} {
-		if in := w.inputs[name].(pipeline.TokenizeInput); in.Compat != pipeline.CompatSeed || in.MaxLength != 128 {
+		if in := w.inputs[name].(pipeline.TokenizeInput); in.Compat != pipeline.CompatSeed ||
+			in.MaxLength != 128 {
 			t.Errorf("%s: %+v", name, in)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
@@ -19,52 +20,65 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Janitor, workflow.RegisterOptions{Name: pipeline.JanitorType})
 }
 
-// Pipeline is a run from a config to a published model. Its workflow id is the
-// run's id. It is started with the config alone; only its own continuation as a
-// new execution passes state, which is nil otherwise.
+// Pipeline is a run from a config to a published model. Its workflow id is the run's
+// id. Whoever starts it gives the config alone; a state comes only from the run's own
+// execution before (see State), or from distilvit recover.
 func Pipeline(ctx workflow.Context, cfg pipeline.Config, state *State) (*pipeline.Result, error) {
+	if state != nil && state.Recovered != nil {
+		return recovered(ctx, cfg, *state.Recovered)
+	}
 	r := &run{id: workflow.GetInfo(ctx).WorkflowExecution.ID, spent: spentIDs{}}
 	if err := r.setup(ctx, cfg, state); err != nil {
 		return nil, err
 	}
 	result, err := r.run(ctx)
 	r.releaseDevice(ctx)
+	r.tellEnd(ctx, result, err)
 	return result, err
 }
 
-// State is what a run carries into its continuation as a new execution, at the
-// boundary between two epochs.
+// State is what a run knows. Between two epochs it may go on as a new execution, so
+// that no history grows too long; the state is the new execution's second argument.
 type State struct {
 	Config     pipeline.Config           `json:"config"` // resolved and frozen
 	Backend    string                    `json:"backend"`
 	Sources    []pipeline.DownloadResult `json:"sources"`
 	Dataset    pipeline.Dataset          `json:"dataset"`
-	Model      pipeline.ModelRef         `json:"model"`
+	Model      record.ModelRef           `json:"model"`
 	Tokens     pipeline.Tokens           `json:"tokens"`
-	Progress   pipeline.Progress         `json:"progress"`
+	Progress   record.Progress           `json:"progress"`
 	Warnings   []string                  `json:"warnings"`
-	Prepared   bool                      `json:"prepared"`    // everything above is filled in
-	RolledBack bool                      `json:"rolled_back"` // after Diverged, which is done once
-	Stopping   bool                      `json:"stopping"`
+	Prepared   bool                      `json:"prepared"`    // preflight, download and prepare are done
+	RolledBack bool                      `json:"rolled_back"` // after Diverged, which is forgiven once
+	Stopping   bool                      `json:"stopping"`    // training ends with the epoch under way
 	Paused     bool                      `json:"paused,omitempty"`
-	Pretrained *pipeline.ModelRef        `json:"pretrained,omitempty"` // given weights or tokenizer, as stored
-	Mends      int                       `json:"mends,omitempty"`      // times that broken data was made again
 
-	EvaluateBatch int `json:"evaluate_batch"` // as lowered after OutOfMemory; 0: the config's
+	Pretrained *record.ModelRef `json:"pretrained,omitempty"` // given weights or tokenizer; nil: none
+	Mends      int              `json:"mends,omitempty"`      // times that broken data was made again
+
+	Lengths pipeline.Lengths `json:"lengths,omitzero"` // of captions, as fitted to them
+
+	EvaluateBatch int `json:"evaluate_batch"` // pictures, as lowered after OutOfMemory; 0: the config's
+
+	Recovered *pipeline.Recovered `json:"recovered,omitempty"` // the execution does nothing but to tell this
 }
 
-// run is one execution of the workflow.
+// run is one execution of the workflow: its state, and what lives no longer than it.
 type run struct {
 	id string
 	State
 	device   device
-	spent    spentIDs        // of activities
+	spent    spentIDs
 	failures []string        // reasons since the newest checkpoint
+	wrong    int             // workers in a row that lack what the run needs
 	status   pipeline.Status // stage, detail, done and total; the rest is filled in by Status
 
-	cancelJob   workflow.CancelFunc // of what goes on with a device or waits for one; nil: nothing does
-	interrupted bool                // the job was cancelled on request
-	breakOff    bool                // by a stop that does not wait for the epoch's end
+	cancelJob   workflow.CancelFunc // ends what uses a device or waits for one; nil: nothing does
+	interrupted bool                // cancelJob was called because a person asked
+	breakOff    bool                // a stop was asked for that does not wait for the epoch's end
+
+	asked   *pipeline.Question // nil: the run does not wait for approval
+	verdict *verdict           // nil: there is none yet
 }
 
 func (r *run) setup(ctx workflow.Context, cfg pipeline.Config, state *State) error {
@@ -75,6 +89,9 @@ func (r *run) setup(ctx workflow.Context, cfg pipeline.Config, state *State) err
 	}
 	return r.serveRequests(ctx)
 }
+
+// config is the run's, with the lengths of captions that were fitted to them.
+func (r *run) config() pipeline.Config { return r.Lengths.Over(r.Config) }
 
 // accept checks and resolves the config a person gave.
 func (r *run) accept(cfg pipeline.Config) error {
@@ -120,9 +137,18 @@ func (r *run) run(ctx workflow.Context) (*pipeline.Result, error) {
 	err = r.healing(ctx, &r.Progress.Best.Checkpoint, func() error {
 		exported, err := r.export(ctx)
 		if err == nil {
+			err = r.approval(ctx, test, exported)
+		}
+		if err == nil {
 			result, err = r.publish(ctx, test, exported)
 		}
 		return err
 	})
-	return result, err
+	if err != nil {
+		return nil, err
+	}
+	r.push(ctx, result)
+	r.status.Result = result
+	r.enter(ctx, pipeline.StageDone, "published "+result.Model)
+	return result, nil
 }

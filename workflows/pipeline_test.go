@@ -20,19 +20,24 @@ func TestRunGoesThroughEveryStageInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "Preflight PreflightDevice Download PlanPrepare PrepareShard PrepareShard PrepareShard FinishPrepare BuildModel PlanTokenize TokenizeShards FinishTokens FindProgress" +
-		" TrainEpoch Evaluate RecordProgress TrainEpoch Evaluate RecordProgress TrainEpoch Evaluate RecordProgress Evaluate CloseTrainer Export Publish"
+	want := "Preflight PreflightDevice Download PlanPrepare PrepareShard PrepareShard PrepareShard " +
+		"FinishPrepare BuildModel PlanTokenize TokenizeShards FinishTokens FindProgress " +
+		"TrainEpoch Evaluate RecordProgress TrainEpoch Evaluate RecordProgress TrainEpoch Evaluate " +
+		"RecordProgress Evaluate CloseTrainer Export Publish"
 	if got := w.without(); got != want {
 		t.Errorf("calls\n%s\nwant\n%s", got, want)
 	}
-	if result.Epoch != 3 || result.Step != 300 || result.Eval.RougeL != 30 || result.Run != "r" || result.Model != "models/r/r" {
+	if result.Epoch != 3 || result.Step != 300 || result.Eval.RougeL != 30 || result.Run != "r" ||
+		result.Model != "models/r/r" {
 		t.Errorf("%+v", result)
 	}
 	test := w.evals[3]
 	if test.Split != "test" || test.Evaluate.Limit != 0 || test.Checkpoint.Step != 300 {
 		t.Errorf("final evaluation: %+v", test)
 	}
-	if first := w.epochs[0]; first.Work.Branch != 1 || first.From != nil || first.Work.Train.MicroBatchSize != 32 || first.Work.Backend != "go" || first.Work.Model.Digest != "model" {
+	if first := w.epochs[0]; first.Work.Branch != 1 ||
+		first.From != nil || first.Work.Train.MicroBatchSize != 32 || first.Work.Backend != "go" ||
+		first.Work.Model.Digest != "model" {
 		t.Errorf("first epoch: %+v", first)
 	}
 	if best := w.epochs[2].Best; best == nil || best.Step != 200 {
@@ -46,7 +51,8 @@ func TestPreparedDataOfAnEarlierRunIsReused(t *testing.T) {
 	if _, err := start(t, w, config(t)); err != nil {
 		t.Fatal(err)
 	}
-	if w.count["PrepareShard"]+w.count["TokenizeShards"] > 0 || w.count["FinishPrepare"] != 1 || w.count["FinishTokens"] != 1 {
+	if w.count["PrepareShard"]+w.count["TokenizeShards"] > 0 || w.count["FinishPrepare"] != 1 ||
+		w.count["FinishTokens"] != 1 {
 		t.Errorf("calls: %s", w.without())
 	}
 }
@@ -56,14 +62,16 @@ func TestGivenWeightsAreStoredAndDecideThePixels(t *testing.T) {
 	if _, err := start(t, w, config(t, "model={\"weights\": \"some/dir\"}")); err != nil {
 		t.Fatal(err)
 	}
-	if w.inputs["PlanPrepare"].(pipeline.PlanInput).Model.Digest != "given" || w.inputs["BuildModel"].(pipeline.BuildModelInput).Pretrained.Digest != "given" {
+	if w.inputs["PlanPrepare"].(pipeline.PlanInput).Model.Digest != "given" ||
+		w.inputs["BuildModel"].(pipeline.BuildModelInput).Pretrained.Digest != "given" {
 		t.Errorf("%+v", w.inputs)
 	}
 	w = newWorld()
 	if _, err := start(t, w, config(t, "model.tokenizer=some/dir")); err != nil {
 		t.Fatal(err)
 	}
-	if w.inputs["PlanPrepare"].(pipeline.PlanInput).Model.Digest != "" || w.inputs["BuildModel"].(pipeline.BuildModelInput).Pretrained.Digest != "given" {
+	if w.inputs["PlanPrepare"].(pipeline.PlanInput).Model.Digest != "" ||
+		w.inputs["BuildModel"].(pipeline.BuildModelInput).Pretrained.Digest != "given" {
 		t.Errorf("%+v", w.inputs)
 	}
 }
@@ -97,7 +105,8 @@ func TestShardsArePreparedAtMost64AtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if most != maxOpenActivities || w.count["PrepareShard"] != 200 || w.count["TokenizeShards"] != 13 {
-		t.Errorf("%d at once, %d shards, %d token calls", most, w.count["PrepareShard"], w.count["TokenizeShards"])
+		t.Errorf("%d at once, %d shards, %d token calls", most, w.count["PrepareShard"],
+			w.count["TokenizeShards"])
 	}
 	for i, s := range w.inputs["FinishPrepare"].(pipeline.FinishPrepareInput).Shards {
 		if s.Shard.Index != i {
@@ -112,7 +121,8 @@ func TestImpossibleConfigFailsBeforeAnythingStarts(t *testing.T) {
 	cfg.Train.Epochs, cfg.Model.Heads = 0, 3
 	_, err := start(t, w, cfg)
 	var application *temporal.ApplicationError
-	if !errors.As(err, &application) || application.Type() != pipeline.InvalidInput || !application.NonRetryable() {
+	if !errors.As(err, &application) || application.Type() != pipeline.InvalidInput ||
+		!application.NonRetryable() {
 		t.Fatalf("%v", err)
 	}
 	for _, path := range []string{"train.epochs", "model.heads"} {
@@ -208,6 +218,19 @@ func TestPatienceEndsTraining(t *testing.T) {
 	}
 }
 
+// The score of a few hundred pictures is highest by chance while the captioner still learns: drawn scenes ended
+// after epoch 7 of 14, at 65 % exact instead of 80, with a loss that fell in each of them.
+func TestPatienceWaitsWhileTheLossFalls(t *testing.T) {
+	for compat, epochs := range map[string]int{"": 7, pipeline.CompatSeed: 4} {
+		w := newWorld()
+		w.scores, w.losses = []float64{10, 40, 30, 30, 39, 38, 37}, []float64{9, 8, 7, 6, 5, 5, 5}
+		result, err := start(t, w, config(t, "train.epochs=9", "train.patience=2", "compat="+compat, "model.positions=128"))
+		if err != nil || w.count["TrainEpoch"] != epochs || result.Epoch != 2 {
+			t.Errorf("%q: %v %+v after %d epochs", compat, err, result, w.count["TrainEpoch"])
+		}
+	}
+}
+
 func TestNewExecutionOfARunGoesOnAfterItsLastEpoch(t *testing.T) {
 	w := newWorld()
 	w.fail = func(name string, call int) error {
@@ -274,22 +297,38 @@ func TestRunContinuesAsNewAtAnEpochsEndAndCarriesItsState(t *testing.T) {
 	if err != nil || result.Epoch != 1 {
 		t.Errorf("%v %+v", err, result)
 	}
-	if got, want := w.without(), "TrainEpoch Evaluate RecordProgress Evaluate CloseTrainer Export Publish"; got != want {
+	if got, want := w.without(), "TrainEpoch Evaluate RecordProgress Evaluate CloseTrainer Export "+
+		"Publish"; got != want {
 		t.Errorf("calls after continuing: %s", got)
 	}
-	if in := w.inputs["Publish"].(pipeline.PublishInput); len(in.History) != 3 || in.Dataset.Shards != 3 || len(in.Sources) != 1 {
+	if in := w.inputs["Publish"].(pipeline.PublishInput); len(in.History) != 3 || in.Dataset.Shards != 3 ||
+		len(in.Sources) != 1 {
 		t.Errorf("published: %+v", in)
 	}
 }
 
 func TestEveryActivityHasASummaryAndABoundedPolicy(t *testing.T) {
-	for _, a := range []task{preflight, preflightGPU, download, storeModel, planPrepare, prepareShard, finishPrepare, buildModel, planTokenize, tokenizeShards, finishTokens, findProgress, recordProgress, trainEpoch, evaluate, closeTrainer, export, publish} {
+	for _, a := range []task{
+		preflight, preflightGPU, download, storeModel, planPrepare, prepareShard, finishPrepare, buildModel,
+		planTokenize, tokenizeShards, finishTokens, findProgress, recordProgress, trainEpoch, evaluate,
+		closeTrainer, export, publish,
+	} {
 		o := a.options("id", "summary")
-		if o.StartToCloseTimeout < time.Second || o.RetryPolicy.MaximumAttempts < 1 || o.Summary == "" || o.ActivityID == "" || o.TaskQueue == "" {
+		if o.StartToCloseTimeout < time.Second || o.RetryPolicy.MaximumAttempts < 1 || o.Summary == "" ||
+			o.ActivityID == "" || o.TaskQueue == "" {
 			t.Errorf("%s: %+v", a.name, o)
 		}
 		if a.beat > 0 && !slices.Contains(o.RetryPolicy.NonRetryableErrorTypes, pipeline.InvalidInput) {
 			t.Errorf("%s retries mistakes", a.name)
 		}
+	}
+}
+
+// 8,000 pictures in batches of 32 are 250 steps an epoch.
+func TestStepsInAllDecideTheNumberOfEpochs(t *testing.T) {
+	w := newWorld()
+	result, err := start(t, w, config(t, "train.max_steps=1001", "train.epochs=2"))
+	if err != nil || w.count["TrainEpoch"] != 5 || result.Epoch != 3 {
+		t.Errorf("%v %+v after %d epochs", err, result, w.count["TrainEpoch"])
 	}
 }

@@ -38,6 +38,9 @@ var (
 	closeTrainer   = task{"CloseTrainer", pipeline.DeviceQueue, 30 * time.Second, 0, once}
 	export         = task{"Export", pipeline.TaskQueue, 2 * day, hostBeat, hostRetry}
 	publish        = task{"Publish", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	push           = task{"Push", pipeline.TaskQueue, 1 * day, hostBeat, hostRetry}
+	track          = task{"Track", pipeline.TaskQueue, 30 * time.Minute, hostBeat, besideRetry}
+	notify         = task{"Notify", pipeline.TaskQueue, 5 * time.Minute, hostBeat, besideRetry}
 	dropBroken     = task{"DropBroken", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 	sweep          = task{"Sweep", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 )
@@ -56,8 +59,8 @@ const (
 var fatal = []string{pipeline.InvalidInput, pipeline.Nondeterministic, pipeline.Corrupt, pipeline.Diverged}
 
 var (
-	// hostRetry gives a transient fault half a minute. StorageUnavailable gets
-	// more, from call.
+	// hostRetry bears with a passing fault for half a minute. With StorageUnavailable
+	// call has more patience.
 	hostRetry = &temporal.RetryPolicy{
 		InitialInterval:        time.Second,
 		BackoffCoefficient:     2,
@@ -65,19 +68,30 @@ var (
 		MaximumAttempts:        6,
 		NonRetryableErrorTypes: fatal,
 	}
-	// deviceRetry leaves to Temporal what is nobody's failure, such as an
-	// activity paused by hand; what happens to a device comes to the workflow,
-	// which counts it, keeps its reason and chooses where to go on.
+	// deviceRetry lets Temporal try again only what is nobody's failure, such as an
+	// activity paused by hand. What happens to a device comes to the workflow, which
+	// counts it, keeps its reason and chooses where to go on.
 	deviceRetry = &temporal.RetryPolicy{
 		InitialInterval:    time.Second,
 		BackoffCoefficient: 2,
 		MaximumInterval:    time.Minute,
 		MaximumAttempts:    6,
 		NonRetryableErrorTypes: append([]string{
-			pipeline.DeviceLost, pipeline.OutOfService, pipeline.Stalled, pipeline.OutOfMemory, pipeline.NumericsChanged, pipeline.Interrupted,
+			pipeline.DeviceLost, pipeline.OutOfService, pipeline.Stalled, pipeline.OutOfMemory,
+			pipeline.NumericsChanged, pipeline.Interrupted, pipeline.WrongWorker,
 		}, fatal...),
 	}
 	once = &temporal.RetryPolicy{MaximumAttempts: 1}
+	// besideRetry tries for as long as the call's own patience lasts.
+	besideRetry = &temporal.RetryPolicy{
+		InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute, NonRetryableErrorTypes: fatal,
+	}
+)
+
+// What is told to others beside the run is tried for so long: while it goes on, and while it waits to end.
+const (
+	besidePatience = day
+	endPatience    = 2 * time.Minute
 )
 
 const (
@@ -90,6 +104,7 @@ const (
 	maxFailures         = 5 // without a new checkpoint between them
 	failuresPerSession  = 2 // then a new session, on another worker if there is one
 	firstPauseOnFailure = 2 * time.Second
+	longestWait         = 5 * time.Minute // before a run asks again for a worker that has what it needs
 )
 
 // pauseAfter grows with the failures in a row.
@@ -97,8 +112,8 @@ func pauseAfter(failures int) time.Duration {
 	return firstPauseOnFailure << (failures - 1)
 }
 
-// sessionOptions: a run may wait for a free device as long as it takes, and
-// keep it as long as it takes; a worker that is gone for sessionBeat loses it.
+// sessionOptions let a run wait for a device and keep it as long as it takes. A worker
+// that gives no sign of life for sessionBeat loses the session.
 var sessionOptions = &workflow.SessionOptions{
 	CreationTimeout:  365 * day,
 	ExecutionTimeout: 365 * day,

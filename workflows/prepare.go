@@ -2,20 +2,22 @@ package workflows
 
 import (
 	"fmt"
-	"strings"
 
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // preflight learns what would fail the run later, and freezes the config. The
 // backend is chosen on a worker that has devices.
 func (r *run) preflight(ctx workflow.Context) error {
 	r.enter(ctx, pipeline.StagePreflight, "checking sources, storage and space")
-	checked, err := call[pipeline.PreflightResult](ctx, r, preflight, "preflight", "sources, storage, space", pipeline.PreflightInput{
-		Run: r.id, Config: r.Config,
-	})
+	checked, err := call[pipeline.PreflightResult](ctx, r, preflight, "preflight", "sources, storage, space",
+		pipeline.PreflightInput{
+			Run: r.id, Config: r.Config,
+		})
 	if err != nil {
 		return err
 	}
@@ -23,9 +25,10 @@ func (r *run) preflight(ctx workflow.Context) error {
 	r.warn(checked.Warnings)
 
 	r.show(ctx, "waiting for a worker with a device to choose the backend")
-	chosen, err := call[pipeline.PreflightResult](ctx, r, preflightGPU, "preflight-device", "backend", pipeline.PreflightInput{
-		Run: r.id, Config: r.Config, Device: true,
-	})
+	chosen, err := call[pipeline.PreflightResult](ctx, r, preflightGPU, "preflight-device", "backend",
+		pipeline.PreflightInput{
+			Run: r.id, Config: r.Config, Device: true,
+		})
 	if err != nil {
 		return err
 	}
@@ -36,16 +39,18 @@ func (r *run) preflight(ctx workflow.Context) error {
 
 // download brings every source, and weights or a tokenizer to start from, into
 // the object store. Its result is nil for a model built from scratch.
-func (r *run) download(ctx workflow.Context) (*pipeline.ModelRef, error) {
+func (r *run) download(ctx workflow.Context) (*record.ModelRef, error) {
 	sources := r.Config.Dataset
 	r.enter(ctx, pipeline.StageDownload, fmt.Sprintf("%d sources", len(sources)))
 	r.expect(len(sources))
-	downloaded, err := fanOut(ctx, len(sources), func(ctx workflow.Context, i int) (pipeline.DownloadResult, error) {
-		defer r.tick(ctx)
-		return call[pipeline.DownloadResult](ctx, r, download, fmt.Sprintf("download-%d", i), sourceSummary(sources[i]), pipeline.DownloadInput{
-			Run: r.id, Index: i, Source: sources[i],
+	downloaded, err := fanOut(ctx, len(sources),
+		func(ctx workflow.Context, i int) (pipeline.DownloadResult, error) {
+			defer r.tick(ctx)
+			return call[pipeline.DownloadResult](ctx, r, download, fmt.Sprintf("download-%d", i),
+				sourceSummary(sources[i]), pipeline.DownloadInput{
+					Run: r.id, Index: i, Source: sources[i],
+				})
 		})
-	})
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +61,16 @@ func (r *run) download(ctx workflow.Context) (*pipeline.ModelRef, error) {
 		return nil, nil
 	}
 	r.show(ctx, "storing given weights and tokenizer")
-	input := pipeline.PretrainedInput{Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer, Encoder: model.Encoder, Decoder: model.Decoder}
+	input := pipeline.PretrainedInput{
+		Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer, Encoder: model.Encoder,
+		Decoder: model.Decoder,
+	}
 	if model.Encoder != "" {
 		input.Seed = r.Config.Seed
 	}
-	stored, err := call[pipeline.ModelRef](ctx, r, storeModel, "weights", model.Weights+model.Encoder+model.Tokenizer, input)
+	stored, err := call[record.ModelRef](
+		ctx, r, storeModel, "weights", model.Weights+model.Encoder+model.Tokenizer, input,
+	)
 	r.Pretrained = &stored
 	return &stored, err
 }
@@ -77,7 +87,7 @@ func sourceSummary(s pipeline.SourceConfig) string {
 
 // prepare makes shards of pictures, the model's directory, and shards of token
 // ids, each only where no earlier run has made the same.
-func (r *run) prepare(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
+func (r *run) prepare(ctx workflow.Context, pretrained *record.ModelRef) error {
 	r.enter(ctx, pipeline.StagePrepare, "listing the pictures")
 	if err := r.preparePictures(ctx, pretrained); err != nil {
 		return err
@@ -92,71 +102,100 @@ func (r *run) prepare(ctx workflow.Context, pretrained *pipeline.ModelRef) error
 	return nil
 }
 
-func (r *run) preparePictures(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
-	var processor pipeline.ModelRef
+func (r *run) preparePictures(ctx workflow.Context, pretrained *record.ModelRef) error {
+	var processor record.ModelRef
 	if pretrained != nil && r.Config.Model.Pretrained() {
 		processor = *pretrained
 	}
-	plan, err := call[pipeline.Plan](ctx, r, planPrepare, "plan-prepare", "list of pictures", pipeline.PlanInput{
-		Run: r.id, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare, Seed: r.Config.Seed,
-		Dataset: strings.TrimSuffix(r.Dataset.Manifest, "/manifest.json"),
-	})
+	had, _ := layout.GroupOf(r.Dataset.Manifest)
+	plan, err := call[pipeline.Plan](ctx, r, planPrepare, "plan-prepare", "list of pictures",
+		pipeline.PlanInput{
+			Run: r.id, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize,
+			Prepare: r.Config.Prepare, Seed: r.Config.Seed,
+			Dataset: had,
+		})
 	if err != nil {
 		return err
 	}
+	r.warn(plan.Warnings)
 	var shards []pipeline.PrepareShardResult
 	if !plan.Reused {
 		r.show(ctx, fmt.Sprintf("%d pictures into %d shards", plan.Examples, len(plan.Shards)))
 		r.expect(len(plan.Shards))
-		shards, err = fanOut(ctx, len(plan.Shards), func(ctx workflow.Context, i int) (pipeline.PrepareShardResult, error) {
-			defer r.tick(ctx)
-			shard := plan.Shards[i]
-			summary := fmt.Sprintf("shard %d of %d, %s, %d pictures", i+1, len(plan.Shards), shard.Split, shard.Rows)
-			return call[pipeline.PrepareShardResult](ctx, r, prepareShard, fmt.Sprintf("prepare-%d", i), summary, pipeline.PrepareShardInput{
-				Run: r.id, Dataset: plan.Dataset, Task: shard, Sources: r.Sources, Model: processor, Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare,
+		shards, err = fanOut(ctx, len(plan.Shards),
+			func(ctx workflow.Context, i int) (pipeline.PrepareShardResult, error) {
+				defer r.tick(ctx)
+				shard := plan.Shards[i]
+				summary := fmt.Sprintf("shard %d of %d, %s, %d pictures", i+1, len(plan.Shards),
+					shard.Split, shard.Rows)
+				return call[pipeline.PrepareShardResult](ctx, r, prepareShard, fmt.Sprintf("prepare-%d", i),
+					summary, pipeline.PrepareShardInput{
+						Run: r.id, Dataset: plan.Dataset, Task: shard, Sources: r.Sources, Model: processor,
+						Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare,
+					})
 			})
-		})
 		if err != nil {
 			return err
 		}
 	}
-	r.Dataset, err = call[pipeline.Dataset](ctx, r, finishPrepare, "finish-prepare", "manifest of the pictures", pipeline.FinishPrepareInput{
-		Run: r.id, Dataset: plan.Dataset, Shards: shards, Prepare: r.Config.Prepare, Weights: r.Config.Weights(),
-	})
+	r.Dataset, err = call[pipeline.Dataset](ctx, r, finishPrepare, "finish-prepare",
+		"manifest of the pictures", pipeline.FinishPrepareInput{
+			Run: r.id, Dataset: plan.Dataset, Shards: shards, Prepare: r.Config.Prepare,
+			Weights: r.Config.Weights(),
+		})
 	r.warn(r.Dataset.Warnings)
+	if rows := r.Dataset.Rows[pipeline.SplitTrain]; err == nil && !r.Config.Model.Pretrained() &&
+		rows < pipeline.FewPictures {
+		r.warn([]string{fmt.Sprintf("%d training pictures are few for a model of random weights, which learns to write "+
+			"and to see from them alone: below some %d start from a captioner that exists "+
+			"(model.preset: distilvit, or model.weights: a directory in Hugging Face form)", rows, pipeline.FewPictures)})
+	}
 	return err
 }
 
-func (r *run) buildModel(ctx workflow.Context, pretrained *pipeline.ModelRef) error {
+func (r *run) buildModel(ctx workflow.Context, pretrained *record.ModelRef) error {
 	r.show(ctx, "building the model's directory")
-	var err error
-	r.Model, err = call[pipeline.ModelRef](ctx, r, buildModel, "build-model", "config, tokenizer, weights", pipeline.BuildModelInput{
-		Run: r.id, Model: r.Config.Model, Pretrained: pretrained, Dataset: r.Dataset, Train: r.Config.Train, MaxLength: r.Config.Evaluate.MaxLength,
-	})
+	built, err := call[pipeline.BuiltModel](ctx, r, buildModel, "build-model", "config, tokenizer, weights",
+		pipeline.BuildModelInput{
+			Run: r.id, Model: r.Config.Model, Pretrained: pretrained, Dataset: r.Dataset,
+			Train: r.Config.Train, MaxLength: r.Config.Evaluate.MaxLength,
+			Generate: r.Config.Generate,
+		})
+	r.Model, r.Lengths = built.ModelRef, built.Lengths
+	r.warn(built.Warnings)
 	return err
 }
 
 func (r *run) tokenize(ctx workflow.Context) error {
 	input := pipeline.TokenizeInput{
-		Run: r.id, Dataset: r.Dataset, Model: r.Model, MaxLength: r.Config.Train.MaxLength, Compat: r.Config.Compat, Last: r.Dataset.Shards,
+		Run: r.id, Dataset: r.Dataset, Model: r.Model, MaxLength: r.config().Train.MaxLength,
+		Compat: r.Config.Compat, Last: r.Dataset.Shards,
 	}
 	plan, err := call[pipeline.TokenizePlan](ctx, r, planTokenize, "plan-tokenize", "token ids", input)
 	if err != nil {
 		return err
 	}
-	var shards []pipeline.Shard
+	r.warn(plan.Warnings)
+	var shards []record.Shard
+	cut := plan.Cut
 	if !plan.Reused {
-		if shards, err = r.tokenizeShards(ctx, input); err != nil {
+		if shards, cut, err = r.tokenizeShards(ctx, input); err != nil {
 			return err
 		}
 	}
-	r.Tokens, err = call[pipeline.Tokens](ctx, r, finishTokens, "finish-tokens", "manifest of the token ids", pipeline.FinishTokensInput{
-		Run: r.id, Tokens: plan.Tokens, Shards: shards,
-	})
+	if cut > 0 {
+		r.warn([]string{fmt.Sprintf("%d captions are longer than %d tokens and were cut (train.max_length, at most "+
+			"the model's positions)", cut, input.MaxLength)})
+	}
+	r.Tokens, err = call[pipeline.Tokens](ctx, r, finishTokens, "finish-tokens", "manifest of the token ids",
+		pipeline.FinishTokensInput{
+			Run: r.id, Tokens: plan.Tokens, Shards: shards, Cut: cut,
+		})
 	return err
 }
 
-func (r *run) tokenizeShards(ctx workflow.Context, input pipeline.TokenizeInput) ([]pipeline.Shard, error) {
+// tokenizeShards answers the token shards, in order, and how many captions were cut.
+func (r *run) tokenizeShards(ctx workflow.Context, input pipeline.TokenizeInput) ([]record.Shard, int, error) {
 	calls := (r.Dataset.Shards + shardsPerTokenize - 1) / shardsPerTokenize
 	r.show(ctx, fmt.Sprintf("captions of %d shards into token ids", r.Dataset.Shards))
 	r.expect(calls)
@@ -165,19 +204,17 @@ func (r *run) tokenizeShards(ctx workflow.Context, input pipeline.TokenizeInput)
 		part := input
 		part.First = i * shardsPerTokenize
 		part.Last = min(part.First+shardsPerTokenize, r.Dataset.Shards)
-		return call[pipeline.TokenizeResult](ctx, r, tokenizeShards, fmt.Sprintf("tokenize-%d", i), fmt.Sprintf("shards %d to %d", part.First+1, part.Last), part)
+		return call[pipeline.TokenizeResult](ctx, r, tokenizeShards, fmt.Sprintf("tokenize-%d", i),
+			fmt.Sprintf("shards %d to %d", part.First+1, part.Last), part)
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var shards []pipeline.Shard
+	var shards []record.Shard
 	cut := 0
 	for _, part := range parts {
 		shards = append(shards, part.Shards...)
 		cut += part.Cut
 	}
-	if cut > 0 {
-		r.warn([]string{fmt.Sprintf("%d captions are longer than train.max_length %d tokens and were cut", cut, r.Config.Train.MaxLength)})
-	}
-	return shards, nil
+	return shards, cut, nil
 }

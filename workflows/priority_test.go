@@ -35,7 +35,8 @@ func statusUntil(t *testing.T, c client.Client, id, detail string) pipeline.Stat
 // serves a lower key first.
 func TestRunsWaitForADeviceWithTheirPriority(t *testing.T) {
 	t.Parallel()
-	c, address := server(t, "--dynamic-config-value", "matching.useNewMatcher=true") // as newer servers do by themselves
+	// as newer servers do by themselves
+	c, address := server(t, "--dynamic-config-value", "matching.useNewMatcher=true")
 	w := newWorld()
 	defer hostWorker(t, c, w)()
 	device := startChild(t, address)

@@ -3,23 +3,29 @@ package workflows
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
 	"go.temporal.io/api/temporalproto"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/internal/testenv/temporaltest"
 	"distilvit/pipeline"
 )
 
-var record = flag.String("record", "", "release `name`: write its histories to testdata from runs against a real server")
+var recordAs = flag.String(
+	"record", "", "release `name`: write its histories to testdata from runs against a real server",
+)
 
 // What happens in the runs whose histories are recorded, by file name. A change
 // of the workflow that breaks their replay breaks runs that are open while it is
@@ -27,6 +33,14 @@ var record = flag.String("record", "", "release `name`: write its histories to t
 // folder; none is ever removed.
 var recorded = map[string]func(*world){
 	"straight": func(*world) {},
+	"approved": func(w *world) {
+		w.during = func(name string, call int) {
+			if name == "Export" { // which has not ended, so that it is refused
+				w.signal(pipeline.RejectRequest, record.Decision{Note: "too early"})
+			}
+		}
+	},
+	"pushed": func(*world) {},
 	"failures": func(w *world) {
 		w.fail = func(name string, call int) error {
 			switch {
@@ -65,7 +79,7 @@ var recorded = map[string]func(*world){
 			switch {
 			case name == "TrainEpoch" && call == 1:
 				w.signal(pipeline.PauseRequest, nil)
-				w.signal(pipeline.ExtendRequest, pipeline.Extend{Epochs: 2})
+				w.signal(pipeline.ExtendRequest, record.Extend{Epochs: 2})
 				w.signal(pipeline.ResumeRequest, nil)
 			case name == "TrainEpoch" && call == 5:
 				w.signal(pipeline.StopRequest, pipeline.Stop{Now: true})
@@ -74,10 +88,17 @@ var recorded = map[string]func(*world){
 	},
 }
 
+// recordedSet is what configs of these runs set beside the others'.
+var recordedSet = map[string][]string{
+	"approved": {"publish.approve=true", "publish.approvers=Ada"},
+	"pushed":   {"publish.push=hf:org/captioner"},
+}
+
 func TestHistoriesOfEveryReleaseReplay(t *testing.T) {
-	if *record != "" {
+	if *recordAs != "" {
 		for name, happens := range recorded {
-			recordHistory(t, filepath.Join("testdata", *record, name+".json"), happens)
+			recordHistory(t, filepath.Join("testdata", *recordAs, name+".json"), happens,
+				config(t, recordedSet[name]...))
 		}
 	}
 	paths, err := filepath.Glob(filepath.Join("testdata", "*", "*.json"))
@@ -91,23 +112,77 @@ func TestHistoriesOfEveryReleaseReplay(t *testing.T) {
 	}
 }
 
-func replay(path string) error {
+// Replay checks which activities are asked for, not what with: an open run's activity
+// may be scheduled by the program of before and done by this one. Keys have had other names up to 2026-11-25.
+func TestInputsOfRecordedActivitiesAreRead(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join("testdata", "2026-11-2[35]", "*.json"))
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	seen := map[string]int{}
+	for _, path := range paths {
+		events, err := readHistory(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, event := range events.Events {
+			scheduled := event.GetActivityTaskScheduledEventAttributes()
+			name := scheduled.GetActivityType().GetName()
+			read, ok := lengthOrSplit[name]
+			if !ok {
+				continue
+			}
+			seen[name]++
+			if got, err := read(scheduled.GetInput()); err != nil || got == "" || got == "0" {
+				t.Errorf("%s, event %d, %s: read %q, %v", path, event.EventId, name, got, err)
+			}
+		}
+	}
+	if len(seen) != len(lengthOrSplit) {
+		t.Errorf("the histories have only %v", seen)
+	}
+}
+
+// lengthOrSplit reads the value, never 0 or empty, of the key that had another name
+// in recorded payloads.
+var lengthOrSplit = map[string]func(*common.Payloads) (string, error){
+	"BuildModel":     read(func(in pipeline.BuildModelInput) string { return fmt.Sprint(in.MaxLength) }),
+	"PlanTokenize":   read(func(in pipeline.TokenizeInput) string { return fmt.Sprint(in.MaxLength) }),
+	"TokenizeShards": read(func(in pipeline.TokenizeInput) string { return fmt.Sprint(in.MaxLength) }),
+	"Export":         read(func(in pipeline.ExportInput) string { return fmt.Sprint(in.MaxLength) }),
+	"Publish":        read(func(in pipeline.PublishInput) string { return in.TestedOn }),
+}
+
+func read[T any](value func(T) string) func(*common.Payloads) (string, error) {
+	return func(payloads *common.Payloads) (string, error) {
+		var in T
+		err := converter.GetDefaultDataConverter().FromPayloads(payloads, &in)
+		return value(in), err
+	}
+}
+
+func readHistory(path string) (*history.History, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer file.Close()
-	events, err := client.HistoryFromJSON(file, client.HistoryJSONOptions{})
+	return client.HistoryFromJSON(file, client.HistoryJSONOptions{})
+}
+
+func replay(path string) error {
+	events, err := readHistory(path)
 	if err != nil {
 		return err
 	}
 	replayer := worker.NewWorkflowReplayer()
 	Register(replayer)
-	return replayer.ReplayWorkflowHistoryWithOptions(temporaltest.Quiet(), events, worker.ReplayWorkflowHistoryOptions{OriginalExecution: workflow.Execution{ID: "r"}})
+	return replayer.ReplayWorkflowHistoryWithOptions(temporaltest.Quiet(), events,
+		worker.ReplayWorkflowHistoryOptions{OriginalExecution: workflow.Execution{ID: "r"}})
 }
 
 // recordHistory runs the workflow with both queues' workers in this process.
-func recordHistory(t *testing.T, path string, happens func(*world)) {
+func recordHistory(t *testing.T, path string, happens func(*world), cfg pipeline.Config) {
 	c, _ := server(t)
 	w := newWorld()
 	w.signal = func(name string, argument any) {
@@ -117,17 +192,24 @@ func recordHistory(t *testing.T, path string, happens func(*world)) {
 	}
 	happens(w)
 	defer hostWorker(t, c, w)()
-	device := worker.New(c, pipeline.DeviceQueue, worker.Options{DisableWorkflowWorker: true, EnableSessionWorker: true, MaxConcurrentSessionExecutionSize: 1})
+	device := worker.New(c, pipeline.DeviceQueue, worker.Options{
+		DisableWorkflowWorker: true, EnableSessionWorker: true, MaxConcurrentSessionExecutionSize: 1,
+	})
 	w.register(device)
 	if err := device.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer device.Stop()
-	if err := execute(t, c, "r", config(t)).Get(t.Context(), nil); err != nil {
+	run := execute(t, c, "r", cfg)
+	if cfg.Publish.Approve {
+		approveOnceAsked(t, c, w)
+	}
+	if err := run.Get(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	var events history.History
-	for all := c.GetWorkflowHistory(t.Context(), "r", "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); all.HasNext(); {
+	for all := c.GetWorkflowHistory(t.Context(), "r", "", false,
+		enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); all.HasNext(); {
 		event, err := all.Next()
 		if err != nil {
 			t.Fatal(err)
@@ -149,14 +231,37 @@ func recordHistory(t *testing.T, path string, happens func(*world)) {
 	}
 }
 
+// approveOnceAsked approves of run r when it waits for that.
+func approveOnceAsked(t *testing.T, c client.Client, w *world) {
+	t.Helper()
+	for {
+		answer, err := c.QueryWorkflow(t.Context(), "r", "", pipeline.StatusQuery)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var status pipeline.Status
+		if err := answer.Get(&status); err != nil {
+			t.Fatal(err)
+		}
+		if status.Asked != nil {
+			break
+		}
+	}
+	w.signal(pipeline.ApproveRequest, record.Decision{By: "Ada", Note: "fine"})
+}
+
 func TestServerChecksAConfigThatWasTypedByHand(t *testing.T) {
 	t.Parallel()
 	c, _ := server(t)
 	w := newWorld()
 	defer hostWorker(t, c, w)()
 	for text, want := range map[string][]string{
-		`{"dataset": [{"kind": "shapes"}], "train": {"epoch": 3, "dropout": 2}}`:  {"train.epoch: unknown key; did you mean train.epochs?", "train.dropout: is 2"},
-		`{"dataset": [{"kind": "shapes"}], "train": {"epochs": 0, "dropout": 2}}`: {"train.epochs: is 0", "train.dropout: is 2"},
+		`{"dataset": [{"kind": "shapes"}], "train": {"epoch": 3, "dropout": 2}}`: {
+			"train.epoch: unknown key; did you mean train.epochs?", "train.dropout: is 2",
+		},
+		`{"dataset": [{"kind": "shapes"}], "train": {"epochs": 0, "dropout": 2}}`: {
+			"train.epochs: is 0", "train.dropout: is 2",
+		},
 	} {
 		err := execute(t, c, "typed", json.RawMessage(text)).Get(t.Context(), nil)
 		if err == nil {

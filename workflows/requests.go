@@ -7,26 +7,37 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
 // serveRequests answers the status query and takes what people ask of an open
-// run: stop, pause, resume and extend.
+// run: stop, pause, resume, extend, approve and reject.
 func (r *run) serveRequests(ctx workflow.Context) error {
-	err := workflow.SetQueryHandler(ctx, pipeline.StatusQuery, func() (pipeline.Status, error) { return r.Status(), nil })
+	err := workflow.SetQueryHandler(
+		ctx, pipeline.StatusQuery, func() (pipeline.Status, error) { return r.Status(), nil },
+	)
 	return errors.Join(err,
-		serve(ctx, r, pipeline.StopRequest, "end training, then evaluate, export and publish the best", r.refuseStop, r.stop),
-		serve(ctx, r, pipeline.PauseRequest, "leave a checkpoint, give the device back and wait", r.refusePause, r.pause),
+		serve(ctx, r, pipeline.StopRequest, "end training, then evaluate, export and publish the best",
+			r.refuseStop, r.stop),
+		serve(ctx, r, pipeline.PauseRequest, "leave a checkpoint, give the device back and wait",
+			r.refusePause, r.pause),
 		serve(ctx, r, pipeline.ResumeRequest, "go on after a pause", r.refuseResume, r.resumePaused),
 		serve(ctx, r, pipeline.ExtendRequest, "train more epochs", r.refuseExtend, r.extend),
+		r.serveDecisions(ctx),
 	)
 }
 
 // serve takes one request with an argument A as an update, which answers the
 // status or the reason of a refusal, and as a signal, of which a refused one is
 // only logged.
-func serve[A any](ctx workflow.Context, r *run, name, description string, refuse func(A) error, do func(workflow.Context, A)) error {
-	signals := workflow.GetSignalChannelWithOptions(ctx, name, workflow.SignalChannelOptions{Description: description})
+func serve[A any](
+	ctx workflow.Context, r *run, name, description string, refuse func(A) error,
+	do func(workflow.Context, A),
+) error {
+	signals := workflow.GetSignalChannelWithOptions(
+		ctx, name, workflow.SignalChannelOptions{Description: description},
+	)
 	workflow.GoNamed(ctx, name, func(ctx workflow.Context) {
 		for {
 			var a A
@@ -41,17 +52,19 @@ func serve[A any](ctx workflow.Context, r *run, name, description string, refuse
 			r.refresh(ctx)
 		}
 	})
-	return workflow.SetUpdateHandlerWithOptions(ctx, name, func(ctx workflow.Context, a A) (pipeline.Status, error) {
-		do(ctx, a)
-		r.refresh(ctx)
-		return r.Status(), nil
-	}, workflow.UpdateHandlerOptions{Description: description, Validator: refuse})
+	return workflow.SetUpdateHandlerWithOptions(ctx, name,
+		func(ctx workflow.Context, a A) (pipeline.Status, error) {
+			do(ctx, a)
+			r.refresh(ctx)
+			return r.Status(), nil
+		}, workflow.UpdateHandlerOptions{Description: description, Validator: refuse})
 }
 
-// over says that there is no training any more to do something with.
+// over is an error once training has ended, when its requests come too late.
 func (r *run) over() error {
 	switch r.status.Stage {
-	case pipeline.StageEvaluate, pipeline.StageExport, pipeline.StagePublish, pipeline.StageDone:
+	case pipeline.StageEvaluate, pipeline.StageExport, pipeline.StageApprove, pipeline.StagePublish,
+		pipeline.StagePush, pipeline.StageDone:
 		return fmt.Errorf("training of run %s is over; its stage is %s", r.id, r.status.Stage)
 	}
 	return nil
@@ -83,7 +96,8 @@ func (r *run) refusePause(any) error {
 	return nil
 }
 
-// pause takes the device away. Activities that need none end; the next does not begin.
+// pause takes the device away. An activity that needs none goes on to its end, but no
+// other begins.
 func (r *run) pause(workflow.Context, any) {
 	r.Paused = true
 	r.interruptJob()
@@ -107,7 +121,7 @@ func (r *run) waitWhilePaused(ctx workflow.Context) error {
 	return workflow.Await(ctx, func() bool { return !r.Paused })
 }
 
-func (r *run) refuseExtend(e pipeline.Extend) error {
+func (r *run) refuseExtend(e record.Extend) error {
 	if e.Epochs < 1 {
 		return fmt.Errorf("epochs is %d; must be at least 1", e.Epochs)
 	}
@@ -120,7 +134,7 @@ func (r *run) refuseExtend(e pipeline.Extend) error {
 	return nil
 }
 
-func (r *run) extend(_ workflow.Context, e pipeline.Extend) {
+func (r *run) extend(_ workflow.Context, e record.Extend) {
 	r.Progress.Extends = append(r.Progress.Extends, e)
 }
 
@@ -133,8 +147,9 @@ func (r *run) nextExtension(ctx workflow.Context) (bool, error) {
 	}
 	asked := r.Progress.Extends[0]
 	r.Progress.Extends = r.Progress.Extends[1:]
-	next := pipeline.Extension{
-		After: len(r.Progress.Epochs), Epochs: asked.Epochs, Step: r.Progress.Last.Step, LearningRate: asked.LearningRate,
+	next := record.Extension{
+		After: r.Progress.Epochs[len(r.Progress.Epochs)-1].Epoch, Epochs: asked.Epochs, Step: r.Progress.Last.Step,
+		LearningRate: asked.LearningRate,
 	}
 	if before := r.Progress.Extension; before != nil && asked.LearningRate == 0 {
 		next.Step, next.LearningRate = before.Step, before.LearningRate
@@ -147,6 +162,11 @@ func (r *run) nextExtension(ctx workflow.Context) (bool, error) {
 func (r *run) lastEpoch() int {
 	if e := r.Progress.Extension; e != nil {
 		return e.After + e.Epochs
+	}
+	if steps := int64(r.Config.Train.MaxSteps); steps > 0 {
+		if epoch := pipeline.StepsPerEpoch(r.Dataset, r.Config.Train.BatchSize); epoch > 0 {
+			return int((steps + epoch - 1) / epoch)
+		}
 	}
 	return r.Config.Train.Epochs
 }

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
@@ -73,8 +74,10 @@ func TestPauseGivesTheDeviceBackAndResumeGoesOnWithTheEpoch(t *testing.T) {
 	if waited := env.Now().Sub(began); waited < 30*24*time.Hour {
 		t.Errorf("waited %v", waited)
 	}
-	if !paused.status.Paused || again.refusal() != "run r is paused already" || resumed.refused != nil || resumed.status.Paused || closedMeanwhile != 1 {
-		t.Errorf("pause %+v, again %v, resume %+v, %d trainers closed meanwhile", paused, again.refused, resumed, closedMeanwhile)
+	if !paused.status.Paused || again.refusal() != "run r is paused already" || resumed.refused != nil ||
+		resumed.status.Paused || closedMeanwhile != 1 {
+		t.Errorf("pause %+v, again %v, resume %+v, %d trainers closed meanwhile", paused, again.refused,
+			resumed, closedMeanwhile)
 	}
 	if w.count["TrainEpoch"] != 4 || w.epochs[1].Epoch != 1 || w.epochs[2].Epoch != 1 || len(w.closed) != 2 {
 		t.Errorf("%d epochs, %d trainers closed: %s", w.count["TrainEpoch"], len(w.closed), w.without())
@@ -94,7 +97,8 @@ func TestPauseBeforeTrainingHoldsTheStageAndACancelEndsIt(t *testing.T) {
 		}
 	}
 	env.ExecuteWorkflow(pipeline.WorkflowType, config(t))
-	if _, err := outcome(t, env); !temporal.IsCanceledError(err) || w.count["TrainEpoch"] > 0 || w.count["BuildModel"] > 0 {
+	if _, err := outcome(t, env); !temporal.IsCanceledError(err) || w.count["TrainEpoch"] > 0 ||
+		w.count["BuildModel"] > 0 {
 		t.Errorf("%v: %s", err, w.without())
 	}
 }
@@ -136,10 +140,10 @@ func TestExtendTrainsOnInABranchOfItsOwnWithAConstantRate(t *testing.T) {
 		switch {
 		case name == "TrainEpoch" && call == 1:
 			mistake = ask(env, pipeline.ExtendRequest)
-			env.SignalWorkflow(pipeline.ExtendRequest, pipeline.Extend{Epochs: 1})
-			env.SignalWorkflow(pipeline.ExtendRequest, pipeline.Extend{Epochs: 1, LearningRate: 1e-4})
+			env.SignalWorkflow(pipeline.ExtendRequest, record.Extend{Epochs: 1})
+			env.SignalWorkflow(pipeline.ExtendRequest, record.Extend{Epochs: 1, LearningRate: 1e-4})
 		case name == "Export":
-			late = ask(env, pipeline.ExtendRequest, pipeline.Extend{Epochs: 1})
+			late = ask(env, pipeline.ExtendRequest, record.Extend{Epochs: 1})
 		}
 	}
 	env.ExecuteWorkflow(pipeline.WorkflowType, config(t))
@@ -147,16 +151,21 @@ func TestExtendTrainsOnInABranchOfItsOwnWithAConstantRate(t *testing.T) {
 	if err != nil || result.Epoch != 5 || result.Eval.RougeL != 40 {
 		t.Fatalf("%v %+v", err, result)
 	}
-	want := []pipeline.Extension{{After: 3, Epochs: 1, Step: 300}, {After: 4, Epochs: 1, Step: 400, LearningRate: 1e-4}}
+	want := []record.Extension{
+		{After: 3, Epochs: 1, Step: 300}, {After: 4, Epochs: 1, Step: 400, LearningRate: 1e-4},
+	}
 	for i, e := range w.epochs[3:] {
-		if e.Work.Branch != i+2 || e.From == nil || e.From.Step != want[i].Step || e.Work.Extension == nil || *e.Work.Extension != want[i] {
+		if e.Work.Branch != i+2 || e.From == nil || e.From.Step != want[i].Step || e.Work.Extension == nil ||
+			*e.Work.Extension != want[i] {
 			t.Errorf("extension %d: branch %d from %+v: %+v", i+1, e.Work.Branch, e.From, e.Work.Extension)
 		}
 	}
-	if w.epochs[2].Work.Extension != nil || w.epochs[2].Work.Train.Epochs != 3 || w.epochs[4].Work.Train.Epochs != 3 {
+	if w.epochs[2].Work.Extension != nil || w.epochs[2].Work.Train.Epochs != 3 ||
+		w.epochs[4].Work.Train.Epochs != 3 {
 		t.Errorf("the schedule moved: %+v", w.epochs[4].Work)
 	}
-	if !strings.Contains(mistake.refusal(), "epochs is 0") || !strings.Contains(late.refusal(), "once it has ended") {
+	if !strings.Contains(mistake.refusal(), "epochs is 0") ||
+		!strings.Contains(late.refusal(), "once it has ended") {
 		t.Errorf("no epochs: %v; late: %v", mistake.refused, late.refused)
 	}
 }
@@ -168,16 +177,20 @@ func TestExtendOfACompleteRunGoesOnFromItsLastEpoch(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := environment(t, w)
-	env.RegisterDelayedCallback(func() { env.SignalWorkflow(pipeline.ExtendRequest, pipeline.Extend{Epochs: 2}) }, 0)
+	env.RegisterDelayedCallback(
+		func() { env.SignalWorkflow(pipeline.ExtendRequest, record.Extend{Epochs: 2}) }, 0,
+	)
 	env.ExecuteWorkflow(pipeline.WorkflowType, config(t))
 	if _, err := outcome(t, env); err != nil || w.count["TrainEpoch"] != 5 {
 		t.Fatalf("%v after %d epochs", err, w.count["TrainEpoch"])
 	}
 	last := w.epochs[4]
-	if last.Epoch != 4 || last.Work.Branch != 2 || *last.Work.Extension != (pipeline.Extension{After: 3, Epochs: 2, Step: 300}) {
+	if last.Epoch != 4 || last.Work.Branch != 2 ||
+		*last.Work.Extension != (record.Extension{After: 3, Epochs: 2, Step: 300}) {
 		t.Errorf("%+v, %+v", last, last.Work.Extension)
 	}
-	if published := w.inputs["Publish"].(pipeline.PublishInput); published.Branch != 2 || len(published.History) != 5 {
+	if published := w.inputs["Publish"].(pipeline.PublishInput); published.Branch != 2 ||
+		len(published.History) != 5 {
 		t.Errorf("%+v", published)
 	}
 }
@@ -188,7 +201,7 @@ func TestWhatWasAskedForIsCarriedIntoTheContinuation(t *testing.T) {
 	env.SetContinueAsNewSuggested(true)
 	w.during = func(name string, call int) {
 		if name == "FindProgress" {
-			env.SignalWorkflow(pipeline.ExtendRequest, pipeline.Extend{Epochs: 4})
+			env.SignalWorkflow(pipeline.ExtendRequest, record.Extend{Epochs: 4})
 		}
 	}
 	env.ExecuteWorkflow(pipeline.WorkflowType, config(t))

@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 func server(t *testing.T, more ...string) (client.Client, string) {
 	t.Helper()
 	return temporaltest.Start(t, append([]string{
-		"--search-attribute", pipeline.SearchModel + "=Keyword", "--search-attribute", pipeline.SearchStage + "=Keyword"}, more...)...)
+		"--search-attribute", pipeline.SearchModel + "=Keyword", "--search-attribute",
+		pipeline.SearchStage + "=Keyword"}, more...)...)
 }
 
 // hostWorker runs workflows and the activities that need no device.
@@ -54,7 +55,10 @@ func hostWorker(t *testing.T, c client.Client, w *world) (stop func()) {
 
 func execute(t *testing.T, c client.Client, id string, cfg any) client.WorkflowRun {
 	t.Helper()
-	run, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: pipeline.TaskQueue}, pipeline.WorkflowType, cfg)
+	run, err := c.ExecuteWorkflow(
+		t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: pipeline.TaskQueue},
+		pipeline.WorkflowType, cfg,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,26 +91,27 @@ func deviceWorker(address string) error {
 		WorkerStopTimeout: 5 * time.Second, MaxHeartbeatThrottleInterval: time.Second,
 	})
 	w.register(registryWithout{d, "TrainEpoch"})
-	d.RegisterActivityWithOptions(func(ctx context.Context, in pipeline.EpochInput) (pipeline.EpochResult, error) {
-		result, err := w.TrainEpoch(ctx, in)
-		beat := time.NewTicker(time.Second)
-		defer beat.Stop()
-		for {
-			select {
-			case <-lines:
-				return result, err
-			case <-beat.C:
-				activity.RecordHeartbeat(ctx)
-			case <-activity.GetWorkerStopChannel(ctx):
-				return result, typed(pipeline.Interrupted, "worker is stopping")
-			case <-ctx.Done():
-				if cause := context.Cause(ctx); !temporal.IsCanceledError(cause) {
-					return result, typed(pipeline.Interrupted, cause.Error())
+	d.RegisterActivityWithOptions(
+		func(ctx context.Context, in pipeline.EpochInput) (pipeline.EpochResult, error) {
+			result, err := w.TrainEpoch(ctx, in)
+			beat := time.NewTicker(time.Second)
+			defer beat.Stop()
+			for {
+				select {
+				case <-lines:
+					return result, err
+				case <-beat.C:
+					activity.RecordHeartbeat(ctx)
+				case <-activity.GetWorkerStopChannel(ctx):
+					return result, typed(pipeline.Interrupted, "worker is stopping")
+				case <-ctx.Done():
+					if cause := context.Cause(ctx); !temporal.IsCanceledError(cause) {
+						return result, typed(pipeline.Interrupted, cause.Error())
+					}
+					return result, ctx.Err()
 				}
-				return result, ctx.Err()
 			}
-		}
-	}, activity.RegisterOptions{Name: "TrainEpoch"})
+		}, activity.RegisterOptions{Name: "TrainEpoch"})
 	return d.Run(worker.InterruptCh())
 }
 
@@ -176,7 +181,9 @@ func (c *child) trains(t *testing.T, epoch int) {
 func (c *child) finishEpoch() { _, _ = c.in.Write([]byte("\n")) }
 
 func TestSessionDiesWithItsWorkerAndAnotherWorkerGoesOn(t *testing.T) {
-	for name, signal := range map[string]os.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGTERM, "frozen": syscall.SIGSTOP} {
+	for name, signal := range map[string]os.Signal{
+		"killed": syscall.SIGKILL, "stopped": syscall.SIGTERM, "frozen": syscall.SIGSTOP,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, address := server(t)
@@ -194,7 +201,8 @@ func TestSessionDiesWithItsWorkerAndAnotherWorkerGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			second.trains(t, 2)
-			t.Logf("another worker took the epoch %v after the first was %s", time.Since(began).Round(100*time.Millisecond), name)
+			t.Logf("another worker took the epoch %v after the first was %s",
+				time.Since(began).Round(100*time.Millisecond), name)
 			second.finishEpoch()
 			second.trains(t, 3)
 			second.finishEpoch()
@@ -236,7 +244,8 @@ func TestCancelledRunLeavesItsDeviceToTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := described.WorkflowExecutionInfo.SearchAttributes.IndexedFields
-	if model, stage := string(found[pipeline.SearchModel].GetData()), string(found[pipeline.SearchStage].GetData()); model != `"second"` || stage != `"done"` {
+	if model, stage := string(found[pipeline.SearchModel].GetData()),
+		string(found[pipeline.SearchStage].GetData()); model != `"second"` || stage != `"done"` {
 		t.Errorf("search attributes: model %s, stage %s", model, stage)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
@@ -18,7 +19,8 @@ var (
 // enter begins a stage, visibly.
 func (r *run) enter(ctx workflow.Context, stage, detail string) {
 	r.status.Stage = stage
-	if err := workflow.UpsertTypedSearchAttributes(ctx, searchModel.ValueSet(r.Config.Name), searchStage.ValueSet(stage)); err != nil {
+	if err := workflow.UpsertTypedSearchAttributes(ctx, searchModel.ValueSet(r.Config.Name),
+		searchStage.ValueSet(stage)); err != nil {
 		workflow.GetLogger(ctx).Warn("search attributes are not set", "error", err)
 	}
 	r.show(ctx, detail)
@@ -47,14 +49,18 @@ func (r *run) warn(warnings []string) { r.Warnings = append(r.Warnings, warnings
 func (r *run) Status() pipeline.Status {
 	s := r.status
 	s.Run, s.Model = r.id, r.Config.Name
-	s.Epoch, s.Epochs = len(r.Progress.Epochs), r.lastEpoch()
+	s.Epoch, s.Epochs = r.finished(), r.lastEpoch()
 	s.Best, s.History, s.Branch = r.Progress.Best, r.Progress.Epochs, r.Progress.Branch
-	s.Warnings, s.Stopping, s.Paused = r.Warnings, r.Stopping, r.Paused
+	s.Warnings, s.Stopping, s.Paused, s.Asked = r.Warnings, r.Stopping, r.Paused, r.asked
+	s.Backend, s.Pictures = r.Backend, r.Dataset.Rows
+	if len(s.Pictures) > 0 {
+		s.StepsPerEpoch = pipeline.StepsPerEpoch(r.Dataset, r.Config.Train.BatchSize)
+	}
 	if newest := r.Progress.Newest; newest != nil {
 		s.Step = newest.Step
 	}
-	if s.Epoch > 0 {
-		s.TrainLoss = s.History[s.Epoch-1].TrainLoss
+	if n := len(s.History); n > 0 {
+		s.TrainLoss = s.History[n-1].TrainLoss
 	}
 	return s
 }
@@ -76,19 +82,32 @@ func details(s pipeline.Status) string {
 	if s.Paused {
 		add("**paused**: `distilvit resume %s` or signal `resume` goes on\n", s.Run)
 	}
+	if s.Asked != nil {
+		add("**to be approved**: `distilvit approve %[1]s` publishes, `distilvit reject %[1]s` does not; or signals "+
+			"and updates `approve`, `reject` with `{\"by\": …, \"note\": …}`\n", s.Run)
+	}
 	if s.Best != nil {
-		add("best eval_rougeL **%.2f** after epoch %d; loss %.4f after epoch %d of %d (step %d)\n",
-			s.Best.Eval.RougeL, s.Best.Epoch, s.TrainLoss, s.Epoch, s.Epochs, s.Step)
+		name, value, _ := strings.Cut(s.Best.Eval.Shown(s.Best.Metric()), " ")
+		add("best %s **%s** after %s; loss %.4f after epoch %d of %d (step %d)\n",
+			name, value, s.Best.Name(), s.TrainLoss, s.Epoch, s.Epochs, s.Step)
 	}
 	if s.Branch > 1 {
 		add("branch %d\n", s.Branch)
 	}
-	if s.Epoch > 0 {
-		add("| epoch | loss | eval_loss | eval_rougeL | seconds |\n|--:|--:|--:|--:|--:|")
-		for _, e := range s.History[max(0, s.Epoch-detailedEpochs):] {
-			add("| %d | %.4f | %.4f | %.2f | %.0f |", e.Epoch, e.TrainLoss, e.Eval.Loss, e.Eval.RougeL, e.Seconds)
+	if len(s.History) > 0 {
+		score := record.MetricRougeL
+		if s.Best != nil && s.Best.Metric() != record.MetricLoss { // which has a column of its own
+			score = s.Best.Metric()
+		}
+		add("| epoch | loss | eval_loss | %s | distinct %% | seconds |\n|--:|--:|--:|--:|--:|--:|", score)
+		for _, e := range s.History[max(0, len(s.History)-detailedEpochs):] {
+			add("| %s | %.4f | %.4f | %.2f | %.1f | %.0f |", strings.TrimPrefix(e.Name(), "epoch "), e.TrainLoss, e.Eval.Loss,
+				e.Eval.Value(score), e.Eval.Distinct, e.Seconds)
 		}
 		add("")
+		for _, b := range s.History[0].Eval.Baselines.Rows() {
+			add("without a model, %s: %s %.2f\n", b.Name, score, record.Metrics{Scores: b.Scores}.Value(score))
+		}
 	}
 	for _, w := range s.Warnings {
 		add("- ⚠ %s", w)

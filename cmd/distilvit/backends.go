@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/pprof"
 	"syscall"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distilvit/internal/backend"
+	"distilvit/internal/transformersjs"
 )
 
 // backendFlag adds --backend.
@@ -18,13 +18,27 @@ func backendFlag(cmd *cobra.Command, kind *string) {
 	cmd.Flags().StringVar(kind, "backend", backend.Auto, "what computes: auto, cuda, xla (CPU) or go")
 }
 
-// backendCache is the user's directory of plugins and ONNX Runtime.
-func backendCache() (string, error) {
-	cache, err := os.UserCacheDir()
+// onnxRuntime is the path of the installed ONNX Runtime's library.
+func onnxRuntime() (string, error) {
+	cache, err := backend.CacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find the user's cache directory: %w", err)
+		return "", err
 	}
-	return filepath.Join(cache, "distilvit", "backend"), nil
+	return backend.ONNXRuntime(cache)
+}
+
+// chromiumVariable names a browser to check exports in instead of the one in PATH.
+const chromiumVariable = "DISTILVIT_CHROMIUM"
+
+func chromium() string { return os.Getenv(chromiumVariable) }
+
+// findWeb finds what exports are checked by in Transformers.js.
+func findWeb() (transformersjs.Runner, error) {
+	cache, err := backend.CacheDir()
+	if err != nil {
+		return transformersjs.Runner{}, err
+	}
+	return transformersjs.Find(cache, chromium())
 }
 
 // chooseBackend finds the backend of a kind.
@@ -34,11 +48,21 @@ func chooseBackend(kind string) (backend.Choice, error) {
 	default:
 		return backend.Choice{}, usagef("--backend %s: use auto, cuda, xla or go", kind)
 	}
-	cache, err := backendCache()
+	o, err := backendOptions()
 	if err != nil {
 		return backend.Choice{}, err
 	}
-	return backend.Choose(backend.Options{Kind: kind, CacheDir: cache})
+	o.Kind = kind
+	return backend.Choose(o)
+}
+
+// pluginVariable names a PJRT plugin to use instead of the installed one.
+const pluginVariable = "DISTILVIT_PLUGIN"
+
+// backendOptions say where plugins are.
+func backendOptions() (backend.Options, error) {
+	cache, err := backend.CacheDir()
+	return backend.Options{CacheDir: cache, Plugin: os.Getenv(pluginVariable)}, err
 }
 
 // openBackend opens a backend in this process. CUDA's libraries are found by the

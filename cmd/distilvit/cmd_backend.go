@@ -11,10 +11,8 @@ import (
 	"distilvit/internal/backend"
 )
 
-// installable is what backend install can get.
-var installable = []string{"cpu", "cuda13", "onnxruntime"}
-
 func (a *app) backendCommand() *cobra.Command {
+	installable := backend.Installable()
 	parent := &cobra.Command{
 		Use:   "backend",
 		Short: "install what computes",
@@ -25,11 +23,16 @@ func (a *app) backendCommand() *cobra.Command {
 	}
 	parent.AddCommand(&cobra.Command{
 		Use:   "install " + strings.Join(installable, "|") + "...",
-		Short: "install XLA's plugin for the CPU or CUDA, or ONNX Runtime",
+		Short: "install XLA's plugin for the CPU or CUDA, ONNX Runtime, or Transformers.js",
 		Long: `Install XLA's plugin for the CPU (several times faster than the built-in pure-Go
-backend) or for CUDA, or ONNX Runtime (needed to check exports), into the user's
-cache directory. Every download is checked by its SHA-256. Nothing else installs
-anything.`,
+backend) or for CUDA, ONNX Runtime (needed to check exports), Transformers.js with its
+ONNX Runtime for web pages, or transformers.js-node, the same for Node (with these, Node
+and Chromium exports are checked where they will run), into the user's cache directory.
+Plugins and ONNX Runtime come through pip, Transformers.js through npm; every download is
+checked by a digest before it is unpacked. cuda13 is jax's plugin with NVIDIA's libraries,
+14 wheels of 2.5 GB (3.8 unpacked); what only Python or a C++ compiler needs of them is left out. Nothing
+else installs anything. DISTILVIT_PLUGIN=PATH names another PJRT plugin that any command uses
+instead: CUDA's where its file name says cuda or nvidia, else the CPU's.`,
 		Example: "  distilvit backend install cpu onnxruntime",
 		Args:    args(1, -1, "one of "+strings.Join(installable, ", ")),
 		RunE: func(cmd *cobra.Command, what []string) error {
@@ -41,11 +44,11 @@ anything.`,
 
 func (a *app) installBackends(ctx context.Context, what []string) error {
 	for _, name := range what {
-		if !slices.Contains(installable, name) {
-			return usagef("backend install %s: use %s", name, strings.Join(installable, ", "))
+		if !slices.Contains(backend.Installable(), name) {
+			return usagef("backend install %s: use %s", name, strings.Join(backend.Installable(), ", "))
 		}
 	}
-	cache, err := backendCache()
+	cache, err := backend.CacheDir()
 	if err != nil {
 		return err
 	}

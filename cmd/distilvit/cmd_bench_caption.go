@@ -1,26 +1,21 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"distilvit/internal/backend"
-	"distilvit/model"
+	"distilvit/internal/bench"
 	"distilvit/model/onnx"
 )
 
 // benchCaptionOptions are the flags of bench caption.
 type benchCaptionOptions struct {
-	network       networkFlags
-	backend       string
-	forms         []string
-	batch, tokens int
-	rounds        roundFlags
+	network networkFlags
+	backend string
+	forms   []string
+	bench.CaptionOptions
 }
 
 func (a *app) benchCaptionCommand() *cobra.Command {
@@ -41,19 +36,19 @@ captions. Several --forms share a process and so its peak memory.`,
 	}
 	flags := cmd.Flags()
 	o.network.add(cmd)
-	flags.StringSliceVar(&o.forms, "forms", []string{weightsForm}, "forms to measure: weights, fp32, q8, int8")
-	flags.IntVar(&o.batch, "batch", 8, "pictures at once")
-	flags.IntVar(&o.tokens, "tokens", 20, "tokens of a caption, the start token not counted")
-	o.rounds.add(cmd, "rounds", 5, 2)
+	flags.StringSliceVar(&o.forms, "forms", []string{weightsForm}, "forms to measure: weights, "+strings.Join(onnx.Dtypes(), ", "))
+	flags.IntVar(&o.Batch, "batch", 8, "pictures at once")
+	flags.IntVar(&o.Tokens, "tokens", 20, "tokens of a caption, the start token not counted")
+	roundFlags(cmd, &o.Rounds, "rounds", 5, 2)
 	backendFlag(cmd, &o.backend)
 	return cmd
 }
 
 func (a *app) benchCaption(o benchCaptionOptions) error {
-	if o.batch < 1 {
+	if o.Batch < 1 {
 		return usagef("--batch must be at least 1")
 	}
-	if err := o.rounds.check(); err != nil {
+	if err := checkRounds(o.Rounds); err != nil {
 		return err
 	}
 	for _, form := range o.forms {
@@ -61,17 +56,13 @@ func (a *app) benchCaption(o benchCaptionOptions) error {
 			return usagef("--forms %s: use %s, %s", form, weightsForm, strings.Join(onnx.Dtypes(), ", "))
 		}
 	}
-	c, err := o.network.config(o.tokens)
+	network, err := o.network.network(o.Tokens)
 	if err != nil {
 		return err
 	}
-	var list []measurement
+	var list []bench.Measurement
 	for _, form := range o.forms {
-		measure := o.measureExport
-		if form == weightsForm {
-			measure = o.measureWeights
-		}
-		m, err := measure(c, form)
+		m, err := o.measure(network, form)
 		if err != nil {
 			return err
 		}
@@ -80,84 +71,22 @@ func (a *app) benchCaption(o benchCaptionOptions) error {
 	return a.printMeasurements(list...)
 }
 
-// measureWeights captions on a backend.
-func (o *benchCaptionOptions) measureWeights(c *model.Config, form string) (measurement, error) {
-	be, choice, err := openAsTrainer(o.backend)
-	if err != nil {
-		return measurement{}, err
-	}
-	defer be.Finalize()
-	g, err := model.NewCaptioner(be, c, model.Init(c, o.network.seed))
-	if err != nil {
-		return measurement{}, err
-	}
-	defer g.Close()
-	pixels := randomPixels(o.batch * c.Encoder.ImageSize * c.Encoder.ImageSize * 3)
-	return o.measure(form, choice.String(), func() ([][]int32, error) {
-		return g.Generate(pixels, o.batch, model.GenerateOptions{MaxLength: o.tokens + 1, BatchSize: o.batch, NumBeams: 1})
-	})
-}
-
-// measureExport captions in ONNX Runtime.
-func (o *benchCaptionOptions) measureExport(c *model.Config, dtype string) (m measurement, err error) {
-	cache, err := backendCache()
-	if err != nil {
-		return m, err
-	}
-	library, err := backend.ONNXRuntime(cache)
-	if err != nil {
-		return m, err
-	}
-	dir, err := os.MkdirTemp("", "distilvit-bench-")
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := o.export(dir, c, dtype); err != nil {
-		return m, err
-	}
-	session, err := onnx.Open(library, dir, dtype)
-	if err != nil {
-		return m, err
-	}
-	defer session.Close()
-	picture := c.Encoder.ImageSize * c.Encoder.ImageSize * 3
-	pixels := randomPixels(o.batch * picture)
-	return o.measure(dtype, "ONNX Runtime", func() ([][]int32, error) {
-		values := make([]float32, 0, len(pixels))
-		for first := 0; first < len(pixels); first += picture {
-			values = append(values, onnx.PixelValues(pixels[first:first+picture], model.HalfNormalization)...)
-		}
-		return session.GenerateBatch(values, o.batch, o.tokens+1)
-	})
-}
-
-// export writes the model directory that a session opens.
-func (o *benchCaptionOptions) export(dir string, c *model.Config, dtype string) error {
-	if _, err := onnx.Write(dir, c, model.Init(c, o.network.seed), dtype); err != nil {
-		return err
-	}
-	return onnx.WriteConfigs(dir, c, o.tokens+1, []string{dtype})
-}
-
-// measure makes sure that every caption has all its tokens: another network's
-// captions would be other work.
-func (o *benchCaptionOptions) measure(form, with string, generate func() ([][]int32, error)) (measurement, error) {
-	m := measurement{
-		Bench: "caption", Work: "greedy captions of " + form, With: with, Preset: o.network.preset,
-		Pictures: o.batch, Captions: 1, Tokens: o.tokens, Unit: "captions",
-	}
-	err := o.rounds.measure(&m, o.batch, func() error {
-		rows, err := generate()
+func (o *benchCaptionOptions) measure(network bench.Network, form string) (m bench.Measurement, err error) {
+	if form == weightsForm {
+		choice, err := chooseBackend(o.backend)
 		if err != nil {
-			return err
+			return m, err
 		}
-		for _, ids := range rows {
-			if len(ids) != o.tokens {
-				return fmt.Errorf("the network of --seed %d ends a caption after %d of %d tokens: use another seed", o.network.seed, len(ids), o.tokens)
-			}
+		be, err := openAsTrainer(choice)
+		if err != nil {
+			return m, err
 		}
-		return nil
-	})
-	return m, err
+		defer be.Finalize()
+		return bench.CaptionWeights(be, choice.String(), network, o.CaptionOptions)
+	}
+	library, err := onnxRuntime()
+	if err != nil {
+		return m, err
+	}
+	return bench.CaptionExport(library, form, network, o.CaptionOptions)
 }

@@ -4,29 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/api/workflowservice/v1"
 
+	"distilvit/internal/bench"
 	"distilvit/internal/devstack"
+	"distilvit/internal/retry"
 	"distilvit/pipeline"
+	"distilvit/report"
+	"distilvit/storage/layout"
 )
 
 // benchScaleOptions are the flags of bench scale.
 type benchScaleOptions struct {
 	pictures, workers []int
-	source            string
-	preset, backend   string
-	side, steps       int
+	bench.ScaleOptions
 }
 
 func (a *app) benchScaleCommand() *cobra.Command {
@@ -53,34 +52,16 @@ prepared. Several workers have directories of their own, as on several machines.
 	flags := cmd.Flags()
 	flags.IntSliceVar(&o.pictures, "pictures", []int{1000, 10000, 100000}, "pictures of the datasets")
 	flags.IntSliceVar(&o.workers, "workers", []int{1}, "worker processes")
-	flags.StringVar(&o.source, "source", pipeline.KindCOCO, "coco or shapes")
-	flags.StringVar(&o.preset, "preset", "tiny", "sizes of the network: tiny, small or base")
-	flags.IntVar(&o.side, "side", 0, "pixels of the prepared pictures' sides (default: the preset's)")
-	flags.IntVar(&o.steps, "steps", 20, "training steps; 0: prepare only")
-	backendFlag(cmd, &o.backend)
+	flags.StringVar(&o.Source, "source", pipeline.KindCOCO, "coco or shapes")
+	flags.StringVar(&o.Preset, "preset", "tiny", "sizes of the network: tiny, small or base")
+	flags.IntVar(&o.Side, "side", 0, "pixels of the prepared pictures' sides (default: the preset's)")
+	flags.IntVar(&o.Steps, "steps", 20, "training steps; 0: prepare only")
+	backendFlag(cmd, &o.Backend)
 	return cmd
 }
 
-// scaleMeasurement is what bench scale says of one dataset and number of workers.
-type scaleMeasurement struct {
-	Bench      string            `json:"bench"` // scale
-	Source     string            `json:"source"`
-	Pictures   int               `json:"pictures"`
-	Workers    int               `json:"workers"`
-	CPU        float64           `json:"cpu_s"` // of the workers in stage prepare, user and system time
-	PerPicture float64           `json:"cpu_ms_per_picture"`
-	StackCPU   float64           `json:"stack_cpu_s"` // of Temporal and the object store meanwhile
-	Wall       float64           `json:"wall_s"`      // of stage prepare
-	Stored     int64             `json:"stored_bytes"`
-	Events     int64             `json:"history_events"`
-	History    int64             `json:"history_bytes"`
-	Peak       map[string]memory `json:"prepare_peak_bytes"` // by process
-	Steps      int64             `json:"steps"`
-	EpochPeak  map[string]memory `json:"epoch_peak_bytes,omitempty"` // the same while training
-}
-
 func (o *benchScaleOptions) check() error {
-	if len(o.pictures) == 0 || len(o.workers) == 0 || o.steps < 0 {
+	if len(o.pictures) == 0 || len(o.workers) == 0 || o.Steps < 0 {
 		return usagef("--pictures and --workers need numbers, --steps cannot be negative")
 	}
 	for _, n := range o.pictures {
@@ -93,8 +74,8 @@ func (o *benchScaleOptions) check() error {
 			return usagef("--workers %d: use 1 or more", n)
 		}
 	}
-	if o.source != pipeline.KindCOCO && o.source != pipeline.KindShapes {
-		return usagef("--source %s: use %s or %s", o.source, pipeline.KindCOCO, pipeline.KindShapes)
+	if o.Source != pipeline.KindCOCO && o.Source != pipeline.KindShapes {
+		return usagef("--source %s: use %s or %s", o.Source, pipeline.KindCOCO, pipeline.KindShapes)
 	}
 	return nil
 }
@@ -105,7 +86,7 @@ func (a *app) benchScale(ctx context.Context, o benchScaleOptions) error {
 	}
 	ctx, stop := a.interruptible(ctx, "")
 	defer stop()
-	var list []scaleMeasurement
+	var list []bench.ScaleMeasurement
 	for _, pictures := range o.pictures {
 		for _, workers := range o.workers {
 			m, err := a.measureScale(ctx, o, pictures, workers)
@@ -127,34 +108,38 @@ func (a *app) benchScale(ctx context.Context, o benchScaleOptions) error {
 }
 
 // printScale prints a line for each measurement, anonymous memory as of prepare / epoch.
-func printScale(a *app, list []scaleMeasurement) {
+func printScale(a *app, list []bench.ScaleMeasurement) {
 	t := &table{right: true}
-	t.add("pictures", "workers", "CPU ms a picture", "stack's", "wall s", "stored", "events", "worker", "trainer", "Temporal", "S3")
+	t.add("pictures", "workers", "CPU ms a picture", "stack's", "wall s", "stored", "events", "worker",
+		"trainer", "Temporal", "S3")
 	for _, m := range list {
 		peak := func(role string) string {
 			text := []string{}
-			for _, p := range []map[string]memory{m.Peak, m.EpochPeak} {
+			for _, p := range []map[string]bench.Memory{m.Peak, m.EpochPeak} {
 				if p[role].Anonymous > 0 {
-					text = append(text, bytesText(p[role].Anonymous))
+					text = append(text, report.Bytes(p[role].Anonymous))
 				}
 			}
 			return strings.Join(text, " / ")
 		}
-		t.add(fmt.Sprintf("%d, %s", m.Pictures, m.Source), fmt.Sprint(m.Workers), fmt.Sprintf("%.3f", m.PerPicture),
-			fmt.Sprintf("%.3f", 1000*m.StackCPU/float64(m.Pictures)), fmt.Sprintf("%.1f", m.Wall), bytesText(m.Stored), fmt.Sprint(m.Events),
-			peak(roleWorker), peak(roleTrainer), peak(roleTemporal), peak(roleS3))
+		t.add(fmt.Sprintf("%d, %s", m.Pictures, m.Source), fmt.Sprint(m.Workers),
+			fmt.Sprintf("%.3f", m.PerPicture), fmt.Sprintf("%.3f", 1000*m.StackCPU/float64(m.Pictures)),
+			fmt.Sprintf("%.1f", m.Wall), report.Bytes(m.Stored), fmt.Sprint(m.Events),
+			peak(bench.RoleWorker), peak(bench.RoleTrainer), peak(bench.RoleTemporal), peak(bench.RoleS3))
 	}
 	t.write(a.stdout, "")
 }
 
 // measureScale hosts a stack, starts the workers and follows one run.
-func (a *app) measureScale(ctx context.Context, o benchScaleOptions, pictures, workers int) (m scaleMeasurement, err error) {
+func (a *app) measureScale(
+	ctx context.Context, o benchScaleOptions, pictures, workers int,
+) (m bench.ScaleMeasurement, err error) {
 	dir, err := os.MkdirTemp("", "distilvit-scale-")
 	if err != nil {
 		return m, err
 	}
 	defer os.RemoveAll(dir)
-	cfg, err := o.config(dir, pictures)
+	cfg, err := o.Config(dir, pictures)
 	if err != nil {
 		return m, err
 	}
@@ -167,7 +152,7 @@ func (a *app) measureScale(ctx context.Context, o benchScaleOptions, pictures, w
 	}
 	defer s.close()
 	for i := range workers {
-		stop, err := startScaleWorker(s.hosted.Addresses(), filepath.Join(dir, "worker-"+strconv.Itoa(i)))
+		stop, err := bench.StartWorker(s.hosted.Addresses(), bucket, filepath.Join(dir, "worker-"+strconv.Itoa(i)))
 		if err != nil {
 			return m, err
 		}
@@ -176,15 +161,14 @@ func (a *app) measureScale(ctx context.Context, o benchScaleOptions, pictures, w
 	if err := awaitWorkers(ctx, s); err != nil {
 		return m, err
 	}
-	m = scaleMeasurement{Bench: "scale", Source: o.source, Pictures: pictures, Workers: workers}
-	r := &scaleRun{site: s, steps: int64(o.steps), m: &m, seen: newWatched()}
-	if err := startRun(ctx, s.client, scaleID, cfg); err != nil {
+	m = bench.ScaleMeasurement{Bench: "scale", Source: o.Source, Pictures: pictures, Workers: workers}
+	if err := startRun(ctx, s.client, bench.ScaleID, cfg); err != nil {
 		return m, err
 	}
-	if err := r.follow(ctx); err != nil {
+	if err := m.Follow(ctx, o.Steps, s.glance); err != nil {
 		return m, err
 	}
-	for _, prefix := range []string{"datasets/", "tokens/"} {
+	for _, prefix := range []string{layout.Datasets + "/", layout.Tokens + "/"} {
 		for e, err := range s.store.Entries(ctx, prefix) {
 			if err != nil {
 				return m, err
@@ -192,58 +176,7 @@ func (a *app) measureScale(ctx context.Context, o benchScaleOptions, pictures, w
 			m.Stored += e.Size
 		}
 	}
-	return m, s.client.TerminateWorkflow(ctx, scaleID, "", "measured")
-}
-
-const scaleID = "scale"
-
-func (o *benchScaleOptions) config(dir string, pictures int) (pipeline.Config, error) {
-	cfg := pipeline.Default()
-	cfg.Name, cfg.Backend, cfg.Model.Preset = scaleID, o.backend, o.preset
-	cfg.Model.ImageSize = o.side
-	cfg.Train.Epochs = 1
-	if o.source == pipeline.KindShapes {
-		held := pictures / 20
-		cfg.Dataset = []pipeline.SourceConfig{{Kind: o.source, Shapes: pipeline.ShapesConfig{
-			Train: pictures - 2*held, Validation: held, Test: held, MaxObjects: 3,
-		}}}
-		return cfg, nil
-	}
-	side := o.side
-	if side == 0 {
-		side = cfg.Resolve().Model.ImageSize
-	}
-	captions, images := filepath.Join(dir, "captions.json"), filepath.Join(dir, "images.zip")
-	cfg.Dataset = []pipeline.SourceConfig{{Kind: o.source, Captions: captions, Images: pipeline.Paths{images}}}
-	return cfg, writeScaleSource(captions, images, pictures, side)
-}
-
-// startScaleWorker starts a worker process with a directory of its own.
-func startScaleWorker(to devstack.Addresses, data string) (stop func(), err error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return nil, err
-	}
-	said, err := os.Create(filepath.Join(data, "worker.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer said.Close()
-	cmd := exec.Command(exe, roleWorker, "--data", data)
-	cmd.Env = append(os.Environ(), "TEMPORAL_ADDRESS="+to.Temporal, "TEMPORAL_NAMESPACE="+to.Namespace, "S3_ENDPOINT="+to.S3,
-		"S3_ACCESS_KEY="+to.AccessKey, "S3_SECRET_KEY="+to.SecretKey, "S3_BUCKET="+bucket, "S3_SECURE=false")
-	cmd.Stdout, cmd.Stderr = said, said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	return func() { // the run is over, so there is nothing to save
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}, nil
+	return m, s.client.TerminateWorkflow(ctx, bench.ScaleID, "", "measured")
 }
 
 func awaitWorkers(ctx context.Context, s *site) error {
@@ -256,75 +189,36 @@ func awaitWorkers(ctx context.Context, s *site) error {
 		if time.Since(begun) > limit {
 			return errors.Join(err, errors.New("the workers did not start"))
 		}
-		if err := wait(ctx, scalePoll); err != nil {
+		if err := retry.Pause(ctx, bench.ScalePoll); err != nil {
 			return err
 		}
 	}
 }
 
-// scalePoll is how often processes and the run are looked at.
-const scalePoll = 200 * time.Millisecond
-
-// scaleRun follows a run through prepare and the first steps of its epoch.
-type scaleRun struct {
-	site  *site
-	steps int64
-	m     *scaleMeasurement
-	seen  *watched
-
-	began   time.Time     // of stage prepare; zero: not yet
-	cpu     time.Duration // of the workers when it began
-	stack   time.Duration
-	trained bool // stage train has begun
-}
-
-func (r *scaleRun) follow(ctx context.Context) error {
-	for {
-		r.seen.look()
-		run, described, err := describeRun(ctx, r.site.client, scaleID)
-		if err != nil {
-			return err
-		}
-		if done := r.at(run, described); done {
-			return nil
-		}
-		if !run.open() {
-			_, err := result(ctx, r.site.client, scaleID)
-			return fmt.Errorf("the run %s before it was measured: %w", run.Status, err)
-		}
-		if err := wait(ctx, scalePoll); err != nil {
-			return err
-		}
+// glance is where the measured run stands; an error when it is over.
+func (s *site) glance(ctx context.Context) (g bench.Glance, err error) {
+	run, described, err := describeRun(ctx, s.client, bench.ScaleID)
+	if err != nil {
+		return g, err
 	}
-}
-
-// at notes what a stage's beginning or the epoch's steps tell; done: all is measured.
-func (r *scaleRun) at(run *runInfo, described *workflowservice.DescribeWorkflowExecutionResponse) (done bool) {
-	switch {
-	case run.Stage == pipeline.StagePrepare && r.began.IsZero():
-		r.seen.reset()
-		r.began, r.cpu, r.stack = time.Now(), r.seen.workers(), r.seen.stack()
-	case run.Stage == pipeline.StageTrain && !r.trained:
-		r.trained = true
-		m, info := r.m, described.WorkflowExecutionInfo
-		m.CPU, m.StackCPU = (r.seen.workers() - r.cpu).Seconds(), (r.seen.stack() - r.stack).Seconds()
-		m.PerPicture, m.Wall = 1000*m.CPU/float64(m.Pictures), time.Since(r.began).Seconds()
-		m.Events, m.History = info.GetHistoryLength(), info.GetHistorySizeBytes()
-		m.Peak = maps.Clone(r.seen.peak)
-		r.seen.reset()
+	if !run.open() {
+		_, err := result(ctx, s.client, bench.ScaleID)
+		return g, fmt.Errorf("the run %s before it was measured: %w", run.Status, err)
 	}
-	if !r.trained || r.steps == 0 {
-		return r.trained
-	}
+	info := described.WorkflowExecutionInfo
+	g = bench.Glance{Stage: run.Stage, Events: info.GetHistoryLength(), History: info.GetHistorySizeBytes()}
 	for _, activity := range heartbeats(described) {
 		if activity.Beat != nil {
-			r.m.Steps = max(r.m.Steps, activity.Beat.Step)
+			g.Step = max(g.Step, activity.Beat.Step)
 		}
 	}
-	if r.m.Steps < r.steps && run.Stage == pipeline.StageTrain {
-		return false
+	if g.Step > 0 || !slices.Contains([]string{pipeline.StageEvaluate, pipeline.StageExport}, g.Stage) {
+		return g, nil
 	}
-	r.seen.look()
-	r.m.EpochPeak = maps.Clone(r.seen.peak)
-	return true
+	// An epoch shorter than the pause between two heartbeats tells its steps in the status alone.
+	status, err := queryStatus(ctx, s.client, bench.ScaleID)
+	if err == nil {
+		g.Step = status.Step
+	}
+	return g, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"distilvit/internal/backend"
+	"distilvit/internal/bench"
 	"distilvit/model/onnx"
 )
 
@@ -31,9 +32,9 @@ func benchOutput[T any](t *testing.T, args ...string) (list []T) {
 }
 
 // benchLines is benchOutput of measurements, which have some things in common.
-func benchLines(t *testing.T, args ...string) []measurement {
+func benchLines(t *testing.T, args ...string) []bench.Measurement {
 	t.Helper()
-	list := benchOutput[measurement](t, args...)
+	list := benchOutput[bench.Measurement](t, args...)
 	for _, m := range list {
 		require.Equal(t, args[0], m.Bench)
 		require.Positive(t, m.CPU, m.Work)
@@ -46,8 +47,8 @@ func benchLines(t *testing.T, args ...string) []measurement {
 }
 
 func TestBenchTrainMeasuresTheStepsItIsAskedFor(t *testing.T) {
-	m := benchLines(t, "train", "--backend", "go", "--preset", "tiny", "--vocabulary", "64", "--pictures", "2", "--captions", "3",
-		"--tokens", "8", "--steps", "2", "--warmup", "1")[0]
+	m := benchLines(t, "train", "--backend", "go", "--preset", "tiny", "--vocabulary", "64",
+		"--pictures", "2", "--captions", "3", "--tokens", "8", "--steps", "2", "--warmup", "1")[0]
 	require.Equal(t, []int{2, 3, 8, 2}, []int{m.Pictures, m.Captions, m.Tokens, m.Rounds})
 	require.Equal(t, "captions", m.Unit)
 	require.InEpsilon(t, 6/m.CPU, m.PerCPU, 1e-6)
@@ -56,15 +57,15 @@ func TestBenchTrainMeasuresTheStepsItIsAskedFor(t *testing.T) {
 
 func TestBenchCaptionMeasuresWeightsAndExports(t *testing.T) {
 	forms := weightsForm
-	cache, err := backendCache()
+	cache, err := backend.CacheDir()
 	require.NoError(t, err)
 	if _, err := backend.ONNXRuntime(cache); err == nil {
 		forms = strings.Join(append(onnx.Dtypes(), weightsForm), ",")
 	} else if os.Getenv("CI") == "true" {
 		t.Fatal(err)
 	}
-	list := benchLines(t, "caption", "--backend", "go", "--preset", "tiny", "--vocabulary", "64", "--batch", "2", "--tokens", "5",
-		"--forms", forms, "--rounds", "2", "--warmup", "1")
+	list := benchLines(t, "caption", "--backend", "go", "--preset", "tiny", "--vocabulary", "64",
+		"--batch", "2", "--tokens", "5", "--forms", forms, "--rounds", "2", "--warmup", "1")
 	require.Len(t, list, len(strings.Split(forms, ",")))
 	for _, m := range list {
 		require.Equal(t, []int{2, 5, 2}, []int{m.Pictures, m.Tokens, m.Rounds}, m.Work)
@@ -74,12 +75,14 @@ func TestBenchCaptionMeasuresWeightsAndExports(t *testing.T) {
 
 func TestBenchPrepareMeasuresFilesOfADirectory(t *testing.T) {
 	dir := t.TempDir()
-	for _, f := range drawnPictures(2) {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, f.name+".jpg"), f.data, 0o644))
+	for _, f := range bench.DrawnPictures(2) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, f.Name+".jpg"), f.Data, 0o644))
 	}
 	list := benchLines(t, "prepare", dir, "--side", "32", "--rounds", "1")
 	require.Len(t, list, 3)
-	require.Equal(t, []string{"decode and resize", "store", "restore"}, []string{list[0].Work, list[1].Work, list[2].Work})
+	require.Equal(t, []string{"decode and resize", "store", "restore"}, []string{
+		list[0].Work, list[1].Work, list[2].Work,
+	})
 	for _, m := range list {
 		require.Equal(t, 2, m.Pictures)
 		require.InEpsilon(t, 2/m.CPU, m.PerCPU, 1e-6)
@@ -104,7 +107,8 @@ func TestMain(m *testing.M) {
 
 func TestBenchScaleMeasuresEachProcess(t *testing.T) {
 	t.Setenv(asProgram, "1")
-	list := benchOutput[scaleMeasurement](t, "scale", "--pictures", "60", "--workers", "1,2", "--side", "32", "--backend", "go", "--steps", "1")
+	list := benchOutput[bench.ScaleMeasurement](t, "scale", "--pictures", "60", "--workers", "1,2",
+		"--side", "32", "--backend", "go", "--steps", "1")
 	require.Len(t, list, 2)
 	for i, m := range list {
 		require.Equal(t, []any{"scale", "coco", 60, i + 1}, []any{m.Bench, m.Source, m.Pictures, m.Workers})
@@ -114,15 +118,46 @@ func TestBenchScaleMeasuresEachProcess(t *testing.T) {
 		require.Greater(t, m.Stored, int64(60*500))
 		require.Greater(t, m.Events, int64(20))
 		require.Positive(t, m.Steps)
-		for _, role := range []string{roleWorker, roleTemporal, roleS3} {
-			for _, p := range []memory{m.Peak[role], m.EpochPeak[role]} {
+		for _, role := range []string{bench.RoleWorker, bench.RoleTemporal, bench.RoleS3} {
+			for _, p := range []bench.Memory{m.Peak[role], m.EpochPeak[role]} {
 				require.Greater(t, p.Anonymous, int64(5<<20), role)
 				require.Greater(t, p.Resident, p.Anonymous, role)
 			}
 		}
-		require.Greater(t, m.EpochPeak[roleTrainer].Anonymous, int64(5<<20))
+		require.Greater(t, m.EpochPeak[bench.RoleTrainer].Anonymous, int64(5<<20))
 		require.NotContains(t, m.Peak, "", "a process that nobody knows")
 	}
+}
+
+func TestBenchGPURunsWithoutOne(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	out := t.TempDir()
+	list := benchOutput[bench.GPUResult](t, "gpu", "--backend", "go", "--preset", "tiny", "--pictures", "1",
+		"--steps", "1", "--repeat", "2", "--batch", "1", "--out", out, "--python", "/no/python")
+	require.Len(t, list, 9) // two forms of step, PyTorch twice, captions, twice two processes
+	twins := 0
+	for _, r := range list {
+		if r.PyTorch {
+			require.Contains(t, r.Error, "/no/python", r.Part)
+			continue
+		}
+		require.Empty(t, r.Error, r.Part)
+		require.Positive(t, r.Measured.Wall, r.Part)
+		if r.SameBits != nil {
+			twins++
+			require.True(t, *r.SameBits, r.Part)
+			require.Len(t, r.Measured.Weights, 64)
+			require.InDelta(t, 7.6, r.Measured.Loss, 1) // of guesses among 2,000 tokens
+		}
+	}
+	require.Equal(t, 2, twins)
+	table, err := os.ReadFile(filepath.Join(out, "bench-gpu.md"))
+	require.NoError(t, err)
+	require.Contains(t, string(table), "process 2: **same bits** | distilvit | float32 |")
+
+	code, _, stderr := cli(t, "", "bench", "gpu", "--backend", "go", "--preset", "tiny", "--limit", "1ns")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, "left out")
 }
 
 func TestBenchPrintsATable(t *testing.T) {

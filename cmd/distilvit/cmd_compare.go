@@ -5,21 +5,20 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"distilvit/dataset"
-	"distilvit/internal/backend"
+	"distilvit/caption"
+	"distilvit/dataset/pixels"
+	"distilvit/hub"
 	"distilvit/metrics"
 	"distilvit/model"
-	"distilvit/model/hub"
 	"distilvit/model/onnx"
-	"distilvit/model/tokenizer"
 	"distilvit/model/train"
+	"distilvit/pipeline"
 	"distilvit/report"
 )
 
@@ -39,21 +38,31 @@ const weightsForm = "weights"
 func (a *app) compareCommand() *cobra.Command {
 	var o compareOptions
 	cmd := &cobra.Command{
-		Use:   "compare -m MODEL [-m MODEL...] -d DATASET",
-		Short: "models and their exports side by side",
+		Use:   "compare -m MODEL [-m MODEL...] -d DATASET, or compare RUN RUN",
+		Short: "models and their exports side by side, or two runs",
 		Long: `Caption a dataset with several models and print them side by side: quality, time
 and size. Each model is compared in every form it has, its weights and its ONNX
 exports in ONNX Runtime, unless --forms says which. --html writes a page with the
 pictures and everything that was said of them, those first on which models differ.
 
 Every picture is captioned by itself, as in a web page; the time is the mean without
-the first picture. Exports decode greedily, as Transformers.js does; weights as their
-generation_config.json says. DATASET is as in distilvit evaluate.`,
+the first picture. Both decode as generation_config.json says, but exports greedily, as
+Transformers.js does, whatever beams it asks for. DATASET is as in distilvit evaluate.
+
+Two RUNs are compared by what they have stored: keys of their configs that differ, curves,
+scores and exports; --html writes that as a page.`,
 		Example: `  distilvit compare -m demo -d shapes --limit 200
   distilvit compare -m first -m second -d coco:captions.json,images/ --html compare.html
-  distilvit compare -m demo -d config.yaml --forms q8,weights -o json`,
-		Args: args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+  distilvit compare -m demo -d config.yaml --forms q8,weights -o json
+  distilvit compare first second --html runs.html`,
+		Args: args(0, 2, ""),
+		RunE: func(cmd *cobra.Command, runs []string) error {
+			if len(runs) > 0 {
+				if len(runs) != 2 || len(o.models) > 0 {
+					return usagef("compare takes two RUNs, or -m MODEL and -d DATASET")
+				}
+				return a.compareRuns(cmd.Context(), runs, o.html)
+			}
 			if len(o.models) == 0 {
 				return usagef("-m MODEL is missing: give one or more")
 			}
@@ -65,26 +74,35 @@ generation_config.json says. DATASET is as in distilvit evaluate.`,
 			}
 			for _, form := range o.forms {
 				if form != weightsForm && !slices.Contains(onnx.Dtypes(), form) {
-					return usagef("--forms %s: use %s, %s", form, weightsForm, strings.Join(onnx.Dtypes(), ", "))
+					return usagef(
+						"--forms %s: use %s, %s", form, weightsForm, strings.Join(onnx.Dtypes(), ", "),
+					)
 				}
 			}
-			return a.withModelDirs(cmd.Context(), o.models, nil, func(ctx context.Context, dirs []string) error {
-				return a.compare(ctx, dirs, o)
-			})
+			return a.withModelDirs(cmd.Context(), o.models, nil,
+				func(ctx context.Context, dirs []string) error {
+					return a.compare(ctx, dirs, o)
+				})
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&o.models, "model", "m", nil, "MODEL, as in distilvit caption; may be repeated")
 	o.dataset.add(cmd)
-	flags.StringSliceVar(&o.forms, "forms", nil, "forms to compare: weights, fp32, q8, int8 (default: all that a model has)")
-	flags.StringVar(&o.html, "html", "", "write a page with the pictures and captions to this file")
+	flags.StringSliceVar(
+		&o.forms, "forms", nil,
+		"forms to compare: weights, "+strings.Join(onnx.Dtypes(), ", ")+" (default: all that a model has)",
+	)
+	flags.StringVar(&o.html, "html", "",
+		"write a page to this file, with the pictures and captions, or of two runs with their curves")
 	flags.IntVar(&o.pictures, "pictures", 100, "pictures on that page")
 	backendFlag(cmd, &o.backend)
 	return cmd
 }
 
 // withModelDirs is withModelDir for several.
-func (a *app) withModelDirs(ctx context.Context, names, dirs []string, do func(ctx context.Context, dirs []string) error) error {
+func (a *app) withModelDirs(
+	ctx context.Context, names, dirs []string, do func(ctx context.Context, dirs []string) error,
+) error {
 	if len(dirs) == len(names) {
 		return do(ctx, dirs)
 	}
@@ -119,23 +137,33 @@ func (a *app) compare(ctx context.Context, dirs []string, o compareOptions) erro
 	if err != nil {
 		return err
 	}
-	config, err := model.ReadConfig(dirs[0])
+	_, processor, err := train.ReadNetwork(dirs[0])
 	if err != nil {
 		return err
 	}
 	p := newProgress(a.stderr)
 	defer p.clear()
-	pictures, err := a.openDataset(ctx, o.dataset, config.Encoder.ImageSize, p)
+	pictures, err := a.openDataset(ctx, o.dataset, processor.Width, p)
 	if err != nil {
 		return err
 	}
 	defer pictures.close()
+	total := int64(len(pictures.numbers))
+	tally, err := pictures.readable(ctx, processor, func(done int) { p.show("read", int64(done), total) })
+	if err != nil {
+		return err
+	}
+	tellBad(p, tally)
 	for _, c := range contenders {
 		if err := c.captionAll(ctx, o.backend, pictures, p); err != nil {
 			return fmt.Errorf("%s: %w", c.name(), err)
 		}
 	}
 	p.clear()
+	rule := a.wordsFor(pipeline.WordsAuto, contenders[0].predictions) // all have the same references
+	for _, c := range contenders {
+		c.Scores, _ = metrics.Score(c.predictions, rule)
+	}
 	if o.html != "" {
 		page, err := comparePage(ctx, o, contenders, pictures)
 		if err != nil {
@@ -175,11 +203,12 @@ func contendersOf(dirs []string, o compareOptions) ([]*contender, error) {
 
 // sizeOf is the bytes of a form's weights or graphs, all of which are there.
 func sizeOf(dir, form string) (size int64, err error) {
-	files := []string{filepath.Join(dir, onnx.EncoderFile(form)), filepath.Join(dir, onnx.DecoderFile(form))}
-	if form == weightsForm {
-		if files, err = model.WeightFiles(dir); err != nil {
-			return 0, err
-		}
+	if form != weightsForm {
+		return onnx.FilesSize(dir, form)
+	}
+	files, err := model.WeightFiles(dir)
+	if err != nil {
+		return 0, err
 	}
 	for _, file := range files {
 		info, err := os.Stat(file)
@@ -191,30 +220,31 @@ func sizeOf(dir, form string) (size int64, err error) {
 	return size, nil
 }
 
-// captionAll captions and scores. Pictures that cannot be read fail here: side
-// by side, every model must have seen the same.
+// captionAll captions and scores. All pictures can be read, and another error is one
+// here: side by side, every model must have seen the same.
 func (c *contender) captionAll(ctx context.Context, kind string, pictures *examples, p *progress) error {
-	processor, err := dataset.ReadProcessor(c.dir)
+	_, processor, err := train.ReadNetwork(c.dir)
 	if err != nil {
 		return err
 	}
-	words, err := tokenizer.Load(c.dir)
+	reader, err := pictures.reader(processor)
 	if err != nil {
 		return err
 	}
-	generate, closeModel, err := c.open(kind, processor)
+	defer reader.Close()
+	captioner, err := openCaptioner(c.dir, c.Form, kind, caption.Options{})
 	if err != nil {
 		return err
 	}
-	defer closeModel()
+	defer captioner.Close()
 	var spent time.Duration
 	for i, example := range pictures.list {
-		row, err := pictures.row(ctx, i, processor)
+		row, err := reader.Row(ctx, example)
 		if err != nil {
 			return fmt.Errorf("picture %s: %w", example.ID, err)
 		}
 		begun := time.Now()
-		ids, err := generate(row.Pixels)
+		said, err := captionOne(ctx, captioner, row.Pixels)
 		if err != nil {
 			return fmt.Errorf("caption %s: %w", example.ID, err)
 		}
@@ -222,62 +252,33 @@ func (c *contender) captionAll(ctx context.Context, kind string, pictures *examp
 			spent += time.Since(begun)
 		}
 		c.predictions = append(c.predictions, metrics.Prediction{
-			ImageID: example.ID, Caption: words.Decode(ids, true), TokenIDs: ids, References: example.Captions, Group: example.Group,
+			ImageID: example.ID, Caption: said.Text, TokenIDs: said.TokenIDs,
+			References: example.Captions, Group: example.Group,
 		})
 		p.show(c.name(), int64(i+1), int64(len(pictures.list)))
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
 	}
 	c.MsPerPicture = 1000 * spent.Seconds() / float64(max(1, len(pictures.list)-1))
-	c.Scores, _ = metrics.Score(c.predictions)
 	return nil
 }
 
-// open loads the form and answers what captions one picture.
-func (c *contender) open(kind string, processor dataset.Processor) (generate func(rgb []uint8) ([]int32, error), closeModel func(), err error) {
-	options, err := model.ReadGenerate(c.dir)
+// captionOne captions a picture at the model's size.
+func captionOne(ctx context.Context, c *caption.Captioner, rgb []uint8) (caption.Caption, error) {
+	picture, err := c.Pixels(rgb)
 	if err != nil {
-		return nil, nil, err
+		return caption.Caption{}, err
 	}
-	if c.Form == weightsForm {
-		weights, err := openCaptioner(c.dir, kind)
-		if err != nil {
-			return nil, nil, err
-		}
-		one := func(rgb []uint8) ([]int32, error) {
-			ids, err := weights.Generate(rgb, 1, options)
-			if err != nil {
-				return nil, err
-			}
-			return ids[0], nil
-		}
-		return one, weights.close, nil
-	}
-	cache, err := backendCache()
+	said, err := c.Caption(ctx, picture)
 	if err != nil {
-		return nil, nil, err
+		return caption.Caption{}, err
 	}
-	library, err := backend.ONNXRuntime(cache)
-	if err != nil {
-		return nil, nil, err
-	}
-	session, err := onnx.Open(library, c.dir, c.Form)
-	if err != nil {
-		return nil, nil, err
-	}
-	norm := train.NormalizationOf(processor)
-	one := func(rgb []uint8) ([]int32, error) {
-		return session.Generate(onnx.PixelValues(rgb, norm), options.MaxLength)
-	}
-	return one, func() { session.Close() }, nil
+	return said[0], nil
 }
 
 func compareTable(contenders []*contender) *table {
 	t := &table{right: true}
 	t.add("", "weights", "ms a picture", "rouge1", "rougeL", "bleu4", "cider", "exact %", "length")
 	for _, c := range contenders {
-		row := []string{c.name(), bytesText(c.Bytes), fmt.Sprintf("%.1f", c.MsPerPicture)}
+		row := []string{c.name(), report.Bytes(c.Bytes), fmt.Sprintf("%.1f", c.MsPerPicture)}
 		for _, score := range []float64{c.Rouge1, c.RougeL, c.Bleu4, c.Cider, c.ExactMatch} {
 			row = append(row, fmt.Sprintf("%.2f", score))
 		}
@@ -287,34 +288,47 @@ func compareTable(contenders []*contender) *table {
 }
 
 // comparePage shows the pictures on which the models differ first.
-func comparePage(ctx context.Context, o compareOptions, contenders []*contender, pictures *examples) ([]byte, error) {
+func comparePage(
+	ctx context.Context, o compareOptions, contenders []*contender, pictures *examples,
+) ([]byte, error) {
 	page := report.Comparison{Dataset: o.dataset.name, Total: len(pictures.list)}
 	for _, c := range contenders {
 		page.Models = append(page.Models, report.Compared{
-			Name: c.name(), Bytes: c.Bytes, Latency: time.Duration(c.MsPerPicture * float64(time.Millisecond)),
-			RougeL: c.RougeL, Bleu4: c.Bleu4, Cider: c.Cider, Exact: c.ExactMatch, GenLen: c.GenLen,
+			Name: c.name(), Bytes: c.Bytes,
+			Latency: time.Duration(c.MsPerPicture * float64(time.Millisecond)),
+			RougeL:  c.RougeL, Bleu4: c.Bleu4, Cider: c.Cider, Exact: c.ExactMatch, GenLen: c.GenLen,
 		})
 	}
 	order := make([]int, len(pictures.list))
 	shown := make([]report.ComparedPicture, len(pictures.list))
 	for i, example := range pictures.list {
 		order[i] = i
-		shown[i].Sample = report.Sample{ImageID: example.ID, Group: example.Group, References: example.Captions}
+		shown[i].Sample = report.Sample{
+			ImageID: example.ID, Group: example.Group, References: example.Captions,
+		}
 		for _, c := range contenders {
 			shown[i].Captions = append(shown[i].Captions, c.predictions[i].Caption)
 		}
 	}
-	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(differs(shown[y]), differs(shown[x])) })
-	processor, err := dataset.ReadProcessor(contenders[0].dir)
+	slices.SortStableFunc(
+		order, func(x, y int) int { return cmp.Compare(differs(shown[y]), differs(shown[x])) },
+	)
+	processor, err := pixels.ReadProcessor(contenders[0].dir)
 	if err != nil {
 		return nil, err
 	}
+	reader, err := pictures.reader(processor)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
 	for _, i := range order[:min(o.pictures, len(order))] {
-		row, err := pictures.row(ctx, i, processor)
+		row, err := reader.Row(ctx, pictures.list[i])
 		if err != nil {
 			return nil, err
 		}
-		if shown[i].Picture, err = dataset.EncodePNG(row.Pixels, processor.Width, processor.Height); err != nil {
+		shown[i].Picture, err = pixels.EncodePNG(row.Pixels, processor.Width, processor.Height)
+		if err != nil {
 			return nil, err
 		}
 		page.Pictures = append(page.Pictures, shown[i])

@@ -10,9 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"distilvit/dataset"
+	"distilvit/dataset/pixels"
 	"distilvit/internal/backend"
 	"distilvit/internal/devstack"
+	"distilvit/internal/version"
+	"distilvit/report"
 )
 
 // finding is one thing doctor looked at.
@@ -31,9 +33,12 @@ func (a *app) doctorCommand() *cobra.Command {
 	var probe string
 	var device int
 	cmd := &cobra.Command{
-		Use:     "doctor",
-		Short:   "is everything here that a run needs?",
-		Long:    "Look at everything a run needs on this machine and say what to do about what is\nmissing. Nothing is started or changed; exit code 1 when something does not work.\n\nA device on which training failed several times in a row is out of service until\n--reinstate puts it back; workers that run take it up by themselves.",
+		Use:   "doctor",
+		Short: "is everything here that a run needs?",
+		Long: "Look at everything a run needs on this machine and say what to do about what is\n" +
+			"missing. Nothing is started or changed; exit code 1 when something does not work.\n\n" +
+			"A device on which training failed several times in a row is out of service until\n" +
+			"--reinstate puts it back; workers that run take it up by themselves.",
 		Example: "  distilvit doctor\n  distilvit doctor -o json\n  distilvit doctor --reinstate 1",
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,7 +68,10 @@ func probeBackend(kind string) error {
 }
 
 func (a *app) doctor(ctx context.Context) error {
-	findings := []finding{a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), lookJPEG(), a.lookDisk(), a.lookDevices(), a.lookHub()}
+	findings := []finding{
+		a.lookProgram(), lookBackend(ctx), lookONNXRuntime(), lookWeb(), lookJPEG(), a.lookDisk(), a.lookDevices(),
+		a.lookHub(),
+	}
 	external, err := a.external()
 	switch {
 	case err != nil:
@@ -106,7 +114,7 @@ func (a *app) doctor(ctx context.Context) error {
 
 func (a *app) lookProgram() finding {
 	return finding{Name: "program", OK: true, Detail: fmt.Sprintf("distilvit %s, %s, %s/%s, %d CPUs",
-		version, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())}
+		version.Program(), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())}
 }
 
 func lookBackend(ctx context.Context) finding {
@@ -144,30 +152,39 @@ func lastLine(text string) string {
 }
 
 func lookONNXRuntime() finding {
-	f := finding{Name: "onnxruntime"}
-	cache, err := backendCache()
-	if err == nil {
-		f.Detail, err = backend.ONNXRuntime(cache)
-	}
+	library, err := onnxRuntime()
 	if err != nil {
-		f.Detail, f.Fix = err.Error(), "distilvit backend install onnxruntime"
-		return f
+		return finding{Name: "onnxruntime", Detail: err.Error(), Fix: "distilvit backend install onnxruntime"}
 	}
-	f.OK = true
-	return f
+	return finding{Name: "onnxruntime", OK: true, Detail: library}
+}
+
+// lookWeb is always well: exports are checked in ONNX Runtime in any case.
+func lookWeb() finding {
+	r, err := findWeb()
+	if err != nil {
+		return finding{
+			Name: "web check", OK: true, Detail: strings.ReplaceAll(err.Error(), "\n", "; "),
+			Fix: "with Node or Chromium, and Transformers.js, exports are checked where they will run",
+		}
+	}
+	return finding{
+		Name: "web check", OK: true,
+		Detail: fmt.Sprintf("Transformers.js %s on %s", r.Library.Version, strings.Join(r.Devices(), ", ")),
+	}
 }
 
 // lookJPEG is always well: a slower decoder is in the program.
 func lookJPEG() finding {
-	f := finding{Name: "jpeg", OK: true, Detail: dataset.JPEGDecoder()}
-	if err := dataset.CheckJPEGDecoder(dataset.JPEGTurbo); err != nil {
+	f := finding{Name: "jpeg", OK: true, Detail: pixels.JPEGDecoder()}
+	if err := pixels.CheckJPEGDecoder(pixels.JPEGTurbo); err != nil {
 		f.Detail += fmt.Sprintf(" (%v)", err)
 		f.Fix = "libjpeg-turbo (Debian's libturbojpeg0) is several times faster, with Pillow's exact pixels"
 	}
 	return f
 }
 
-// lookDisk finds the free space where the data directory is or will be.
+// lookDisk finds whether the data directory can be written to, and the free space where it is or will be.
 func (a *app) lookDisk() finding {
 	f := finding{Name: "disk"}
 	data, err := a.dataDir()
@@ -175,12 +192,16 @@ func (a *app) lookDisk() finding {
 		f.Detail = err.Error()
 		return f
 	}
+	if err := writable(data); err != nil {
+		f.Detail, f.Fix = err.Error(), "give this user the right, or choose another place with --data"
+		return f
+	}
 	free, err := freeBytes(data)
 	if err != nil {
 		f.Detail = err.Error()
 		return f
 	}
-	f.Detail = fmt.Sprintf("%s free for %s", bytesText(free), data)
+	f.Detail = fmt.Sprintf("%s free for %s", report.Bytes(free), data)
 	if f.OK = free >= scarceBytes; !f.OK {
 		f.Fix = "free some, or choose another place with --data"
 	}
@@ -198,7 +219,8 @@ func (a *app) lookEmbedded() finding {
 		f.Detail = "embedded, not up; distilvit run and up start it"
 		return f
 	}
-	f.Detail = fmt.Sprintf("embedded, up: Temporal %s, web UI %s, S3 %s, process %d", addresses.Temporal, addresses.UI, addresses.S3, addresses.PID)
+	f.Detail = fmt.Sprintf("embedded, up: Temporal %s, web UI %s, S3 %s, process %d",
+		addresses.Temporal, addresses.UI, addresses.S3, addresses.PID)
 	return f
 }
 

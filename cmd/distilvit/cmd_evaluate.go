@@ -1,23 +1,22 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"distilvit/artifact"
+	"distilvit/artifact/record"
 	"distilvit/dataset"
+	"distilvit/dataset/pixels"
+	"distilvit/hub"
 	"distilvit/internal/backend"
 	"distilvit/metrics"
 	"distilvit/model"
-	"distilvit/model/hub"
 	"distilvit/model/tokenizer"
 	"distilvit/model/train"
 	"distilvit/model/trainer"
@@ -33,6 +32,7 @@ type evaluateOptions struct {
 	generate    generateFlags
 	predictions string
 	meteorData  string
+	words       string
 }
 
 func (a *app) evaluateCommand() *cobra.Command {
@@ -43,8 +43,12 @@ func (a *app) evaluateCommand() *cobra.Command {
 		Long: `Caption a dataset and print loss and metrics, computed as at the end of a run.
 DATASET is a YAML file with a dataset: list (a run's config is one), coco:, karpathy: or
 folder:CAPTIONS,IMAGES, parquet:FILES, or shapes for generated pictures. Paths are local
-or of a dataset repository of the Hugging Face hub, hf:datasets/ORG/NAME/PATH. A source
-without a split is evaluated whole; of the others --split says which pictures.
+or of a dataset repository of the Hugging Face hub, hf:datasets/ORG/NAME/PATH.
+
+Pictures have the ids and splits that a run of DATASET gives them (its prepare: and seed:
+count), so the test pictures of a run's config are those that the run did not train on.
+Sources that are named on the command line and have no splits are evaluated whole, unless
+--split is given. --limit takes of every source as much as its share is.
 
 The loss is the mean over all label tokens, the end token included. With --compat seed
 labels and captions are as mozilla/distilvit's train.py makes them and its eval_loss
@@ -64,21 +68,59 @@ counts them, padding too: see docs/compat.md.`,
 			if err := o.generate.check(); err != nil {
 				return err
 			}
-			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles, func(ctx context.Context, dir string) error {
-				return a.evaluate(ctx, dir, o)
-			})
+			if err := checkWords(&o.words, o.dataset.compat); err != nil {
+				return err
+			}
+			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles,
+				func(ctx context.Context, dir string) error {
+					return a.evaluate(ctx, dir, o)
+				})
 		},
 	}
 	modelFlag(cmd, &o.model)
 	backendFlag(cmd, &o.backend)
 	o.dataset.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.dataset.compat, "compat", "", "seed: labels and loss as mozilla/distilvit's train.py has them")
+	flags.StringVar(
+		&o.dataset.compat, "compat", "", "seed: labels and loss as mozilla/distilvit's train.py has them",
+	)
 	flags.IntVar(&o.batch, "batch-size", 32, "pictures captioned at once")
 	o.generate.add(cmd)
-	flags.StringVar(&o.predictions, "predictions", "", "write each picture's caption and references to this file, as JSON lines")
-	flags.StringVar(&o.meteorData, "meteor-data", "", "compute METEOR, too, with the data in this place (see distilvit metrics)")
+	flags.StringVar(&o.predictions, "predictions", "",
+		"write each picture's caption and references to this file, as JSON lines")
+	flags.StringVar(&o.meteorData, "meteor-data", "",
+		"compute METEOR, too, with the data in this place (see distilvit metrics)")
+	wordsFlag(cmd, &o.words)
 	return cmd
+}
+
+func wordsFlag(cmd *cobra.Command, words *string) {
+	cmd.Flags().StringVar(words, "words", pipeline.WordsAuto, "what captions are split into: rouge_score, "+
+		"unicode (any language), or auto by the references' letters")
+}
+
+// checkWords is of a command's flag; compat: seed has a default of its own.
+func checkWords(words *string, compat string) error {
+	switch *words {
+	case pipeline.WordsAuto:
+		if compat == pipeline.CompatSeed {
+			*words = pipeline.WordsRougeScore
+		}
+	case pipeline.WordsRougeScore, pipeline.WordsUnicode:
+	default:
+		return usagef("--words is %q; must be %s, %s or %s", *words, pipeline.WordsAuto,
+			pipeline.WordsRougeScore, pipeline.WordsUnicode)
+	}
+	return nil
+}
+
+// wordsFor says once why the words are not the usual ones.
+func (a *app) wordsFor(setting string, predictions []metrics.Prediction) metrics.WordRule {
+	rule, note := metrics.WordsFor(setting, predictions)
+	if note != "" {
+		fmt.Fprintln(a.stderr, "warning: "+note)
+	}
+	return rule
 }
 
 func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error {
@@ -106,33 +148,29 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 	if err != nil {
 		return err
 	}
-	scored, err := readPredictions(predictions)
+	scored, err := trainer.ReadPredictions(predictions)
 	if err != nil {
 		return err
 	}
 	p.clear()
-	all, groups := metrics.Score(scored)
-	m := evaluated{Metrics: evalMetrics(all)}
+	rule := a.wordsFor(o.words, scored)
+	m := evaluated{Metrics: artifact.Evaluation(scored, rule)}
 	if o.meteorData != "" {
-		if m.Meteor, err = meteor(o.meteorData, metrics.Tokenize(scored)); err != nil {
+		if m.Meteor, err = meteor(o.meteorData, metrics.Tokenize(scored, rule)); err != nil {
 			return err
 		}
 	}
 	m.Loss = summed.LossSum / float64(max(summed.Tokens, 1))
 	m.Runtime = time.Since(begun).Seconds()
 	m.SamplesPerSecond = float64(summed.Pictures) / summed.Seconds
-	if len(groups) > 0 {
-		m.Groups = map[string]pipeline.Metrics{}
-		for name, scores := range groups {
-			m.Groups[name] = evalMetrics(scores)
-		}
-	}
 	if a.output == "json" {
 		return printJSON(a.stdout, m)
 	}
 	t := newScoresTable()
-	addScores(t, o.dataset.split, m.Metrics)
+	addScores(t, o.dataset.splitName(), m.Metrics)
 	t.write(a.stdout, "")
+	fmt.Fprintf(a.stdout, "distinct captions %.1f %%, the most frequent one for %.1f %% of the pictures\n",
+		m.Distinct, m.Commonest)
 	if m.Meteor != nil {
 		fmt.Fprintf(a.stdout, "meteor %.2f\n", *m.Meteor)
 	}
@@ -141,39 +179,31 @@ func (a *app) evaluate(ctx context.Context, dir string, o evaluateOptions) error
 
 // evaluated is what evaluate prints with -o json.
 type evaluated struct {
-	pipeline.Metrics
+	record.Metrics
 	Meteor *float64 `json:"eval_meteor,omitempty"` // × 100; only where its data is given
 }
 
-func evalMetrics(s metrics.Scores) pipeline.Metrics {
-	return pipeline.Metrics{
-		Rouge1: s.Rouge1, Rouge2: s.Rouge2, RougeL: s.RougeL, RougeLsum: s.RougeLsum,
-		Bleu1: s.Bleu1, Bleu2: s.Bleu2, Bleu3: s.Bleu3, Bleu4: s.Bleu4, Cider: s.Cider,
-		GenLen: s.GenLen, ExactMatch: s.ExactMatch, Samples: s.N,
-	}
-}
-
 // shards prepares a DATASET for the workbench's model, and says what was bad.
-func (a *app) shards(ctx context.Context, w *workbench, f datasetFlags, p *progress) ([]dataset.ShardPair, error) {
+func (a *app) shards(
+	ctx context.Context, w *workbench, f datasetFlags, p *progress,
+) ([]dataset.ShardPair, error) {
 	labels, err := w.labels(f.compat)
 	if err != nil {
 		return nil, err
 	}
-	examples, err := a.openDataset(ctx, f, w.config.Encoder.ImageSize, p)
+	examples, err := a.openDataset(ctx, f, w.processor.Width, p)
 	if err != nil {
 		return nil, err
 	}
 	defer examples.close()
-	total := int64(len(examples.list))
-	pairs, bad, err := examples.writeShards(ctx, w.temp, w.processor, labels, func(done int) {
+	total := int64(len(examples.numbers))
+	pairs, tally, err := examples.writeShards(ctx, w.temp, w.processor, labels, func(done int) {
 		p.show("prepare", int64(done), total)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(bad) > 0 {
-		p.line("warning: %d of %d pictures are left out; the first: %s", len(bad), total, bad[0])
-	}
+	tellBad(p, tally)
 	return pairs, nil
 }
 
@@ -183,7 +213,7 @@ type workbench struct {
 	dir       string
 	temp      string
 	config    *model.Config
-	processor dataset.Processor
+	processor pixels.Processor
 	tokenizer *tokenizer.Tokenizer
 	choice    backend.Choice
 	pool      *trainer.Pool
@@ -192,10 +222,7 @@ type workbench struct {
 func newWorkbench(dir, kind string, trainerArgs []string) (*workbench, error) {
 	w := &workbench{dir: dir}
 	var err error
-	if w.config, err = model.ReadConfig(dir); err != nil {
-		return nil, err
-	}
-	if w.processor, err = dataset.ReadProcessor(dir); err != nil {
+	if w.config, w.processor, err = train.ReadNetwork(dir); err != nil {
 		return nil, err
 	}
 	if w.tokenizer, err = tokenizer.Load(dir); err != nil {
@@ -229,7 +256,10 @@ func (w *workbench) labels(compat string) (func(caption string) []int32, error) 
 	l := dataset.Labels{End: w.tokenizer.EOS(), MaxLength: w.config.Decoder.NPositions}
 	if compat == pipeline.CompatSeed {
 		if l.MaxLength < pipeline.SeedMaxLength {
-			return nil, usagef("--compat seed pads captions to %d tokens; the model's decoder has %d positions", pipeline.SeedMaxLength, l.MaxLength)
+			return nil, usagef(
+				"--compat seed pads captions to %d tokens; the model's decoder has %d positions",
+				pipeline.SeedMaxLength, l.MaxLength,
+			)
 		}
 		l.MaxLength, l.Pad = pipeline.SeedMaxLength, true
 	}
@@ -239,7 +269,10 @@ func (w *workbench) labels(compat string) (func(caption string) []int32, error) 
 	}, nil
 }
 
-func (w *workbench) evaluate(ctx context.Context, shards []dataset.ShardPair, o evaluateOptions, generate model.GenerateOptions, out string, on func(trainer.Event)) (*trainer.Evaluated, error) {
+func (w *workbench) evaluate(
+	ctx context.Context, shards []dataset.ShardPair, o evaluateOptions, generate model.GenerateOptions,
+	out string, on func(trainer.Event),
+) (*trainer.Evaluated, error) {
 	child, err := w.pool.Open(ctx, "evaluate", trainer.OpenArgs{
 		ModelDir: w.dir, Backend: w.choice, Train: w.noTraining(o.batch),
 	}, on)
@@ -282,24 +315,5 @@ func showEvents(p *progress, heading string) func(trainer.Event) {
 		case e.Message != "":
 			p.show(heading, 0, 0, e.Message)
 		}
-	}
-}
-
-func readPredictions(path string) ([]metrics.Prediction, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	var all []metrics.Prediction
-	lines := json.NewDecoder(bufio.NewReader(file))
-	for {
-		var p metrics.Prediction
-		if err := lines.Decode(&p); errors.Is(err, io.EOF) {
-			return all, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
-		}
-		all = append(all, p)
 	}
 }

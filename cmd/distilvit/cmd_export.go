@@ -9,9 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"distilvit/internal/backend"
+	"distilvit/artifact/record"
+	"distilvit/hub"
+	"distilvit/internal/transformersjs"
 	"distilvit/model"
-	"distilvit/model/hub"
 	"distilvit/model/onnx"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
@@ -25,21 +26,42 @@ type exportOptions struct {
 	dtypes   []string
 	pictures int
 	maxDrop  float64
+	minEqual float64
+	prune    string // pipeline.Vocabulary
+	captions string // file that decides what is kept
+	require  []string
+	checkWeb *bool // nil: where it is usual
 }
 
 func (a *app) exportCommand() *cobra.Command {
 	limits := pipeline.Default().Export
 	var o exportOptions
+	var checkWeb *bool
 	cmd := &cobra.Command{
-		Use:   "export -m MODEL [--dtypes fp32,q8,int8] DIR",
+		Use:   "export -m MODEL [--dtypes fp32,q8,q4] DIR",
 		Short: "a model as ONNX for Transformers.js, checked",
 		Long: `Write a model directory that Transformers.js loads, and check each ONNX export in
 ONNX Runtime beside the model it came from: fp32 must give the same logits and
-token ids, q8 may lose at most half a point of rougeL. The checks run on pictures of
--d DATASET; without one on generated pictures, where captions of a model trained on
-something else say little, so give one to judge q8.`,
+token ids, the others may lose at most half a point of rougeL (q4 and q4f16 one) and
+must give 70 % of the captions token by token (fp16 90 %, q4 and q4f16 50 %;
+--min-equal), whatever their language. A warning says what of generation_config.json
+a version of Transformers.js decodes otherwise. The checks run on pictures of -d DATASET;
+without one on generated pictures, where captions of a model trained on something else
+say little, so give one to judge the small ones.
+
+--prune-vocab leaves tokens out of the vocabulary, from table, output layer and tokenizer: auto
+keeps those that the training captions are made of, a number at most so many, the most frequent
+of them. Bytes and special tokens stay in any case, so that every text can still be encoded. The
+training captions are those of the run that MODEL names, or of --captions FILE.
+
+After distilvit backend install transformers.js transformers.js-node each export also captions a
+few pictures under Node and, where Chromium is, in WebAssembly and on WebGPU; --require refuses
+what is not right on such a device. DISTILVIT_CHROMIUM=PATH names another browser than that in
+PATH.`,
 		Example: `  distilvit export -m ./model --dtypes fp32,q8 ./exported
-  distilvit export -m ./model -d coco:captions.json,images/ --dtypes q8 ./exported`,
+  distilvit export -m ./model -d coco:captions.json,images/ --dtypes q8 ./exported
+  distilvit export -m demo --dtypes q4 --prune-vocab auto ./exported
+  distilvit export -m ./model --prune-vocab 10000 --captions captions.txt ./exported`,
 		Args: args(1, 1, "a DIR to write to"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, dtype := range o.dtypes {
@@ -50,18 +72,40 @@ something else say little, so give one to judge q8.`,
 			if o.pictures < 1 {
 				return usagef("--pictures %d: use 1 or more", o.pictures)
 			}
-			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles, func(ctx context.Context, dir string) error {
-				return a.export(ctx, dir, args[0], o)
-			})
+			if err := o.checkPruning(); err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("check-web") {
+				o.checkWeb = checkWeb
+			}
+			if err := o.checkRequired(); err != nil {
+				return err
+			}
+			return a.withModelDir(cmd.Context(), o.model, hub.ModelFiles,
+				func(ctx context.Context, dir string) error {
+					return a.export(ctx, dir, args[0], o)
+				})
 		},
 	}
 	modelFlag(cmd, &o.model)
 	backendFlag(cmd, &o.backend)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&o.dtypes, "dtypes", limits.Dtypes, "weights' number formats: fp32, q8, int8 (as q8 in 7 bits: faster on processors with VNNI)")
-	flags.StringVarP(&o.dataset, "dataset", "d", pipeline.KindShapes, "DATASET the checks run on, as in distilvit evaluate")
+	flags.StringSliceVar(&o.dtypes, "dtypes", limits.Dtypes,
+		"weights' number formats: fp32, fp16, q8, int8 (as q8 in 7 bits: faster on processors with VNNI), q4, "+
+			"q4f16 (q4 that computes in float16, for WebGPU)")
+	flags.StringVarP(&o.dataset, "dataset", "d", pipeline.KindShapes,
+		"DATASET the checks run on, as in distilvit evaluate")
 	flags.IntVar(&o.pictures, "pictures", 64, "pictures each export is checked on")
-	flags.Float64Var(&o.maxDrop, "max-rouge-l-drop", limits.MaxRougeDrop, "points of rougeL an export other than fp32 may lose")
+	flags.Float64Var(&o.maxDrop, "max-rouge-l-drop", limits.MaxRougeDrop,
+		"points of rougeL an export other than fp32 may lose; q4 and q4f16 twice as many")
+	flags.Float64Var(&o.minEqual, "min-equal", 0,
+		"share of captions an export other than fp32 must have as the model, token by token (default 0.7; fp16 0.9, q4 and q4f16 0.5)")
+	flags.StringVar(&o.prune, "prune-vocab", "", "leave tokens out of the vocabulary: auto, or how many to keep at most")
+	flags.StringSliceVar(&o.require, "require", nil,
+		"devices on which every export must be right in Transformers.js: node, wasm, webgpu")
+	checkWeb = flags.Bool("check-web", false,
+		"check in Transformers.js, or with =false do not (default where transformers.js-node is found)")
+	flags.StringVar(&o.captions, "captions", "", "FILE of training captions, one a line, that --prune-vocab goes by")
 	return cmd
 }
 
@@ -71,11 +115,15 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 		return err
 	}
 	defer w.close()
-	cache, err := backendCache()
+	library, err := onnxRuntime()
 	if err != nil {
 		return err
 	}
-	library, err := backend.ONNXRuntime(cache)
+	web, err := o.web()
+	if err != nil {
+		return err
+	}
+	config, err := model.ReadConfig(dir)
 	if err != nil {
 		return err
 	}
@@ -85,40 +133,64 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	}
 	p := newProgress(a.stderr)
 	defer p.clear()
-	shards, err := a.shards(ctx, w, datasetFlags{name: o.dataset, split: pipeline.SplitTest, limit: o.pictures}, p)
+	d := datasetFlags{name: o.dataset, split: pipeline.SplitTest, limit: o.pictures}
+	shards, err := a.shards(ctx, w, d, p)
+	if err != nil {
+		return err
+	}
+	prune, err := a.pruneArgs(ctx, dir, o)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fileError("output directory", out, err)
 	}
-	done, err := w.pool.Once(ctx, "export", w.choice, trainer.Command{Do: trainer.DoExport, Export: &trainer.ExportArgs{
-		ModelDir:      dir,
-		Backend:       w.choice,
-		Checkpoint:    dir,
-		OutDir:        out,
-		Dtypes:        o.dtypes,
-		Shards:        shards,
-		MaxLength:     generate.MaxLength,
-		MaxLogitsDiff: pipeline.Default().Export.MaxLogitsDiff,
-		MaxRougeDrop:  o.maxDrop,
-		ONNXRuntime:   library,
-	}}, showEvents(p, "export"))
+	sure := ""
+	if web != nil {
+		if sure, err = os.MkdirTemp("", "distilvit-sure-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(sure)
+	}
+	done, err := w.pool.Once(ctx, "export", w.choice,
+		trainer.Command{Do: trainer.DoExport, Export: &trainer.ExportArgs{
+			ModelDir:      dir,
+			Backend:       w.choice,
+			Checkpoint:    dir,
+			OutDir:        out,
+			Dtypes:        o.dtypes,
+			Shards:        shards,
+			MaxLength:     generate.MaxLength,
+			MaxLogitsDiff: pipeline.Default().Export.MaxLogitsDiff,
+			MaxRougeDrop:  o.maxDrop,
+			MinEqual:      o.minEqual,
+			ONNXRuntime:   library,
+			Prune:         prune,
+			SureDir:       sure,
+		}}, showEvents(p, "export"))
 	if err != nil {
 		return err
 	}
+	if web != nil {
+		err := web.CheckExports(ctx, out, done.Exported.Checks, done.Exported.Sure, o.require,
+			func(device string, l transformersjs.Line) { p.show(l.Dtype+" in Transformers.js, "+device, 0, 0) })
+		if err != nil {
+			return err
+		}
+	}
 	p.clear()
+	for _, d := range onnx.Deviations(config, generate) {
+		fmt.Fprintln(a.stderr, "warning: "+d.String())
+	}
 	if a.output == "json" {
-		return printJSON(a.stdout, map[string]any{"directory": out, "files": done.Exported.Files, "checks": done.Exported.Checks})
+		return printJSON(a.stdout, struct {
+			Directory string               `json:"directory"`
+			Files     []string             `json:"files"`
+			Checks    []record.ExportCheck `json:"checks"`
+			Pruning   *record.Pruning      `json:"pruning,omitempty"`
+		}{out, done.Exported.Files, done.Exported.Checks, done.Exported.Pruning})
 	}
-	checks := newChecksTable()
-	for _, check := range done.Exported.Checks {
-		addCheck(checks, pipeline.ExportCheck{
-			Dtype: check.Dtype, Pictures: check.Pictures, MaxLogitsDiff: check.MaxLogitsDiff,
-			EqualIDs: check.EqualIDs, RougeL: check.RougeL, ModelRougeL: check.ModelRougeL, Bytes: check.Bytes,
-		})
-	}
-	checks.write(a.stdout, "")
+	writeChecks(a.stdout, done.Exported.Checks, done.Exported.Pruning, "")
 	fmt.Fprintf(a.stdout, "%d files in %s\n", len(done.Exported.Files), out)
 	return nil
 }

@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
 func (a *app) extendCommand() *cobra.Command {
-	var e pipeline.Extend
+	var e record.Extend
 	cmd := &cobra.Command{
 		Use:   "extend RUN --epochs N",
 		Short: "train a run for more epochs",
@@ -36,12 +37,13 @@ the schedule came to its end. --learning-rate sets another.`,
 		},
 	}
 	cmd.Flags().IntVar(&e.Epochs, "epochs", 0, "how many more")
-	cmd.Flags().Float64Var(&e.LearningRate, "learning-rate", 0, "constant rate of these epochs (default: the last value so far)")
+	cmd.Flags().Float64Var(&e.LearningRate, "learning-rate", 0,
+		"constant rate of these epochs (default: the last value so far)")
 	return cmd
 }
 
-func (a *app) extend(ctx context.Context, s *site, id string, e pipeline.Extend) error {
-	run, _, err := describeRun(ctx, s.client, id)
+func (a *app) extend(ctx context.Context, s *site, id string, e record.Extend) error {
+	run, _, err := s.find(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"distilvit/internal/devstack"
 	"distilvit/pipeline"
+	"distilvit/report"
 	"distilvit/worker"
 )
 
@@ -49,6 +50,9 @@ Objects younger than --grace are left alone. distilvit rm removes a whole run.`,
 func (a *app) janitor(ctx context.Context, in pipeline.JanitorInput) error {
 	ctx, stop := a.interruptible(ctx, "")
 	defer stop()
+	if err := a.checkExists(); err != nil {
+		return err
+	}
 	s, err := a.openWorkingSite(ctx, devstack.Options{})
 	if err != nil {
 		return err
@@ -59,7 +63,8 @@ func (a *app) janitor(ctx context.Context, in pipeline.JanitorInput) error {
 		defer workers.stop()
 	}
 	run, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: time.Now().UTC().Format("janitor-20060102-150405"), TaskQueue: pipeline.TaskQueue, StaticSummary: "remove what nothing refers to",
+		ID: time.Now().UTC().Format("janitor-20060102-150405"), TaskQueue: pipeline.TaskQueue,
+		StaticSummary: "remove what nothing refers to",
 	}, pipeline.JanitorType, in)
 	if err != nil {
 		return fmt.Errorf("start the Janitor: %w", err)
@@ -96,11 +101,11 @@ func printRemoved(a *app, said string, removed []pipeline.Removed) {
 	t.add(said, "OBJECTS", "SIZE")
 	sum := pipeline.Removed{Kind: "together"}
 	for _, r := range removed {
-		t.add(r.Kind, fmt.Sprint(r.Objects), bytesText(r.Bytes))
+		t.add(r.Kind, fmt.Sprint(r.Objects), report.Bytes(r.Bytes))
 		sum.Objects, sum.Bytes = sum.Objects+r.Objects, sum.Bytes+r.Bytes
 	}
 	if len(removed) > 1 {
-		t.add(sum.Kind, fmt.Sprint(sum.Objects), bytesText(sum.Bytes))
+		t.add(sum.Kind, fmt.Sprint(sum.Objects), report.Bytes(sum.Bytes))
 	}
 	t.write(a.stdout, "")
 }

@@ -2,32 +2,44 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"distilvit/internal/devstack"
 )
 
 func (a *app) listCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "list",
-		Short:   "every run, newest first",
+		Use:   "list",
+		Short: "every run, newest first",
+		Long: `List every run, newest first. STATUS of an open run is running, waiting (for a device,
+or a worker that takes up its work, or at stage approve for distilvit approve or reject),
+paused (distilvit resume goes on), or interrupted: no worker is up, and distilvit up or
+the run's own command goes on with it. "recovered" is a run whose
+history is lost (distilvit recover): its own command goes on with it.`,
 		Example: "  distilvit list\n  distilvit list -o json",
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSite(cmd.Context(), a.list)
+			err := a.withSite(cmd.Context(), a.list)
+			if !errors.Is(err, errNoStack) {
+				return err
+			}
+			if a.output == "json" {
+				return printJSON(a.stdout, []*runInfo{})
+			}
+			fmt.Fprintf(a.stdout, "%v; distilvit run -f FILE starts one\n", err)
+			return nil
 		},
 	}
 }
 
 // withSite runs a command that needs no workers on the stack, which is started
-// for it where it is not up.
+// for it where it is not up, but not made where nothing has run yet.
 func (a *app) withSite(ctx context.Context, do func(context.Context, *site) error) error {
 	ctx, stop := a.interruptible(ctx, "")
 	defer stop()
-	s, err := a.openSite(ctx, devstack.Options{})
+	s, err := a.openExisting(ctx)
 	if err != nil {
 		return err
 	}
@@ -40,17 +52,24 @@ func (a *app) list(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
+	if err := s.standings(ctx, runs); err != nil {
+		return err
+	}
 	if a.output == "json" {
 		return printJSON(a.stdout, runs)
 	}
 	if len(runs) == 0 {
-		fmt.Fprintln(a.stdout, "no runs yet; distilvit run -f FILE starts one")
+		fmt.Fprintf(a.stdout, "no runs %s yet; distilvit run -f FILE starts one\n", s.place())
 		return nil
 	}
 	t := &table{}
 	t.add("RUN", "STATUS", "STAGE", "MODEL", "STARTED", "TIME")
 	for _, run := range runs {
-		t.add(run.ID, run.Status, run.Stage, run.Model,
+		status := run.Status
+		if run.Recovered && status != statusRecovered {
+			status += ", " + statusRecovered
+		}
+		t.add(run.ID, status, run.Stage, run.Model,
 			run.Started.Local().Format("2006-01-02 15:04"),
 			durationText(time.Duration(run.Seconds*float64(time.Second))))
 	}

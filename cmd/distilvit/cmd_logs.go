@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 func (a *app) logsCommand() *cobra.Command {
@@ -29,11 +29,11 @@ data directory, or what they print), what the run did in Temporal's web UI.`,
 }
 
 func (a *app) logs(ctx context.Context, s *site, id string) error {
-	if _, _, err := describeRun(ctx, s.client, id); err != nil {
+	if _, _, err := s.find(ctx, id); err != nil {
 		return err
 	}
-	objects := []storage.Object{}
-	for o, err := range s.store.List(ctx, "runs/"+id+"/logs/") {
+	objects := []layout.Object{}
+	for o, err := range s.store.List(ctx, layout.Run(id).Folder(layout.Logs)) {
 		if err != nil {
 			return fmt.Errorf("list the logs of run %s: %w", id, err)
 		}

@@ -16,6 +16,7 @@ type metricsOptions struct {
 	references  string
 	predictions string
 	meteorData  string
+	words       string
 }
 
 func (a *app) metricsCommand() *cobra.Command {
@@ -29,12 +30,15 @@ form) or JSON lines, as evaluate --predictions writes them; those hold their
 references, so that --references may be left out. Pictures without a prediction are
 left out.
 
-All scores are x 100: a CIDEr of 1.05 is 105.
+All scores are x 100: a CIDEr of 1.05 is 105. Captions in letters beyond a-z are scored on
+Unicode's words (see --words).
 
   rouge1, rouge2, rougeL, rougeLsum   as the Python package rouge_score, with stemming
   bleu1 ... bleu4, cider, rougeL_coco as pycocoevalcap, on the words of its tokenizer
   meteor                              the same, version 1.5; null without --meteor-data
   exact_match                         captions equal to one of their references
+  distinct                            different captions, as a share of the pictures
+  commonest                           pictures that have the most frequent caption
   gen_len                             mean length: tokens, the end token counted, where
                                       every prediction has token_ids, else words
   n                                   pictures
@@ -50,13 +54,18 @@ package, in which meteor-1.5.jar and data/paraphrase-en.gz lie. No Java is neede
 			if o.predictions == "" {
 				return usagef("--predictions FILE is missing: COCO's results form or JSON lines")
 			}
+			if err := checkWords(&o.words, ""); err != nil {
+				return err
+			}
 			return a.metrics(o)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.references, "references", "", "annotation file in COCO's caption form")
 	flags.StringVar(&o.predictions, "predictions", "", "captions to score: COCO's results form or JSON lines")
-	flags.StringVar(&o.meteorData, "meteor-data", "", "METEOR's data: the directory meteor of pycocoevalcap, or meteor-1.5.jar in it")
+	flags.StringVar(&o.meteorData, "meteor-data", "",
+		"METEOR's data: the directory meteor of pycocoevalcap, or meteor-1.5.jar in it")
+	wordsFlag(cmd, &o.words)
 	return cmd
 }
 
@@ -65,6 +74,7 @@ type metricsReport struct {
 	metrics.Scores
 	RougeLCoco float64  `json:"rougeL_coco"`
 	Meteor     *float64 `json:"meteor"` // nil: not computed
+	Words      string   `json:"words"`
 }
 
 func (a *app) metrics(o metricsOptions) error {
@@ -72,9 +82,10 @@ func (a *app) metrics(o metricsOptions) error {
 	if err != nil {
 		return err
 	}
-	all, _ := metrics.Score(predictions)
-	r := metricsReport{Scores: all}
-	words := metrics.Tokenize(predictions)
+	rule := a.wordsFor(o.words, predictions)
+	all, _ := metrics.Score(predictions, rule)
+	r := metricsReport{Scores: all, Words: string(rule)}
+	words := metrics.Tokenize(predictions, rule)
 	rouge, _ := metrics.CocoRougeL(words.Candidates, words.References)
 	r.RougeLCoco = 100 * rouge
 	var noMeteor error
@@ -129,7 +140,9 @@ func (r *metricsReport) table(unit string) *table {
 	if r.Meteor != nil {
 		rows = append(rows, row{"meteor", *r.Meteor})
 	}
-	for _, row := range append(rows, row{"exact %", r.ExactMatch}, row{"length, " + unit, r.GenLen}) {
+	rows = append(rows,
+		row{"exact %", r.ExactMatch}, row{"distinct %", r.Distinct}, row{"length, " + unit, r.GenLen})
+	for _, row := range rows {
 		t.add(row.name, fmt.Sprintf("%.2f", row.value))
 	}
 	return t
@@ -144,7 +157,10 @@ func (a *app) matchedPredictions(o metricsOptions) ([]metrics.Prediction, error)
 	if o.references == "" {
 		for i, p := range predictions {
 			if len(p.References) == 0 {
-				return nil, fmt.Errorf("predictions file %s: image %s (prediction %d) has no references: give --references FILE", o.predictions, p.ImageID, i+1)
+				return nil, fmt.Errorf(
+					"predictions file %s: image %s (prediction %d) has no references: give --references FILE",
+					o.predictions, p.ImageID, i+1,
+				)
 			}
 		}
 		return predictions, nil
@@ -155,10 +171,12 @@ func (a *app) matchedPredictions(o metricsOptions) ([]metrics.Prediction, error)
 	}
 	matched, left, err := references.Match(predictions)
 	if err != nil {
-		return nil, fmt.Errorf("predictions file %s: %w in %s: remove it, or give the annotations of its split", o.predictions, err, o.references)
+		return nil, fmt.Errorf("predictions file %s: %w in %s: remove it, or give the annotations of its split",
+			o.predictions, err, o.references)
 	}
 	if left > 0 {
-		fmt.Fprintf(a.stderr, "warning: %d of %d pictures of %s have no prediction and are left out\n", left, left+len(matched), o.references)
+		fmt.Fprintf(a.stderr, "warning: %d of %d pictures of %s have no prediction and are left out\n",
+			left, left+len(matched), o.references)
 	}
 	return matched, nil
 }

@@ -20,8 +20,10 @@ const cocoReferences = `{
 
 func TestMetricsOfCOCOFiles(t *testing.T) {
 	references := write(t, t.TempDir(), "refs.json", cocoReferences)
-	results := write(t, t.TempDir(), "results.json", `[{"image_id": 42, "caption": "a dog runs on the beach"}, {"image_id": 9, "caption": "two cats sleep on a sofa"}]`)
-	code, stdout, stderr := cli(t, "", "metrics", "--references", references, "--predictions", results, "-o", "json")
+	results := write(t, t.TempDir(), "results.json", `[{"image_id": 42, "caption": "a dog runs on the beach"},
+		{"image_id": 9, "caption": "two cats sleep on a sofa"}]`)
+	code, stdout, stderr := cli(t, "", "metrics", "--references", references,
+		"--predictions", results, "-o", "json")
 	require.Zero(t, code, stderr)
 	require.Contains(t, stderr, "warning: 1 of 3 pictures of "+references+" have no prediction")
 	var got map[string]any
@@ -41,7 +43,8 @@ func TestMetricsOfCOCOFiles(t *testing.T) {
 }
 
 func TestMetricsOfWhatEvaluateWrites(t *testing.T) {
-	lines := write(t, t.TempDir(), "p.jsonl", `{"image_id":"a","caption":"a red dog","token_ids":[5,6,7,0],"references":["a red dog"]}
+	lines := write(t, t.TempDir(), "p.jsonl",
+		`{"image_id":"a","caption":"a red dog","token_ids":[5,6,7,0],"references":["a red dog"]}
 {"image_id":"b","caption":"a cat","token_ids":[5,9,0],"references":["a cat","the cat"]}
 `)
 	code, stdout, stderr := cli(t, "", "metrics", "--predictions", lines, "-o", "json")
@@ -70,21 +73,41 @@ func TestMetricsComputesMeteorWhereItsDataIs(t *testing.T) {
 func TestMetricsSaysInOneLineWhatIsWrong(t *testing.T) {
 	good := `[{"image_id": 42, "caption": "a dog"}]`
 	for name, c := range map[string]struct{ references, predictions, want string }{
-		"no reference":     {cocoReferences, `[{"image_id": 42, "caption": "a"}, {"image_id": 5, "caption": "a dog"}]`, "image 5 (prediction 2) has no reference in "},
-		"two predictions":  {cocoReferences, `[{"image_id": 42, "caption": "a"}, {"image_id": 42, "caption": "b"}]`, "image 42 has two predictions, number 1 and 2: keep one"},
-		"no caption":       {cocoReferences, `[{"image_id": 42}]`, "prediction 1: it has no caption (image 42)"},
-		"no image":         {cocoReferences, `[{"caption": "a"}]`, "prediction 1: it has no image_id"},
-		"nothing":          {cocoReferences, `[]`, "no predictions in it"},
-		"empty file":       {cocoReferences, ``, "no predictions in it"},
-		"broken list":      {cocoReferences, "[\n{\"image_id\": 1, \"caption\": \"a\"},\n{\"image_id\" 2}]", "line 3: invalid character '2' after object key"},
-		"broken lines":     {cocoReferences, "{\"image_id\": 1, \"caption\": \"a\"}\n\n{\"image_id\": 2,\n", "line 3: unexpected end of JSON input"},
-		"wrong type":       {cocoReferences, "[{\"image_id\": 1,\n \"caption\": 3}]", "line 2: cannot unmarshal number"},
-		"wrong id":         {cocoReferences, `[{"image_id": [1], "caption": "a"}]`, "id [1] is neither a number nor a string"},
+		"no reference": {
+			cocoReferences, `[{"image_id": 42, "caption": "a"}, {"image_id": 5, "caption": "a dog"}]`,
+			"image 5 (prediction 2) has no reference in ",
+		},
+		"two predictions": {
+			cocoReferences, `[{"image_id": 42, "caption": "a"}, {"image_id": 42, "caption": "b"}]`,
+			"image 42 has two predictions, number 1 and 2: keep one",
+		},
+		"no caption": {
+			cocoReferences, `[{"image_id": 42}]`, "prediction 1: it has no caption (image 42)",
+		},
+		"no image":   {cocoReferences, `[{"caption": "a"}]`, "prediction 1: it has no image_id"},
+		"nothing":    {cocoReferences, `[]`, "no predictions in it"},
+		"empty file": {cocoReferences, ``, "no predictions in it"},
+		"broken list": {
+			cocoReferences, "[\n{\"image_id\": 1, \"caption\": \"a\"},\n{\"image_id\" 2}]",
+			"line 3: invalid character '2' after object key",
+		},
+		"broken lines": {
+			cocoReferences, "{\"image_id\": 1, \"caption\": \"a\"}\n\n{\"image_id\": 2,\n",
+			"line 3: unexpected end of JSON input",
+		},
+		"wrong type": {
+			cocoReferences, "[{\"image_id\": 1,\n \"caption\": 3}]", "line 2: cannot unmarshal number",
+		},
+		"wrong id": {
+			cocoReferences, `[{"image_id": [1], "caption": "a"}]`, "id [1] is neither a number nor a string",
+		},
 		"broken reference": {"{", good, "refs.json: line 1: unexpected end of JSON input"},
 		"not COCO":         {`{"captions": []}`, good, `no "annotations"`},
 		"a list":           {good, good, "refs.json: line 1: cannot unmarshal array"},
-		"no text":          {`{"annotations": [{"image_id": 42}]}`, good, "annotation 1: it has no caption (image 42)"},
-		"none given":       {"", good, "image 42 (prediction 1) has no references: give --references FILE"},
+		"no text": {
+			`{"annotations": [{"image_id": 42}]}`, good, "annotation 1: it has no caption (image 42)",
+		},
+		"none given": {"", good, "image 42 (prediction 1) has no references: give --references FILE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := []string{"metrics", "--predictions", write(t, t.TempDir(), "p.json", c.predictions)}

@@ -48,7 +48,8 @@ What needs a backend is compared on the pure-Go one and on the best that is inst
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.vectors, "vectors", committedVectors, "directory of the answers to compare with")
-	flags.StringVar(&o.meteorData, "meteor-data", "", "METEOR's data, as in distilvit metrics (default: metrics/meteor of the vectors)")
+	flags.StringVar(&o.meteorData, "meteor-data", "",
+		"METEOR's data, as in distilvit metrics (default: metrics/meteor of the vectors)")
 	flags.StringVar(&o.write, "write", "", "put the table between the markers of this Markdown file")
 	backendFlag(cmd, &o.backend)
 	return cmd
@@ -142,7 +143,8 @@ func writeParity(path string, p *parity.Table) error {
 	before, rest, begun := strings.Cut(string(text), parityBegin)
 	_, after, ended := strings.Cut(rest, parityEnd)
 	if !begun || !ended {
-		return fmt.Errorf("%s: no lines %q and %q to put the table between", path, strings.TrimSpace(parityBegin), strings.TrimSpace(parityEnd))
+		return fmt.Errorf("%s: no lines %q and %q to put the table between",
+			path, strings.TrimSpace(parityBegin), strings.TrimSpace(parityEnd))
 	}
 	var b bytes.Buffer
 	b.WriteString(before + parityBegin + "\n")

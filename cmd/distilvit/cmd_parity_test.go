@@ -14,7 +14,11 @@ import (
 func scoreVectors(t *testing.T, bleu1 string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	write(t, dir, "metrics/x.json", `{"examples": [{"caption": "a red dog", "references": ["a red dog"], "scores": {"rougeL": 1, "bleu1": `+bleu1+`}}]}`)
+	write(
+		t, dir, "metrics/x.json",
+		`{"examples": [{"caption": "a red dog", "references": ["a red dog"], "scores": {"rougeL": 1, "bleu1": `+
+			bleu1+`}}]}`,
+	)
 	write(t, dir, "vectors.json", `{"made_with": {"rouge_score": "0.1.2"}}`)
 	return dir
 }
@@ -24,7 +28,8 @@ func TestParityPrintsATable(t *testing.T) {
 	code, stdout, stderr := cli(t, "", "parity", "--backend", "go", "--vectors", dir)
 	require.Zero(t, code, stderr)
 	require.Empty(t, stderr)
-	require.Regexp(t, `(?m)^rouge1, rouge2, rougeL, rougeLsum  1 scores  rouge_score 0\.1\.2  distilvit  0 +1e-09 +ok$`, stdout)
+	require.Regexp(t,
+		`(?m)^rouge1, rouge2, rougeL, rougeLsum  1 scores  rouge_score 0\.1\.2  distilvit  0 +1e-09 +ok$`, stdout)
 
 	code, stdout, _ = cli(t, "", "parity", "--backend", "go", "--vectors", dir, "-o", "json")
 	require.Zero(t, code)
@@ -39,11 +44,14 @@ func TestParityNamesWhatDiffers(t *testing.T) {
 	code, stdout, stderr := cli(t, "", "parity", "--backend", "go", "--vectors", scoreVectors(t, "0.5"))
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stdout, "DIFFERS")
-	require.Equal(t, "distilvit: bleu1 to bleu4 (distilvit): metrics/x.json, example 0, bleu1: 0.999999999 instead of 0.5\n", stderr)
+	require.Equal(t, "distilvit: bleu1 to bleu4 (distilvit): metrics/x.json, example 0, "+
+		"bleu1: 0.999999999 instead of 0.5\n", stderr)
 }
 
 func TestParityOfAWrongLayoutIsWrongUsage(t *testing.T) {
-	code, stdout, stderr := cli(t, "", "parity", "--backend", "go", "--vectors", filepath.Join(t.TempDir(), "none"))
+	code, stdout, stderr := cli(
+		t, "", "parity", "--backend", "go", "--vectors", filepath.Join(t.TempDir(), "none"),
+	)
 	require.Equal(t, exitUsage, code)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, "none: no such directory (docs/parity.md describes the layout)")
@@ -57,9 +65,11 @@ func TestParityWritesItsTableBetweenTheMarkers(t *testing.T) {
 	require.Zero(t, code, stderr)
 	text, err := os.ReadFile(doc)
 	require.NoError(t, err)
-	require.Regexp(t, `^before\n<!-- .* -->\n\n\| what \| .*\n(\|---){7}\|\n\| rouge1, .*\n\| bleu1 .*\n\n<!-- .* -->\nafter\n$`, string(text))
+	require.Regexp(t, `^before\n<!-- .* -->\n\n\| what \| .*\n(\|---){7}\|\n\| rouge1, .*\n\| bleu1 .*\n\n<!-- .* -->\nafter\n$`,
+		string(text))
 
-	code, _, stderr = cli(t, "", "parity", "--backend", "go", "--vectors", dir, "--write", write(t, dir, "none.md", "no markers\n"))
+	code, _, stderr = cli(t, "", "parity", "--backend", "go", "--vectors", dir,
+		"--write", write(t, dir, "none.md", "no markers\n"))
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stderr, "none.md: no lines")
 }

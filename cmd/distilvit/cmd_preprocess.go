@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,8 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"distilvit/dataset"
-	"distilvit/model/hub"
+	"distilvit/dataset/pixels"
+	"distilvit/hub"
+	"distilvit/pipeline"
 )
 
 func (a *app) preprocessCommand() *cobra.Command {
@@ -20,16 +20,17 @@ func (a *app) preprocessCommand() *cobra.Command {
 		Use:   "preprocess -m MODEL -o DIR IMAGE...",
 		Short: "pictures as the model sees them",
 		Long: `Write each picture as the model sees it, resized and before normalisation, to
-DIR/NAME.png. MODEL needs only preprocessor_config.json.`,
+DIR/NAME.png. MODEL needs only preprocessor_config.json. IMAGE is ` + pictureForms + `.`,
 		Example: "  distilvit preprocess -m demo -o seen/ photo.jpg",
 		Args:    args(1, -1, "an IMAGE"),
 		RunE: func(cmd *cobra.Command, images []string) error {
 			if dir == "" {
 				return usagef("preprocess needs -o DIR")
 			}
-			return a.withModelDir(cmd.Context(), name, hub.Patterns("preprocessor_config.json"), func(_ context.Context, model string) error {
-				return a.preprocess(model, dir, images)
-			})
+			return a.withModelDir(cmd.Context(), name, hub.Patterns("preprocessor_config.json"),
+				func(ctx context.Context, model string) error {
+					return a.preprocess(ctx, model, dir, images)
+				})
 		},
 	}
 	modelFlag(cmd, &name)
@@ -37,66 +38,50 @@ DIR/NAME.png. MODEL needs only preprocessor_config.json.`,
 	return cmd
 }
 
-func (a *app) preprocess(model, dir string, images []string) error {
-	processor, err := dataset.ReadProcessor(model)
+func (a *app) preprocess(ctx context.Context, model, dir string, given []string) error {
+	processor, err := pixels.ReadProcessor(model)
+	if err != nil {
+		return err
+	}
+	list, err := a.namedPictures(given)
 	if err != nil {
 		return err
 	}
 	targets := map[string]string{}
-	for _, path := range images {
-		target := pngName(path)
+	for _, picture := range list {
+		target := pngName(picture.name)
 		if other, taken := targets[target]; taken {
-			return usagef("%s and %s would both become %s", other, path, target)
+			return usagef("%s and %s would both become %s", other, picture.name, target)
 		}
-		targets[target] = path
+		targets[target] = picture.name
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fileError("output directory", dir, err)
 	}
-	return a.eachPicture(images, processor, func(path string, rgb []uint8) error {
-		return writePNG(filepath.Join(dir, pngName(path)), rgb, processor.Width, processor.Height)
+	decode := func(raw []byte) ([]uint8, error) {
+		rgb, _, err := processor.Pixels(raw)
+		return rgb, err
+	}
+	return eachPicture(ctx, list, decode, newProgress(a.stderr), func(name string, rgb []uint8) error {
+		return writePNG(filepath.Join(dir, pngName(name)), rgb, processor.Width, processor.Height)
 	})
 }
 
+// pngName is the file's name for a picture: of stdin stdin.png, of a URL its last part.
 func pngName(path string) string {
+	if path == "-" {
+		return "stdin.png"
+	}
+	if pipeline.IsURL(path) {
+		path = pipeline.ShownURL(path)
+	}
 	base := filepath.Base(path)
 	return strings.TrimSuffix(base, filepath.Ext(base)) + ".png"
 }
 
-// eachPicture hands on the pixels of every readable picture (H*W*3 RGB). An
-// unreadable one costs a line and, at the end, exit code 1.
-func (a *app) eachPicture(paths []string, processor dataset.Processor, do func(path string, rgb []uint8) error) error {
-	var failed error
-	for _, path := range paths {
-		rgb, err := readPicture(path, processor)
-		if err != nil {
-			fmt.Fprintf(a.stderr, "distilvit: %v\n", err)
-			failed = &quietError{errors.New("unreadable pictures")}
-			continue
-		}
-		if err := do(path, rgb); err != nil {
-			return err
-		}
-	}
-	return failed
-}
-
-// readPicture is a picture file as the model sees it.
-func readPicture(path string, processor dataset.Processor) ([]uint8, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fileError("picture", path, err)
-	}
-	rgb, _, err := processor.Pixels(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return rgb, nil
-}
-
 // writePNG stores H*W*3 RGB bytes as a PNG without alpha.
 func writePNG(path string, rgb []uint8, width, height int) error {
-	data, err := dataset.EncodePNG(rgb, width, height)
+	data, err := pixels.EncodePNG(rgb, width, height)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

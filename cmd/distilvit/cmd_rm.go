@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 
+	"distilvit/internal/retry"
 	"distilvit/pipeline"
 	"distilvit/storage/retention"
 	"distilvit/worker"
@@ -46,23 +49,30 @@ func (a *app) rm(ctx context.Context, s *site, id string, model bool) error {
 	if err != nil {
 		return err
 	}
-	counts, err := retention.RemoveRun(ctx, s.store, id, model, func(ctx context.Context, run string) (bool, error) {
-		return worker.Open(ctx, s.client, run)
-	})
+	counts, err := retention.RemoveRun(ctx, s.store, id, model,
+		func(ctx context.Context, run string) (bool, error) {
+			return worker.Open(ctx, s.client, run)
+		})
 	switch {
 	case errors.Is(err, retention.ErrOpen):
-		return fmt.Errorf("run %s is open: end it with distilvit stop %s, or temporal workflow terminate, first", id, id)
+		return fmt.Errorf(
+			"run %s is open: end it with distilvit stop %s, or temporal workflow terminate, first", id, id,
+		)
 	case err != nil:
 		return fmt.Errorf("remove run %s: %w", id, err)
 	case len(executions) == 0 && len(counts) == 0:
-		return fmt.Errorf("%w: %s (distilvit list shows them)", errNoRun, id)
+		return s.noRun(id)
+	}
+	if err := os.RemoveAll(filepath.Join(s.data, curvesDir, id)); err != nil {
+		return fmt.Errorf("remove run %s: its curves on this machine: %w", id, err)
 	}
 	gone, err := forget(ctx, s, executions)
 	if err != nil {
 		return fmt.Errorf("run %s is removed from the object store, but not from Temporal: %w", id, err)
 	}
 	if !gone {
-		fmt.Fprintf(a.stderr, "note: Temporal still deletes the history of run %s; distilvit list shows it until then\n", id)
+		fmt.Fprintf(a.stderr,
+			"note: Temporal still deletes the history of run %s; distilvit list shows it until then\n", id)
 	}
 	removed := []pipeline.Removed{}
 	for _, c := range counts {
@@ -108,9 +118,10 @@ const forgetPatience = 20 * time.Second
 func forget(ctx context.Context, s *site, executions []*common.WorkflowExecution) (gone bool, err error) {
 	var notFound *serviceerror.NotFound
 	for _, e := range executions {
-		_, err := s.client.WorkflowService().DeleteWorkflowExecution(ctx, &workflowservice.DeleteWorkflowExecutionRequest{
-			Namespace: s.namespace, WorkflowExecution: e,
-		})
+		_, err := s.client.WorkflowService().DeleteWorkflowExecution(ctx,
+			&workflowservice.DeleteWorkflowExecutionRequest{
+				Namespace: s.namespace, WorkflowExecution: e,
+			})
 		if err != nil && !errors.As(err, &notFound) {
 			return false, err
 		}
@@ -124,7 +135,7 @@ func forget(ctx context.Context, s *site, executions []*common.WorkflowExecution
 		if len(left) == 0 {
 			break
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := retry.Pause(ctx, pause); err != nil {
 			return false, err
 		}
 	}

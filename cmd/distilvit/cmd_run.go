@@ -14,9 +14,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/taskqueue/v1"
 
 	"distilvit/internal/devstack"
+	"distilvit/internal/retry"
 	"distilvit/pipeline"
+	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // runOptions are the flags of run.
@@ -42,7 +46,15 @@ The embedded stack (Temporal, its web UI, an S3 server, the workers) runs in thi
 process unless one is up for the data directory or the environment names another.
 Ctrl-C asks the trainer for a checkpoint and leaves; the same command goes on from
 there. A run with this id that is open already is followed, one that is complete
-prints its result, and one that failed goes on from its checkpoints.
+prints its result, and one that failed goes on from its checkpoints; one that was
+made with another config is refused, with what differs.
+
+Before training one line says how many pictures each split has, and what computes. The first
+steps compile the network once for each length of captions. An epoch's line has the loss on
+training and validation pictures, ROUGE-L, the share of captions that are exactly right, its
+time, the share of different captions, and a star on the best so far. "waiting for pictures
+30%" stands there where the device had nothing to do for so much of the time, since pictures
+were still being read: more or faster cores or disks would help, another device would not.
 
 Relative paths in FILE are looked for beside FILE, then in the current directory.`,
 		Example: `  distilvit run -f examples/demo.yaml --id demo
@@ -61,10 +73,12 @@ Relative paths in FILE are looked for beside FILE, then in the current directory
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&o.file, "file", "f", "", "config, YAML or JSON; - is stdin")
-	flags.StringVar(&o.id, "id", "", "the run's name, up to 63 of a-z 0-9 . _ - (default: from the config's name and the time)")
+	flags.StringVar(&o.id, "id", "",
+		"the run's name, up to 63 of a-z 0-9 . _ - (default: from the config's name and the time)")
 	flags.StringArrayVar(&o.sets, "set", nil, "set a key of the config, as train.epochs=3; may be repeated")
-	flags.IntVar(&o.priority, "priority", 0, "who of several runs gets a device first: 1 before 5 (default: the config's, or 3)")
-	flags.BoolVar(&o.detach, "detach", false, "start distilvit up in the background and return")
+	flags.IntVar(&o.priority, "priority", 0,
+		"who of several runs gets a device first: 1 before 5 (default: the config's, or 3)")
+	flags.BoolVar(&o.detach, "detach", false, "start distilvit up in the background, and return once the run has passed its checks")
 	flags.BoolVar(&o.helpConfig, "help-config", false, "print every key of the config with its default")
 	stackFlags(cmd, &o.stack)
 	o.devices.add(cmd, nil, 0)
@@ -126,11 +140,13 @@ func (a *app) openWorkingSite(ctx context.Context, stack devstack.Options) (*sit
 		if err := s.close(); err != nil {
 			return nil, err
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := retry.Pause(ctx, pause); err != nil {
 			return nil, err
 		}
 	}
-	return nil, errors.New("another command holds the stack of this data directory and has no workers: end it first")
+	return nil, errors.New(
+		"another command holds the stack of this data directory and has no workers: end it first",
+	)
 }
 
 // runOn starts or attaches to the run on an open site, and follows it.
@@ -141,6 +157,9 @@ func (a *app) runOn(ctx context.Context, s *site, o runOptions, cfg pipeline.Con
 		return err
 	}
 	if o.detach {
+		if err := a.awaitPreflight(ctx, s, o.id, p); err != nil {
+			return err
+		}
 		return a.printDetached(s, o.id)
 	}
 	if ui := s.runUI(o.id); ui != "" {
@@ -154,6 +173,42 @@ func (a *app) runOn(ctx context.Context, s *site, o runOptions, cfg pipeline.Con
 	return a.followHosted(ctx, s, o, p)
 }
 
+// awaitPreflight returns once the checks of a run have passed, or with what they found. Without a
+// worker nobody checks.
+func (a *app) awaitPreflight(ctx context.Context, s *site, id string, p *progress) error {
+	ctx, stop := a.interruptible(ctx, "")
+	defer stop()
+	for {
+		run, _, err := describeRun(ctx, s.client, id)
+		switch {
+		case err != nil:
+			return err
+		case !run.open():
+			if _, err := result(ctx, s.client, id); err != nil {
+				return runFailed(id, err)
+			}
+			return nil
+		case run.Stage != "" && run.Stage != pipeline.StagePreflight:
+			return nil
+		}
+		missing, err := queuesWithoutWorkers(ctx, s)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 && s.external {
+			p.line("note: no worker takes work from %s yet, so nothing is checked", strings.Join(missing, " and "))
+			return nil
+		}
+		p.show("preflight", 0, 0, "checking config, sources, storage and backend")
+		if retry.Pause(ctx, preflightPause) != nil {
+			p.line("run %s goes on without this command; distilvit stop %s ends it early", id, id)
+			return &quietError{context.Cause(ctx)}
+		}
+	}
+}
+
+const preflightPause = 500 * time.Millisecond
+
 // attachment is what startOrAttach found.
 type attachment int
 
@@ -163,7 +218,9 @@ const (
 	complete                   // a finished run, its result printed
 )
 
-func (a *app) startOrAttach(ctx context.Context, s *site, id string, cfg pipeline.Config, p *progress) (attachment, error) {
+func (a *app) startOrAttach(
+	ctx context.Context, s *site, id string, cfg pipeline.Config, p *progress,
+) (attachment, error) {
 	run, described, err := describeRun(ctx, s.client, id)
 	if errors.Is(err, errNoRun) {
 		return started, startRun(ctx, s.client, id, cfg)
@@ -175,33 +232,70 @@ func (a *app) startOrAttach(ctx context.Context, s *site, id string, cfg pipelin
 	if err != nil {
 		return started, err
 	}
-	same, err := sameConfig(cfg, earlier, id)
+	changes, err := configChanges(earlier, cfg, id)
 	if err != nil {
 		return started, err
 	}
+	if run.Recovered { // of such a run only the frozen config is left, which names commits
+		changes = slices.DeleteFunc(changes, configChange.pinned)
+	}
 	switch described.WorkflowExecutionInfo.GetStatus() {
 	case enums.WORKFLOW_EXECUTION_STATUS_RUNNING:
-		if !same {
-			return started, usagef("run %s is open with another config: stop it first, or use another --id", id)
+		if len(changes) > 0 {
+			return started, otherConfig(id, "is open, with another config", changes)
 		}
 		p.line("run %s is open: following it", id)
-		if was := described.WorkflowExecutionInfo.GetPriority().GetPriorityKey(); cfg.Priority != 0 && cfg.Priority != int(was) {
+		if was := described.WorkflowExecutionInfo.GetPriority().GetPriorityKey(); cfg.Priority != 0 &&
+			cfg.Priority != int(was) {
 			p.line("note: it keeps the priority it was started with")
 		}
 		return joined, nil
 	case enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
-		if !same {
-			p.line("note: run %s was made with another config; use another --id to train with this one", id)
+		if len(changes) > 0 {
+			return complete, otherConfig(id, "is complete, with another config", changes)
 		}
 		result, err := result(ctx, s.client, id)
 		if err != nil {
 			return complete, err
 		}
+		lost, err := s.lost(ctx, result)
+		switch {
+		case err != nil:
+			return complete, err
+		case lost:
+			p.line("run %s is complete, but its model is not in the object store any more: making it again", id)
+			return started, startRun(ctx, s.client, id, cfg)
+		}
 		return complete, a.printResult(s, result)
 	default:
-		p.line("run %s %s earlier: going on from its checkpoints", id, run.Status)
+		// A config that preflight refused may be mended; one that work was done by may not.
+		_, err := s.store.Stat(ctx, layout.Run(id).Config())
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return started, err
+		}
+		if err == nil && len(changes) > 0 {
+			return started, otherConfig(id, run.Status+" earlier, with another config", changes)
+		}
+		p.line("run %s: %s earlier, going on from its checkpoints", id, run.Status)
 		return started, startRun(ctx, s.client, id, cfg)
 	}
+}
+
+// otherConfig refuses to take a run of another config for this one.
+func otherConfig(id, how string, changes []configChange) error {
+	const shown = 4
+	said := make([]string, 0, shown+1)
+	for _, c := range changes[:min(shown, len(changes))] {
+		said = append(said, c.String())
+	}
+	if more := len(changes) - shown; more > 0 {
+		said = append(said, fmt.Sprintf("and %d more", more))
+	}
+	todo := "use another --id"
+	if more, ok := moreEpochs(changes); ok {
+		todo = fmt.Sprintf("distilvit extend %s --epochs %d trains it for longer; or use another --id", id, more)
+	}
+	return usagef("run %s %s: %s; %s", id, how, strings.Join(said, ", "), todo)
 }
 
 // followHosted runs the workers in this process until the run ends.
@@ -267,10 +361,16 @@ func (a *app) followElsewhere(ctx context.Context, s *site, id string, p *progre
 			return err
 		}
 		if len(missing) > 0 {
-			p.line("note: no worker takes work from %s yet; distilvit worker starts one", strings.Join(missing, " and "))
+			p.line("note: no worker takes work from %s yet; distilvit worker starts one",
+				strings.Join(missing, " and "))
 		}
 	}
-	result, err := newFollower(s.client, id, p).follow(ctx)
+	result, err := followHostElsewhere(ctx, s, newFollower(s.client, id, p))
+	gone := errors.Is(err, errHostEnded) || !s.external && !s.hostAlive()
+	if err != nil && gone {
+		return fmt.Errorf("process %d, which hosted the stack, has ended: run %s is interrupted, not lost; "+
+			"the same command goes on from its newest checkpoint", s.host, id)
+	}
 	if errors.Is(err, errInterrupted) {
 		p.line("run %s goes on without this command; distilvit stop %s ends it early", id, id)
 		return &quietError{err}
@@ -280,6 +380,24 @@ func (a *app) followElsewhere(ctx context.Context, s *site, id string, p *progre
 	}
 	return a.printResult(s, result)
 }
+
+// followHostElsewhere follows until the run ends, or the process that hosts its stack does.
+func followHostElsewhere(ctx context.Context, s *site, f *follower) (*pipeline.Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	defer cancel(nil)
+	watcher.Go(func() {
+		if err := s.awaitHostEnd(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	return f.follow(ctx)
+}
+
+// pollerSilence is how long a worker that is alive may leave a queue unasked: a long poll lasts a
+// minute.
+const pollerSilence = 75 * time.Second
 
 // queuesWithoutWorkers are the task queues nobody takes work from.
 func queuesWithoutWorkers(ctx context.Context, s *site) ([]string, error) {
@@ -295,7 +413,10 @@ func queuesWithoutWorkers(ctx context.Context, s *site) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ask %s for the workers of queue %s: %w", s.temporal, queue.name, err)
 		}
-		if len(described.GetPollers()) == 0 {
+		heard := func(p *taskqueue.PollerInfo) bool {
+			return time.Since(p.GetLastAccessTime().AsTime()) < pollerSilence
+		}
+		if !slices.ContainsFunc(described.GetPollers(), heard) {
 			missing = append(missing, queue.name)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"distilvit/model/hub"
+	"distilvit/hub"
 	"distilvit/model/tokenizer"
 )
 

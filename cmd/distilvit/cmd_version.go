@@ -6,10 +6,9 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-)
 
-// version is set by the linker (-X main.version=...).
-var version = "dev"
+	"distilvit/internal/version"
+)
 
 // libraries are the modules whose versions decide what a run computes or stores.
 var libraries = []string{
@@ -46,11 +45,12 @@ func (a *app) printVersion() error {
 	}
 	if a.output == "json" {
 		return printJSON(a.stdout, map[string]any{
-			"version": version, "go": runtime.Version(),
+			"version": version.Program(), "go": runtime.Version(),
 			"platform": runtime.GOOS + "/" + runtime.GOARCH, "modules": chosen(linked),
 		})
 	}
-	fmt.Fprintf(a.stdout, "distilvit %s, %s, %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(a.stdout, "distilvit %s, %s, %s/%s\n",
+		version.Program(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	t := &table{}
 	for _, module := range libraries {
 		t.add(module, linked[module])

@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/interceptor"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
-	"distilvit/internal/backend"
 	"distilvit/internal/devstack"
-	"distilvit/internal/telemetry"
+	"distilvit/internal/retry"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
+	"distilvit/storage"
 	"distilvit/worker"
 )
 
@@ -43,6 +47,10 @@ func (a *app) workerCommand() *cobra.Command {
   S3_ENDPOINT       host:port or URL      S3_BUCKET   default distilvit
   S3_ACCESS_KEY     S3_SECRET_KEY         S3_REGION   S3_SECURE=true for https
 
+Servers that do not answer yet are waited for. S3_ACCESS_KEY, S3_SECRET_KEY,
+TEMPORAL_API_KEY, HF_TOKEN and what source URLs refer to may be files: NAME_FILE
+holds the path of one.
+
 Queue distilvit holds workflows and everything that needs no device, queue
 distilvit-gpu holds training and evaluation. Without these variables the worker
 joins the stack that is up for the data directory. --devices 0,1,2,3 with
@@ -61,7 +69,8 @@ are fetched as huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HU
 			return a.worker(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringSliceVar(&o.queues, "queues", []string{pipeline.TaskQueue, pipeline.DeviceQueue}, "task queues to take work from")
+	cmd.Flags().StringSliceVar(&o.queues, "queues", []string{pipeline.TaskQueue, pipeline.DeviceQueue},
+		"task queues to take work from")
 	devices.add(cmd, []int{0}, 1)
 	metricsFlag(cmd, &o.metrics)
 	limitFlags(cmd, &o.limits)
@@ -71,8 +80,10 @@ are fetched as huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HU
 // limitFlags let tests wait less for a trainer that hangs.
 func limitFlags(cmd *cobra.Command, limits *trainer.Limits) {
 	flags := cmd.Flags()
-	flags.DurationVar(&limits.Step, "step-limit", 0, "silence of a trainer within a training step that counts as a hang (default 1m)")
-	flags.DurationVar(&limits.Long, "long-limit", 0, "the same while it compiles, loads, saves or captions (default 10m)")
+	flags.DurationVar(&limits.Step, "step-limit", 0,
+		"silence of a trainer within a training step that counts as a hang (default 1m)")
+	flags.DurationVar(&limits.Long, "long-limit", 0,
+		"the same while it compiles, loads, saves or captions (default 10m)")
 	for _, name := range []string{"step-limit", "long-limit"} {
 		cobra.CheckErr(flags.MarkHidden(name))
 	}
@@ -80,7 +91,8 @@ func limitFlags(cmd *cobra.Command, limits *trainer.Limits) {
 
 // metricsFlag adds --metrics.
 func metricsFlag(cmd *cobra.Command, address *string) {
-	cmd.Flags().StringVar(address, "metrics", "", "serve Prometheus metrics on this address, such as 127.0.0.1:9464 (default: nowhere)")
+	cmd.Flags().StringVar(address, "metrics", "",
+		"serve Prometheus metrics on this address, such as 127.0.0.1:9464 (default: nowhere)")
 }
 
 func (a *app) worker(ctx context.Context, o workerOptions) error {
@@ -94,14 +106,18 @@ func (a *app) worker(ctx context.Context, o workerOptions) error {
 	}
 	ctx, stop := a.interruptible(ctx, "stopping: trainers write a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
-	s, err := a.openSite(ctx, devstack.Options{})
+	s, err := a.awaitSite(ctx, retry.Pause)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	defer s.close()
 	o.trainer = a.trainerArgs()
 	workers := startWorkers(s, o)
-	fmt.Fprintf(a.stderr, "worker of %s on %s, %s; Ctrl-C ends it\n", strings.Join(o.queues, " and "), s.temporal, slotsText(o.slots))
+	fmt.Fprintf(a.stderr, "worker of %s on %s, %s; Ctrl-C ends it\n",
+		strings.Join(o.queues, " and "), s.temporal, slotsText(o.slots))
 	failed := make(chan error, 1)
 	go func() { failed <- workers.wait() }()
 	select {
@@ -110,6 +126,41 @@ func (a *app) worker(ctx context.Context, o workerOptions) error {
 	case err := <-failed:
 		return err
 	}
+}
+
+// The pauses between a worker's tries to reach its servers.
+const (
+	firstSitePause   = time.Second
+	longestSitePause = 30 * time.Second
+)
+
+// awaitSite is openSite for a worker: servers that do not answer yet are waited for, with a line each
+// time, since machines start in any order. A mistake, such as a wrong key, is an error at once.
+func (a *app) awaitSite(ctx context.Context, pause retry.Pauser) (*site, error) {
+	for wait := firstSitePause; ; wait = min(2*wait, longestSitePause) {
+		s, err := a.openSite(ctx, devstack.Options{})
+		if err == nil || !mayAppear(err) {
+			return s, err
+		}
+		fmt.Fprintf(a.stderr, "waiting for the stack, next try in %s: %s\n", wait, failureText(err))
+		if err := pause(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// mayAppear says whether a server that could not be reached may only be late.
+func mayAppear(err error) bool {
+	if errors.Is(err, storage.ErrUnavailable) {
+		return true
+	}
+	return errors.Is(err, errNoTemporal) && !refused(err)
+}
+
+// refused says whether a Temporal server answered, and will give the same answer again.
+func refused(err error) bool {
+	return errors.As(err, new(*serviceerror.PermissionDenied)) || errors.As(err, new(*serviceerror.InvalidArgument)) ||
+		status.Code(err) == codes.Unauthenticated
 }
 
 // someStack refuses to start a stack that nobody else would know of.
@@ -147,13 +198,12 @@ func startWorkers(s *site, o workerOptions) *workers {
 }
 
 func runWorkers(ctx context.Context, s *site, o workerOptions) error {
-	cache, err := backendCache()
+	backends, err := backendOptions()
 	if err != nil {
 		return err
 	}
-	shown := telemetry.New()
 	if o.metrics != "" {
-		if _, err := shown.Serve(ctx, o.metrics); err != nil {
+		if _, err := s.telemetry.Serve(ctx, o.metrics); err != nil {
 			return err
 		}
 	}
@@ -162,15 +212,19 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 		Namespace:  s.namespace,
 		Store:      s.store,
 		Dir:        filepath.Join(s.data, workDir),
+		Curves:     filepath.Join(s.data, curvesDir),
 		Queues:     o.queues,
 		Slots:      o.slots,
 		Args:       o.trainer,
+		Alone:      !s.external,
 		NeedDevice: o.needDevice,
 		Limits:     o.limits,
-		Backend:    backend.Options{CacheDir: cache},
+		Backend:    backends,
+		Chromium:   chromium(),
 		Hub:        s.hub,
+		Secrets:    lookupSecret,
 		Log:        s.log,
-		Telemetry:  shown,
+		Telemetry:  s.telemetry,
 
 		Interceptors: o.interceptors,
 	})

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"distilvit/model/hub"
+	"distilvit/hub"
 	"distilvit/pipeline"
 )
 
@@ -51,6 +51,9 @@ func inFile(file string, err error) error {
 	var config *pipeline.ConfigError
 	if file == "" || !errors.As(err, &config) {
 		return err
+	}
+	if file == "-" {
+		file = "stdin"
 	}
 	lines := make([]error, len(config.Problems))
 	for i, problem := range config.Problems {
@@ -96,7 +99,10 @@ func absolutePaths(cfg *pipeline.Config, base string) error {
 	for _, given := range []struct {
 		key  string
 		name *string
-	}{{"model.weights", &m.Weights}, {"model.encoder", &m.Encoder}, {"model.decoder", &m.Decoder}, {"model.tokenizer", &m.Tokenizer}} {
+	}{
+		{"model.weights", &m.Weights}, {"model.encoder", &m.Encoder}, {"model.decoder", &m.Decoder},
+		{"model.tokenizer", &m.Tokenizer},
+	} {
 		if err := absoluteModel(given.key, given.name, base); err != nil {
 			return err
 		}
@@ -120,7 +126,7 @@ func absoluteModel(key string, name *string, base string) error {
 }
 
 func absolutePath(path *string, base string) error {
-	if *path == "" || isURL(*path) || filepath.IsAbs(*path) {
+	if *path == "" || pipeline.IsURL(*path) || filepath.IsAbs(*path) {
 		return nil
 	}
 	found := filepath.Join(base, *path)
@@ -144,10 +150,6 @@ func exists(path string) bool {
 	return err == nil && len(found) > 0
 }
 
-func isURL(path string) bool {
-	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
-}
-
 // missingFiles reports the first local file of the config that is not there.
 // Only asked where the worker sees this machine's files.
 func missingFiles(cfg pipeline.Config) error {
@@ -160,7 +162,8 @@ func missingFiles(cfg pipeline.Config) error {
 		}
 	}
 	for _, model := range []struct{ key, name string }{
-		{"weights", cfg.Model.Weights}, {"encoder", cfg.Model.Encoder}, {"decoder", cfg.Model.Decoder}, {"tokenizer", cfg.Model.Tokenizer},
+		{"weights", cfg.Model.Weights}, {"encoder", cfg.Model.Encoder}, {"decoder", cfg.Model.Decoder},
+		{"tokenizer", cfg.Model.Tokenizer},
 	} {
 		if err := missing("directory at model."+model.key, model.name); err != nil {
 			return err
@@ -170,7 +173,7 @@ func missingFiles(cfg pipeline.Config) error {
 }
 
 func missing(what, path string) error {
-	if path == "" || isURL(path) || strings.HasPrefix(path, hub.Prefix) || exists(path) {
+	if path == "" || pipeline.IsURL(path) || strings.HasPrefix(path, hub.Prefix) || exists(path) {
 		return nil
 	}
 	_, err := os.Stat(path)

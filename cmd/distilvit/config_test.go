@@ -21,7 +21,10 @@ func write(t *testing.T, dir, name, text string) string {
 }
 
 func TestConfigMistakesAreAllReportedALineEach(t *testing.T) {
-	file := write(t, t.TempDir(), "c.yaml", "dataset: [{kind: shapes}]\ntrain:\n  epoch: 3\n  batch_size: many\nbackend: tpu\n")
+	file := write(
+		t, t.TempDir(), "c.yaml",
+		"dataset: [{kind: shapes}]\ntrain:\n  epoch: 3\n  batch_size: many\nbackend: tpu\n",
+	)
 	code, _, stderr := cli(t, "", "run", "-f", file)
 	require.Equal(t, exitUsage, code)
 	lines := strings.Split(strings.TrimSpace(stderr), "\n")
@@ -67,7 +70,9 @@ func TestRelativePathsAreLookedForBesideTheFileThenHere(t *testing.T) {
 	require.Equal(t, pipeline.Paths{filepath.Join(here, "images")}, cfg.Dataset[0].Images)
 	require.NoError(t, missingFiles(cfg))
 	require.NoError(t, os.RemoveAll(filepath.Join(here, "images")))
-	require.EqualError(t, missingFiles(cfg), "no such file at dataset[0].images: "+filepath.Join(here, "images"))
+	require.EqualError(
+		t, missingFiles(cfg), "no such file at dataset[0].images: "+filepath.Join(here, "images"),
+	)
 }
 
 func TestURLsStayAsTheyAre(t *testing.T) {
@@ -88,41 +93,55 @@ func TestSameConfigSeesThroughDefaults(t *testing.T) {
 	require.NoError(t, err)
 	long := short.Resolve()
 	long.Name = "demo"
-	same, err := sameConfig(short, long, "demo")
+	changes, err := configChanges(long, short, "demo")
 	require.NoError(t, err)
-	require.True(t, same)
+	require.Empty(t, changes)
 	long.Train.Epochs++
-	same, err = sameConfig(short, long, "demo")
+	changes, err = configChanges(long, short, "demo")
 	require.NoError(t, err)
-	require.False(t, same)
+	require.NotEmpty(t, changes)
 }
 
 func TestDatasetsAreParsed(t *testing.T) {
 	dir := t.TempDir()
-	sources, err := parseDataset("coco:captions.json,images/", 64)
+	cfg, config, err := parseDataset("coco:captions.json,images/", 64)
 	require.NoError(t, err)
-	require.Equal(t, "captions.json", sources[0].Captions)
-	require.Equal(t, pipeline.Paths{"images/"}, sources[0].Images)
+	require.False(t, config)
+	require.Equal(t, "captions.json", cfg.Dataset[0].Captions)
+	require.Equal(t, pipeline.Paths{"images/"}, cfg.Dataset[0].Images)
 
-	sources, err = parseDataset("shapes", 32)
+	cfg, config, err = parseDataset("shapes", 32)
 	require.NoError(t, err)
-	require.Equal(t, 32, sources[0].Shapes.ImageSize)
-	require.Positive(t, sources[0].Shapes.Test)
+	require.False(t, config)
+	require.Equal(t, 32, cfg.Dataset[0].Shapes.ImageSize)
+	require.Positive(t, cfg.Dataset[0].Shapes.Test)
 
-	file := write(t, dir, "d.yaml", "dataset:\n- {kind: folder, captions: c.csv, images: i, split: test}\ntrain: {epochs: 3}\n")
+	file := write(t, dir, "d.yaml", "dataset:\n- {kind: folder, captions: c.csv, images: i, split: "+
+		"test}\ntrain: {epochs: 3}\nprepare: {test_fraction: 0.25}\nseed: 7\n")
 	write(t, dir, "c.csv", "")
-	sources, err = parseDataset(file, 64)
+	cfg, config, err = parseDataset(file, 64)
 	require.NoError(t, err)
-	require.Equal(t, "test", sources[0].Split)
-	require.Equal(t, filepath.Join(dir, "c.csv"), sources[0].Captions)
+	require.True(t, config)
+	require.Equal(t, "test", cfg.Dataset[0].Split)
+	require.Equal(t, filepath.Join(dir, "c.csv"), cfg.Dataset[0].Captions)
+	require.Equal(t, 0.25, cfg.Prepare.TestFraction)
+	require.Equal(t, pipeline.Default().Prepare.ValidationFraction, cfg.Prepare.ValidationFraction)
+	require.EqualValues(t, 7, cfg.Seed)
 
 	for text, want := range map[string]string{
 		"coco:captions.json": "use coco:CAPTIONS,IMAGES",
 		dir + "/none.yaml":   "no such DATASET",
-		write(t, dir, "empty.yaml", "train: {epochs: 1}\n"):                 "has no dataset: list",
-		write(t, dir, "typo.yaml", "dataset: [{kind: coco, caption: x}]\n"): "dataset[0].caption",
+		write(
+			t, dir, "empty.yaml", "train: {epochs: 1}\n",
+		): "has no dataset: list",
+		write(
+			t, dir, "typo.yaml", "dataset: [{kind: coco, caption: x}]\n",
+		): "dataset[0].caption",
+		write(
+			t, dir, "much.yaml", "dataset: [{kind: shapes}]\nprepare: {test_fraction: 2}\n",
+		): "prepare.test_fraction",
 	} {
-		_, err := parseDataset(text, 64)
+		_, _, err := parseDataset(text, 64)
 		require.ErrorContains(t, err, want)
 	}
 }

@@ -49,7 +49,8 @@ func (d deviceFlags) slots() ([][]int, error) {
 		size = len(d.numbers)
 	}
 	if size < 0 || len(d.numbers)%size != 0 {
-		return nil, usagef("--devices-per-run %d: must divide the %d of --devices %s", d.perRun, len(d.numbers), d)
+		return nil, usagef("--devices-per-run %d: must divide the %d of --devices %s",
+			d.perRun, len(d.numbers), d)
 	}
 	return slices.Collect(slices.Chunk(d.numbers, size)), nil
 }
@@ -103,6 +104,9 @@ func (a *app) outagesFile() (string, error) {
 // workDir is the workers' place in the data directory.
 const workDir = "work"
 
+// curvesDir is where TensorBoard's live files are in the data directory, one folder for each run.
+const curvesDir = "tensorboard"
+
 // reinstate puts a device back into service.
 func (a *app) reinstate(device int) error {
 	path, err := a.outagesFile()
@@ -134,7 +138,7 @@ func (a *app) lookDevices() finding {
 	}
 	out, err := trainer.Outages(path)
 	if err != nil {
-		f.Detail, f.Fix = err.Error(), "remove the file, which puts every device back into service"
+		f.Detail, f.Fix = err.Error(), "the next worker moves it away, which puts every device back into service"
 		return f
 	}
 	if f.OK = len(out) == 0; f.OK {

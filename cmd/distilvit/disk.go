@@ -7,16 +7,35 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// freeBytes is the free space where path is or will be.
-func freeBytes(path string) (int64, error) {
+// nearest is path, or the nearest directory above it that is there.
+func nearest(path string) string {
 	for {
 		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
-			break
+			return path
 		}
 		path = filepath.Dir(path)
 	}
+}
+
+// writable says why this user cannot make files in a directory, or the directory itself; it changes nothing.
+func writable(dir string) error {
+	at := nearest(dir)
+	if info, err := os.Stat(at); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", at)
+	}
+	if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("%s cannot be written to: %w", at, err)
+	}
+	return nil
+}
+
+// freeBytes is the free space where path is or will be.
+func freeBytes(path string) (int64, error) {
+	path = nearest(path)
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(path, &stat); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", path, err)
@@ -36,7 +55,9 @@ const (
 type noSpaceError struct{ data string }
 
 func (e *noSpaceError) Error() string {
-	return fmt.Sprintf("no space left for %s: free some, then the same command goes on from the newest checkpoint", e.data)
+	return fmt.Sprintf(
+		"no space left for %s: free some, then the same command goes on from the newest checkpoint", e.data,
+	)
 }
 
 // watch returns what keeps the embedded stack of this process from going on: its

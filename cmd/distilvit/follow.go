@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -11,8 +12,11 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
+	"distilvit/artifact/record"
+	"distilvit/internal/retry"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
+	"distilvit/report"
 )
 
 // pollInterval is how often a followed run is asked where it stands: as often as
@@ -28,8 +32,10 @@ type follower struct {
 
 	pace     pace
 	stage    string
+	told     bool             // what is trained on
 	epochs   int              // epochs shown
 	warnings int              // warnings shown
+	asked    bool             // that somebody is to approve is shown
 	attempts map[string]int32 // newest failed attempt shown, by activity
 
 	status *pipeline.Status // the newest answer ...
@@ -84,7 +90,7 @@ func awaitResult(ctx context.Context, c client.Client, id string) (*pipeline.Res
 		if _, _, err := describeRun(ctx, c, id); err == nil {
 			heard = time.Now()
 		}
-		if wait(ctx, pollInterval) != nil {
+		if retry.Pause(ctx, pollInterval) != nil {
 			return nil, err
 		}
 	}
@@ -95,7 +101,8 @@ func unanswered(err error) bool {
 	var deadline *serviceerror.DeadlineExceeded
 	var unavailable *serviceerror.Unavailable
 	var exhausted *serviceerror.ResourceExhausted
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &deadline) || errors.As(err, &unavailable) || errors.As(err, &exhausted)
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &deadline) ||
+		errors.As(err, &unavailable) || errors.As(err, &exhausted)
 }
 
 // poll asks once and shows what is new. What cannot be had now is shown next time.
@@ -105,7 +112,8 @@ func (f *follower) poll(ctx context.Context) {
 		return
 	}
 	info := described.GetWorkflowExecutionInfo()
-	if at := fmt.Sprint(info.GetExecution().GetRunId(), " ", info.GetHistoryLength()); f.status == nil || at != f.at {
+	if at := fmt.Sprint(info.GetExecution().GetRunId(), " ", info.GetHistoryLength()); f.status == nil ||
+		at != f.at {
 		status, err := queryStatus(ctx, f.client, f.id)
 		if err != nil {
 			return
@@ -127,10 +135,19 @@ func (f *follower) show(status *pipeline.Status, activities []activityState) {
 			f.progress.line("%s: attempt %d, since: %s", activity.ID, activity.Attempt, activity.Failure)
 		}
 	}
+	if !f.told && status.Stage == pipeline.StageTrain && len(status.Pictures) > 0 {
+		f.told = true
+		f.progress.line("%s", trainingLine(status))
+	}
 	for _, record := range status.History[min(f.epochs, len(status.History)):] {
 		f.progress.line("%s", epochLine(record, status))
 	}
 	f.epochs = len(status.History)
+	if status.Asked != nil && !f.asked {
+		f.progress.line("%s: distilvit approve %[2]s publishes it, distilvit reject %[2]s does not",
+			status.Detail, f.id)
+	}
+	f.asked = status.Asked != nil
 	if status.Stage != f.stage {
 		f.stage = status.Stage
 		f.pace = pace{}
@@ -140,6 +157,34 @@ func (f *follower) show(status *pipeline.Status, activities []activityState) {
 		return
 	}
 	f.live(status, activities)
+}
+
+// trainingLine says what is about to be trained on, and by what.
+func trainingLine(status *pipeline.Status) string {
+	var counts []string
+	for _, split := range []string{pipeline.SplitTrain, pipeline.SplitValidation, pipeline.SplitTest} {
+		counts = append(counts, fmt.Sprintf("%d %s", status.Pictures[split], split))
+	}
+	steps := "1 step"
+	if status.StepsPerEpoch != 1 {
+		steps = fmt.Sprintf("%d steps", status.StepsPerEpoch)
+	}
+	line := fmt.Sprintf("pictures: %s; %s an epoch", strings.Join(counts, ", "), steps)
+	if status.Backend != "" {
+		line += "; backend " + backendText(status.Backend)
+	}
+	return line
+}
+
+// backendText names a backend for people.
+func backendText(kind string) string {
+	switch kind {
+	case pipeline.BackendXLA:
+		return "xla (CPU)"
+	case pipeline.BackendGo:
+		return "go (CPU, slow)"
+	}
+	return kind
 }
 
 // live shows the one line that moves: the workflow's own count where it fans a
@@ -203,12 +248,13 @@ func lineOf(status *pipeline.Status, beat *pipeline.Heartbeat) liveLine {
 	return line
 }
 
-// waitedText says that a device waits for batches, where it is worth saying.
+// waitedText says that a device has no batch to work on since pictures are still read, where it is
+// worth saying.
 func waitedText(share float64) string {
 	if share < 0.01 {
 		return ""
 	}
-	return fmt.Sprintf("waited %.0f%%", 100*share)
+	return fmt.Sprintf("waiting for pictures %.0f%%", 100*share)
 }
 
 func rateText(rate float64) string {
@@ -218,20 +264,44 @@ func rateText(rate float64) string {
 	return fmt.Sprintf("%.0f", rate)
 }
 
-// epochLine is a finished epoch in one line: its time and the share of it in which
-// the device waited for batches come last, then a star on the best so far.
-func epochLine(record pipeline.EpochRecord, status *pipeline.Status) string {
-	line := fmt.Sprintf("epoch %d/%d  step %d  loss %.4f  eval loss %.4f  rougeL %.2f  exact %.1f%%  %s",
-		record.Epoch, status.Epochs, record.Step, record.TrainLoss,
-		record.Eval.Loss, record.Eval.RougeL, record.Eval.ExactMatch,
-		durationText(time.Duration(record.Seconds*float64(time.Second))))
-	if record.Times.Loop > 0 {
-		line += fmt.Sprintf("  waited %.1f%%", 100*record.Times.Waited())
+// epochLine is a finished epoch in one line: its time, how many of the captions are different,
+// and, from 1 % on, the share of the time in which the device waited for pictures come last, then a
+// star on the best so far.
+func epochLine(record record.EpochRecord, status *pipeline.Status) string {
+	in := ""
+	if record.EpochStep > 0 {
+		in = "in "
 	}
-	if status.Best != nil && status.Best.Epoch == record.Epoch {
+	line := in + fmt.Sprintf("epoch %d/%d  step %d  loss %.4f  eval loss %.4f  %s  exact %.1f%%  %s",
+		record.Epoch, status.Epochs, record.Step, record.TrainLoss,
+		record.Eval.Loss, epochScore(record.Eval, status.Best), record.Eval.ExactMatch,
+		durationText(time.Duration(record.Seconds*float64(time.Second))))
+	switch {
+	case record.Eval.Collapsed():
+		line += fmt.Sprintf("  the same caption for %.0f%% of the pictures", record.Eval.Commonest)
+	case record.Eval.Distinct > 0:
+		line += fmt.Sprintf("  distinct %.1f%%", record.Eval.Distinct)
+	}
+	if text := waitedText(record.Times.Waited()); text != "" {
+		line += "  " + text
+	}
+	if status.Best != nil && status.Best.Is(record) {
 		line += "  *"
 	}
+	for _, b := range record.Eval.Baselines.Rows() {
+		line += fmt.Sprintf("\n  without a model: %s  rougeL %.2f  exact %.1f%%", b.Name, b.Scores.RougeL,
+			b.Scores.ExactMatch)
+	}
 	return line
+}
+
+// epochScore is the score that chooses the best epoch; rougeL where the line has that already.
+func epochScore(m record.Metrics, best *record.Best) string {
+	metric := record.MetricRougeL
+	if best != nil && best.Metric() != record.MetricLoss && best.Metric() != record.MetricExactMatch {
+		metric = best.Metric()
+	}
+	return strings.TrimPrefix(m.Shown(metric), "eval_")
 }
 
 // printResult shows a finished run and how to look at it.
@@ -245,12 +315,12 @@ func (a *app) printResult(s *site, result *pipeline.Result) error {
 	addScores(scores, "test", result.Test)
 	scores.write(a.stdout, "  ")
 	fmt.Fprintln(a.stdout)
-	checks := newChecksTable()
-	for _, check := range result.Checks {
-		addCheck(checks, check)
+	writeChecks(a.stdout, result.Checks, result.Pruning, "  ")
+	if result.Pushed != nil {
+		what, text := pushedText(result.Run, result.Pushed)
+		fmt.Fprintf(a.stdout, "\n%s: %s\n", what, text)
 	}
-	checks.write(a.stdout, "  ")
-	fmt.Fprintf(a.stdout, "\npublished %s (%s). Look at it:\n", result.Model, bytesText(result.Bytes))
+	fmt.Fprintf(a.stdout, "\npublished %s (%s). Look at it:\n", result.Model, report.Bytes(result.Bytes))
 	look := &table{}
 	command := a.command()
 	if ui := s.runUI(result.Run); ui != "" {
@@ -280,34 +350,55 @@ func newScoresTable() *table {
 	return t
 }
 
-func addScores(t *table, name string, m pipeline.Metrics) {
-	row := func(name string, m pipeline.Metrics) {
-		loss := "" // a group has none of its own
-		if m.Loss != 0 {
-			loss = fmt.Sprintf("%.4f", m.Loss)
-		}
+func addScores(t *table, name string, m record.Metrics) {
+	row := func(name, loss string, m record.Scores) {
 		t.add(name, fmt.Sprint(m.Samples), loss, fmt.Sprintf("%.2f", m.Rouge1),
 			fmt.Sprintf("%.2f", m.Rouge2), fmt.Sprintf("%.2f", m.RougeL),
 			fmt.Sprintf("%.2f", m.Bleu4), fmt.Sprintf("%.2f", m.Cider),
 			fmt.Sprintf("%.2f", m.ExactMatch), fmt.Sprintf("%.1f", m.GenLen))
 	}
-	row(name, m)
+	row(name, fmt.Sprintf("%.4f", m.Loss), m.Scores)
 	for _, group := range sortedKeys(m.Groups) {
-		row(strings.Repeat(" ", 2)+group, m.Groups[group])
+		row(strings.Repeat(" ", 2)+group, "-", m.Groups[group]) // a group's loss is not measured
+	}
+	for _, b := range m.Baselines.Rows() {
+		row("  "+b.Name, "-", b.Scores)
 	}
 }
 
-func newChecksTable() *table {
+// writeChecks shows how exports compare, and what a pruned vocabulary does.
+func writeChecks(w io.Writer, checks []record.ExportCheck, p *record.Pruning, indent string) {
 	t := &table{right: true}
-	t.add("export", "pictures", "equal ids", "largest logits diff", "rougeL", "model's", "size")
-	return t
+	t.add("export", "pictures", "equal ids", "largest logits diff", "KL", "rougeL", "model's", "size")
+	for _, check := range checks {
+		addCheck(t, check)
+	}
+	t.write(w, indent)
+	for _, c := range checks {
+		var devices []string
+		for _, d := range c.Devices {
+			devices = append(devices, d.Device+" "+d.String())
+		}
+		if devices != nil {
+			fmt.Fprintf(w, "%s%s in Transformers.js: %s\n", indent, c.Dtype, strings.Join(devices, ", "))
+		}
+	}
+	if p != nil {
+		fmt.Fprintf(w, "%svocabulary pruned to %d of %d tokens: of %d pictures the whole model captions %d in them alone, "+
+			"%d are captioned alike; rougeL %.2f, with all %.2f\n", indent, p.Tokens, p.WholeTokens, p.Pictures, p.Kept,
+			p.EqualIDs, p.RougeL, p.WholeRougeL)
+	}
 }
 
-func addCheck(t *table, check pipeline.ExportCheck) {
+func addCheck(t *table, check record.ExportCheck) {
 	diff := "-"
 	if check.Dtype == pipeline.DtypeFP32 {
 		diff = fmt.Sprintf("%.1e", check.MaxLogitsDiff)
 	}
-	t.add(check.Dtype, fmt.Sprint(check.Pictures), fmt.Sprint(check.EqualIDs), diff,
-		fmt.Sprintf("%.2f", check.RougeL), fmt.Sprintf("%.2f", check.ModelRougeL), bytesText(check.Bytes))
+	size := report.Bytes(check.Bytes)
+	if check.WholeBytes > 0 {
+		size += " of " + report.Bytes(check.WholeBytes)
+	}
+	t.add(check.Dtype, fmt.Sprint(check.Pictures), fmt.Sprint(check.EqualIDs), diff, fmt.Sprintf("%.1e", check.Divergence),
+		fmt.Sprintf("%.2f", check.RougeL), fmt.Sprintf("%.2f", check.ModelRougeL), size)
 }

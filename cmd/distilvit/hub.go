@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"distilvit/dataset"
-	"distilvit/model/hub"
+	"distilvit/hub"
+	"distilvit/internal/retry"
+	"distilvit/report"
 )
 
 // hubOptions reads the variables that huggingface_hub reads, so that its cache
@@ -84,6 +85,9 @@ func (a *app) fetchFromHub(ctx context.Context, name string, files hub.Select) (
 	defer p.clear()
 	s, err := a.fetchRepo(ctx, repo, files, p)
 	if err != nil {
+		if retry.NobodyThere(err) != nil {
+			err = fmt.Errorf("%w; without a connection name a directory with the model's files", err)
+		}
 		if !strings.HasPrefix(name, hub.Prefix) {
 			return "", fmt.Errorf("there is no directory %s here, and %w", name, err)
 		}
@@ -92,23 +96,26 @@ func (a *app) fetchFromHub(ctx context.Context, name string, files hub.Select) (
 	return s.Dir, nil
 }
 
-func (a *app) fetchRepo(ctx context.Context, repo hub.Repo, files hub.Select, p *progress) (*hub.Snapshot, error) {
+func (a *app) fetchRepo(
+	ctx context.Context, repo hub.Repo, files hub.Select, p *progress,
+) (*hub.Snapshot, error) {
 	client, err := hub.New(hubOptions(a.env))
 	if err != nil {
 		return nil, &usageError{err: err}
 	}
 	return client.Fetch(ctx, repo, files, func(file string, done, total int64) {
-		p.show("fetch "+repo.ID, done, total, file, bytesText(done))
+		p.show("fetch "+repo.ID, done, total, file, report.Bytes(done))
 	})
 }
 
-// fetchFiles gives what a source's path names of a dataset repository as local files.
-func (a *app) fetchFiles(ctx context.Context, name, role string, p *progress) ([]string, error) {
+// fetchFiles gives what a source's path names of a dataset repository as local files:
+// of a folder those that end in ext.
+func (a *app) fetchFiles(ctx context.Context, name, ext string, p *progress) ([]string, error) {
 	named, err := hub.ParseFiles(name)
 	if err != nil {
 		return nil, &usageError{err: err}
 	}
-	s, err := a.fetchRepo(ctx, named.Repo, named.Select(dataset.Extension(role)), p)
+	s, err := a.fetchRepo(ctx, named.Repo, named.Select(ext), p)
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"distilvit/model/hub"
-	"distilvit/model/hub/hubtest"
+	"distilvit/hub"
+	"distilvit/hub/hubtest"
 	"distilvit/model/tokenizer"
 )
 
@@ -28,17 +28,42 @@ func TestHubVariablesMeanWhatHuggingFaceHubMeans(t *testing.T) {
 		env  map[string]string
 		want hub.Options
 	}{
-		{"nothing set", map[string]string{"HOME": "/home/u"}, hub.Options{CacheDir: "/home/u/.cache/huggingface/hub"}},
-		{"cache of the desktop", map[string]string{"HOME": "/home/u", "XDG_CACHE_HOME": "/c"}, hub.Options{CacheDir: "/c/huggingface/hub"}},
-		{"home", map[string]string{"HOME": "/home/u", "HF_HOME": "~/hf"}, hub.Options{CacheDir: "/home/u/hf/hub"}},
-		{"cache", map[string]string{"HF_HOME": "/hf", "HF_HUB_CACHE": "$SCRATCH/hub", "SCRATCH": "/s"}, hub.Options{CacheDir: "/s/hub"}},
-		{"old name of the cache", map[string]string{"HUGGINGFACE_HUB_CACHE": "/old"}, hub.Options{CacheDir: "/old"}},
-		{"login", map[string]string{"HF_HOME": login}, hub.Options{CacheDir: login + "/hub", Token: "hf_login"}},
-		{"token before login", map[string]string{"HF_HOME": login, "HF_TOKEN": " hf_mine "}, hub.Options{CacheDir: login + "/hub", Token: "hf_mine"}},
-		{"token's file", map[string]string{"HF_TOKEN_PATH": login + "/token", "HF_HOME": "/hf"}, hub.Options{CacheDir: "/hf/hub", Token: "hf_login"}},
-		{"offline", map[string]string{"HF_HOME": "/hf", "HF_HUB_OFFLINE": "yes"}, hub.Options{CacheDir: "/hf/hub", Offline: true}},
-		{"not offline", map[string]string{"HF_HOME": "/hf", "HF_HUB_OFFLINE": "0"}, hub.Options{CacheDir: "/hf/hub"}},
-		{"mirror", map[string]string{"HF_HOME": "/hf", "HF_ENDPOINT": "https://mirror"}, hub.Options{CacheDir: "/hf/hub", Endpoint: "https://mirror"}},
+		{"nothing set", map[string]string{"HOME": "/home/u"}, hub.Options{
+			CacheDir: "/home/u/.cache/huggingface/hub",
+		}},
+		{"cache of the desktop", map[string]string{
+			"HOME": "/home/u", "XDG_CACHE_HOME": "/c",
+		}, hub.Options{CacheDir: "/c/huggingface/hub"}},
+		{
+			"home", map[string]string{"HOME": "/home/u", "HF_HOME": "~/hf"},
+			hub.Options{CacheDir: "/home/u/hf/hub"},
+		},
+		{"cache", map[string]string{
+			"HF_HOME": "/hf", "HF_HUB_CACHE": "$SCRATCH/hub", "SCRATCH": "/s",
+		}, hub.Options{CacheDir: "/s/hub"}},
+		{
+			"old name of the cache", map[string]string{"HUGGINGFACE_HUB_CACHE": "/old"},
+			hub.Options{CacheDir: "/old"},
+		},
+		{"login", map[string]string{"HF_HOME": login}, hub.Options{
+			CacheDir: login + "/hub", Token: "hf_login",
+		}},
+		{"token before login", map[string]string{
+			"HF_HOME": login, "HF_TOKEN": " hf_mine ",
+		}, hub.Options{CacheDir: login + "/hub", Token: "hf_mine"}},
+		{"token's file", map[string]string{
+			"HF_TOKEN_PATH": login + "/token", "HF_HOME": "/hf",
+		}, hub.Options{CacheDir: "/hf/hub", Token: "hf_login"}},
+		{"offline", map[string]string{
+			"HF_HOME": "/hf", "HF_HUB_OFFLINE": "yes",
+		}, hub.Options{CacheDir: "/hf/hub", Offline: true}},
+		{
+			"not offline", map[string]string{"HF_HOME": "/hf", "HF_HUB_OFFLINE": "0"},
+			hub.Options{CacheDir: "/hf/hub"},
+		},
+		{"mirror", map[string]string{
+			"HF_HOME": "/hf", "HF_ENDPOINT": "https://mirror",
+		}, hub.Options{CacheDir: "/hf/hub", Endpoint: "https://mirror"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.Equal(t, c.want, hubOptions(environment(c.env)))
@@ -54,11 +79,16 @@ func TestModelIsTakenFromTheHub(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join(dir, "tokenizer.json"))
 	require.NoError(t, err)
 	s := hubtest.Start(t)
-	s.Put(hub.Model, "org/tok", map[string]hubtest.File{"tokenizer.json": {Data: raw}, "model.safetensors": {Data: []byte("x"), Large: true}})
+	s.Put(hub.Model, "org/tok", map[string]hubtest.File{
+		"tokenizer.json": {Data: raw}, "model.safetensors": {Data: []byte("x"), Large: true},
+	})
 	env := map[string]string{"HF_ENDPOINT": s.URL, "HF_HOME": t.TempDir()}
 	tokenize := func(model string) (code int, stdout, stderr string) {
 		var out, errs bytes.Buffer
-		a := &app{stdin: strings.NewReader("\"a red circle\"\n"), stdout: &out, stderr: &errs, env: environment(env)}
+		a := &app{
+			stdin: strings.NewReader("\"a red circle\"\n"), stdout: &out, stderr: &errs,
+			env: environment(env),
+		}
 		code = a.main(t.Context(), []string{"tokenize", "-m", model, "--data", t.TempDir()})
 		return code, out.String(), errs.String()
 	}
@@ -98,7 +128,8 @@ func TestConfigNamesModelsOfTheHub(t *testing.T) {
 		"here/model":       filepath.Join(dir, "here/model"),
 		"none":             filepath.Join(dir, "none"),
 	} {
-		cfg, err := readConfig(write(t, dir, "c.yaml", "dataset: [{kind: shapes}]\nmodel: {weights: '"+weights+"', tokenizer: '"+weights+"'}\n"), nil, nil)
+		cfg, err := readConfig(write(t, dir, "c.yaml", "dataset: [{kind: shapes}]\nmodel: {weights: '"+
+			weights+"', tokenizer: '"+weights+"'}\n"), nil, nil)
 		require.NoError(t, err)
 		require.Equal(t, want, cfg.Model.Weights)
 		require.Equal(t, want, cfg.Model.Tokenizer)
@@ -106,7 +137,9 @@ func TestConfigNamesModelsOfTheHub(t *testing.T) {
 			require.NoError(t, missingFiles(cfg))
 		}
 	}
-	_, err := readConfig(write(t, dir, "c.yaml", "dataset: [{kind: shapes}]\nmodel: {weights: 'hf:a/b/c'}\n"), nil, nil)
+	_, err := readConfig(
+		write(t, dir, "c.yaml", "dataset: [{kind: shapes}]\nmodel: {weights: 'hf:a/b/c'}\n"), nil, nil,
+	)
 	require.ErrorContains(t, err, "model.weights: hf:a/b/c: ")
 }
 

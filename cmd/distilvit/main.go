@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"distilvit/internal/version"
 	"distilvit/pipeline"
 )
 
@@ -73,6 +74,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	if errors.As(err, &quiet) {
 		return exitFailed
 	}
+	if errors.Is(err, context.Canceled) {
+		err = errInterrupted // whatever was under way
+	}
 	code, text := exitFailed, failureText(err)
 	var usage *usageError
 	var config *pipeline.ConfigError
@@ -110,8 +114,9 @@ func (e *quietError) Error() string { return e.err.Error() }
 // rootCommand is the whole command line.
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "distilvit",
-		Short: "train small image captioners and ship them as ONNX",
+		Use:     "distilvit",
+		Version: version.Program(),
+		Short:   "train small image captioners and ship them as ONNX",
 		Long: `distilvit trains small image captioners (a ViT encoder and a GPT-2 decoder with
 cross-attention) and ships them as quantized ONNX that runs in a web page
 through Transformers.js. A run is one Temporal workflow: it survives any crash
@@ -130,26 +135,81 @@ object store elsewhere are used; see distilvit worker --help.`,
 				return usagef("-o %s: use text or json", a.output)
 			}
 			a.started = true
+			if err := a.readSecretFiles(); err != nil {
+				return err
+			}
 			return a.startProfile(cmd)
 		},
 	}
-	root.PersistentFlags().StringVar(&a.dataFlag, "data", "", "directory of the embedded stack's state (default $DISTILVIT_DATA, else .distilvit)")
+	root.PersistentFlags().StringVar(&a.dataFlag, "data", "",
+		"directory of the embedded stack's state (default $DISTILVIT_DATA, else .distilvit)")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "how results are printed: text or json")
-	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "print the log to stderr instead of a file")
-	root.PersistentFlags().StringVar(&a.profile, "profile", "", "write a CPU profile for go tool pprof to this file, and those of trainers to FILE.trainer.PID")
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false,
+		"print the log to stderr instead of a file")
+	root.PersistentFlags().StringVar(&a.profile, "profile", "",
+		"write a CPU profile for go tool pprof to this file, and those of trainers to FILE.trainer.PID")
+	root.Args = func(cmd *cobra.Command, given []string) error { return unknownCommand(cmd, given) }
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, help: true}
 	})
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.workerCommand(),
-		a.listCommand(), a.statusCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.extendCommand(), a.logsCommand(), a.getCommand(), a.rmCommand(), a.janitorCommand(),
-		a.captionCommand(), a.evaluateCommand(), a.metricsCommand(), a.compareCommand(), a.parityCommand(), a.exportCommand(),
+		a.listCommand(), a.statusCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(),
+		a.extendCommand(), a.approveCommand(), a.rejectCommand(),
+		a.logsCommand(), a.getCommand(), a.pushCommand(), a.badCommand(), a.lsCommand(), a.catCommand(),
+		a.rmCommand(), a.janitorCommand(), a.recoverCommand(),
+		a.initCommand(), a.inspectCommand(), a.captionCommand(), a.serveCommand(),
+		a.evaluateCommand(), a.metricsCommand(), a.compareCommand(),
+		a.parityCommand(), a.exportCommand(),
 		a.tokenizeCommand(), a.preprocessCommand(),
 		a.benchCommand(), a.doctorCommand(), a.backendCommand(), a.versionCommand(),
-		a.trainerCommand(), a.s3dCommand(),
+		a.manCommand(), a.trainerCommand(), a.s3dCommand(),
 	)
+	root.SetHelpCommand(a.helpCommand())
+	a.complete(root)
 	return root
+}
+
+// helpCommand is cobra's, except that a command which is not there is a mistake.
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "help for any command",
+		Example: "  distilvit help run",
+		ValidArgsFunction: func(cmd *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if found, _, err := cmd.Root().Find(given); err == nil {
+				for _, sub := range found.Commands() {
+					if sub.IsAvailableCommand() {
+						names = append(names, sub.Name())
+					}
+				}
+			}
+			return beginning(begun, names), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, given []string) error {
+			found, rest, err := cmd.Root().Find(given)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(found, rest)
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+// unknownCommand says in one line that a command has none of that name, and which may be meant.
+func unknownCommand(cmd *cobra.Command, given []string) error {
+	if len(given) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q for %q", given[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2 // letters that differ
+	if near := cmd.SuggestionsFor(given[0]); len(near) > 0 {
+		text += ": did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return &usageError{err: errors.New(text), help: true}
 }
 
 // args accepts between least and most positional arguments; most < 0: any number.
@@ -159,7 +219,9 @@ func args(least, most int, what string) cobra.PositionalArgs {
 		case len(got) < least:
 			return &usageError{err: fmt.Errorf("%s needs %s", cmd.Name(), what), help: true}
 		case most >= 0 && len(got) > most:
-			return &usageError{err: fmt.Errorf("%s: unexpected argument %q", cmd.Name(), got[most]), help: true}
+			return &usageError{
+				err: fmt.Errorf("%s: unexpected argument %q", cmd.Name(), got[most]), help: true,
+			}
 		}
 		return nil
 	}

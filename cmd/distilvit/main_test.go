@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,7 +16,9 @@ import (
 func cli(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	a := &app{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, env: func(string) string { return "" }}
+	a := &app{
+		stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, env: func(string) string { return "" },
+	}
 	code = a.main(t.Context(), append(args, "--data", t.TempDir()))
 	return code, out.String(), errs.String()
 }
@@ -26,7 +29,11 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"nonsense"}, `unknown command "nonsense"`},
+		{[]string{"nonsense"}, `unknown command "nonsense" for "distilvit" (see distilvit --help)`},
+		{[]string{"rnu"}, `unknown command "rnu" for "distilvit": did you mean rm or run? (see distilvit --help)`},
+		{[]string{"help", "nonsense"}, `unknown command "nonsense"`},
+		{[]string{"help", "backend", "instal"}, `unknown command "instal" for "distilvit backend": did you mean install?`},
+		{[]string{"man"}, "man needs -o DIR"},
 		{[]string{"run", "--nonsense"}, "unknown flag: --nonsense (see distilvit run --help)"},
 		{[]string{"run", "extra"}, `run: unexpected argument "extra"`},
 		{[]string{"run", "-f", dir + "/none.yaml"}, "no such config: " + dir + "/none.yaml"},
@@ -38,17 +45,30 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"caption", "-m", dir}, "caption needs an IMAGE"},
 		{[]string{"caption", "-m", "./none", "picture.png"}, "no such MODEL: ./none"},
 		{[]string{"caption", "-m", dir, "--beams", "-4", "picture.png"}, "--beams must be at least 1"},
+		{[]string{"caption", "-m", dir, "--onnx", "q3", "picture.png"}, "--onnx q3: use fp32, fp16, q8"},
+		{[]string{"caption", "-m", dir, "--onnx", "q8", "--beams", "2", "a.png"},
+			"--beams 2: an export captions greedily"},
+		{[]string{"serve"}, "serve needs a MODEL"},
+		{[]string{"serve", "./none"}, "no such MODEL: ./none"},
+		{[]string{"serve", dir, "--onnx", "q3"}, "--onnx q3: use fp32, fp16, q8"},
+		{[]string{"serve", dir, "--onnx", "q8", "--backend", "go"}, "--onnx q8: computes in ONNX Runtime"},
+		{[]string{"serve", dir, "--concurrency", "0"}, "--concurrency 0: must be at least 1"},
+		{[]string{"serve", dir, "--timeout", "0s"}, "--timeout and --upload-timeout must be above 0"},
+		{[]string{"serve", dir, "--cors", "example.org"}, "--cors example.org: an origin begins with http"},
+		{[]string{"get", dir, "--onnx", "q8"}, "--onnx q8: chooses what a page has; give --page FOLDER, too"},
+		{[]string{"get", dir, "--page", "a", "--onnx", "q3"}, "--onnx q3: use fp32, fp16, q8"},
+		{[]string{"get", dir, "out", "--page", "a"}, "--page a and out: give one folder"},
 		{[]string{"evaluate", "-m", dir}, "-d DATASET is missing"},
 		{[]string{"evaluate", "-m", dir, "-d", "shapes", "--split", "dev"}, "--split dev"},
 		{[]string{"evaluate", "-m", dir, "-d", "shapes", "--compat", "hf"}, "--compat hf: use seed"},
 		{[]string{"compare", "-m", dir, "-d", "shapes", "--split", "dev"}, "--split dev"},
-		{[]string{"export", "-m", dir, "--dtypes", "q3", "out"}, "--dtypes q3: use fp32, q8"},
+		{[]string{"export", "-m", dir, "--dtypes", "q3", "out"}, "--dtypes q3: use fp32, fp16, q8"},
 		{[]string{"preprocess", "-m", dir, "a.png"}, "preprocess needs -o DIR"},
 		{[]string{"backend", "install", "gpu"}, "backend install gpu: use cpu, cuda13, onnxruntime"},
-		{[]string{"bench", "prepares"}, "bench prepares: use bench train"},
+		{[]string{"bench", "prepares"}, "bench prepares: use bench gpu, bench train"},
 		{[]string{"bench", "train", "--preset", "huge"}, "--preset huge: use tiny, small or base"},
 		{[]string{"bench", "train", "--tokens", "9000"}, "--tokens 9000: use 1 to 1023"},
-		{[]string{"bench", "caption", "--forms", "q3"}, "--forms q3: use weights, fp32, q8"},
+		{[]string{"bench", "caption", "--forms", "q3"}, "--forms q3: use weights, fp32, fp16, q8"},
 		{[]string{"bench", "prepare", "./none"}, "no such picture: ./none"},
 		{[]string{"bench", "prepare", "--side", "0"}, "--side 0: size is 0x0"},
 		{[]string{"bench", "scale", "--pictures", "5"}, "--pictures 5: use 10 or more"},
@@ -58,7 +78,10 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"worker", "--devices", "0,0"}, "--devices 0,0: use numbers from 0, each once"},
 		{[]string{"worker", "--devices", "-1"}, "--devices -1: use numbers from 0"},
 		{[]string{"worker", "--devices", "two"}, "--devices"},
-		{[]string{"up", "--devices", "0,1,2", "--devices-per-run", "2"}, "--devices-per-run 2: must divide the 3 of --devices 0,1,2"},
+		{
+			[]string{"up", "--devices", "0,1,2", "--devices-per-run", "2"},
+			"--devices-per-run 2: must divide the 3 of --devices 0,1,2",
+		},
 		{[]string{"doctor", "--reinstate", "two"}, "--reinstate"},
 		{[]string{"worker", "--queues", "other"}, "--queues other"},
 	} {
@@ -115,4 +138,28 @@ func TestErrorsOfAFailureAreExitCode1(t *testing.T) {
 	errs.Reset()
 	require.Equal(t, exitFailed, a.report(nil, &quietError{errors.New("said already")}))
 	require.Empty(t, errs.String())
+}
+
+func TestQueriesOfAnEmptyPlaceNameItAndMakeNothing(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "absent")
+	for _, args := range [][]string{
+		{"status", "demo"}, {"get", "demo"}, {"logs", "demo"}, {"stop", "demo"}, {"pause", "demo"}, {"rm", "demo"},
+		{"extend", "demo", "--epochs", "1"}, {"bad", "demo"}, {"ls"}, {"cat", "a"},
+		{"caption", "-m", "demo", "a.png"}, {"janitor"}, {"list"},
+	} {
+		var out, errs bytes.Buffer
+		a := &app{stdout: &out, stderr: &errs, env: func(string) string { return "" }}
+		code := a.main(t.Context(), append(args, "--data", data))
+		said := errs.String()
+		if args[0] == "list" {
+			require.Equal(t, exitDone, code, said)
+			said = out.String()
+		} else {
+			require.Equal(t, exitFailed, code, said)
+			require.Empty(t, out.String())
+		}
+		require.Contains(t, said, "no runs in "+data)
+		require.Equal(t, 1, strings.Count(said, "\n"), said)
+		require.NoDirExists(t, data, args)
+	}
 }

@@ -61,20 +61,6 @@ func (t *table) write(w io.Writer, prefix string) {
 	}
 }
 
-// bytesText is a size for people: 12.3 MiB.
-func bytesText(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, exponent := float64(n)/unit, 0
-	for value >= unit && exponent < 4 {
-		value /= unit
-		exponent++
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[exponent])
-}
-
 // durationText is a time span for people: 3h04m, 2m05s, 41s.
 func durationText(d time.Duration) string {
 	d = d.Round(time.Second)

@@ -20,7 +20,8 @@ type progress struct {
 	now      func() time.Time
 	interval time.Duration // between plain lines of the same heading
 	shown    bool          // a live line stands on the terminal
-	heading  string
+	heading  string        // of the newest plain line,
+	counted  bool          // whether it said how far the work is,
 	printed  time.Time
 }
 
@@ -49,14 +50,15 @@ func (p *progress) line(format string, args ...any) {
 }
 
 // show replaces the live line: heading, a bar of done/total (none when total is
-// 0) and details. Elsewhere a plain line is printed when the heading changes and
-// every interval after that.
+// 0) and details. Elsewhere a plain line is printed when the heading changes, when
+// work begins or ceases to be counted, and every interval after that.
 func (p *progress) show(heading string, done, total int64, details ...string) {
 	if !p.terminal {
-		if heading == p.heading && p.now().Sub(p.printed) < p.interval {
+		counted := total > 0
+		if heading == p.heading && counted == p.counted && p.now().Sub(p.printed) < p.interval {
 			return
 		}
-		p.heading, p.printed = heading, p.now()
+		p.heading, p.counted, p.printed = heading, counted, p.now()
 		parts := []string{heading}
 		if total > 0 {
 			parts = append(parts, fmt.Sprintf("%d/%d", done, total))
@@ -112,7 +114,8 @@ const paceWindow = time.Minute
 // left is the time until total at the present pace; 0: not known yet.
 func (p *pace) left(now time.Time, done, total int64) time.Duration {
 	if n := len(p.points); total != p.total || n > 0 && done < p.points[n-1].done {
-		p.total, p.points = total, nil // other work, such as a validation between two epochs, or the same started over
+		// other work, such as a validation between two epochs, or the same started over
+		p.total, p.points = total, nil
 	}
 	if n := len(p.points); n == 0 || done > p.points[n-1].done {
 		p.points = append(p.points, pacePoint{now, done})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"distilvit/model/trainer"
 )
 
 func TestPlainProgressPrintsALineForEachHeadingAndInterval(t *testing.T) {
@@ -21,6 +23,22 @@ func TestPlainProgressPrintsALineForEachHeadingAndInterval(t *testing.T) {
 	p.show("train epoch 1/2", 0, 0)
 	p.line("epoch %d", 1)
 	require.Equal(t, "download  1/4\ndownload  3/4  5s left\ntrain epoch 1/2\nepoch 1\n", out.String())
+}
+
+// So evaluate in a pipe says what it compiles, and then how far it is.
+func TestPlainProgressSaysWhenWorkBeginsToBeCounted(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	now := time.Unix(0, 0)
+	p.now = func() time.Time { return now }
+	show := showEvents(p, "evaluate")
+	show(trainer.Event{Event: trainer.EventPhase, Phase: trainer.PhaseOpen, Message: "opening backend go"})
+	show(trainer.Event{Event: trainer.EventPhase, Phase: trainer.PhaseLoad, Message: "reading weights"})
+	for done := range int64(4) {
+		now = now.Add(plainInterval / 2)
+		show(trainer.Event{Event: trainer.EventProgress, Phase: trainer.PhaseEvaluate, Done: 32 * (done + 1), Total: 128})
+	}
+	require.Equal(t, "evaluate  opening backend go\nevaluate  32/128\nevaluate  96/128  15s left\n", out.String())
 }
 
 func TestLiveLineIsReplacedAndClippedToTheTerminal(t *testing.T) {
@@ -60,8 +78,6 @@ func TestPaceFollowsTheLastMinute(t *testing.T) {
 }
 
 func TestSizesAndTimesReadWell(t *testing.T) {
-	require.Equal(t, "512 B", bytesText(512))
-	require.Equal(t, "12.0 MiB", bytesText(12<<20))
 	require.Equal(t, "41s", durationText(41*time.Second))
 	require.Equal(t, "2m05s", durationText(125*time.Second))
 	require.Equal(t, "45h00m", durationText(45*time.Hour))
@@ -74,5 +90,8 @@ func TestTableAlignsNumbersRight(t *testing.T) {
 	table.add("validation", "0.1234", "97.10")
 	table.add("test", "10.1", "9.10")
 	table.write(&out, "  ")
-	require.Equal(t, "                loss  rougeL\n  validation  0.1234   97.10\n  test          10.1    9.10\n", out.String())
+	require.Equal(
+		t, "                loss  rougeL\n  validation  0.1234   97.10\n  test          10.1    9.10\n",
+		out.String(),
+	)
 }

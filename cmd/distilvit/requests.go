@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
@@ -16,7 +17,7 @@ import (
 // answer it, so that a refusal is told, else as a signal, which the run hears
 // when a worker goes on with it. heard says which it was.
 func (s *site) ask(ctx context.Context, id, request string, argument any) (heard bool, err error) {
-	run, _, err := describeRun(ctx, s.client, id)
+	run, _, err := s.find(ctx, id)
 	if err != nil {
 		return false, err
 	}
@@ -34,7 +35,8 @@ func (s *site) ask(ctx context.Context, id, request string, argument any) (heard
 		return false, nil
 	}
 	update, err := s.client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		WorkflowID: id, UpdateName: request, Args: []any{argument}, WaitForStage: client.WorkflowUpdateStageCompleted,
+		WorkflowID: id, UpdateName: request, Args: []any{argument},
+		WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err == nil {
 		err = update.Get(ctx, nil)
@@ -47,14 +49,16 @@ func (s *site) ask(ctx context.Context, id, request string, argument any) (heard
 
 // extendClosed starts another execution of a run that has ended, with what is
 // asked for.
-func (s *site) extendClosed(ctx context.Context, run *runInfo, e pipeline.Extend) error {
+func (s *site) extendClosed(ctx context.Context, run *runInfo, e record.Extend) error {
 	cfg, err := startedConfig(ctx, s.client, run)
 	if err != nil {
 		return err
 	}
 	options := startOptions(run.ID, cfg)
-	options.WorkflowIDConflictPolicy = enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING // opened meanwhile: it hears the signal
-	_, err = s.client.SignalWithStartWorkflow(ctx, run.ID, pipeline.ExtendRequest, e, options, pipeline.WorkflowType, cfg)
+	// opened meanwhile: it hears the signal
+	options.WorkflowIDConflictPolicy = enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	_, err = s.client.SignalWithStartWorkflow(ctx, run.ID, pipeline.ExtendRequest, e, options,
+		pipeline.WorkflowType, cfg)
 	if err != nil {
 		return fmt.Errorf("extend run %s: %w", run.ID, err)
 	}

@@ -1,17 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -30,63 +31,86 @@ func checkRunID(id string) error {
 
 // runInfo is one run as Temporal knows it.
 type runInfo struct {
-	ID       string    `json:"id"`
-	Status   string    `json:"status"` // running, completed, failed, canceled, terminated or timed out
-	Stage    string    `json:"stage,omitempty"`
-	Model    string    `json:"model,omitempty"`
-	Started  time.Time `json:"started"`
-	Closed   time.Time `json:"closed,omitzero"`
-	Seconds  float64   `json:"seconds"`
-	firstRun string
+	ID      string    `json:"id"`
+	Status  string    `json:"status"` // one of the constants below, or Temporal's word of a run that has ended
+	Stage   string    `json:"stage,omitempty"`
+	Model   string    `json:"model,omitempty"`
+	Started time.Time `json:"started"`
+	Closed  time.Time `json:"closed,omitzero"`
+	Seconds float64   `json:"seconds"`
+	// the history is lost and this is what the store tells: if not completed, the status is recovered
+	Recovered bool `json:"recovered,omitempty"`
+	firstRun  string
+	isOpen    bool
 }
 
-func (r *runInfo) open() bool { return r.Status == "running" }
+func (r *runInfo) open() bool { return r.isOpen }
 
 // errNoRun is the answer for an id no workflow has.
 var errNoRun = errors.New("no such run")
 
 // describeRun is the newest execution of a run with what its activities report.
-func describeRun(ctx context.Context, c client.Client, id string) (*runInfo, *workflowservice.DescribeWorkflowExecutionResponse, error) {
+func describeRun(
+	ctx context.Context, c client.Client, id string,
+) (*runInfo, *workflowservice.DescribeWorkflowExecutionResponse, error) {
 	described, err := c.DescribeWorkflowExecution(ctx, id, "")
 	var notFound *serviceerror.NotFound
 	if errors.As(err, &notFound) {
-		return nil, nil, fmt.Errorf("%w: %s (distilvit list shows them)", errNoRun, id)
+		return nil, nil, fmt.Errorf("%w: %s", errNoRun, id)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("describe run %s: %w", id, err)
 	}
-	info := described.WorkflowExecutionInfo
-	run := newRunInfo(info.GetExecution().GetWorkflowId(), info.GetStatus(), info.GetStartTime().AsTime())
-	run.firstRun = info.GetFirstRunId()
-	if info.CloseTime != nil {
-		run.close(info.CloseTime.AsTime())
-	}
+	return newRunInfo(described.WorkflowExecutionInfo), described, nil
+}
+
+func newRunInfo(info *workflow.WorkflowExecutionInfo) *runInfo {
 	attributes := info.GetSearchAttributes().GetIndexedFields()
-	run.Stage = attributeText(attributes[pipeline.SearchStage])
-	run.Model = attributeText(attributes[pipeline.SearchModel])
-	return run, described, nil
-}
-
-func newRunInfo(id string, status enums.WorkflowExecutionStatus, started time.Time) *runInfo {
-	return &runInfo{
-		ID:      id,
-		Status:  statusText(status),
-		Started: started,
-		Seconds: time.Since(started).Seconds(),
+	run := &runInfo{
+		ID:        info.GetExecution().GetWorkflowId(),
+		Status:    statusText(info.GetStatus()),
+		isOpen:    statusText(info.GetStatus()) == statusRunning,
+		Stage:     attributeText(attributes[pipeline.SearchStage]),
+		Model:     attributeText(attributes[pipeline.SearchModel]),
+		Started:   info.GetStartTime().AsTime(),
+		Recovered: info.GetMemo().GetFields()[pipeline.RecoveredMemo] != nil,
+		firstRun:  info.GetFirstRunId(),
 	}
+	end := time.Now()
+	if info.CloseTime != nil {
+		run.Closed = info.CloseTime.AsTime()
+		end = run.Closed
+	}
+	run.Seconds = end.Sub(run.Started).Seconds()
+	switch {
+	case !run.isOpen && run.Stage == pipeline.StageRejected:
+		run.Status = statusRejected
+	case run.Recovered && info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_FAILED:
+		run.Status = statusRecovered
+	}
+	return run
 }
 
-func (r *runInfo) close(at time.Time) {
-	r.Closed = at
-	r.Seconds = at.Sub(r.Started).Seconds()
-}
+// What an open run's status may be; Temporal itself calls all of them running.
+const (
+	statusRunning     = "running"
+	statusWaiting     = "waiting"     // its activities are queued: for a device, a worker, or another attempt
+	statusPaused      = "paused"      // until somebody resumes it
+	statusInterrupted = "interrupted" // no worker is up
+)
+
+// What a run that failed may be besides.
+const (
+	statusRejected  = "rejected"  // somebody rejected its model
+	statusRecovered = "recovered" // its history is lost; it can go on
+)
 
 func statusText(status enums.WorkflowExecutionStatus) string {
 	switch status {
 	case enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		return "timed out"
 	case enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
-		return "running"
+		return statusRunning
 	default:
 		return strings.ToLower(status.String())
 	}
@@ -98,26 +122,95 @@ func listRuns(ctx context.Context, c client.Client) ([]*runInfo, error) {
 	var page []byte
 	for {
 		answer, err := c.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-			Query:         fmt.Sprintf("WorkflowType = %q AND ExecutionStatus != 'ContinuedAsNew'", pipeline.WorkflowType),
+			Query: fmt.Sprintf("WorkflowType = %q AND ExecutionStatus != 'ContinuedAsNew'",
+				pipeline.WorkflowType),
 			NextPageToken: page,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("list runs: %w", err)
 		}
 		for _, info := range answer.Executions {
-			run := newRunInfo(info.GetExecution().GetWorkflowId(), info.GetStatus(), info.GetStartTime().AsTime())
-			if info.CloseTime != nil {
-				run.close(info.CloseTime.AsTime())
-			}
-			attributes := info.GetSearchAttributes().GetIndexedFields()
-			run.Stage = attributeText(attributes[pipeline.SearchStage])
-			run.Model = attributeText(attributes[pipeline.SearchModel])
-			runs = append(runs, run)
+			runs = append(runs, newRunInfo(info))
 		}
 		if page = answer.NextPageToken; len(page) == 0 {
 			return runs, nil
 		}
 	}
+}
+
+// find is describeRun for who asks for a run that should be there.
+func (s *site) find(ctx context.Context, id string) (
+	*runInfo, *workflowservice.DescribeWorkflowExecutionResponse, error,
+) {
+	run, described, err := describeRun(ctx, s.client, id)
+	if errors.Is(err, errNoRun) {
+		err = s.noRun(id)
+	}
+	return run, described, err
+}
+
+func (s *site) noRun(id string) error {
+	return fmt.Errorf("%w: %s %s (distilvit list shows those there)", errNoRun, id, s.place())
+}
+
+// standings tells open runs apart: those that somebody works on, and others.
+func (s *site) standings(ctx context.Context, runs []*runInfo) error {
+	if !slices.ContainsFunc(runs, (*runInfo).open) {
+		return nil
+	}
+	working, err := s.hasWorkflowWorker(ctx)
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
+		if !run.open() {
+			continue
+		}
+		_, described, err := describeRun(ctx, s.client, run.ID)
+		if errors.Is(err, errNoRun) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		var status *pipeline.Status
+		if working {
+			status, _ = queryStatus(ctx, s.client, run.ID) // absent where its worker is just gone
+		}
+		run.Status = standing(working, status, described)
+	}
+	return nil
+}
+
+// hasWorkflowWorker says whether somebody goes on with open runs.
+func (s *site) hasWorkflowWorker(ctx context.Context) (bool, error) {
+	if s.hosted != nil {
+		return false, nil // this process hosts the stack for a moment
+	}
+	missing, err := queuesWithoutWorkers(ctx, s)
+	return !slices.Contains(missing, pipeline.TaskQueue), err
+}
+
+// standing is the status of an open run: with a worker that goes on with it or not, with what
+// its workflow answered (nil: nothing), and with what it waits for.
+func standing(working bool, status *pipeline.Status, described *workflowservice.DescribeWorkflowExecutionResponse) string {
+	queued, begun := 0, 0
+	for _, activity := range described.GetPendingActivities() {
+		if activity.GetState() == enums.PENDING_ACTIVITY_STATE_STARTED {
+			begun++
+		} else {
+			queued++
+		}
+	}
+	switch {
+	case !working:
+		return statusInterrupted
+	case status != nil && status.Paused:
+		return statusPaused
+	case status != nil && status.Asked != nil, queued > 0 && begun == 0:
+		return statusWaiting
+	}
+	return statusRunning
 }
 
 // attributeText is a keyword search attribute; empty when it is not set.
@@ -149,7 +242,7 @@ func startedConfig(ctx context.Context, c client.Client, run *runInfo) (pipeline
 	}
 	event, err := history.Next()
 	if err != nil {
-		return cfg, fmt.Errorf("read how run %s was started: %w", run.ID, err)
+		return cfg, fmt.Errorf("read how run %s was started: %w", run.ID, lostHistory(err))
 	}
 	input := event.GetWorkflowExecutionStartedEventAttributes().GetInput()
 	if len(input.GetPayloads()) == 0 {
@@ -162,20 +255,27 @@ func startedConfig(ctx context.Context, c client.Client, run *runInfo) (pipeline
 	return pipeline.Decode(raw)
 }
 
-// sameConfig compares two configs with every default filled in.
-func sameConfig(a, b pipeline.Config, run string) (bool, error) {
-	inA, errA := resolved(a, run)
-	inB, errB := resolved(b, run)
-	return bytes.Equal(inA, inB), errors.Join(errA, errB)
-}
-
 // result is what a finished run left.
 func result(ctx context.Context, c client.Client, id string) (*pipeline.Result, error) {
 	var result pipeline.Result
 	if err := c.GetWorkflow(ctx, id, "").Get(ctx, &result); err != nil {
-		return nil, err
+		return nil, lostHistory(err)
 	}
 	return &result, nil
+}
+
+// errLostHistory is a run that Temporal lists, but tells nothing more of.
+var errLostHistory = errors.New("its history is lost: the database is damaged; distilvit recover rebuilds the run " +
+	"from the object store")
+
+// lostHistory is errLostHistory for what Temporal says of one, err otherwise.
+func lostHistory(err error) error {
+	var lost *serviceerror.DataLoss
+	var notFound *serviceerror.NotFound
+	if errors.As(err, &lost) || errors.As(err, &notFound) {
+		return fmt.Errorf("%w (%v)", errLostHistory, err)
+	}
+	return err
 }
 
 // queryStatus asks the run's workflow where it stands; a worker must be up.
@@ -213,7 +313,8 @@ func heartbeats(described *workflowservice.DescribeWorkflowExecutionResponse) []
 		}
 		if payloads := pending.GetHeartbeatDetails(); payloads != nil && len(payloads.Payloads) > 0 {
 			var beat pipeline.Heartbeat
-			if converter.GetDefaultDataConverter().FromPayload(payloads.Payloads[0], &beat) == nil && beat.Phase != "" {
+			if converter.GetDefaultDataConverter().FromPayload(payloads.Payloads[0], &beat) == nil &&
+				beat.Phase != "" {
 				state.Beat = &beat
 			}
 		}
@@ -256,7 +357,8 @@ func failureText(err error) string {
 		}
 		application = inner
 	}
-	if kind := application.Type(); kind != "" && kind != pipeline.InvalidInput && !strings.HasPrefix(application.Message(), kind) {
+	if kind := application.Type(); kind != "" && kind != pipeline.InvalidInput && kind != pipeline.RecoveredRun &&
+		!strings.HasPrefix(application.Message(), kind) {
 		return kind + ": " + application.Message()
 	}
 	return application.Message()

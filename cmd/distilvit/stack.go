@@ -14,13 +14,18 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	sdklog "go.temporal.io/sdk/log"
 
+	"distilvit/hub"
 	"distilvit/internal/devstack"
-	"distilvit/model/hub"
+	"distilvit/internal/retry"
+	"distilvit/internal/telemetry"
 	"distilvit/storage"
+	"distilvit/storage/layout"
+	"distilvit/worker"
 )
 
 // bucket is the default name of the one bucket everything is stored in.
@@ -40,6 +45,7 @@ type site struct {
 	host      int             // the process that hosts an embedded stack
 	guest     *flock.Flock    // held while we use a stack another process hosts
 	hub       hub.Options     // where workers fetch models that are named hf:ORG/NAME
+	telemetry *telemetry.Telemetry
 	log       *slog.Logger
 	logFile   io.Closer
 }
@@ -50,9 +56,13 @@ func (a *app) external() (bool, error) {
 	temporal, s3 := a.env("TEMPORAL_ADDRESS"), a.env("S3_ENDPOINT")
 	switch {
 	case temporal != "" && s3 == "":
-		return false, usagef("TEMPORAL_ADDRESS is set but S3_ENDPOINT is not: set both for a stack elsewhere, neither for the embedded one")
+		return false, usagef(
+			"TEMPORAL_ADDRESS is set but S3_ENDPOINT is not: set both for a stack elsewhere, neither for the embedded one",
+		)
 	case temporal == "" && s3 != "":
-		return false, usagef("S3_ENDPOINT is set but TEMPORAL_ADDRESS is not: set both for a stack elsewhere, neither for the embedded one")
+		return false, usagef(
+			"S3_ENDPOINT is set but TEMPORAL_ADDRESS is not: set both for a stack elsewhere, neither for the embedded one",
+		)
 	}
 	return temporal != "", nil
 }
@@ -60,6 +70,9 @@ func (a *app) external() (bool, error) {
 // openSite finds the stack: the one the environment names, else the one that is
 // up for the data directory, else one started in this process.
 func (a *app) openSite(ctx context.Context, options devstack.Options) (*site, error) {
+	if err := enoughFiles(); err != nil {
+		return nil, err
+	}
 	external, err := a.external()
 	if err != nil {
 		return nil, err
@@ -68,7 +81,7 @@ func (a *app) openSite(ctx context.Context, options devstack.Options) (*site, er
 	if err != nil {
 		return nil, err
 	}
-	s := &site{external: external, data: data, hub: hubOptions(a.env)}
+	s := &site{external: external, data: data, hub: hubOptions(a.env), telemetry: telemetry.New()}
 	if s.log, s.logFile, err = a.logger(data, external); err != nil {
 		return nil, err
 	}
@@ -84,16 +97,66 @@ func (a *app) openSite(ctx context.Context, options devstack.Options) (*site, er
 	return s, nil
 }
 
+// leastFiles is how many files a process that hosts a stack and trains may need to open, with room to spare; idle
+// it has 50 open.
+const leastFiles = 512
+
+// enoughFiles refuses what would end in the middle of something else.
+func enoughFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= leastFiles {
+		return err
+	}
+	return fmt.Errorf("this process may open %d files at once and needs up to %d: raise the limit, as with ulimit -n %d",
+		limit.Cur, leastFiles, leastFiles)
+}
+
+// errNoStack is the answer of a data directory in which nothing has run yet.
+var errNoStack = errors.New("no runs")
+
+// openExisting is openSite for who only asks: nothing is made where there is nothing.
+func (a *app) openExisting(ctx context.Context) (*site, error) {
+	if err := a.checkExists(); err != nil {
+		return nil, err
+	}
+	return a.openSite(ctx, devstack.Options{})
+}
+
+// checkExists refuses a data directory in which nothing has run yet with errNoStack.
+func (a *app) checkExists() error {
+	external, err := a.external()
+	if err != nil || external {
+		return err
+	}
+	data, err := a.dataDir()
+	if err != nil {
+		return err
+	}
+	if !devstack.Exists(data) {
+		return fmt.Errorf("%w in %s: --data or DISTILVIT_DATA names another directory", errNoStack, data)
+	}
+	return nil
+}
+
+// place says where runs are looked for.
+func (s *site) place() string {
+	if s.external {
+		return "on " + s.temporal
+	}
+	return "in " + s.data
+}
+
 func (s *site) openExternal(ctx context.Context, env func(string) string) error {
 	config, err := s3Config(env)
 	if err != nil {
 		return err
 	}
-	options, err := envconfig.LoadDefaultClientOptions()
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: temporalEnv{env}})
 	if err != nil {
 		return usagef("TEMPORAL_* variables: %v", err)
 	}
 	s.temporal = options.HostPort
+	config.Transport = s.telemetry.Transport
 	if s.store, err = storage.Open(ctx, config); err != nil {
 		return err
 	}
@@ -120,7 +183,7 @@ func s3Config(env func(string) string) (storage.Config, error) {
 		config.Secure = value
 	}
 	if config.AccessKey == "" || config.SecretKey == "" {
-		return config, usagef("S3_ENDPOINT is set but S3_ACCESS_KEY or S3_SECRET_KEY is not")
+		return config, usagef("S3_ENDPOINT is set but S3_ACCESS_KEY or S3_SECRET_KEY (or its _FILE) is not")
 	}
 	return config, nil
 }
@@ -136,18 +199,74 @@ func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error
 		AccessKey: addresses.AccessKey,
 		SecretKey: addresses.SecretKey,
 		Bucket:    bucket,
+		Transport: s.telemetry.Transport,
 	})
 	if err != nil {
 		return err
 	}
-	return s.dial(ctx, client.Options{HostPort: addresses.Temporal, Namespace: addresses.Namespace})
+	if err := s.dial(ctx, client.Options{HostPort: addresses.Temporal, Namespace: addresses.Namespace}); err != nil {
+		return err
+	}
+	if err := s.checkIdentity(ctx, addresses); err != nil || s.hosted == nil {
+		return err
+	}
+	return s.settle(ctx)
+}
+
+// storeMarker is where the embedded store has its marker, for the stack, which looks for it before a start.
+const storeMarker = bucket + "/" + layout.Marker
+
+// settle makes the loss of the database or of the store an error of the next start.
+func (s *site) settle(ctx context.Context) error {
+	if err := s.store.Publish(ctx, layout.Marker, map[string]any{"program": "distilvit", "version": 1}); err != nil {
+		return err
+	}
+	return s.hosted.Settle()
+}
+
+// checkIdentity sees to it that who listens on the stack's port is the stack: its process may
+// have ended, and another have taken the port.
+func (s *site) checkIdentity(ctx context.Context, addresses *devstack.Addresses) error {
+	info, err := s.client.WorkflowService().GetClusterInfo(ctx, &workflowservice.GetClusterInfoRequest{})
+	if err != nil {
+		return fmt.Errorf("ask %s for its identity: %w", s.temporal, err)
+	}
+	if got := info.GetClusterId(); addresses.ClusterID != "" && got != addresses.ClusterID {
+		return fmt.Errorf("another stack than that of %s answers at %s: try again, or end process %d",
+			s.data, s.temporal, addresses.PID)
+	}
+	return nil
+}
+
+// errHostEnded is the end of a stack that another process hosted.
+var errHostEnded = errors.New("the process that hosts the stack has ended")
+
+// hostAlive says whether the process whose stack we use hosts it still.
+func (s *site) hostAlive() bool {
+	addresses, found := devstack.Find(s.data)
+	return found && addresses.PID == s.host
+}
+
+// awaitHostEnd returns errHostEnded once the process whose stack we use is gone, or nil when
+// ctx ends. Of a stack elsewhere nothing is known.
+func (s *site) awaitHostEnd(ctx context.Context) error {
+	if s.external || s.hosted != nil {
+		<-ctx.Done()
+		return nil
+	}
+	for s.hostAlive() {
+		if retry.Pause(ctx, guestsInterval) != nil {
+			return nil
+		}
+	}
+	return errHostEnded
 }
 
 // findOrStart joins the stack that is up for the data directory, or hosts it. A
 // stack that another process is just starting or closing is waited for.
 func (s *site) findOrStart(ctx context.Context, options devstack.Options) (*devstack.Addresses, error) {
 	const tries, pause = 60, 500 * time.Millisecond
-	options.Dir, options.Log = s.data, logWriter{s.log}
+	options.Dir, options.Log, options.Marker = s.data, logWriter{s.log}, storeMarker
 	var err error
 	for range tries {
 		if addresses, found := devstack.Find(s.data); found {
@@ -165,21 +284,11 @@ func (s *site) findOrStart(ctx context.Context, options devstack.Options) (*devs
 		if !errors.Is(err, devstack.ErrBusy) {
 			break
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := retry.Pause(ctx, pause); err != nil {
 			return nil, err
 		}
 	}
 	return nil, startError(s.data, err)
-}
-
-// wait pauses unless ctx ends first.
-func wait(ctx context.Context, pause time.Duration) error {
-	select {
-	case <-time.After(pause):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // startError spares a person the statement SQLite ran out of space in.
@@ -190,15 +299,19 @@ func startError(data string, err error) error {
 	return err
 }
 
+// errNoTemporal is a Temporal server that does not answer, or not us.
+var errNoTemporal = errors.New("no Temporal server answers")
+
 func (s *site) dial(ctx context.Context, options client.Options) error {
 	s.namespace = options.Namespace
 	if s.namespace == "" {
 		s.namespace = client.DefaultNamespace
 	}
 	options.Logger = sdklog.NewStructuredLogger(s.log)
+	worker.PatientHeartbeats(&options)
 	var err error
 	if s.client, err = client.DialContext(ctx, options); err != nil {
-		return fmt.Errorf("no Temporal server answers at %s: %w", s.temporal, err)
+		return fmt.Errorf("%w at %s: %w", errNoTemporal, s.temporal, err)
 	}
 	return nil
 }

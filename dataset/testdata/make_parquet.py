@@ -117,10 +117,83 @@ for part in range(2):
     arrow(name, {"image": image_struct(3), "caption": [f"part {part} row {i}" for i in range(3)]}, compression="none", use_dictionary=part == 0)
     expect_arrow(name, "image", "caption")
 
+# Encodings that other writers choose, in both versions of pages, with nulls: polars, DuckDB,
+# Spark and Arrow's newer defaults. flag, number and score are for conditions.
+def mixed(n=9):
+    return {
+        "image": pa.array(
+            [None if i == 4 else {"bytes": picture(i % 3), "path": f"folder/{i % 3:04d}.png"} for i in range(n)],
+            pa.struct([("bytes", pa.large_binary()), ("path", pa.string())]),
+        ),
+        "caption": pa.array([None if i == 2 else f"a long caption of picture {i}, and its end" for i in range(n)], pa.large_string()),
+        "flag": pa.array([None if i == 5 else i % 2 == 0 for i in range(n)]),
+        "number": pa.array([i * i - 7 - (1 << 40) * (i % 2) for i in range(n)], pa.int64()),
+        "small": pa.array([(-1) ** i * (1 << 31) // (i + 1) - (i % 2 == 0) for i in range(n)], pa.int32()),
+        "score": pa.array([None if i == 1 else i / 4 for i in range(n)], pa.float64()),
+    }
+
+
+delta = {
+    "image.bytes": "DELTA_LENGTH_BYTE_ARRAY", "image.path": "DELTA_BYTE_ARRAY", "caption": "DELTA_BYTE_ARRAY",
+    "number": "DELTA_BINARY_PACKED", "small": "DELTA_BINARY_PACKED", "score": "BYTE_STREAM_SPLIT",
+}
+split = {**delta, "image.bytes": "DELTA_BYTE_ARRAY", "number": "BYTE_STREAM_SPLIT", "small": "BYTE_STREAM_SPLIT"}
+for name, options in {
+    "delta_v1.parquet": dict(use_dictionary=False, column_encoding=delta, compression="brotli"),
+    "delta_v2.parquet": dict(use_dictionary=False, column_encoding=split, compression="lz4", data_page_version="2.0", row_group_size=4),
+    "plain_v1.parquet": dict(use_dictionary=False, compression="snappy", row_group_size=5),
+    "dictionary_v2.parquet": dict(compression="snappy", data_page_version="2.0", row_group_size=1),
+}.items():
+    arrow(name, mixed(), **options)
+    expect_arrow(name, "image", "caption")
+columns = {c: [str(v).lower() if isinstance(v, bool) else v for v in mixed()[c].to_pylist()] for c in ("flag", "number", "small", "score")}
+with open(path("mixed.json"), "w") as f:
+    json.dump(columns, f)
+    f.write("\n")
+
+# Lists in lists, as several annotators' sentences, named as older writers name the elements.
+arrow(
+    "nested.parquet",
+    {
+        "image": pa.array([picture(i) for i in range(3)], pa.binary()),
+        "captions": pa.array([[["one", "two"], [], ["three"]], None, [[None, "four"], None]], pa.list_(pa.list_(pa.string()))),
+    },
+    use_compliant_nested_type=False,
+)
+expect("nested.parquet", [dict(image=picture(i), captions=c) for i, c in enumerate([["one", "two", "three"], [], ["four"]])])
+
+# Deltas over many blocks, and numbers whose differences wrap around.
+many = [rng.randrange(-(1 << 63), 1 << 63) if i % 3 == 0 else i for i in range(700)]
+arrow(
+    "many.parquet",
+    {"image": pa.array([picture(0)] * 700, pa.binary()), "caption": [str(v) for v in many], "number": pa.array(many, pa.int64()),
+     "small": pa.array([v % (1 << 32) - (1 << 31) for v in many], pa.int32())},
+    use_dictionary=["image"], column_encoding={"caption": "DELTA_BYTE_ARRAY", "number": "DELTA_BINARY_PACKED", "small": "DELTA_BINARY_PACKED"},
+)
+
+# Pictures that are only named: nothing but paths in the struct, and a column of names.
+arrow("paths.parquet", {"image": pa.array([{"bytes": None, "path": f"train2017/{i}.png"} for i in (1, 1, 2)], pa.struct([("bytes", pa.binary()), ("path", pa.string())])), "caption": ["a", "b", "c"]})
+arrow("layout.parquet", {"file_name": ["a.jpg", "b.jpg"], "captions": [[f"Picture {n}, told {how}." for how in ("first", "again")] for n in "ab"]})
+arrow("names.parquet", {"file_name": ["1.png", "2.png", "3.png", None], "text": ["one", "two", "three", "none"]})
+
+# Lists of pictures, as datasets for chat models have them: a row with one is read. Small pages, so that
+# the list of a row goes on in the next page.
+several = [[0], [1], [], None, [2, 3], [4], [None], [5, 6, 7, 8, 9], [1]]
+arrow(
+    "image_lists.parquet",
+    {
+        "images": pa.array(
+            [None if l is None else [None if i is None else {"bytes": picture(i), "path": f"{i}.png"} for i in l] for l in several],
+            pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ),
+        "text": [f"row {i}" for i in range(len(several))],
+    },
+    use_dictionary=False, write_batch_size=1, data_page_size=1,
+)
+expect("image_lists.parquet", [dict(image=picture(l[0]) if l and len(l) == 1 and l[0] is not None else None, captions=[f"row {i}"]) for i, l in enumerate(several)])
+
 # What is refused.
-arrow("brotli.parquet", {"image": image_struct(2), "caption": ["a", "b"]}, compression="brotli")
-arrow("delta.parquet", {"image": image_struct(2), "caption": ["a", "b"]}, use_dictionary=False, column_encoding={"caption": "DELTA_BYTE_ARRAY"})
-arrow("lists.parquet", {"images": [[{"bytes": b"x", "path": "p"}]], "image": [["x"]], "text": ["a"], "caption": ["b"]})
+arrow("lists.parquet", {"images": [[{"bytes": b"x", "path": "p"}]], "image": [[["x"]]], "text": ["a"], "caption": ["b"]})
 
 with open(path("expected.json"), "w") as f:
     json.dump(expected, f, indent=1)

@@ -13,18 +13,20 @@ import (
 
 // Kinds of backend. Auto picks the first of CUDA, XLA, Go that is there.
 const (
-	Auto = "auto"
-	CUDA = "cuda"
-	XLA  = "xla"
-	Go   = "go"
+	Auto = "auto" // the first of the others that is there
+	CUDA = "cuda" // XLA on NVIDIA GPUs
+	XLA  = "xla"  // XLA on the CPU
+	Go   = "go"   // GoMLX's backend in pure Go
 )
 
 // Options say what to choose from.
 type Options struct {
 	Kind     string // auto, cuda, xla or go; empty is auto
 	CacheDir string // where Install puts plugins
-	Plugin   string // explicit path of a PJRT plugin for xla or cuda; empty: look in CacheDir
-	Devices  []int  // numbers of the devices that compute together; empty: device 0
+	// path of a PJRT plugin to use instead of the one in CacheDir: for cuda where its file name says cuda or
+	// nvidia, else for xla; empty: none
+	Plugin  string
+	Devices []int // numbers of the devices that compute together; empty: device 0
 }
 
 // Choice is a backend that was found: enough to open it in another process.
@@ -32,8 +34,22 @@ type Choice struct {
 	Kind         string `json:"kind"`                    // cuda, xla or go
 	Plugin       string `json:"plugin,omitempty"`        // path of the PJRT plugin
 	PluginSHA256 string `json:"plugin_sha256,omitempty"` // lower-case hex
-	Version      string `json:"version"`                 // of the plugin's package, or of the module of the Go backend
-	Devices      []int  `json:"devices,omitempty"`       // CUDA: their indices; XLA on the CPU makes as many of its own; empty: device 0
+	// of the plugin's package, or of the module of the Go backend
+	Version string `json:"version"`
+	// CUDA: their indices; XLA on the CPU makes as many of its own; empty: device 0
+	Devices []int `json:"devices,omitempty"`
+
+	// of CUDA only; the other kinds multiply float32 as it is, and give the same bits every time
+	TF32          bool `json:"tf32,omitempty"`          // factors of float32 products are rounded to 11 significant bits
+	Deterministic bool `json:"deterministic,omitempty"` // no kernel whose sums have no order, none chosen by time
+}
+
+// Computing is the choice with the numerics that a training asks for, where they are a matter of choice.
+func (c Choice) Computing(tf32, deterministic bool) Choice {
+	if c.Kind == CUDA {
+		c.TF32, c.Deterministic = tf32, deterministic
+	}
+	return c
 }
 
 // count is the number of devices that compute together.
@@ -79,22 +95,28 @@ func Choose(o Options) (Choice, error) {
 		return goChoice(o.Devices)
 	case XLA, CUDA:
 		if !haveXLA {
-			return Choice{}, fmt.Errorf("backend %s: this program was built without cgo; use backend: go", o.Kind)
+			return Choice{}, fmt.Errorf(
+				"backend %s: this program was built without cgo; use backend: go", o.Kind,
+			)
 		}
 		p, err := findPlugin(o)
 		if err != nil {
 			return Choice{}, err
 		}
 		if o.Kind == CUDA {
-			if !haveGPU() {
+			if o.named() == "" && !haveGPU() { // a plugin that somebody names says itself what it finds
 				return Choice{}, fmt.Errorf("backend cuda: no NVIDIA device in /dev; use backend: xla or go")
 			}
-			return Choice{Kind: CUDA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Devices: o.Devices}, nil
+			return Choice{
+				Kind: CUDA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Devices: o.Devices,
+			}, nil
 		}
-		return Choice{Kind: XLA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Devices: o.Devices}, nil
+		return Choice{
+			Kind: XLA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Devices: o.Devices,
+		}, nil
 	case Auto, "":
-		if o.Plugin != "" {
-			return Choice{}, fmt.Errorf("backend auto: plugin %s is given, so say backend: xla or cuda", o.Plugin)
+		if _, err := os.Stat(o.Plugin); o.Plugin != "" && err != nil { // not to be passed over
+			return Choice{}, fmt.Errorf("plugin: %w", err)
 		}
 		for _, kind := range []string{CUDA, XLA} {
 			try := o
@@ -110,7 +132,8 @@ func Choose(o Options) (Choice, error) {
 
 func goChoice(devices []int) (Choice, error) {
 	if len(devices) > 1 {
-		return Choice{}, fmt.Errorf("backend go computes on one device; asked for %d in one run: use --devices-per-run 1, or backend: xla or cuda", len(devices))
+		return Choice{}, fmt.Errorf("backend go computes on one device; asked for %d in one run: "+
+			"use --devices-per-run 1, or backend: xla or cuda", len(devices))
 	}
 	return Choice{Kind: Go, Version: moduleVersion(goModule), Devices: devices}, nil
 }

@@ -1,8 +1,14 @@
 package backend
 
 import (
+	"archive/tar"
 	"archive/zip"
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +28,7 @@ func fake(t *testing.T, cache, what, version string) string {
 	if err := os.WriteFile(filepath.Join(unpacked, "plugin.so"), []byte(what+version), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	path, err := publish(root, unpacked, installed{File: "plugin.so", Version: version}, func(string) {})
+	path, err := publish(root, unpacked, installed{Version: version}, func(string) {}, "plugin.so")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +51,57 @@ func TestAutoIsXLAWhereThePluginIsAndElseGo(t *testing.T) {
 	}
 }
 
+// A plugin that is named is the one of the kind its file name says, whatever is installed or in /dev.
+func TestANamedPluginIsUsedForItsKind(t *testing.T) {
+	if !haveXLA {
+		t.Skip("built without cgo")
+	}
+	cache := t.TempDir()
+	installedCPU := fake(t, cache, cpuPlugin, "0.0.1")
+	dir := t.TempDir()
+	cuda, cpu := filepath.Join(dir, "xla_CUDA_plugin.so"), filepath.Join(dir, "pjrt_c_api_cpu_plugin.so")
+	for _, path := range []string{cuda, cpu} {
+		if err := os.WriteFile(path, []byte(path), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ kind, plugin, wantKind, want string }{
+		{CUDA, cuda, CUDA, cuda},
+		{Auto, cuda, CUDA, cuda},
+		{XLA, cuda, XLA, installedCPU},
+		{XLA, cpu, XLA, cpu},
+		{Go, cuda, Go, ""},
+	} {
+		got, err := Choose(Options{Kind: c.kind, Plugin: c.plugin, CacheDir: cache})
+		if err != nil || got.Kind != c.wantKind || got.Plugin != c.want {
+			t.Errorf("%s with %s: %+v, %v", c.kind, c.plugin, got, err)
+		}
+	}
+	for _, kind := range []string{Auto, CUDA} {
+		missing := filepath.Join(dir, "cuda.so")
+		if c, err := Choose(Options{Kind: kind, Plugin: missing, CacheDir: cache}); err == nil ||
+			!strings.Contains(err.Error(), missing) {
+			t.Errorf("%s with a plugin that is not there: %+v, %v", kind, c, err)
+		}
+	}
+}
+
+// go-xla tells from the path what a plugin is: one that would mislead it is not opened.
+func TestAPathThatMisleadsIsRefused(t *testing.T) {
+	if !haveXLA {
+		t.Skip("built without cgo")
+	}
+	for kind, path := range map[string]string{XLA: "/home/nvidia/pjrt_c_api_cpu_plugin.so", CUDA: "/opt/gpu.so"} {
+		if _, err := Open(Choice{Kind: kind, Plugin: path}); err == nil || !strings.Contains(err.Error(), "XDG_CACHE") {
+			t.Errorf("%s from %s: %v", kind, path, err)
+		}
+	}
+}
+
 func TestDevicesAreNamedAndShownAsCUDANumbersThem(t *testing.T) {
-	for want, devices := range map[string][]int{"device 0": nil, "device 3": {3}, "devices 0, 1 and 5": {0, 1, 5}} {
+	for want, devices := range map[string][]int{
+		"device 0": nil, "device 3": {3}, "devices 0, 1 and 5": {0, 1, 5},
+	} {
 		if got := Names(devices); got != want {
 			t.Errorf("%v are %q instead of %q", devices, got, want)
 		}
@@ -75,17 +130,117 @@ func TestWhatIsNotThereIsOneLineThatSaysHowToGetIt(t *testing.T) {
 	cache := t.TempDir()
 	for want, run := range map[string]func() error{
 		"distilvit backend install onnxruntime": func() error { _, err := ONNXRuntime(cache); return err },
-		`backend "tpu": must be`:                func() error { _, err := Choose(Options{Kind: "tpu"}); return err },
-		"use --devices-per-run 1":               func() error { _, err := Choose(Options{Kind: Go, Devices: []int{0, 1}}); return err },
-		`install "tpu": must be`:                func() error { _, err := Install(context.Background(), "tpu", cache, nil); return err },
+		`backend "tpu": must be`: func() error {
+			_, err := Choose(Options{Kind: "tpu"})
+			return err
+		},
+		"use --devices-per-run 1": func() error {
+			_, err := Choose(Options{Kind: Go, Devices: []int{0, 1}})
+			return err
+		},
+		`install "tpu": must be one of cpu`: func() error {
+			_, err := Install(context.Background(), "tpu", cache, nil)
+			return err
+		},
 	} {
-		if err := run(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if err := run(); err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
 	if haveXLA {
-		if _, err := Choose(Options{Kind: XLA, CacheDir: cache}); err == nil || !strings.Contains(err.Error(), "distilvit backend install cpu") {
+		if _, err := Choose(Options{Kind: XLA, CacheDir: cache}); err == nil ||
+			!strings.Contains(err.Error(), "distilvit backend install cpu") {
 			t.Errorf("no plugin: %v", err)
+		}
+	}
+}
+
+// A page's files are there together or not at all.
+func TestADamagedTransformersJSIsNoticed(t *testing.T) {
+	cache := t.TempDir()
+	if _, _, err := TransformersJS(cache); err == nil ||
+		!strings.Contains(err.Error(), "distilvit backend install transformers.js") {
+		t.Errorf("nothing installed: %v", err)
+	}
+	root, unpacked := filepath.Join(cache, transformersJS), filepath.Join(t.TempDir(), transformersJSVersion)
+	for _, dir := range []string{root, unpacked} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := []string{"library.js", "runtime.mjs", "runtime.wasm"}
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(unpacked, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := publish(root, unpacked, installed{Version: transformersJSVersion}, func(string) {}, names...); err != nil {
+		t.Fatal(err)
+	}
+	dir, files, err := TransformersJS(cache)
+	if err != nil || !slices.Equal(files, names) || dir != filepath.Join(root, transformersJSVersion) {
+		t.Errorf("got %s, %q, %v", dir, files, err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "runtime.wasm"), 3); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := TransformersJS(cache); err == nil || !strings.Contains(err.Error(), "install it again") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// An archive of npm is taken by the pinned digest of its bytes only.
+func TestAnotherNPMArchiveIsRefused(t *testing.T) {
+	var archive bytes.Buffer
+	z := gzip.NewWriter(&archive)
+	w := tar.NewWriter(z)
+	for _, name := range []string{"package/dist/library.js", "package/other.js"} {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: 1}); err != nil {
+			t.Fatal(err)
+		}
+		w.Write([]byte("x"))
+	}
+	w.Close()
+	z.Close()
+	path, to := filepath.Join(t.TempDir(), "a.tgz"), t.TempDir()
+	if err := os.WriteFile(path, archive.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha512.Sum512(archive.Bytes())
+	p := npmPackage{name: "library", files: []string{"package/dist/library.js"},
+		integrity: "sha512-" + base64.StdEncoding.EncodeToString(sum[:])}
+	if err := p.unpack(path, t.TempDir(), to); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(to); len(left) != 1 || left[0].Name() != "library.js" {
+		t.Errorf("unpacked %v", left)
+	}
+	archive.WriteByte(0)
+	if err := os.WriteFile(path, archive.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.unpack(path, t.TempDir(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "integrity") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What is installed for pages is what the checks in web/ run with.
+func TestTransformersJSIsWhatTheChecksHave(t *testing.T) {
+	b, err := os.ReadFile("../../web/package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lock struct {
+		Packages map[string]struct{ Version, Integrity string }
+	}
+	if err := json.Unmarshal(b, &lock); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range transformersJSPackages {
+		got := lock.Packages["node_modules/"+p.name]
+		if got.Version != p.version || got.Integrity != p.integrity {
+			t.Errorf("%s is %s %s, in web/package-lock.json %s %s", p.name, p.version, p.integrity, got.Version, got.Integrity)
 		}
 	}
 }
@@ -137,7 +292,8 @@ func TestArchivesStayInTheirFolder(t *testing.T) {
 func TestFingerprintsAndEnvironmentsSayWhatTheNumbersDependOn(t *testing.T) {
 	xla := Choice{Kind: XLA, Plugin: "/x/cpu/p.so", PluginSHA256: "ab"}
 	f := Fingerprint(xla)
-	if f["backend"] != XLA || f["plugin_sha256"] != "ab" || f["threads"] != "4" || f["devices"] != "1" || f["cpu"] == "" || f["fusion"] != "0" {
+	if f["backend"] != XLA || f["plugin_sha256"] != "ab" || f["threads"] != "4" || f["devices"] != "1" ||
+		f["cpu"] == "" || f["fusion"] != "0" {
 		t.Errorf("fingerprint %v", f)
 	}
 	xla.Devices = []int{2, 3}
@@ -147,7 +303,21 @@ func TestFingerprintsAndEnvironmentsSayWhatTheNumbersDependOn(t *testing.T) {
 	if f := Fingerprint(Choice{Kind: Go}); f["simd"] == "" || f["isa"] == "" || f["plugin_sha256"] != "" {
 		t.Errorf("fingerprint of Go %v", f)
 	}
-	if env := Env(xla); !slices.Contains(env, "PJRT_NPROC=4") || !slices.Contains(env, "GOMLX_NO_AUTO_INSTALL=1") || !slices.Contains(env, "GOMLX_FUSION=0") {
+	cuda := Choice{Kind: CUDA, Plugin: "/x/cuda.so"}
+	if f := Fingerprint(cuda); f["precision"] != "float32" || f["deterministic"] != "" {
+		t.Errorf("fingerprint of CUDA %v", f)
+	}
+	cuda.TF32, cuda.Deterministic = true, true
+	if f := Fingerprint(cuda); f["precision"] != "tf32" || f["deterministic"] != "true" {
+		t.Errorf("fingerprint of CUDA with TF32 %v", f)
+	}
+	t.Setenv("XLA_FLAGS", "--xla_dump_to=/d")
+	want := "XLA_FLAGS=--xla_dump_to=/d --xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+	if env := Env(cuda); !slices.Contains(env, want) {
+		t.Errorf("environment %v, want %s", env, want)
+	}
+	if env := Env(xla); !slices.Contains(env, "PJRT_NPROC=4") ||
+		!slices.Contains(env, "GOMLX_NO_AUTO_INSTALL=1") || !slices.Contains(env, "GOMLX_FUSION=0") {
 		t.Errorf("environment %v", env)
 	}
 }

@@ -40,7 +40,12 @@ func Fingerprint(c Choice) map[string]string {
 		f["go_xla"] = moduleVersion("github.com/gomlx/go-xla")
 		f["devices"] = strconv.Itoa(c.count())
 		f["gpu"] = gpuModel()
-		f["precision"] = "tf32"
+		if c.TF32 {
+			f["precision"] = "tf32"
+		}
+		if c.Deterministic {
+			f["deterministic"] = "true"
+		}
 	}
 	return f
 }

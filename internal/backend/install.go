@@ -3,73 +3,118 @@ package backend
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
-	"syscall"
+
+	"distilvit/internal/digest"
+
+	"github.com/gofrs/flock"
 )
 
-// wheel pins a Python package that carries a native library, to be got by pip
-// for a fixed platform, whatever Python is here.
+// wheel is a native library in a Python package, got by pip for a fixed platform, whatever Python is
+// here, with the packages that it needs beside it.
 type wheel struct {
-	requirement string   // for pip
-	version     string   // also the folder it is installed to
-	python      string   // tag the wheel was built for
-	file        string   // the library inside
-	sha256      string   // of the wheel that holds file
-	with        []string // further requirements, unpacked whole beside it
+	version string // of the library's package, also the folder it is installed to
+	python  string // tag the wheels were built for
+	file    string // the library inside
+	pins    []pin  // the library's package and, unpacked whole, those beside it
 }
+
+// pin is one version of a package with its wheels, by Go's name of the processor.
+type pin struct {
+	Name    string               `json:"name"`
+	Version string               `json:"version"`
+	Files   map[string]wheelFile `json:"files"`
+}
+
+// wheelFile is a wheel as it is downloaded.
+type wheelFile struct {
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`
+}
+
+func (p pin) requirement() string { return p.Name + "==" + p.Version }
+
+// cuda13Pins are jax's CUDA plugin and the libraries of NVIDIA that jax-cuda13-plugin[with-cuda] of that
+// version requires; testdata/cuda13.py writes them. Left out on purpose are jax-cuda13-plugin itself,
+// which only Python loads, and the headers that two of the libraries name (nvidia-cuda-crt, nvidia-cuda-cccl).
+//
+//go:embed cuda13.json
+var cuda13Pins []byte
 
 var wheels = map[string]wheel{
 	cpuPlugin: {
-		requirement: "lammps-jax-pjrt-cpu==0.11.2", version: "0.11.2", python: "3.11",
-		file:   "lammps_jax_pjrt_cpu/pjrt_c_api_cpu_plugin.so",
-		sha256: "1319390d948b39f69f7dade496b7c385149d9ca6097a6b62114da113216d9ad1",
+		version: "0.11.2", python: "3.11",
+		file: "lammps_jax_pjrt_cpu/pjrt_c_api_cpu_plugin.so",
+		pins: []pin{{"lammps-jax-pjrt-cpu", "0.11.2", map[string]wheelFile{"amd64": {
+			"1319390d948b39f69f7dade496b7c385149d9ca6097a6b62114da113216d9ad1", 62711338,
+		}}}},
 	},
 	cudaPlugin: {
-		requirement: "jax-cuda13-pjrt==0.11.2", version: "0.11.2", python: "3.12",
-		file:   "jax_plugins/xla_cuda13/xla_cuda_plugin.so",
-		sha256: "e5ff589d43064913bb74027682d89639c7ea48f9f81c2bae6fc75117e913f93e",
-		// what jax-cuda13-plugin[with-cuda] of that version requires
-		with: []string{
-			"nvidia-cublas>=13.0.0.19,<14", "nvidia-cuda-cupti>=13.0.48,<14", "nvidia-cuda-nvcc>=13.0.48,<14",
-			"nvidia-cuda-runtime>=13.0.48,<14", "nvidia-cudnn-cu13>=9.12.0.46,<10", "nvidia-cufft>=12.0.0.15,<13",
-			"nvidia-cusolver>=12.0.3.29,<13", "nvidia-cusparse>=12.6.2.49,<13", "nvidia-nccl-cu13>=2.27.7,<3",
-			"nvidia-nvjitlink>=13.0.39,<14", "nvidia-cuda-nvrtc>=13.0.48,<14", "nvidia-nvshmem-cu13>=3.3.20,<4", "nvidia-nvvm>=13.0,<14",
-		},
+		version: "0.11.2", python: "3.12",
+		file: "jax_plugins/xla_cuda13/xla_cuda_plugin.so",
+		pins: readPins(cuda13Pins),
 	},
 	onnxRuntime: {
-		requirement: "onnxruntime==1.26.0", version: "1.26.0", python: "3.11",
-		file:   "onnxruntime/capi/libonnxruntime.so.1.26.0",
-		sha256: "11a8df4dcfe9ad5ff0bd71a7571dbed019fabc7594676c89fe8b86ea029c246f",
+		version: "1.26.0", python: "3.11",
+		file: "onnxruntime/capi/libonnxruntime.so.1.26.0",
+		pins: []pin{{"onnxruntime", "1.26.0", map[string]wheelFile{"amd64": {
+			"11a8df4dcfe9ad5ff0bd71a7571dbed019fabc7594676c89fe8b86ea029c246f", 18176043,
+		}}}},
 	},
 }
 
-// Install gets cpu, cuda13 or onnxruntime into cacheDir and returns the
-// library's path. What is there already is left alone. The CPU plugin comes from
-// GoMLX's official builds where they are reachable, all else from wheels through
+func readPins(raw []byte) []pin {
+	var pins []pin
+	if err := json.Unmarshal(raw, &pins); err != nil {
+		panic(err) // a part of this program
+	}
+	return pins
+}
+
+// files are the wheels for a processor by digest, and the bytes of all; nil where one is missing.
+func (w wheel) files(arch string) (bySHA256 map[string]pin, bytes int64) {
+	bySHA256 = map[string]pin{}
+	for _, p := range w.pins {
+		f, ok := p.Files[arch]
+		if !ok {
+			return nil, 0
+		}
+		bySHA256[f.SHA256] = p
+		bytes += f.Bytes
+	}
+	return bySHA256, bytes
+}
+
+// Install gets one of Installable into cacheDir and returns the library's path. What
+// is there already is left alone. The CPU plugin comes from GoMLX's official builds
+// where they are reachable, Transformers.js through npm, all else from wheels through
 // pip; digests are checked. log is told what goes on, a line at a time.
 func Install(ctx context.Context, what, cacheDir string, log func(string)) (string, error) {
-	w, ok := wheels[what]
-	if !ok {
-		return "", fmt.Errorf("install %q: must be cpu, cuda13 or onnxruntime", what)
+	if !slices.Contains(Installable(), what) {
+		return "", fmt.Errorf("install %q: must be one of %s", what, strings.Join(Installable(), ", "))
 	}
-	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+	pins, _ := wheels[what].files(runtime.GOARCH)
+	if pinned(what) != transformersJSVersion && (runtime.GOOS != "linux" || len(pins) == 0) {
 		return "", fmt.Errorf("install %s: there is no build for %s/%s", what, runtime.GOOS, runtime.GOARCH)
 	}
 	root := filepath.Join(cacheDir, what)
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", fmt.Errorf("install %s: %w", what, err)
 	}
-	unlock, err := lock(filepath.Join(root, ".lock"))
-	if err != nil {
+	lock := flock.New(filepath.Join(root, ".lock"))
+	if err := lock.Lock(); err != nil {
 		return "", fmt.Errorf("install %s: %w", what, err)
 	}
-	defer unlock()
+	defer lock.Close()
 	if p, err := find(cacheDir, what); err == nil {
 		log(fmt.Sprintf("%s %s is installed already: %s", what, p.Version, p.path))
 		return p.path, nil
@@ -87,51 +132,76 @@ func Install(ctx context.Context, what, cacheDir string, log func(string)) (stri
 		}
 		log(fmt.Sprintf("GoMLX's official build: %v; taking the pinned wheel", err))
 	}
-	path, err := w.install(ctx, root, tmp, log)
+	var path string
+	switch what {
+	case transformersJS:
+		path, err = installTransformersJS(ctx, root, tmp, log)
+	case transformersJSNode:
+		path, err = installNode(ctx, root, tmp, log)
+	default:
+		path, err = wheels[what].install(ctx, root, tmp, log)
+	}
 	if err != nil {
 		return "", fmt.Errorf("install %s: %w", what, err)
 	}
 	return path, nil
 }
 
-// install downloads the wheel and what goes with it to tmp, unpacks and publishes it.
+// install downloads the wheels to tmp, unpacks and publishes them.
 func (w wheel) install(ctx context.Context, root, tmp string, log func(string)) (string, error) {
-	log(fmt.Sprintf("downloading %s", w.requirement))
+	pins, bytes := w.files(runtime.GOARCH)
+	beside := ""
+	if n := len(pins) - 1; n > 0 {
+		beside = fmt.Sprintf(" and %d packages that it needs", n)
+	}
+	log(fmt.Sprintf("downloading %s%s, %d MB", w.pins[0].requirement(), beside, bytes/1e6))
 	downloads := filepath.Join(tmp, "wheels")
 	if err := w.download(ctx, downloads); err != nil {
 		return "", err
 	}
-	files, _ := filepath.Glob(filepath.Join(downloads, "*.whl"))
 	unpacked := filepath.Join(tmp, w.version)
-	verified := false
+	if err := w.unpack(downloads, unpacked, pins, log); err != nil {
+		return "", err
+	}
+	return publish(root, unpacked, installed{Version: w.version, Source: w.pins[0].requirement()}, log, w.file)
+}
+
+// unpack unpacks what was downloaded, once every wheel is there and is the pinned one.
+func (w wheel) unpack(downloads, dir string, pins map[string]pin, log func(string)) error {
+	files, err := filepath.Glob(filepath.Join(downloads, "*.whl"))
+	if err != nil {
+		return err
+	}
+	missing := maps.Clone(pins)
 	for _, f := range files {
-		digest, _, err := fileSHA256(f)
+		got, _, err := digest.File(f)
 		if err != nil {
-			return "", err
+			return err
 		}
-		holds, err := zipHolds(f, w.file)
-		if err != nil {
-			return "", err
+		if _, ok := pins[got]; !ok {
+			return fmt.Errorf("%s has SHA-256 %s, which is not that of a pinned wheel", filepath.Base(f), got)
 		}
-		if holds {
-			if digest != w.sha256 {
-				return "", fmt.Errorf("%s has SHA-256 %s instead of %s", filepath.Base(f), digest, w.sha256)
-			}
-			verified = true
-		}
+		delete(missing, got)
+	}
+	for _, p := range missing {
+		return fmt.Errorf("no wheel of %s was downloaded", p.requirement())
+	}
+	keep := func(name string) bool {
+		return len(pins) > 1 || name == w.file || strings.Contains(name, "LICENSE")
+	}
+	for _, f := range files {
 		log("unpacking " + filepath.Base(f))
-		keep := func(name string) bool { return w.with != nil || name == w.file || strings.Contains(name, "LICENSE") }
-		if err := unzip(f, unpacked, keep); err != nil {
-			return "", err
+		if err := unzip(f, dir, keep); err != nil {
+			return err
 		}
 		if err := os.Remove(f); err != nil {
-			return "", err
+			return err
 		}
 	}
-	if !verified {
-		return "", fmt.Errorf("no downloaded wheel holds %s", w.file)
+	if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(w.file))); err != nil {
+		return fmt.Errorf("no downloaded wheel holds %s", w.file)
 	}
-	return publish(root, unpacked, installed{File: w.file, Version: w.version, Source: w.requirement}, log)
+	return nil
 }
 
 // glibcMinor is the newest glibc, 2.28, that wheels may ask for.
@@ -139,31 +209,37 @@ const glibcMinor = 28
 
 // download runs pip with a fixed platform.
 func (w wheel) download(ctx context.Context, dir string) error {
+	processor := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	args := []string{"-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
 		"--no-deps", "--implementation", "cp", "--python-version", w.python, "--dest", dir}
 	for minor := glibcMinor; minor >= 5; minor-- {
-		args = append(args, "--platform", fmt.Sprintf("manylinux_2_%d_x86_64", minor))
+		args = append(args, "--platform", fmt.Sprintf("manylinux_2_%d_%s", minor, processor))
 	}
 	for _, old := range []string{"manylinux2014", "manylinux2010", "manylinux1"} {
-		args = append(args, "--platform", old+"_x86_64")
+		args = append(args, "--platform", old+"_"+processor)
+	}
+	for _, p := range w.pins {
+		args = append(args, p.requirement())
 	}
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		return fmt.Errorf("python3 with pip is needed for the download: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, python, append(append(args, w.requirement), w.with...)...)
+	cmd := exec.CommandContext(ctx, python, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("pip download %s: %w: %s", w.requirement, err, lastLine(stderr.String()))
+		return fmt.Errorf("pip download %s: %w: %s", w.pins[0].requirement(), err, pipError(stderr.String()))
 	}
 	return nil
 }
 
-func lastLine(s string) string {
+// pipError is the line of pip's output that says what went wrong: its last one that begins with ERROR, or the
+// last one.
+func pipError(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
 		if strings.HasPrefix(lines[i], "ERROR") {
@@ -173,13 +249,21 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-// publish describes the library in an unpacked folder and renames the folder to
+// publish describes files of an unpacked folder, the library first, and renames the folder to
 // its version under root.
-func publish(root, unpacked string, p installed, log func(string)) (string, error) {
-	var err error
-	p.SHA256, p.Size, err = fileSHA256(filepath.Join(unpacked, filepath.FromSlash(p.File)))
-	if err != nil {
-		return "", err
+func publish(root, unpacked string, p installed, log func(string), files ...string) (string, error) {
+	for i, name := range files {
+		f := libraryFile{File: name}
+		var err error
+		f.SHA256, f.Size, err = digest.File(filepath.Join(unpacked, filepath.FromSlash(name)))
+		if err != nil {
+			return "", err
+		}
+		if i == 0 {
+			p.libraryFile = f
+		} else {
+			p.With = append(p.With, f)
+		}
 	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
@@ -198,17 +282,4 @@ func publish(root, unpacked string, p installed, log func(string)) (string, erro
 	path := filepath.Join(final, filepath.FromSlash(p.File))
 	log(fmt.Sprintf("installed %s (SHA-256 %s)", path, p.SHA256))
 	return path, nil
-}
-
-// lock holds an exclusive lock on a file until the returned function is called.
-func lock(path string) (func(), error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { f.Close() }, nil
 }

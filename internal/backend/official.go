@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"distilvit/internal/digest"
 )
 
 // GoMLX's own CPU plugin builds: the release that go-xla v0.4.1 asks for.
@@ -47,17 +49,17 @@ func installOfficial(ctx context.Context, root, tmp string, log func(string)) (s
 		if a.Name != officialAsset {
 			continue
 		}
-		digest, ok := strings.CutPrefix(a.Digest, "sha256:")
+		want, ok := strings.CutPrefix(a.Digest, "sha256:")
 		if !ok {
 			return "", fmt.Errorf("release %s lists no SHA-256", officialVersion)
 		}
 		log("downloading " + a.URL)
-		return unpackOfficial(ctx, a.URL, digest, root, tmp, log)
+		return unpackOfficial(ctx, a.URL, want, root, tmp, log)
 	}
 	return "", fmt.Errorf("release %s has no %s", officialVersion, officialAsset)
 }
 
-func unpackOfficial(ctx context.Context, url, digest, root, tmp string, log func(string)) (string, error) {
+func unpackOfficial(ctx context.Context, url, want, root, tmp string, log func(string)) (string, error) {
 	body, err := get(ctx, url)
 	if err != nil {
 		return "", err
@@ -67,12 +69,12 @@ func unpackOfficial(ctx context.Context, url, digest, root, tmp string, log func
 	if err := writeFile(tmp, officialAsset, 0o644, body); err != nil {
 		return "", err
 	}
-	got, _, err := fileSHA256(archive)
+	got, _, err := digest.File(archive)
 	if err != nil {
 		return "", err
 	}
-	if got != digest {
-		return "", fmt.Errorf("%s has SHA-256 %s instead of %s", officialAsset, got, digest)
+	if got != want {
+		return "", fmt.Errorf("%s has SHA-256 %s instead of %s", officialAsset, got, want)
 	}
 	f, err := os.Open(archive)
 	if err != nil {
@@ -80,7 +82,7 @@ func unpackOfficial(ctx context.Context, url, digest, root, tmp string, log func
 	}
 	defer f.Close()
 	unpacked := filepath.Join(tmp, "official-"+officialVersion)
-	if err := untar(f, unpacked); err != nil {
+	if err := untar(f, unpacked, func(string) bool { return true }); err != nil {
 		return "", fmt.Errorf("unpack %s: %w", officialAsset, err)
 	}
 	var plugin string
@@ -96,7 +98,7 @@ func unpackOfficial(ctx context.Context, url, digest, root, tmp string, log func
 	if plugin == "" {
 		return "", fmt.Errorf("%s holds no plugin", officialAsset)
 	}
-	return publish(root, unpacked, installed{File: filepath.ToSlash(plugin), Version: officialVersion, Source: url}, log)
+	return publish(root, unpacked, installed{Version: officialVersion, Source: url}, log, filepath.ToSlash(plugin))
 }
 
 func get(ctx context.Context, url string) (io.ReadCloser, error) {

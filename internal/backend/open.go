@@ -21,7 +21,8 @@ const pjrtThreads = "4"
 // mallocTunables keep a step's buffers, which XLA takes from malloc and gives
 // back every time, in the process: otherwise a quarter of the CPU time goes to
 // the kernel clearing pages. Read by glibc when a process starts.
-const mallocTunables = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368:glibc.malloc.arena_max=1"
+const mallocTunables = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:" +
+	"glibc.malloc.trim_threshold=34359738368:glibc.malloc.arena_max=1"
 
 // Open opens the chosen backend in this process, after setting the variables
 // of Env in it. A process should open one backend only.
@@ -70,8 +71,16 @@ func Env(c Choice) []string {
 		if len(libs) > 0 {
 			env = append(env, "LD_LIBRARY_PATH="+strings.Join(libs, ":"))
 		}
+		var flags []string
 		if tools, _ := filepath.Glob(filepath.Join(nvidia, "*", "bin", "ptxas")); len(tools) > 0 {
-			env = append(env, "XLA_FLAGS=--xla_gpu_cuda_data_dir="+filepath.Dir(filepath.Dir(tools[0])))
+			flags = append(flags, "--xla_gpu_cuda_data_dir="+filepath.Dir(filepath.Dir(tools[0])))
+		}
+		if c.Deterministic {
+			// Without it a step may add with atomics, and each process times kernels and takes the fastest.
+			flags = append(flags, "--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+		}
+		if len(flags) > 0 {
+			env = append(env, "XLA_FLAGS="+strings.Join(append(strings.Fields(os.Getenv("XLA_FLAGS")), flags...), " "))
 		}
 	}
 	return env

@@ -1,33 +1,56 @@
 package backend
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+
+	"distilvit/internal/digest"
 )
 
 // What Install can get, and the folder of the cache directory it goes to: one
 // folder a version, complete or absent.
 const (
-	cpuPlugin   = "cpu"
-	cudaPlugin  = "cuda13"
-	onnxRuntime = "onnxruntime"
+	cpuPlugin      = "cpu"
+	cudaPlugin     = "cuda13"
+	onnxRuntime    = "onnxruntime"
+	transformersJS = "transformers.js" // for web pages
+
+	transformersJSNode = "transformers.js-node" // for checks under Node
 )
+
+// Installable is what Install can get.
+func Installable() []string {
+	return []string{cpuPlugin, cudaPlugin, onnxRuntime, transformersJS, transformersJSNode}
+}
+
+// CacheDir is where everybody's programs find what is installed: the user's.
+func CacheDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the user's cache directory: %w", err)
+	}
+	return filepath.Join(cache, "distilvit", "backend"), nil
+}
 
 // installed describes a library in its folder: installed.json beside it.
 type installed struct {
-	File    string `json:"file"` // relative to the folder
 	Version string `json:"version"`
 	Source  string `json:"source"`
-	Size    int64  `json:"size"`   // bytes of File
-	SHA256  string `json:"sha256"` // of File
+	libraryFile
+	With []libraryFile `json:"with,omitempty"` // further files that the library needs
 
 	path string // absolute path of File
+}
+
+// libraryFile is a file of what is installed.
+type libraryFile struct {
+	File   string `json:"file"`   // relative to the folder
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // of its bytes
 }
 
 const installedFile = "installed.json"
@@ -38,14 +61,24 @@ func findPlugin(o Options) (installed, error) {
 	if o.Kind == CUDA {
 		what = cudaPlugin
 	}
-	if o.Plugin != "" {
-		return describe(o.Plugin)
+	if named := o.named(); named != "" {
+		return describe(named)
 	}
 	p, err := find(o.CacheDir, what)
 	if err != nil {
 		return p, fmt.Errorf("backend %s: %w", o.Kind, err)
 	}
 	return p, nil
+}
+
+// named is the plugin that o names for its kind; empty: none.
+func (o Options) named() string {
+	name := strings.ToLower(filepath.Base(o.Plugin))
+	forCUDA := strings.Contains(name, "cuda") || strings.Contains(name, "nvidia")
+	if o.Plugin == "" || forCUDA != (o.Kind == CUDA) {
+		return ""
+	}
+	return o.Plugin
 }
 
 // ONNXRuntime returns the path of libonnxruntime in the cache directory.
@@ -60,7 +93,7 @@ func ONNXRuntime(cacheDir string) (string, error) {
 // find returns what is installed of a kind: the pinned version if it is there,
 // else the last by name.
 func find(cacheDir, what string) (installed, error) {
-	dirs := []string{filepath.Join(cacheDir, what, wheels[what].version)}
+	dirs := []string{filepath.Join(cacheDir, what, pinned(what))}
 	others, _ := filepath.Glob(filepath.Join(cacheDir, what, "*"))
 	slices.Sort(others)
 	slices.Reverse(others)
@@ -69,11 +102,20 @@ func find(cacheDir, what string) (installed, error) {
 			return readInstalled(dir)
 		}
 	}
-	return installed{}, fmt.Errorf("%s is not installed in %s: run `distilvit backend install %s`", what, cacheDir, what)
+	return installed{}, fmt.Errorf("%s is not installed in %s: run `distilvit backend install %s`",
+		what, cacheDir, what)
 }
 
-// readInstalled reads installed.json and checks that its file has the size it
-// had when its digest was taken.
+// pinned is the version that Install gets.
+func pinned(what string) string {
+	if what == transformersJS || what == transformersJSNode {
+		return transformersJSVersion
+	}
+	return wheels[what].version
+}
+
+// readInstalled reads installed.json and checks that its files have the sizes they
+// had when their digests were taken.
 func readInstalled(dir string) (installed, error) {
 	var p installed
 	b, err := os.ReadFile(filepath.Join(dir, installedFile))
@@ -84,12 +126,16 @@ func readInstalled(dir string) (installed, error) {
 		return p, fmt.Errorf("read %s: %w", filepath.Join(dir, installedFile), err)
 	}
 	p.path = filepath.Join(dir, filepath.FromSlash(p.File))
-	st, err := os.Stat(p.path)
-	if err != nil {
-		return p, fmt.Errorf("installed library: %w", err)
-	}
-	if st.Size() != p.Size {
-		return p, fmt.Errorf("%s has %d bytes instead of %d: remove %s and install it again", p.path, st.Size(), p.Size, dir)
+	for _, f := range append([]libraryFile{p.libraryFile}, p.With...) {
+		path := filepath.Join(dir, filepath.FromSlash(f.File))
+		st, err := os.Stat(path)
+		if err != nil {
+			return p, fmt.Errorf("installed library: %w: remove %s and install it again", err, dir)
+		}
+		if st.Size() != f.Size {
+			return p, fmt.Errorf("%s has %d bytes instead of %d: remove %s and install it again", path,
+				st.Size(), f.Size, dir)
+		}
 	}
 	return p, nil
 }
@@ -102,20 +148,9 @@ func describe(path string) (installed, error) {
 		return p, err
 	}
 	p.path = abs
-	p.SHA256, p.Size, err = fileSHA256(abs)
+	p.SHA256, p.Size, err = digest.File(abs)
 	if err != nil {
 		return p, fmt.Errorf("plugin: %w", err)
 	}
 	return p, nil
-}
-
-func fileSHA256(path string) (digest string, size int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	size, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), size, err
 }

@@ -11,21 +11,6 @@ import (
 	"path/filepath"
 )
 
-// zipHolds reports whether a zip has an entry of that name.
-func zipHolds(path, name string) (bool, error) {
-	r, err := zip.OpenReader(path)
-	if err != nil {
-		return false, fmt.Errorf("read %s: %w", filepath.Base(path), err)
-	}
-	defer r.Close()
-	for _, f := range r.File {
-		if f.Name == name {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // unzip unpacks the entries that keep accepts into dir.
 func unzip(path, dir string, keep func(name string) bool) error {
 	r, err := zip.OpenReader(path)
@@ -50,8 +35,8 @@ func unzip(path, dir string, keep func(name string) bool) error {
 	return nil
 }
 
-// untar unpacks the regular files of a .tar.gz into dir.
-func untar(r io.Reader, dir string) error {
+// untar unpacks those regular files of a .tar.gz that keep accepts into dir.
+func untar(r io.Reader, dir string, keep func(name string) bool) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return err
@@ -65,7 +50,7 @@ func untar(r io.Reader, dir string) error {
 		if err != nil {
 			return err
 		}
-		if h.Typeflag != tar.TypeReg {
+		if h.Typeflag != tar.TypeReg || !keep(h.Name) {
 			continue
 		}
 		if err := writeFile(dir, filepath.Clean(h.Name), 0o755, t); err != nil {

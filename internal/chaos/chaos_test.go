@@ -64,7 +64,8 @@ func undisturbed(t *testing.T, s size) map[string]string {
 		r := newCluster(t, embeddedS3, 1).startRun(s, 0)
 		r.awaitEnd()
 		results = r.results()
-		if failures := r.failures(); len(failures) > 0 { // a machine too busy to answer in time; the results hold
+		// a machine too busy to answer in time; the results hold
+		if failures := r.failures(); len(failures) > 0 {
 			t.Logf("it was disturbed: %v", failures)
 		}
 	})
@@ -186,12 +187,16 @@ func (r *run) report(outcomes []outcome) {
 	pace := r.pace(outcomes)
 	var table strings.Builder
 	var lost []time.Duration
-	fmt.Fprintf(&table, "%d faults, seed %d, %d steps of %v\n\n| # | fault | after step | lost | seen as |\n|---|---|---|---|---|\n", len(outcomes), *seed, r.size.steps(), pace.Round(time.Millisecond))
+	fmt.Fprintf(&table, "%d faults, seed %d, %d steps of %v\n\n| # | fault | after step | lost | seen "+
+		"as |\n|---|---|---|---|---|\n", len(outcomes), *seed, r.size.steps(), pace.Round(time.Millisecond))
 	for i, o := range outcomes {
-		next := steps[slices.IndexFunc(steps, func(s int64) bool { return s > o.step && at[s].After(o.over) })]
+		next := steps[slices.IndexFunc(
+			steps, func(s int64) bool { return s > o.step && at[s].After(o.over) },
+		)]
 		late := at[next].Sub(at[o.step]) - time.Duration(next-o.step)*pace
 		lost = append(lost, max(0, late))
-		fmt.Fprintf(&table, "| %d | %s | %d | %.1f s | %s |\n", i+1, o.fault.name, o.step, max(0, late).Seconds(), strings.ReplaceAll(clip(o.evidence, 90), "|", "/"))
+		fmt.Fprintf(&table, "| %d | %s | %d | %.1f s | %s |\n", i+1, o.fault.name, o.step,
+			max(0, late).Seconds(), strings.ReplaceAll(clip(o.evidence, 90), "|", "/"))
 	}
 	slices.Sort(lost)
 	median := lost[len(lost)/2]
@@ -206,7 +211,9 @@ func (r *run) report(outcomes []outcome) {
 func (r *run) pace(outcomes []outcome) time.Duration {
 	steps, at := r.points.all()
 	struck := func(from, to time.Time) bool {
-		return slices.ContainsFunc(outcomes, func(o outcome) bool { return o.at.Before(to) && o.over.After(from) })
+		return slices.ContainsFunc(
+			outcomes, func(o outcome) bool { return o.at.Before(to) && o.over.After(from) },
+		)
 	}
 	var paces []time.Duration
 	for i, step := range steps[1:] {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +29,8 @@ type cluster struct {
 	machines []*machine
 	client   client.Client
 	env      []string // points the program at the servers
+
+	stepLimit, longLimit time.Duration // of the workers' watchdogs
 }
 
 // machine is a worker with a directory of its own, on a small disk of its own
@@ -59,27 +62,35 @@ const (
 
 func newCluster(t *testing.T, s3 func(*testing.T) *s3Server, machines int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, s3: s3(t)}
+	c := &cluster{t: t, s3: s3(t), stepLimit: stepLimit, longLimit: longLimit}
 	c.startTemporal()
 	c.env = append(c.env, "S3_ENDPOINT="+c.s3.address, "S3_ACCESS_KEY="+accessKey, "S3_SECRET_KEY="+secretKey)
-	for i := range machines {
-		m := &machine{}
-		m.data, m.disk = smallDisk(t)
-		m.service = newService(t, fmt.Sprintf("worker %d", i+1), func() *exec.Cmd {
-			return c.command("worker", "--verbose", "--data", m.data, "--step-limit", stepLimit.String(), "--long-limit", longLimit.String())
-		}, nil)
-		mark := 0
-		m.ready = func() bool {
-			at := strings.Index(m.log.Since(mark), "Ctrl-C ends it")
-			if at >= 0 {
-				mark = m.log.Len()
-			}
-			return at >= 0
-		}
-		c.machines = append(c.machines, m)
-		m.start()
+	for range machines {
+		c.addMachine()
 	}
 	return c
+}
+
+// addMachine starts one more worker, with more in its environment.
+func (c *cluster) addMachine(env ...string) {
+	t := c.t
+	t.Helper()
+	m := &machine{}
+	m.data, m.disk = smallDisk(t)
+	m.service = newService(t, fmt.Sprintf("worker %d", len(c.machines)+1), func() *exec.Cmd {
+		return testenv.Command(slices.Concat(c.env, env), testenv.Program, "worker", "--verbose", "--data", m.data,
+			"--step-limit", c.stepLimit.String(), "--long-limit", c.longLimit.String())
+	}, nil)
+	mark := 0
+	m.ready = func() bool {
+		at := strings.Index(m.log.Since(mark), "Ctrl-C ends it")
+		if at >= 0 {
+			mark = m.log.Len()
+		}
+		return at >= 0
+	}
+	c.machines = append(c.machines, m)
+	m.start()
 }
 
 // command is the program with its environment.
@@ -103,7 +114,9 @@ func (c *cluster) startTemporal() {
 func embeddedS3(t *testing.T) *s3Server {
 	t.Helper()
 	dir, address, health := t.TempDir(), testenv.FreeAddress(t), "/healthz"
-	settings, err := json.Marshal(map[string]string{"dir": dir, "address": address, "access_key": accessKey, "secret_key": secretKey, "health": health})
+	settings, err := json.Marshal(map[string]string{
+		"dir": dir, "address": address, "access_key": accessKey, "secret_key": secretKey, "health": health,
+	})
 	check(t, err)
 	s := &s3Server{address: address, files: filepath.Join(dir, "objects", bucket)}
 	s.service = newService(t, "S3 server", func() *exec.Cmd {
@@ -147,7 +160,9 @@ func smallDisk(t *testing.T) (dir string, own bool) {
 // open connects to the store as a worker does.
 func (c *cluster) open() *storage.Store {
 	c.t.Helper()
-	store, err := storage.Open(c.t.Context(), storage.Config{Endpoint: c.s3.address, AccessKey: accessKey, SecretKey: secretKey, Bucket: bucket})
+	store, err := storage.Open(c.t.Context(), storage.Config{
+		Endpoint: c.s3.address, AccessKey: accessKey, SecretKey: secretKey, Bucket: bucket,
+	})
 	check(c.t, err)
 	return store
 }

@@ -29,7 +29,10 @@ type fault struct {
 // Faults by what they hit. A short run takes one of each class, a long one all.
 var faults = map[string][]fault{
 	"trainer": {
-		{"kill -9 of the trainer", signalTrainer(syscall.SIGKILL), inHistory("DeviceLost: trainer died: signal killed"), nil, false},
+		{
+			"kill -9 of the trainer", signalTrainer(syscall.SIGKILL),
+			inHistory("DeviceLost: trainer died: signal killed"), nil, false,
+		},
 		{"SIGSEGV in the trainer", signalTrainer(syscall.SIGSEGV), inHistory("SIGSEGV"), nil, false},
 		{"SIGABRT in the trainer", signalTrainer(syscall.SIGABRT), inHistory("SIGABRT"), nil, false},
 	},
@@ -49,11 +52,18 @@ var faults = map[string][]fault{
 	},
 	"outages": {
 		{"S3 away for a minute", killS3, aMinuteAfter(inLog("checkpoint is not stored yet")), startS3, true},
-		{"Temporal away for a minute", killTemporal, aMinuteAfter(inLog("connection refused")), startTemporal, true},
+		{"Temporal away for a minute", killTemporal, aMinuteAfter(inLog("connection refused")),
+			startTemporal, true},
 	},
 	"bytes": {
-		{"local checkpoint truncated", truncateCheckpoint, inLog("damaged on this machine and dropped"), nil, false},
-		{"bit flipped in a checkpoint", flipBit, inLog("checkpoint cannot be read, trying an older one"), nil, false},
+		{
+			"local checkpoint truncated", truncateCheckpoint, inLog("damaged on this machine and dropped"),
+			nil, false,
+		},
+		{
+			"bit flipped in a checkpoint", flipBit, inLog("checkpoint cannot be read, trying an older one"),
+			nil, false,
+		},
 	},
 	"disk": {
 		{"disk full", fillDisk, inHistory("StorageFull: "), emptyDisk, false},
@@ -169,7 +179,8 @@ func truncateCheckpoint(r *run) {
 				continue
 			}
 			seen[dir] = true
-			if len(seen) > 1 && os.Truncate(filepath.Join(dir, "optimizer.safetensors"), 1000) == nil { // the first is on its way already
+			// the first is on its way already
+			if len(seen) > 1 && os.Truncate(filepath.Join(dir, "optimizer.safetensors"), 1000) == nil {
 				cut++
 			}
 		}
@@ -194,7 +205,8 @@ func (m *machine) checkpoints() []string {
 func flipBit(r *run) {
 	m, pid := r.hit(syscall.SIGSTOP) // so that no newer one comes meanwhile
 	testenv.Await(r.t, "the upload of what is finished", func() bool { return len(m.checkpoints()) == 0 })
-	dirs, err := filepath.Glob(filepath.Join(r.s3.files, "runs", runID, "checkpoints", "*", strconv.FormatInt(r.points.newest(), 10), "manifest.json"))
+	dirs, err := filepath.Glob(filepath.Join(r.s3.files, "runs", runID, "checkpoints", "*",
+		strconv.FormatInt(r.points.newest(), 10), "manifest.json"))
 	check(r.t, err)
 	raw, err := os.ReadFile(dirs[0])
 	check(r.t, err)

@@ -14,8 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // results are what a finished run leaves that no fault may change, by name:
@@ -36,7 +38,7 @@ func (r *run) results() map[string]string {
 	r.published(out)
 	var result pipeline.Result
 	check(t, json.Unmarshal(r.distilvit("run", "-f", r.file, "--id", runID, "-o", "json"), &result))
-	for _, m := range []*pipeline.Metrics{&result.Eval, &result.Test} {
+	for _, m := range []*record.Metrics{&result.Eval, &result.Test} {
 		m.Runtime, m.SamplesPerSecond = 0, 0
 	}
 	result.Bytes = 0 // the card's and the report's too, which tell times
@@ -52,12 +54,15 @@ func (r *run) newestCheckpoint(store *storage.Store, out map[string]string) {
 	t.Helper()
 	key := "runs/" + runID + "/checkpoints/1/" + strconv.FormatInt(r.size.steps(), 10) + "/manifest.json"
 	var manifest struct {
-		Files map[string]pipeline.Object `json:"files"`
+		Files map[string]layout.Object `json:"files"`
 	}
 	check(t, store.GetJSON(t.Context(), key, &manifest))
-	for _, name := range []string{"model.safetensors", "optimizer.safetensors", "state.json", "metrics.jsonl"} {
+	for _, name := range []string{
+		"model.safetensors", "optimizer.safetensors", "state.json", "metrics.jsonl",
+	} {
 		o := manifest.Files[name]
-		_, err := store.GetBytes(t.Context(), storage.Object{Key: o.Key, Size: o.Size, SHA256: o.SHA256}) // they read back
+		// they read back
+		_, err := store.GetBytes(t.Context(), layout.Object{Key: o.Key, Size: o.Size, SHA256: o.SHA256})
 		check(t, err)
 		out["checkpoint "+name] = o.SHA256
 	}

@@ -24,8 +24,11 @@ import (
 // runID is the same in every cluster: it is part of what is stored.
 const runID = "chaos"
 
-// size of a training, in its own units.
-type size struct{ epochs, stepsPerEpoch int }
+// size of a training, in its own units, and what computes.
+type size struct {
+	epochs, stepsPerEpoch int
+	cuda                  bool // the plugin that fails as CUDA does; pure Go otherwise
+}
 
 const (
 	batchSize       = 16 // pictures a step
@@ -34,20 +37,27 @@ const (
 
 func (s size) steps() int64 { return int64(s.epochs * s.stepsPerEpoch) }
 
-// config trains a captioner of some ten thousand weights in pure Go, dropout on.
+// config trains a captioner of some ten thousand weights, dropout on.
 func (s size) config() map[string]any {
+	backend, width, layers, kept := "go", 48, 2, 10
+	if s.cuda { // each new trainer compiles it again; every checkpoint is kept, to be compared
+		backend, width, layers, kept = "cuda", 32, 1, s.epochs*s.stepsPerEpoch
+	}
 	return map[string]any{
-		"backend": "go",
+		"backend": backend,
 		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
-			"train": s.stepsPerEpoch * batchSize, "validation": 16, "test": 16, "test_unseen": 8, "max_objects": 2, "image_size": 32,
+			"train": s.stepsPerEpoch * batchSize, "validation": 16, "test": 16, "test_unseen": 8,
+			"max_objects": 2, "image_size": 32,
 		}}},
 		"model": map[string]any{
-			"image_size": 32, "patch_size": 8, "hidden_size": 48, "encoder_layer": 2, "decoder_layer": 2,
+			"image_size": 32, "patch_size": 8, "hidden_size": width, "encoder_layer": layers, "decoder_layer": layers,
 			"heads": 2, "vocab_size": 512, "positions": 24,
 		},
 		"train": map[string]any{
-			"epochs": s.epochs, "batch_size": batchSize, "micro_batch_size": batchSize / 2, "max_length": 16, "dropout": 0.1, "patience": 0,
-			"checkpoint_steps": checkpointSteps, "checkpoint_seconds": 0, "augment": map[string]any{"shift": 0.1, "color": 0.1},
+			"epochs": s.epochs, "batch_size": batchSize, "micro_batch_size": batchSize / 2, "max_length": 16,
+			"dropout": 0.1, "patience": 0,
+			"checkpoint_steps": checkpointSteps, "checkpoint_seconds": 0, "keep_checkpoints": kept,
+			"augment": map[string]any{"shift": 0.1, "color": 0.1},
 		},
 		"evaluate": map[string]any{"batch_size": 8, "samples": 4},
 		"export":   map[string]any{"pictures": 16, "max_rouge_l_drop": 100},
@@ -73,7 +83,10 @@ func (c *cluster) startRun(s size, seed uint64) *run {
 	t.Helper()
 	raw, err := json.Marshal(s.config())
 	check(t, err)
-	r := &run{cluster: c, size: s, file: filepath.Join(t.TempDir(), "config.json"), rng: rand.New(rand.NewPCG(seed, 0))}
+	r := &run{
+		cluster: c, size: s, file: filepath.Join(t.TempDir(), "config.json"),
+		rng: rand.New(rand.NewPCG(seed, 0)),
+	}
 	check(t, os.WriteFile(r.file, raw, 0o644))
 	r.points = watchPoints(t, filepath.Join(c.s3.files, "runs", runID, "checkpoints"))
 	c.distilvit("run", "-f", r.file, "--id", runID, "--detach")
@@ -168,7 +181,9 @@ func (r *run) awaitMidEpoch(step int64) {
 func (r *run) failed() bool {
 	r.t.Helper()
 	if r.status() == enums.WORKFLOW_EXECUTION_STATUS_FAILED {
-		r.t.Fatalf("the run failed: %v", r.client.GetWorkflow(r.t.Context(), runID, "").Get(r.t.Context(), nil))
+		r.t.Fatalf(
+			"the run failed: %v", r.client.GetWorkflow(r.t.Context(), runID, "").Get(r.t.Context(), nil),
+		)
 	}
 	return false
 }
@@ -183,7 +198,8 @@ func (r *run) training() (*machine, int) {
 		return nil, 0
 	}
 	for _, a := range described.GetPendingActivities() {
-		if a.GetActivityType().GetName() != "TrainEpoch" || a.GetState() != enums.PENDING_ACTIVITY_STATE_STARTED {
+		if a.GetActivityType().GetName() != "TrainEpoch" ||
+			a.GetState() != enums.PENDING_ACTIVITY_STATE_STARTED {
 			continue
 		}
 		for _, m := range r.machines {
@@ -282,7 +298,8 @@ func (r *run) failures() map[string]string {
 			return found
 		}
 		for _, f := range []*failurepb.Failure{
-			event.GetActivityTaskFailedEventAttributes().GetFailure(), event.GetActivityTaskTimedOutEventAttributes().GetFailure(),
+			event.GetActivityTaskFailedEventAttributes().GetFailure(),
+			event.GetActivityTaskTimedOutEventAttributes().GetFailure(),
 			event.GetActivityTaskStartedEventAttributes().GetLastFailure(),
 		} {
 			if f != nil {
@@ -296,7 +313,8 @@ func (r *run) failures() map[string]string {
 	}
 	for _, a := range described.GetPendingActivities() {
 		if f := a.GetLastFailure(); f != nil {
-			found[fmt.Sprintf("open %s %s attempt %d", a.GetActivityType().GetName(), a.GetLastStartedTime().AsTime(), a.GetAttempt())] = failureText(f)
+			found[fmt.Sprintf("open %s %s attempt %d", a.GetActivityType().GetName(),
+				a.GetLastStartedTime().AsTime(), a.GetAttempt())] = failureText(f)
 		}
 	}
 	return found

@@ -69,7 +69,9 @@ type Program struct {
 }
 
 // NewProgram wraps a function that builds a graph from its input nodes.
-func NewProgram(be compute.Backend, name string, build func(inputs []*graph.Node) []*graph.Node) (*Program, error) {
+func NewProgram(
+	be compute.Backend, name string, build func(inputs []*graph.Node) []*graph.Node,
+) (*Program, error) {
 	exec, err := graph.NewExec(be, build)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -124,7 +124,9 @@ func UploadSplit[T gotype.Supported](g *Group, flat []T, dims ...int) (Tensors, 
 }
 
 // upload puts one tensor on every device.
-func upload[T gotype.Supported](g *Group, split bool, data func(device int) []T, dims []int) (Tensors, error) {
+func upload[T gotype.Supported](
+	g *Group, split bool, data func(device int) []T, dims []int,
+) (Tensors, error) {
 	shape := shapes.Make(dtypes.FromGenericsType[T](), dims...)
 	t := Tensors{split: split}
 	for d := range g.Size() {

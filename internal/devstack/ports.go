@@ -37,12 +37,14 @@ func (p *ports) take(asked, usual int, name, flag string) (address string, err e
 		case err == nil:
 			return address, nil
 		case asked != 0 && errors.Is(err, syscall.EADDRINUSE):
-			return "", fmt.Errorf("port %d is in use; free it, or choose another for the %s with %s", port, name, flag)
+			return "", fmt.Errorf("port %d is in use; free it, or choose another for the %s with %s",
+				port, name, flag)
 		case asked != 0:
 			return "", fmt.Errorf("port %d for the %s (%s): %w", port, name, flag, err)
 		}
 	}
-	return "", fmt.Errorf("no port from %d to %d is free for the %s; choose one with %s", first, last, name, flag)
+	return "", fmt.Errorf("no port from %d to %d is free for the %s; choose one with %s", first,
+		last, name, flag)
 }
 
 // hold listens on an address and takes its name.

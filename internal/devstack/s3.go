@@ -28,7 +28,9 @@ type s3Server struct {
 }
 
 // startS3 runs the child until stop; say tells of restarts.
-func startS3(ctx context.Context, exe string, c s3d.Config, log io.Writer, say func(string, ...any)) (*s3Server, error) {
+func startS3(
+	ctx context.Context, exe string, c s3d.Config, log io.Writer, say func(string, ...any),
+) (*s3Server, error) {
 	child, err := s3d.Start(ctx, exe, c, log)
 	if err != nil {
 		return nil, err
@@ -38,12 +40,16 @@ func startS3(ctx context.Context, exe string, c s3d.Config, log io.Writer, say f
 	s.stop = stop
 	go func() {
 		defer close(s.done)
-		s.err = s.keep(running, child, func() (*s3d.Child, error) { return s3d.Start(running, exe, c, log) }, say)
+		s.err = s.keep(
+			running, child, func() (*s3d.Child, error) { return s3d.Start(running, exe, c, log) }, say,
+		)
 	}()
 	return s, nil
 }
 
-func (s *s3Server) keep(ctx context.Context, child *s3d.Child, start func() (*s3d.Child, error), say func(string, ...any)) error {
+func (s *s3Server) keep(
+	ctx context.Context, child *s3d.Child, start func() (*s3d.Child, error), say func(string, ...any),
+) error {
 	var deaths []time.Time
 	for {
 		select {
@@ -53,7 +59,8 @@ func (s *s3Server) keep(ctx context.Context, child *s3d.Child, start func() (*s3
 		}
 		deaths = append(deaths, time.Now())
 		if n := len(deaths); n > s3Restarts && deaths[n-1].Sub(deaths[n-1-s3Restarts]) < s3RestartWindow {
-			return s.fail(fmt.Errorf("the S3 server died %d times within %v, last with: %v", s3Restarts+1, s3RestartWindow, child.Err()))
+			return s.fail(fmt.Errorf("the S3 server died %d times within %v, last with: %v", s3Restarts+1,
+				s3RestartWindow, child.Err()))
 		}
 		say("the S3 server died (%v); it is started again", child.Err())
 		next, err := start()

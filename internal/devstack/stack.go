@@ -20,9 +20,9 @@ import (
 
 // Usual ports; where one is taken the next free one is used.
 const (
-	DefaultTemporalPort = 7233
-	DefaultUIPort       = 8233
-	DefaultS3Port       = 9000
+	DefaultTemporalPort = 7233 // gRPC
+	DefaultUIPort       = 8233 // Temporal's web UI
+	DefaultS3Port       = 9000 // of the object store
 )
 
 // startLimit bounds a start; it takes about a second on an idle machine.
@@ -34,6 +34,7 @@ type Options struct {
 	TemporalPort int       // this port and no other; 0: DefaultTemporalPort or the next free one
 	UIPort       int       // the same, DefaultUIPort
 	S3Port       int       // the same, DefaultS3Port
+	Marker       string    // BUCKET/KEY of an object that is in the store once Settle was called; may be empty
 	SelfExe      string    // program whose `s3d` command calls ServeS3; default: this one
 	Log          io.Writer // a line for each event worth telling, from a goroutine of the stack; may be nil
 }
@@ -46,7 +47,8 @@ type Addresses struct {
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
 	Namespace string `json:"namespace"`
-	PID       int    `json:"pid"` // of the process that hosts the stack
+	ClusterID string `json:"cluster_id"` // what the Temporal server calls itself: a port alone may be another stack's
+	PID       int    `json:"pid"`        // of the process that hosts the stack
 }
 
 // Stack is a running stack.
@@ -105,11 +107,13 @@ func start(ctx context.Context, o Options) (_ *Stack, err error) {
 	if err != nil {
 		return nil, err
 	}
-	database := filepath.Join(dir, databaseName)
-	if err := checkDatabase(database); err != nil {
+	if err := kept.check(ctx, dir, o.Marker); err != nil {
 		return nil, err
 	}
-	if err := s.run(ctx, o, kept, database); err != nil {
+	if err := tighten(dir); err != nil {
+		return nil, err
+	}
+	if err := s.run(ctx, o, kept, filepath.Join(dir, databaseName)); err != nil {
 		return nil, err
 	}
 	return s, writePrivate(filepath.Join(dir, stackName), s.addresses)
@@ -173,9 +177,21 @@ func (s *Stack) run(ctx context.Context, o Options, kept state, database string)
 		AccessKey: kept.AccessKey,
 		SecretKey: kept.SecretKey,
 		Namespace: namespace,
+		ClusterID: kept.ClusterID,
 		PID:       os.Getpid(),
 	}
 	return nil
+}
+
+// Settle notes that database and store are both there, the store with Options.Marker: from now on a start
+// without one of them fails with ErrLost.
+func (s *Stack) Settle() error {
+	kept, err := loadState(s.dir)
+	if err != nil || kept.Settled {
+		return err
+	}
+	kept.Settled = true
+	return writePrivate(filepath.Join(s.dir, stateName), kept)
 }
 
 // Addresses of the running stack.

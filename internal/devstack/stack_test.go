@@ -26,6 +26,7 @@ import (
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/internal/testenv"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // hostCommand makes the test binary host a stack, for the tests that kill it.
@@ -57,7 +58,8 @@ func startStack(t *testing.T, o Options) *Stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	t.Logf("started in %v; resident %s, S3 child %s", time.Since(before).Round(time.Millisecond), resident("self"), resident(fmt.Sprint(childOf(t, os.Getpid()))))
+	t.Logf("started in %v; resident %s, S3 child %s", time.Since(before).Round(time.Millisecond),
+		resident("self"), resident(fmt.Sprint(childOf(t, os.Getpid()))))
 	return s
 }
 
@@ -103,9 +105,11 @@ func dial(t *testing.T, a Addresses) client.Client {
 func startWorkflow(t *testing.T, a Addresses, id string) {
 	t.Helper()
 	_, err := dial(t, a).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
-		ID:                    id,
-		TaskQueue:             "nobody",
-		TypedSearchAttributes: temporal.NewSearchAttributes(temporal.NewSearchAttributeKeyKeyword("DistilvitModel").ValueSet("tiny")),
+		ID:        id,
+		TaskQueue: "nobody",
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			temporal.NewSearchAttributeKeyKeyword("DistilvitModel").ValueSet("tiny"),
+		),
 	}, "Pipeline")
 	if err != nil {
 		t.Fatal(err)
@@ -117,11 +121,14 @@ func wantWorkflow(t *testing.T, a Addresses, id string) {
 	t.Helper()
 	c := dial(t, a)
 	until(t, "workflow "+id+" is listed", func() error {
-		list, err := c.ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: `DistilvitModel = "tiny" AND DistilvitStage IS NULL`})
+		list, err := c.ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{
+			Query: `DistilvitModel = "tiny" AND DistilvitStage IS NULL`,
+		})
 		if err != nil {
 			return err
 		}
-		if len(list.Executions) != 1 || list.Executions[0].Execution.WorkflowId != id || list.Executions[0].Status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		if len(list.Executions) != 1 || list.Executions[0].Execution.WorkflowId != id ||
+			list.Executions[0].Status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
 			return fmt.Errorf("listed: %v", list.Executions)
 		}
 		return nil
@@ -148,11 +155,56 @@ func until(t *testing.T, what string, done func() error) {
 
 func openStore(t *testing.T, a Addresses) *storage.Store {
 	t.Helper()
-	s, err := storage.Open(t.Context(), storage.Config{Endpoint: a.S3, AccessKey: a.AccessKey, SecretKey: a.SecretKey, Bucket: "distilvit"})
+	s, err := storage.Open(t.Context(), storage.Config{
+		Endpoint: a.S3, AccessKey: a.AccessKey, SecretKey: a.SecretKey, Bucket: "distilvit",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// wantNoForeignPages plays a page whose site's name means 127.0.0.1 for the moment,
+// and a page of another site that does not. Neither may start a workflow or read one,
+// nor touch the store.
+func wantNoForeignPages(t *testing.T, a Addresses) {
+	t.Helper()
+	const list, start = "/api/v1/namespaces/default/workflows", "/api/v1/namespaces/default/workflows/evil"
+	body := `{"workflowType": {"name": "Pipeline"}, "taskQueue": {"name": "distilvit"}, "requestId": "1"}`
+	for _, c := range []struct {
+		url, method, host, origin string
+		want                      int
+	}{
+		{a.UI + list, http.MethodGet, "", "", http.StatusOK},
+		{a.UI + list, http.MethodGet, "attacker.example:8233", "", http.StatusForbidden},
+		{a.UI + start, http.MethodPost, "attacker.example:8233", "http://attacker.example:8233",
+			http.StatusForbidden},
+		{a.UI + start, http.MethodPost, "", "http://attacker.example", http.StatusForbidden},
+		{a.UI + "/", http.MethodGet, "attacker.example:8233", "", http.StatusForbidden},
+		{"http://" + a.S3 + "/", http.MethodGet, "attacker.example:9000", "http://attacker.example:9000",
+			http.StatusForbidden},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), c.method, c.url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.host != "" {
+			request.Host = c.host
+		}
+		if c.origin != "" {
+			request.Header.Set("Origin", c.origin)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != c.want || response.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s %s, host %q, origin %q: %s %v", c.method, c.url, c.host, c.origin, response.Status,
+				response.Header)
+		}
+	}
 }
 
 func TestSecondStartGoesOnWhereTheFirstStopped(t *testing.T) {
@@ -173,6 +225,7 @@ func TestSecondStartGoesOnWhereTheFirstStopped(t *testing.T) {
 	if err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("web UI: %v, %v", response, err)
 	}
+	wantNoForeignPages(t, a)
 	if found, ok := Find(dir); !ok || *found != a {
 		t.Errorf("found %+v, want %+v", found, a)
 	}
@@ -180,7 +233,8 @@ func TestSecondStartGoesOnWhereTheFirstStopped(t *testing.T) {
 		t.Errorf("stack.json: %v, %v", info, err)
 	}
 	wantLoopbackOnly(t, os.Getpid(), childOf(t, os.Getpid()))
-	if _, err := Start(t.Context(), Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
+	if _, err := Start(t.Context(), Options{Dir: dir}); err == nil ||
+		!strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
 		t.Errorf("second stack on the same directory: %v", err)
 	}
 	before := time.Now()
@@ -201,7 +255,8 @@ func TestSecondStartGoesOnWhereTheFirstStopped(t *testing.T) {
 		t.Errorf("credentials %+v, before %+v", b, a)
 	}
 	wantWorkflow(t, b, "run-1")
-	if got, err := openStore(t, b).GetBytes(t.Context(), storage.Object{Key: "runs/run-1/config.json"}); err != nil || string(got) != "{}" {
+	if got, err := openStore(t, b).GetBytes(t.Context(),
+		layout.Object{Key: "runs/run-1/config.json"}); err != nil || string(got) != "{}" {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -250,7 +305,7 @@ func TestStateSurvivesKill(t *testing.T) {
 	wantWorkflow(t, b, "run-2")
 	store := openStore(t, b)
 	read := func() error {
-		got, err := store.GetBytes(t.Context(), storage.Object{Key: "key"})
+		got, err := store.GetBytes(t.Context(), layout.Object{Key: "key"})
 		if err == nil && string(got) != "kept" {
 			err = fmt.Errorf("read %q", got)
 		}

@@ -1,13 +1,10 @@
 package devstack
 
 import (
-	"bytes"
 	"crypto/rand"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -15,10 +12,12 @@ import (
 	"strings"
 	"syscall"
 
+	"distilvit/internal/atomicfile"
+	"distilvit/internal/devstack/s3d"
+
 	"github.com/google/uuid"
 	"go.temporal.io/server/common/headers"
 	"golang.org/x/sys/unix"
-	_ "modernc.org/sqlite" // to look into a database before the server does
 )
 
 // Files of a state directory. The database is named by the server's version:
@@ -46,28 +45,44 @@ type state struct {
 	ClusterID string `json:"cluster_id"` // of the Temporal cluster, a UUID
 	AccessKey string `json:"access_key"` // of the S3 server
 	SecretKey string `json:"secret_key"`
+
+	// once database and store have both been there: from then on it is a loss if one is not
+	Settled bool `json:"settled,omitempty"`
 }
+
+// errNewer is a state that only a newer program understands.
+var errNewer = errors.New("was written by a newer distilvit")
 
 // loadState reads the directory's state, or makes one where there is none yet.
 func loadState(dir string) (state, error) {
-	content, err := os.ReadFile(filepath.Join(dir, stateName))
+	s, err := readState(filepath.Join(dir, stateName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return newState(dir)
 	case err != nil:
 		return state{}, err
-	}
-	var s state
-	if json.Unmarshal(content, &s) != nil || s.Program != stateProgram {
-		return state{}, fmt.Errorf("%s is not of this program; choose another data directory", filepath.Join(dir, stateName))
-	}
-	switch {
 	case s.Format > stateFormat:
-		return state{}, fmt.Errorf("%s was written by a newer distilvit (state format %d, this program knows %d); use that one, or another data directory", dir, s.Format, stateFormat)
+		return state{}, fmt.Errorf("%s %w (state format %d, this program knows %d); use that one, or another "+
+			"data directory", dir, errNewer, s.Format, stateFormat)
 	case s.Temporal != headers.ServerVersion:
-		return state{}, fmt.Errorf("%s was written with Temporal %s and this program has %s, between which there is no migration; use the distilvit that wrote it, or another data directory", dir, s.Temporal, headers.ServerVersion)
+		return state{}, fmt.Errorf("%s was written with Temporal %s and this program has %s, between "+
+			"which there is no migration; use the distilvit that wrote it, or another data directory", dir,
+			s.Temporal, headers.ServerVersion)
 	case s.AccessKey == "" || s.SecretKey == "" || uuid.Validate(s.ClusterID) != nil:
-		return state{}, fmt.Errorf("%s is damaged; restore it, or choose another data directory", filepath.Join(dir, stateName))
+		return state{}, fmt.Errorf("%s is damaged; %s", filepath.Join(dir, stateName), toDo)
+	}
+	return s, nil
+}
+
+// readState reads a state as it is.
+func readState(path string) (s state, err error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return s, err
+	}
+	if json.Unmarshal(content, &s) != nil || s.Program != stateProgram {
+		return s, fmt.Errorf("%s is not of this program, or damaged; choose another data directory, or put it back "+
+			"(distilvit recover makes a new one for an object store of ours)", path)
 	}
 	return s, nil
 }
@@ -81,10 +96,18 @@ func newState(dir string) (state, error) {
 	}
 	for _, path := range append(databases, filepath.Join(dir, s3Name)) {
 		if _, err := os.Lstat(path); err == nil {
-			return state{}, fmt.Errorf("%s exists, but no %s beside it: this is another program's state, or an incomplete copy; choose another data directory", path, stateName)
+			return state{}, fmt.Errorf("%s exists, but no %s beside it: this is another program's state, "+
+				"or an incomplete copy; choose another data directory, or put it back (distilvit recover makes a "+
+				"new one for an object store of ours)", path, stateName)
 		}
 	}
-	s := state{
+	s := freshState()
+	return s, writePrivate(filepath.Join(dir, stateName), s)
+}
+
+// freshState has keys and an identity of its own.
+func freshState() state {
+	return state{
 		Program:   stateProgram,
 		Format:    stateFormat,
 		Temporal:  headers.ServerVersion,
@@ -92,41 +115,27 @@ func newState(dir string) (state, error) {
 		AccessKey: strings.ToLower(rand.Text()[:16]),
 		SecretKey: rand.Text() + rand.Text(),
 	}
-	return s, writePrivate(filepath.Join(dir, stateName), s)
 }
 
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// checkDatabase sees to it that a file under the database's name is one: the
-// server's own words for a foreign file are many and late.
-func checkDatabase(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	foreign := fmt.Errorf("%s is not a database of Temporal %s; choose another data directory", path, headers.ServerVersion)
-	magic := make([]byte, 16)
-	if _, err := io.ReadFull(f, magic); err != nil || !bytes.Equal(magic, []byte("SQLite format 3\x00")) {
-		return foreign
-	}
-	db, err := sql.Open("sqlite", "file:"+escapePath(path)+"?mode=rw")
-	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	defer db.Close()
-	var tables int
-	err = db.QueryRow(`SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('namespaces', 'current_chasm_executions', 'executions_visibility')`).Scan(&tables)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	if tables != 3 {
-		return foreign
+// tighten takes from others what they may do with histories, objects and logs: the directory itself may have
+// been made by somebody else, for all to read.
+func tighten(dir string) error {
+	for name, mode := range map[string]fs.FileMode{databaseName: 0o600, s3Name: 0o700, logsName: 0o700} {
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().Perm()&0o077 == 0 {
+			continue
+		}
+		if err == nil {
+			err = os.Chmod(path, mode)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -140,24 +149,7 @@ func writePrivate(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(content, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.WriteBytes(path, 0o600, append(content, '\n'))
 }
 
 // ErrBusy means that another process is about to start or to close the
@@ -180,10 +172,25 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	if running, ok := Find(dir); ok {
-		return nil, fmt.Errorf("%s is in use by process %d, whose web UI is at %s", dir, running.PID, running.UI)
+		return nil, fmt.Errorf("%s is in use by process %d, whose web UI is at %s", dir,
+			running.PID, running.UI)
 	}
 	return nil, fmt.Errorf("%s %w", dir, ErrBusy)
 }
+
+// Exists says whether a stack has ever run in a directory, by anything it leaves there, and makes nothing.
+func Exists(dir string) bool {
+	for _, name := range []string{stateName, databaseName, s3Name} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// ObjectsDir is where the objects of a bucket whose keys begin with prefix/ lie below a state directory,
+// BUCKET/prefix: to look, without a stack, whether there are any. Only the S3 server reads or writes them.
+func ObjectsDir(dir, prefix string) string { return filepath.Join(dir, s3Name, s3d.ObjectsDir, prefix) }
 
 // Find tells where the live stack of a directory listens, if there is one.
 func Find(dir string) (*Addresses, bool) {

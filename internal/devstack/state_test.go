@@ -18,16 +18,48 @@ func TestForeignOrNewerStateIsRefusedInOneLine(t *testing.T) {
 		files map[string]string
 		words []string
 	}{
-		"newer format":        {map[string]string{"state.json": `{"program":"distilvit","format":2}`}, []string{"newer distilvit"}},
-		"other server":        {map[string]string{"state.json": `{"program":"distilvit","format":1,"temporal":"1.29.1",` + good + `}`}, []string{"Temporal 1.29.1", headers.ServerVersion}},
-		"other program":       {map[string]string{"state.json": `{"program":"else"}`}, []string{"state.json", "not of this program"}},
-		"not JSON":            {map[string]string{"state.json": "\x00"}, []string{"state.json"}},
-		"no credentials":      {map[string]string{"state.json": `{"program":"distilvit","format":1,"temporal":"` + headers.ServerVersion + `"}`}, []string{"state.json", "damaged"}},
-		"database alone":      {map[string]string{databaseName: "x"}, []string{databaseName, "state.json"}},
-		"older database":      {map[string]string{"temporal.db": "x"}, []string{"temporal.db"}},
-		"objects alone":       {map[string]string{"s3/objects/b/k": "x"}, []string{"s3", "state.json"}},
-		"database is a text":  {map[string]string{"state.json": ours(good), databaseName: "some text, longer than the magic"}, []string{databaseName, "not a database"}},
-		"database of another": {map[string]string{"state.json": ours(good), databaseName: emptySQLite}, []string{databaseName, "not a database of Temporal"}},
+		"newer format": {
+			map[string]string{"state.json": `{"program":"distilvit","format":2}`},
+			[]string{"newer distilvit"},
+		},
+		"other server": {map[string]string{
+			"state.json": `{"program":"distilvit","format":1,"temporal":"1.29.1",` + good + `}`,
+		}, []string{"Temporal 1.29.1", headers.ServerVersion}},
+		"other program": {
+			map[string]string{"state.json": `{"program":"else"}`},
+			[]string{"state.json", "not of this program"},
+		},
+		"not JSON": {map[string]string{"state.json": "\x00"}, []string{"state.json"}},
+		"no credentials": {map[string]string{
+			"state.json": `{"program":"distilvit","format":1,"temporal":"` + headers.ServerVersion + `"}`,
+		}, []string{"state.json", "damaged"}},
+		"database alone": {map[string]string{databaseName: "x"}, []string{databaseName, "state.json"}},
+		"older database": {map[string]string{"temporal.db": "x"}, []string{"temporal.db"}},
+		"objects alone":  {map[string]string{"s3/objects/b/k": "x"}, []string{"s3", "state.json"}},
+		"database is missing": {
+			map[string]string{"state.json": ours(good + `,"settled":true`)},
+			[]string{databaseName, "is missing", "distilvit recover"},
+		},
+		"database is missing beside objects": {
+			map[string]string{"state.json": ours(good), "s3/objects/b/k": "x"},
+			[]string{databaseName, "is missing", "distilvit recover"},
+		},
+		"database is empty": {
+			map[string]string{"state.json": ours(good + `,"settled":true`), databaseName: ""},
+			[]string{databaseName, "damaged", "distilvit recover"},
+		},
+		"database lost its tables": {
+			map[string]string{"state.json": ours(good + `,"settled":true`), databaseName: emptySQLite},
+			[]string{databaseName, "damaged", "distilvit recover"},
+		},
+		"database is a text": {
+			map[string]string{"state.json": ours(good), databaseName: "some text, longer than the magic"},
+			[]string{databaseName, "not a database"},
+		},
+		"database of another": {
+			map[string]string{"state.json": ours(good), databaseName: emptySQLite},
+			[]string{databaseName, "not a database of Temporal"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := oddDir(t)
@@ -64,8 +96,10 @@ func ours(rest string) string {
 }
 
 // emptySQLite is a database without tables: a header page, 512 bytes.
-var emptySQLite = "SQLite format 3\x00\x02\x00\x01\x01\x00\x40\x20\x20" + "\x00\x00\x00\x01\x00\x00\x00\x01" + strings.Repeat("\x00", 8) +
-	"\x00\x00\x00\x00\x00\x00\x00\x04" + strings.Repeat("\x00", 8) + "\x00\x00\x00\x01" + strings.Repeat("\x00", 32) + "\x00\x00\x00\x01\x00\x2e\x00\x00" +
+var emptySQLite = "SQLite format 3\x00\x02\x00\x01\x01\x00\x40\x20\x20" + "\x00\x00\x00\x01\x00\x00\x00\x01" +
+	strings.Repeat("\x00", 8) +
+	"\x00\x00\x00\x00\x00\x00\x00\x04" + strings.Repeat("\x00", 8) + "\x00\x00\x00\x01" +
+	strings.Repeat("\x00", 32) + "\x00\x00\x00\x01\x00\x2e\x00\x00" +
 	"\x0d\x00\x00\x00\x00\x02\x00\x00" + strings.Repeat("\x00", 512-108)
 
 func TestStateIsPrivateAndKept(t *testing.T) {
@@ -89,7 +123,8 @@ func TestStateIsPrivateAndKept(t *testing.T) {
 func TestDirectoryThatCannotBeMadeIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	os.WriteFile(file, nil, 0o600)
-	if _, err := Start(t.Context(), Options{Dir: filepath.Join(file, "data")}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := Start(t.Context(), Options{Dir: filepath.Join(file, "data")}); err == nil ||
+		!strings.Contains(err.Error(), file) {
 		t.Errorf("%v", err)
 	}
 }
@@ -102,7 +137,8 @@ func TestTakenPortIsNamedOrStepped(t *testing.T) {
 	defer listener.Close()
 	taken := portOf(listener.Addr().String())
 	_, err = Start(t.Context(), Options{Dir: t.TempDir(), S3Port: taken})
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d is in use", taken)) || !strings.Contains(err.Error(), "--s3-port") {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d is in use", taken)) ||
+		!strings.Contains(err.Error(), "--s3-port") {
 		t.Errorf("%v", err)
 	}
 	var p, q ports
@@ -116,7 +152,8 @@ func TestTakenPortIsNamedOrStepped(t *testing.T) {
 		t.Errorf("took %d, %d was taken", port, taken)
 	}
 	p.release() // another stack must not take what this one is about to listen on
-	if _, err := q.take(portOf(address), 0, "test", "--test-port"); err == nil || !strings.Contains(err.Error(), strconv.Itoa(portOf(address))) {
+	if _, err := q.take(portOf(address), 0, "test", "--test-port"); err == nil ||
+		!strings.Contains(err.Error(), strconv.Itoa(portOf(address))) {
 		t.Errorf("taken twice: %v", err)
 	}
 	if _, err := q.take(0, 65536, "test", "--test-port"); err == nil {

@@ -11,9 +11,6 @@ import (
 	"os"
 	"time"
 
-	ui "github.com/temporalio/ui-server/v2/server"
-	uiconfig "github.com/temporalio/ui-server/v2/server/config"
-	uioptions "github.com/temporalio/ui-server/v2/server/server_options"
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/sdk/client"
@@ -47,8 +44,7 @@ var searchAttributes = map[string]enums.IndexedValueType{
 // temporalServer is Temporal's server with its web UI, in this process.
 type temporalServer struct {
 	server temporal.Server
-	ui     *ui.Server
-	uiDone chan struct{}
+	ui     *webUI
 	level  *slog.LevelVar
 }
 
@@ -64,15 +60,11 @@ type temporalConfig struct {
 
 // start runs the server and the UI until both answer.
 func (c temporalConfig) start(ctx context.Context) (_ *temporalServer, err error) {
-	database := &config.SQL{
-		PluginName:        sqliteplugin.PluginName,
-		DatabaseName:      escapePath(c.database),
-		ConnectAttributes: map[string]string{"mode": "rwc"},
-	}
+	database := databaseSettings(c.database)
 	if err := c.setupDatabase(database); err != nil {
 		return nil, err
 	}
-	t := &temporalServer{level: new(slog.LevelVar), uiDone: make(chan struct{})}
+	t := &temporalServer{level: new(slog.LevelVar)}
 	t.level.Set(slog.LevelWarn)
 	if t.server, err = temporal.NewServer(c.options(database, t.level)...); err != nil {
 		return nil, fmt.Errorf("temporal server: %w", err)
@@ -80,20 +72,9 @@ func (c temporalConfig) start(ctx context.Context) (_ *temporalServer, err error
 	if err := t.server.Start(); err != nil {
 		return nil, fmt.Errorf("start temporal server: %w", err)
 	}
-	t.ui = ui.NewServer(uioptions.WithConfigProvider(&uiconfig.Config{
-		Host:                loopback,
-		Port:                portOf(c.ui),
-		TemporalGRPCAddress: c.frontend,
-		EnableUI:            true,
-		DefaultNamespace:    namespace,
-		CORS:                uiconfig.CORS{CookieInsecure: true}, // plain http on loopback
-		HideLogs:            true,
-		DisableNewsFetch:    true,
-	}))
-	go func() {
-		defer close(t.uiDone)
-		t.ui.Start()
-	}()
+	if t.ui, err = startUI(c.ui, c.frontend); err != nil {
+		return nil, errors.Join(err, t.server.Stop())
+	}
 	if err := c.await(ctx); err != nil {
 		t.stop()
 		return nil, err
@@ -101,21 +82,36 @@ func (c temporalConfig) start(ctx context.Context) (_ *temporalServer, err error
 	return t, nil
 }
 
-// setupDatabase makes the file, complete or not at all, and the namespace.
+// databaseSettings are how SQLite opens a file.
+func databaseSettings(path string) *config.SQL {
+	return &config.SQL{
+		PluginName:        sqliteplugin.PluginName,
+		DatabaseName:      escapePath(path),
+		ConnectAttributes: map[string]string{"mode": "rwc"},
+	}
+}
+
+// createDatabase makes a database without runs, complete or not at all.
+func createDatabase(path string) error {
+	fresh := path + ".new"
+	for _, leftover := range []string{fresh, fresh + "-journal"} {
+		if err := os.Remove(leftover); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := sqliteschema.SetupSchema(databaseSettings(fresh)); err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	if err := os.Chmod(fresh, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(fresh, path)
+}
+
+// setupDatabase makes the file and the namespace where they are not there.
 func (c temporalConfig) setupDatabase(database *config.SQL) error {
 	if _, err := os.Stat(c.database); errors.Is(err, fs.ErrNotExist) {
-		fresh := c.database + ".new"
-		for _, leftover := range []string{fresh, fresh + "-journal"} {
-			if err := os.Remove(leftover); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		setup := *database
-		setup.DatabaseName = escapePath(fresh)
-		if err := sqliteschema.SetupSchema(&setup); err != nil {
-			return fmt.Errorf("create %s: %w", c.database, err)
-		}
-		if err := os.Rename(fresh, c.database); err != nil {
+		if err := createDatabase(c.database); err != nil {
 			return err
 		}
 	}
@@ -141,11 +137,15 @@ func (c temporalConfig) options(database *config.SQL, level *slog.LevelVar) []te
 	services := map[string]config.Service{}
 	for name, address := range addresses {
 		hosts[name] = static.SingleLocalHost(address)
-		services[string(name)] = config.Service{RPC: config.RPC{GRPCPort: portOf(address), BindOnIP: loopback}}
+		services[string(name)] = config.Service{
+			RPC: config.RPC{GRPCPort: portOf(address), BindOnIP: loopback},
+		}
 	}
 	const store, off = "sqlite", "disabled"
 	server := &config.Config{
-		Global: config.Global{Membership: config.Membership{MaxJoinDuration: 30 * time.Second, BroadcastAddress: loopback}},
+		Global: config.Global{
+			Membership: config.Membership{MaxJoinDuration: 30 * time.Second, BroadcastAddress: loopback},
+		},
 		Persistence: config.Persistence{
 			DefaultStore:     store,
 			VisibilityStore:  store,
@@ -157,13 +157,17 @@ func (c temporalConfig) options(database *config.SQL, level *slog.LevelVar) []te
 			MasterClusterName:        clusterName,
 			CurrentClusterName:       clusterName,
 			ClusterInformation: map[string]cluster.ClusterInformation{
-				clusterName: {Enabled: true, InitialFailoverVersion: 1, RPCAddress: c.frontend, ClusterID: c.clusterID},
+				clusterName: {
+					Enabled: true, InitialFailoverVersion: 1, RPCAddress: c.frontend, ClusterID: c.clusterID,
+				},
 			},
 		},
 		DCRedirectionPolicy: config.DCRedirectionPolicy{Policy: "noop"},
 		Services:            services,
-		Archival:            config.Archival{History: config.HistoryArchival{State: off}, Visibility: config.VisibilityArchival{State: off}},
-		PublicClient:        config.PublicClient{HostPort: c.frontend},
+		Archival: config.Archival{
+			History: config.HistoryArchival{State: off}, Visibility: config.VisibilityArchival{State: off},
+		},
+		PublicClient: config.PublicClient{HostPort: c.frontend},
 		NamespaceDefaults: config.NamespaceDefaults{Archival: config.ArchivalNamespaceDefaults{
 			History:    config.HistoryArchivalNamespaceDefaults{State: off},
 			Visibility: config.VisibilityArchivalNamespaceDefaults{State: off},
@@ -206,13 +210,17 @@ func (c temporalConfig) await(ctx context.Context) error {
 }
 
 func (c temporalConfig) probe(ctx context.Context) error {
-	temporalClient, err := client.DialContext(ctx, client.Options{HostPort: c.frontend, Namespace: namespace, Logger: slog.New(slog.DiscardHandler)})
+	temporalClient, err := client.DialContext(ctx, client.Options{
+		HostPort: c.frontend, Namespace: namespace, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return err
 	}
 	defer temporalClient.Close()
 	operator := temporalClient.OperatorService()
-	known, err := operator.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
+	known, err := operator.ListSearchAttributes(
+		ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace},
+	)
 	if err != nil {
 		return err
 	}
@@ -223,7 +231,9 @@ func (c temporalConfig) probe(ctx context.Context) error {
 		}
 	}
 	if len(missing) > 0 {
-		_, err := operator.AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: namespace, SearchAttributes: missing})
+		_, err := operator.AddSearchAttributes(
+			ctx, &operatorservice.AddSearchAttributesRequest{Namespace: namespace, SearchAttributes: missing},
+		)
 		if err != nil {
 			return err
 		}
@@ -246,12 +256,11 @@ func (c temporalConfig) probe(ctx context.Context) error {
 // stop ends the UI, then the server.
 func (t *temporalServer) stop() error {
 	t.level.Set(slog.LevelError + 4) // the end is told as a row of failures
-	t.ui.Stop()
-	<-t.uiDone
-	if err := t.server.Stop(); err != nil {
-		return fmt.Errorf("stop temporal server: %w", err)
+	err := t.ui.stop()
+	if stopped := t.server.Stop(); stopped != nil {
+		err = errors.Join(err, fmt.Errorf("stop temporal server: %w", stopped))
 	}
-	return nil
+	return err
 }
 
 // quietLogger writes the server's log to ours. The server's fatal errors are

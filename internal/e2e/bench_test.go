@@ -29,7 +29,8 @@ func TestBenchOverheadCountsAWholeRunAgainstItsBareSteps(t *testing.T) {
 		Loop     map[string]float64
 		Training cost
 		Whole    cost
-	}](t, succeed(t, "bench", "overhead", "--preset", "tiny", "--backend", "go", "--steps", "5", "--epochs", "2", "--pictures", "2", "-o", "json"))
+	}](t, succeed(t, "bench", "overhead", "--preset", "tiny", "--backend", "go", "--steps", "5", "--epochs",
+		"2", "--pictures", "2", "-o", "json"))
 	require.Equal(t, []int{4, 2, 2}, []int{r.Steps, r.Epochs, len(r.Bare)})
 	var steps cost // of a loop of four, the first of which compiles: the mean of both
 	for _, b := range r.Bare {
@@ -44,7 +45,9 @@ func TestBenchOverheadCountsAWholeRunAgainstItsBareSteps(t *testing.T) {
 		whole.CPU += s.Program + s.Store + s.Trainer
 		whole.Wall += s.Wall
 	}
-	for _, stage := range []string{"preflight", "prepare", "train", "validation", "evaluate", "export", "publish"} {
+	for _, stage := range []string{
+		"preflight", "prepare", "train", "validation", "evaluate", "export", "publish",
+	} {
 		require.Positive(t, stages[stage].CPU, stage)
 		require.Positive(t, stages[stage].Wall, stage)
 	}

@@ -31,7 +31,9 @@ func controlConfig() map[string]any {
 			"train": 960, "validation": 16, "test": 16, "test_unseen": 8, "max_objects": 2, "image_size": 32,
 		}}},
 		"model": map[string]any{"patch_size": 16, "encoder_layer": 1, "decoder_layer": 1},
-		"train": map[string]any{"epochs": 3, "batch_size": 8, "captions_per_picture": 2, "checkpoint_steps": 7},
+		"train": map[string]any{
+			"epochs": 3, "batch_size": 8, "captions_per_picture": 2, "checkpoint_steps": 7,
+		},
 	})
 }
 
@@ -44,14 +46,16 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	config := writeConfig(t, t.TempDir(), controlConfig())
 	extend := []string{"--epochs", "1", "--learning-rate", "0.0005"}
 
-	untouched := filepath.Join(t.TempDir(), "data")
+	untouched, _ := sharedStack(t)
 	succeed(t, "run", "-f", config, "--id", "r", "--data", untouched)
 	refused := distilvit(t, "pause", "r", "--data", untouched)
 	require.Equal(t, 1, refused.code)
 	require.Contains(t, refused.stderr, "run r is not open: it is completed")
 	succeed(t, append([]string{"extend", "r", "--data", untouched}, extend...)...)
 	// The run is open again: the same command goes on with it.
-	want := decode[pipeline.Result](t, succeed(t, "run", "-f", config, "--id", "r", "--data", untouched, "-o", "json"))
+	want := decode[pipeline.Result](
+		t, succeed(t, "run", "-f", config, "--id", "r", "--data", untouched, "-o", "json"),
+	)
 	require.Equal(t, "r-b2", want.Version)
 
 	data := filepath.Join(t.TempDir(), "data")
@@ -61,32 +65,35 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 		return decode[statusAnswer](t, succeed(t, "status", "r", "--data", data, "-o", "json"))
 	}
 	command := func(args ...string) finished {
-		return runCommand(t, nil, temporal, append(args, "--address", addresses.Temporal, "--workflow-id", "r")...)
+		return runCommand(
+			t, nil, temporal, append(args, "--address", addresses.Temporal, "--workflow-id", "r")...,
+		)
 	}
 
-	awaitCheckpoint(t, run, data, 1, controlSteps)
+	awaitCheckpoint(t, run, data, "r", 1, controlSteps)
 	succeed(t, "pause", "r", "--data", data)
 	again := distilvit(t, "pause", "r", "--data", data)
 	require.Equal(t, 1, again.code)
 	require.Contains(t, again.stderr, "run r is paused already")
 	stack.Await("the trainer's end", func() bool { return len(stack.Trainers()) == 0 })
 	require.True(t, status().Details.Paused)
-	paused := newestCheckpoint(data)
+	paused := newestCheckpoint(data, "r")
 	succeed(t, append([]string{"extend", "r", "--data", data}, extend...)...)
 	succeed(t, "resume", "r", "--data", data)
-	require.Equal(t, paused, newestCheckpoint(data), "the paused run went on")
+	require.Equal(t, paused, newestCheckpoint(data, "r"), "the paused run went on")
 
-	awaitCheckpoint(t, run, data, controlSteps+1, controlSteps)
+	awaitCheckpoint(t, run, data, "r", controlSteps+1, controlSteps)
 	held := command("activity", "pause", "--activity-id", "epoch-2")
 	require.Zero(t, held.code, held.stdout+held.stderr)
 	stack.AwaitEvery(time.Second, "the paused activity", func() bool {
-		described := runCommand(t, nil, temporal, "workflow", "describe", "--address", addresses.Temporal, "--workflow-id", "r", "-o", "json")
+		described := runCommand(t, nil, temporal, "workflow", "describe", "--address", addresses.Temporal,
+			"--workflow-id", "r", "-o", "json")
 		return strings.Contains(described.stdout, "PENDING_ACTIVITY_STATE_PAUSED")
 	})
 	freed := command("activity", "unpause", "--activity-id", "epoch-2")
 	require.Zero(t, freed.code, freed.stdout+freed.stderr)
 
-	awaitCheckpoint(t, run, data, 2*controlSteps+1, controlSteps)
+	awaitCheckpoint(t, run, data, "r", 2*controlSteps+1, controlSteps)
 	reset := command("activity", "reset", "--activity-id", "epoch-3")
 	require.Zero(t, reset.code, reset.stdout+reset.stderr)
 
@@ -97,9 +104,12 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	require.Equal(t, lastCheckpoint(t, untouched), lastCheckpoint(t, data))
 
 	// The whole run once more: everything is there already, the extension too.
-	whole := command("workflow", "reset", "--type", "FirstWorkflowTask", "--reason", "once more", "--reapply-exclude", "All")
+	whole := command("workflow", "reset", "--type", "FirstWorkflowTask", "--reason", "once more",
+		"--reapply-exclude", "All")
 	require.Zero(t, whole.code, whole.stdout+whole.stderr)
-	stack.AwaitEvery(time.Second, "the reset run's end", func() bool { return status().Status == "completed" })
+	stack.AwaitEvery(
+		time.Second, "the reset run's end", func() bool { return status().Status == "completed" },
+	)
 	require.Equal(t, weightsDigest(t, untouched, "r"), weightsDigest(t, data, "r"))
 }
 
@@ -107,7 +117,7 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 // weights and moments.
 func lastCheckpoint(t *testing.T, data string) string {
 	t.Helper()
-	step, file := newestManifest(data)
+	step, file := newestManifest(data, "r")
 	require.Equal(t, 4*controlSteps, step)
 	raw, err := os.ReadFile(file)
 	require.NoError(t, err)

@@ -3,30 +3,34 @@ package e2e
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"distilvit/internal/testenv"
+	"distilvit/track"
 )
 
 // crashSteps are the steps of an epoch of crashConfig: 960 pictures, 16 a step.
 const crashSteps = 60
 
-// crashConfig has epochs long enough to be disturbed between two checkpoints.
+// crashConfig has epochs long enough to be disturbed between two checkpoints, of a network of one
+// layer: with XLA each new trainer compiles its graphs again.
 func crashConfig() map[string]any {
 	return tinyConfig(map[string]any{
 		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
 			"train": 960, "validation": 16, "test": 16, "max_objects": 2, "image_size": 32,
 		}}},
-		"model": map[string]any{"hidden_size": 64},
-		"train": map[string]any{"epochs": 3, "checkpoint_steps": 7, "micro_batch_size": 8, "augment": map[string]any{"shift": 0.1, "color": 0.1}},
+		"model": map[string]any{"hidden_size": 64, "encoder_layer": 1, "decoder_layer": 1},
+		"track": map[string]any{"tensorboard": true},
+		"train": map[string]any{
+			"epochs": 3, "checkpoint_steps": 7, "micro_batch_size": 8,
+			"augment": map[string]any{"shift": 0.1, "color": 0.1},
+		},
 	})
 }
 
@@ -34,19 +38,19 @@ func crashConfig() map[string]any {
 // that is then interrupted by Ctrl-C, ends with the weights of an undisturbed run.
 func TestKilledRunEndsBitIdentical(t *testing.T) {
 	config := writeConfig(t, t.TempDir(), crashConfig())
-	undisturbed := trainUndisturbed(t, config)
+	undisturbed := trainUndisturbed(t, config, "crash")
 
 	data := filepath.Join(t.TempDir(), "data")
 	args := []string{"run", "-f", config, "--id", "crash", "--data", data, "-o", "json"}
 
 	run := start(t, nil, args...)
-	awaitCheckpoint(t, run, data, 1, crashSteps)
+	awaitCheckpoint(t, run, data, "crash", 1, crashSteps)
 	killTrainer(t, run)
-	awaitCheckpoint(t, run, data, crashSteps+1, crashSteps)
+	awaitCheckpoint(t, run, data, "crash", crashSteps+1, crashSteps)
 	killEverything(t, run)
 
 	run = start(t, nil, args...)
-	awaitCheckpoint(t, run, data, 2*crashSteps+1, crashSteps)
+	awaitCheckpoint(t, run, data, "crash", 2*crashSteps+1, crashSteps)
 	run.Signal(syscall.SIGINT)
 	require.Equal(t, 1, run.Wait())
 	require.Contains(t, run.Stderr.String(), "the same command goes on")
@@ -54,13 +58,23 @@ func TestKilledRunEndsBitIdentical(t *testing.T) {
 	again := distilvit(t, args...)
 	require.Zero(t, again.code, again.stderr)
 	require.Equal(t, undisturbed, weightsDigest(t, data, "crash"))
+
+	curve, err := track.ReadEventFile(
+		filepath.Join(data, "tensorboard", "crash", "events.out.tfevents.0000000001.distilvit"))
+	require.NoError(t, err)
+	var all []int64
+	for step := range int64(3 * crashSteps) {
+		all = append(all, step+1)
+	}
+	require.Equal(t, all, stepsOf(curve, "train/loss"), "TensorBoard's live file")
+	require.Equal(t, []int64{crashSteps, 2 * crashSteps, 3 * crashSteps}, stepsOf(curve, "eval/loss"))
 }
 
-func trainUndisturbed(t *testing.T, config string) string {
+func trainUndisturbed(t *testing.T, config, id string) string {
 	t.Helper()
-	data := filepath.Join(t.TempDir(), "data")
-	succeed(t, "run", "-f", config, "--id", "crash", "--data", data, "-o", "json")
-	return weightsDigest(t, data, "crash")
+	data, _ := sharedStack(t)
+	succeed(t, "run", "-f", config, "--id", id, "--data", data, "-o", "json")
+	return weightsDigest(t, data, id)
 }
 
 // weightsDigest is the SHA-256 of a run's published weights.
@@ -74,34 +88,36 @@ func weightsDigest(t *testing.T, data, run string) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// awaitCheckpoint waits for a checkpoint of step least or later and makes sure
+// awaitCheckpoint waits for the run's checkpoint of step least or later and makes sure
 // that its epoch is not over.
-func awaitCheckpoint(t *testing.T, run *testenv.Process, data string, least, epochSteps int) {
+func awaitCheckpoint(t *testing.T, run *testenv.Process, data, id string, least, epochSteps int) {
 	t.Helper()
 	newest := 0
 	run.Await("a checkpoint of step "+strconv.Itoa(least), func() bool {
-		newest = newestCheckpoint(data)
+		newest = newestCheckpoint(data, id)
 		return newest >= least
 	})
-	require.NotZero(t, newest%epochSteps, "checkpoint %d ends its epoch: the test came too late to disturb it", newest)
+	require.NotZero(
+		t, newest%epochSteps, "checkpoint %d ends its epoch: the test came too late to disturb it", newest,
+	)
 }
 
-// newestCheckpoint is the highest step with a manifest in the object store's files.
-func newestCheckpoint(data string) int {
-	step, _ := newestManifest(data)
+// newestCheckpoint is the highest step of a run with a manifest in the object store's files.
+func newestCheckpoint(data, id string) int {
+	step, _ := newestManifest(data, id)
 	return step
 }
 
 // newestManifest is that step and its manifest's path.
-func newestManifest(data string) (newest int, file string) {
-	_ = filepath.WalkDir(data, func(path string, _ fs.DirEntry, err error) error {
-		if err == nil && filepath.Base(path) == "manifest.json" && strings.Contains(path, "/checkpoints/") {
-			if step, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && step > newest {
-				newest, file = step, path
-			}
+func newestManifest(data, id string) (newest int, file string) {
+	all, _ := filepath.Glob(
+		filepath.Join(data, "*", "objects", "distilvit", "runs", id, "checkpoints", "*", "*", "manifest.json"),
+	)
+	for _, path := range all {
+		if step, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && step > newest {
+			newest, file = step, path
 		}
-		return nil
-	})
+	}
 	return newest, file
 }
 

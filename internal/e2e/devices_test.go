@@ -47,7 +47,9 @@ func TestDeviceThatFailsAgainAndAgainLeavesService(t *testing.T) {
 	run.Await("the device's end of service", func() bool {
 		return strings.Contains(scrape(metrics), `distilvit_device{device="3",state="out_of_service"} 1`)
 	})
-	require.Contains(t, scrape(metrics), `distilvit_activity_failures_total{activity="TrainEpoch",type="OutOfService"} 1`)
+	require.Contains(
+		t, scrape(metrics), `distilvit_activity_failures_total{activity="TrainEpoch",type="OutOfService"} 1`,
+	)
 
 	run.Await("the run to wait for a device", func() bool {
 		asked := distilvit(t, "status", "devices", "--data", data, "-o", "json")
@@ -59,8 +61,11 @@ func TestDeviceThatFailsAgainAndAgainLeavesService(t *testing.T) {
 
 	looked := distilvit(t, "doctor", "--data", data)
 	require.Equal(t, 1, looked.code)
-	require.Regexp(t, `NOT +devices +device 3 is out of service since .* -> distilvit doctor --reinstate 3`, looked.stdout)
-	require.Contains(t, succeed(t, "doctor", "--data", data, "--reinstate", "3"), "device 3 is back in service")
+	require.Regexp(t, `NOT +devices +device 3 is out of service since .* -> distilvit doctor --reinstate 3`,
+		looked.stdout)
+	require.Contains(
+		t, succeed(t, "doctor", "--data", data, "--reinstate", "3"), "device 3 is back in service",
+	)
 	require.Zero(t, run.Wait(), run.Stderr.String())
 	require.Equal(t, 1, decode[pipeline.Result](t, run.Stdout.String()).Epoch)
 	require.NotContains(t, distilvit(t, "doctor", "--data", data).stdout, "out of service since")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,19 +12,45 @@ import (
 	"distilvit/pipeline"
 )
 
+// Keys of the MinIO that startMinIO starts.
+const minioUser, minioSecret = "somebody", "something-secret"
+
+// startMinIO starts a MinIO of the test's own and waits until it answers.
+func startMinIO(t testing.TB, address string) {
+	t.Helper()
+	minio := testenv.Start(
+		t, testenv.MinIOCommand(testenv.Tool(t, "minio"), address, t.TempDir(), minioUser, minioSecret),
+	)
+	minio.Await("MinIO's answer", func() bool { return testenv.MinIOAnswers(address) })
+}
+
 // A team's set-up: a Temporal server and a MinIO elsewhere, a worker, and a
 // client that only starts and follows.
 func TestWorkerAgainstExternalTemporalAndMinIO(t *testing.T) {
-	_, temporal := temporaltest.Start(t)
-	s3 := testenv.FreeAddress(t)
-	minio := testenv.Start(t, testenv.MinIOCommand(testenv.Tool(t, "minio"), s3, t.TempDir(), "somebody", "something-secret"))
-	minio.Await("MinIO's answer", func() bool { return testenv.MinIOAnswers(s3) })
-	env := []string{"TEMPORAL_ADDRESS=" + temporal, "S3_ENDPOINT=http://" + s3, "S3_ACCESS_KEY=somebody", "S3_SECRET_KEY=something-secret"}
+	temporal, s3 := testenv.FreeAddress(t), testenv.FreeAddress(t)
+	secret := writeFile(t, t.TempDir(), "secret", minioSecret+"\n")
+	env := []string{
+		"TEMPORAL_ADDRESS=" + temporal, "S3_ENDPOINT=http://" + s3, "S3_ACCESS_KEY=" + minioUser,
+		"S3_SECRET_KEY_FILE=" + secret,
+	}
+	// The worker is up before the servers are.
 	worker := start(t, append(env, "DISTILVIT_DATA="+filepath.Join(t.TempDir(), "worker")), "worker")
-	worker.Await("the worker's start", func() bool { return worker.Stderr.String() != "" })
+	waits := func(what string) func() bool {
+		return func() bool {
+			return strings.Contains(worker.Stderr.String(), "waiting for the stack") &&
+				strings.Contains(worker.Stderr.String(), what)
+		}
+	}
+	worker.Await("its word on the object store", waits("object store"))
+	startMinIO(t, s3)
+	worker.Await("its word on Temporal", waits("no Temporal server answers at "+temporal))
+	testenv.Start(t, temporaltest.Command(t, temporal))
+	worker.Await("the worker's start", func() bool {
+		return strings.Contains(worker.Stderr.String(), "Ctrl-C ends it")
+	})
 
 	client := append(env, "DISTILVIT_DATA="+filepath.Join(t.TempDir(), "client"))
-	config := writeConfig(t, t.TempDir(), tinyConfig(nil))
+	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"backend": "go"}))
 	run := runCommand(t, client, testenv.Program, "run", "-f", config, "--id", "team", "-o", "json")
 	require.Zero(t, run.code, run.stderr)
 	result := decode[pipeline.Result](t, run.stdout)

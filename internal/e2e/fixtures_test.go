@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"distilvit/dataset"
+	"distilvit/internal/testenv"
 	"distilvit/pipeline"
 )
 
@@ -26,7 +27,9 @@ func tinyConfig(changes map[string]any) map[string]any {
 			"image_size": 32, "patch_size": 8, "hidden_size": 48, "encoder_layer": 2, "decoder_layer": 2,
 			"heads": 2, "vocab_size": 512, "positions": 24,
 		},
-		"train":    map[string]any{"epochs": 2, "batch_size": 16, "max_length": 16, "checkpoint_seconds": 0, "patience": 0},
+		"train": map[string]any{
+			"epochs": 2, "batch_size": 16, "max_length": 16, "checkpoint_seconds": 0, "patience": 0,
+		},
 		"evaluate": map[string]any{"batch_size": 8, "samples": 4},
 		"export":   map[string]any{"pictures": 16, "max_rouge_l_drop": 100},
 	}
@@ -50,11 +53,57 @@ func writeConfig(t testing.TB, dir string, config map[string]any) string {
 	return writeFile(t, dir, "config.json", string(raw))
 }
 
+// shared is the stack of all tests that break nothing, each with run ids of its own: starting one
+// costs as much as a tiny training. Tests that kill, corrupt or empty a stack have their own.
+var shared struct {
+	once      sync.Once
+	dir       string
+	process   *testenv.Process
+	addresses *stackAddresses
+}
+
+// endless outlives the test in it: what is started with it ends with removeShared.
+type endless struct{ testing.TB }
+
+func (endless) Cleanup(func()) {}
+
+// sharedStack returns the data directory and the addresses of the stack that is up for all tests.
+func sharedStack(t testing.TB) (data string, addresses stackAddresses) {
+	t.Helper()
+	shared.once.Do(func() {
+		dir, err := os.MkdirTemp("", "distilvit-e2e-shared-")
+		require.NoError(t, err)
+		shared.dir = dir
+		process, addresses := up(endless{t}, filepath.Join(dir, "data"))
+		shared.process, shared.addresses = process, &addresses
+	})
+	require.NotNil(t, shared.addresses, "the shared stack did not start")
+	said := shared.process.Stderr.Len()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("the shared stack: " + shared.process.Stderr.Since(said))
+		}
+	})
+	require.True(t, shared.process.Alive(), "the shared stack ended")
+	return filepath.Join(shared.dir, "data"), *shared.addresses
+}
+
+// removeShared ends what the tests shared.
+func removeShared() {
+	if shared.process != nil {
+		shared.process.Kill()
+	}
+	for _, dir := range []string{shared.dir, published.dir} {
+		if dir != "" {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
 // published is a model some test has made, shared by those that only use one.
 var published struct {
 	once   sync.Once
 	dir    string
-	data   string
 	model  string
 	result *pipeline.Result
 }
@@ -66,31 +115,38 @@ const (
 
 // publishedModel trains a tiny model until it knows a few pictures by heart, so
 // that its captions are firm and differ, and returns its fetched directory, the
-// data directory and the result.
+// shared stack's data directory, where it is run tiny, and the result.
 func publishedModel(t testing.TB) (model, data string, result *pipeline.Result) {
 	t.Helper()
+	data, _ = sharedStack(t)
 	published.once.Do(func() {
 		dir, err := os.MkdirTemp("", "distilvit-e2e-model-")
 		require.NoError(t, err)
 		published.dir = dir
-		published.data = filepath.Join(dir, "data")
 		writePictures(t, filepath.Join(dir, "train"), publishedPictures, publishedCopies)
 		writePictures(t, filepath.Join(dir, "held"), publishedPictures, 1)
 		source := func(split, folder string) map[string]any {
-			return map[string]any{"kind": "folder", "split": split, "captions": folder + "/captions.jsonl", "images": folder + "/images"}
+			return map[string]any{
+				"kind": "folder", "split": split, "captions": folder + "/captions.jsonl",
+				"images": folder + "/images",
+			}
 		}
 		file := writeConfig(t, dir, tinyConfig(map[string]any{
-			"dataset":  []any{source("train", "train"), source("validation", "held"), source("test", "held")},
-			"train":    map[string]any{"epochs": 14, "learning_rate": 0.003, "captions_per_picture": 1, "dropout": 0},
+			"dataset": []any{source("train", "train"), source("validation", "held"), source("test", "held")},
+			"train": map[string]any{
+				"epochs": 14, "learning_rate": 0.003, "captions_per_picture": 1, "dropout": 0,
+			},
 			"evaluate": map[string]any{"batch_size": 16},
 		}))
-		answer := decode[pipeline.Result](t, succeed(t, "run", "-f", file, "--id", "tiny", "--data", published.data, "-o", "json"))
+		answer := decode[pipeline.Result](
+			t, succeed(t, "run", "-f", file, "--id", "tiny", "--data", data, "-o", "json"),
+		)
 		model := filepath.Join(dir, "model")
-		succeed(t, "get", "tiny", model, "--data", published.data)
+		succeed(t, "get", "tiny", model, "--data", data)
 		published.model, published.result = model, &answer
 	})
 	require.NotNil(t, published.result, "the shared model was not made")
-	return published.model, published.data, published.result
+	return published.model, data, published.result
 }
 
 // writePictures makes a source of kind folder: n different pictures with one
@@ -102,16 +158,12 @@ func writePictures(t testing.TB, dir string, n, copies int) {
 		for c := range copies {
 			name := fmt.Sprintf("%03d-%02d.png", i, c)
 			writeFile(t, filepath.Join(dir, "images"), name, string(p.png))
-			require.NoError(t, json.NewEncoder(&lines).Encode(map[string]string{"image": name, "caption": p.caption}))
+			require.NoError(
+				t, json.NewEncoder(&lines).Encode(map[string]string{"image": name, "caption": p.caption}),
+			)
 		}
 	}
 	writeFile(t, dir, "captions.jsonl", lines.String())
-}
-
-func removePublished() {
-	if published.dir != "" {
-		os.RemoveAll(published.dir)
-	}
 }
 
 // pictures writes n pictures that the shared model has seen.
@@ -134,7 +186,9 @@ type scene struct {
 // scenes are n drawn pictures, each with another caption.
 func scenes(t testing.TB, n int) []scene {
 	t.Helper()
-	spec := dataset.Spec{Kind: pipeline.KindShapes, Shapes: dataset.ShapesSpec{Train: 4 * n, MaxObjects: 2, ImageSize: 32}}
+	spec := dataset.Spec{
+		Kind: pipeline.KindShapes, Shapes: dataset.ShapesSpec{Train: 4 * n, MaxObjects: 2, ImageSize: 32},
+	}
 	examples, _, err := dataset.List(t.Context(), spec, nil, 1)
 	require.NoError(t, err)
 	opener, err := dataset.NewOpener(spec, nil)

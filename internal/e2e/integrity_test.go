@@ -26,23 +26,30 @@ func TestFlippedBitsAreMendedAndTheRunEndsTheSame(t *testing.T) {
 	succeed(t, append(args, straight)...)
 
 	run := start(t, nil, append(args, data)...)
-	awaitCheckpoint(t, run, data, crashSteps+1, crashSteps)
+	awaitCheckpoint(t, run, data, "crash", crashSteps+1, crashSteps)
 	killEverything(t, run)
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "work")))
 	stored := storedFiles(t, data)
 	first := func(prefix, suffix string) string {
-		i := slices.IndexFunc(stored, func(name string) bool { return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix) })
+		i := slices.IndexFunc(stored, func(name string) bool {
+			return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)
+		})
 		require.GreaterOrEqual(t, i, 0)
 		return stored[i]
 	}
-	newest := newestCheckpoint(data)
+	newest := newestCheckpoint(data, "crash")
 	var checkpoint struct {
 		Files map[string]struct{ Key string }
 	}
-	raw, err := os.ReadFile(storedFile(t, data, fmt.Sprintf("runs/crash/checkpoints/1/%d/manifest.json", newest)))
+	raw, err := os.ReadFile(
+		storedFile(t, data, fmt.Sprintf("runs/crash/checkpoints/1/%d/manifest.json", newest)),
+	)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(raw, &checkpoint))
-	broken := []string{first("datasets/", ".parquet"), first("tokens/", ".parquet"), checkpoint.Files["model.safetensors"].Key}
+	broken := []string{
+		first("datasets/", ".parquet"), first("tokens/", ".parquet"),
+		checkpoint.Files["model.safetensors"].Key,
+	}
 	for _, key := range broken {
 		flipBit(t, storedFile(t, data, key))
 	}
@@ -61,7 +68,8 @@ func TestFlippedBitsAreMendedAndTheRunEndsTheSame(t *testing.T) {
 
 	// What is published cannot be made again by this program: it is named.
 	flipBit(t, storedFile(t, data, "models/crash/crash-b1/onnx/encoder_model.onnx"))
-	oneLine(t, distilvit(t, "get", "crash", t.TempDir(), "--data", data), 1, "models/crash/crash-b1/onnx/encoder_model.onnx", "do not match")
+	oneLine(t, distilvit(t, "get", "crash", t.TempDir(), "--data", data), 1,
+		"models/crash/crash-b1/onnx/encoder_model.onnx", "do not match")
 }
 
 // storedFile is where the embedded store keeps an object's bytes.

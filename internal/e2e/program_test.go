@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := testenv.Main(m)
-	removePublished()
+	removeShared()
 	os.Exit(code)
 }
 

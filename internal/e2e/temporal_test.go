@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,9 +12,9 @@ import (
 )
 
 // up starts the embedded stack with its workers and returns its addresses.
-func up(t testing.TB, data string) (*testenv.Process, stackAddresses) {
+func up(t testing.TB, data string, env ...string) (*testenv.Process, stackAddresses) {
 	t.Helper()
-	p := start(t, nil, "up", "--data", data, "-o", "json")
+	p := start(t, env, "up", "--data", data, "-o", "json")
 	p.Await("the stack's addresses", func() bool { return strings.Contains(p.Stdout.String(), "\n") })
 	return p, decode[stackAddresses](t, p.Stdout.String())
 }
@@ -29,23 +28,30 @@ type stackAddresses struct {
 // Temporal's own command line starts, asks and stops a run of the embedded stack.
 func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 	temporal := testenv.Tool(t, "temporal")
-	data := filepath.Join(t.TempDir(), "data")
-	stack, addresses := up(t, data)
+	data, addresses := sharedStack(t)
 	workflow := func(args ...string) finished {
 		args = append([]string{"workflow", args[0], "--address", addresses.Temporal}, args[1:]...)
 		return runCommand(t, nil, temporal, args...)
 	}
 
-	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"priority": 4, "train": map[string]any{"epochs": 500}}))
-	started := workflow("start", "--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "by-hand", "--input-file", config)
+	config := writeConfig(
+		t, t.TempDir(), tinyConfig(map[string]any{
+			"backend": "go", "priority": 4, "train": map[string]any{"epochs": 500},
+		}),
+	)
+	started := workflow("start", "--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id",
+		"by-hand", "--input-file", config)
 	require.Zero(t, started.code, started.stdout+started.stderr)
 
-	stack.AwaitEvery(time.Second, "a trained epoch in the answer of the status query", func() bool {
+	testenv.AwaitEvery(t, time.Second, "a trained epoch in the answer of the status query", func() bool {
 		answer := workflow("query", "--workflow-id", "by-hand", "--type", "status", "-o", "json")
-		return answer.code == 0 && strings.Contains(answer.stdout, `"train_loss"`) && !strings.Contains(answer.stdout, `"epoch": 0,`) && !strings.Contains(answer.stdout, `"epoch":0,`)
+		return answer.code == 0 && strings.Contains(answer.stdout, `"train_loss"`) &&
+			!strings.Contains(answer.stdout, `"epoch": 0,`) && !strings.Contains(answer.stdout, `"epoch":0,`)
 	})
 	// The config's priority is the workflow's, who was started without one.
-	require.Regexp(t, `"priorityKey": *4\b`, workflow("describe", "--workflow-id", "by-hand", "-o", "json").stdout)
+	require.Regexp(
+		t, `"priorityKey": *4\b`, workflow("describe", "--workflow-id", "by-hand", "-o", "json").stdout,
+	)
 
 	stopped := workflow("signal", "--workflow-id", "by-hand", "--name", "stop")
 	require.Zero(t, stopped.code, stopped.stdout+stopped.stderr)
@@ -57,21 +63,26 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 	}
 
 	// The same config attaches, whoever started the run; its priority is no part of it.
-	result := decode[pipeline.Result](t, succeed(t, "run", "-f", config, "--priority", "1", "--id", "by-hand", "--data", data, "-o", "json"))
+	result := decode[pipeline.Result](
+		t, succeed(t, "run", "-f", config, "--priority", "1", "--id", "by-hand", "--data",
+			data, "-o", "json"),
+	)
 	require.Equal(t, "models/by-hand/by-hand-b1", result.Model)
 	require.Less(t, result.Epoch, 500)
 
-	listed := runCommand(t, nil, temporal, "workflow", "list", "--address", addresses.Temporal, "--query", `DistilvitModel = "by-hand" AND DistilvitStage = "done"`)
+	listed := runCommand(t, nil, temporal, "workflow", "list", "--address", addresses.Temporal, "--query",
+		`DistilvitModel = "by-hand" AND DistilvitStage = "done"`)
 	require.Contains(t, listed.stdout, "by-hand")
 }
 
 // A config with a mistake fails at once, with its path, also when started by hand.
 func TestTemporalCommandLineLearnsOfAMistakeInTheConfig(t *testing.T) {
 	temporal := testenv.Tool(t, "temporal")
-	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
+	_, addresses := sharedStack(t)
 	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{"train": map[string]any{"epochs": 0}}))
 	executed := runCommand(t, nil, temporal, "workflow", "execute", "--address", addresses.Temporal,
-		"--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "mistaken", "--input-file", config)
+		"--task-queue", "distilvit", "--type", "Pipeline", "--workflow-id", "mistaken",
+		"--input-file", config)
 	require.NotZero(t, executed.code)
 	require.Contains(t, executed.stdout+executed.stderr, "train.epochs")
 }

@@ -37,8 +37,11 @@ func oneLine(t *testing.T, f finished, code int, parts ...string) {
 func TestMissingFilesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	oneLine(t, distilvit(t, "run", "-f", dir+"/none.yaml"), 2, "no such config", dir+"/none.yaml")
-	config := writeFile(t, dir, "c.yaml", "dataset: [{kind: coco, captions: captions.json, images: images}]\n")
-	oneLine(t, distilvit(t, "run", "-f", config), 2, "no such file", "dataset[0].captions", filepath.Join(dir, "captions.json"))
+	config := writeFile(
+		t, dir, "c.yaml", "dataset: [{kind: coco, captions: captions.json, images: images}]\n",
+	)
+	oneLine(t, distilvit(t, "run", "-f", config), 2, "no such file", "dataset[0].captions",
+		filepath.Join(dir, "captions.json"))
 }
 
 func TestBrokenJSONIsNamed(t *testing.T) {
@@ -48,12 +51,19 @@ func TestBrokenJSONIsNamed(t *testing.T) {
 
 	writeFile(t, dir, "captions.json", `{"images": [{"id": 1, "file_name": "a.png"`)
 	writeFile(t, dir, "images/a.png", "")
-	config = writeFile(t, dir, "c.yaml", "dataset: [{kind: coco, captions: captions.json, images: images}]\nmodel: {preset: tiny}\n")
-	oneLine(t, distilvit(t, "run", "-f", config, "--data", filepath.Join(dir, "data")), 1, "captions.json", "JSON")
+	config = writeFile(
+		t, dir, "c.yaml",
+		"dataset: [{kind: coco, captions: captions.json, images: images}]\nmodel: {preset: tiny}\n",
+	)
+	data, _ := sharedStack(t)
+	oneLine(t, distilvit(t, "run", "-f", config, "--data", data), 1, "captions.json", "JSON")
 }
 
 func TestThreeMistakesInAConfigAreThreeLines(t *testing.T) {
-	config := writeFile(t, t.TempDir(), "c.yaml", "dataset: [{kind: shapes}]\ntrain:\n  epochs: -1\n  batchsize: 8\n  dropout: high\n")
+	config := writeFile(
+		t, t.TempDir(), "c.yaml",
+		"dataset: [{kind: shapes}]\ntrain:\n  epochs: -1\n  batchsize: 8\n  dropout: high\n",
+	)
 	f := distilvit(t, "run", "-f", config)
 	require.Equal(t, 2, f.code)
 	require.Equal(t, 3, strings.Count(f.stderr, "\n"), f.stderr)
@@ -88,8 +98,12 @@ func TestZipCutShortIsNamed(t *testing.T) {
 	require.NoError(t, w.Close())
 	writeFile(t, dir, "images.zip", string(archive.Bytes()[:archive.Len()/2]))
 	writeFile(t, dir, "captions.csv", "image,caption\nscene-000.png,a red circle\n")
-	config := writeFile(t, dir, "c.yaml", "dataset: [{kind: folder, captions: captions.csv, images: images.zip}]\nmodel: {preset: tiny}\n")
-	oneLine(t, distilvit(t, "run", "-f", config, "--data", filepath.Join(dir, "data")), 1, "images.zip")
+	config := writeFile(
+		t, dir, "c.yaml",
+		"dataset: [{kind: folder, captions: captions.csv, images: images.zip}]\nmodel: {preset: tiny}\n",
+	)
+	data, _ := sharedStack(t)
+	oneLine(t, distilvit(t, "run", "-f", config, "--data", data), 1, "images.zip")
 }
 
 func TestPortInUseIsNamed(t *testing.T) {
@@ -125,21 +139,26 @@ func tmpfs(t *testing.T, size string) string {
 }
 
 func TestWrongS3SecretIsSaid(t *testing.T) {
-	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
-	env := []string{"TEMPORAL_ADDRESS=" + addresses.Temporal, "S3_ENDPOINT=" + addresses.S3, "S3_ACCESS_KEY=distilvit", "S3_SECRET_KEY=wrong-secret"}
+	_, addresses := sharedStack(t)
+	env := []string{
+		"TEMPORAL_ADDRESS=" + addresses.Temporal, "S3_ENDPOINT=" + addresses.S3, "S3_ACCESS_KEY=distilvit",
+		"S3_SECRET_KEY=wrong-secret",
+	}
 	oneLine(t, runCommand(t, env, testenv.Program, "list"), 1, addresses.S3)
 	oneLine(t, runCommand(t, env, testenv.Program, "worker"), 1, addresses.S3)
 }
 
 func TestNoTemporalServerIsSaid(t *testing.T) {
-	_, addresses := up(t, filepath.Join(t.TempDir(), "data"))
+	_, addresses := sharedStack(t)
 	nobody := testenv.FreeAddress(t)
-	env := []string{"TEMPORAL_ADDRESS=" + addresses.Temporal, "S3_ENDPOINT=" + nobody, "S3_ACCESS_KEY=a", "S3_SECRET_KEY=b"}
+	env := []string{
+		"TEMPORAL_ADDRESS=" + addresses.Temporal, "S3_ENDPOINT=" + nobody, "S3_ACCESS_KEY=a",
+		"S3_SECRET_KEY=b",
+	}
 	oneLine(t, runCommand(t, env, testenv.Program, "list"), 1, nobody)
 }
 
 func TestSecondStackOnADirectoryIsRefused(t *testing.T) {
-	data := filepath.Join(t.TempDir(), "data")
-	up(t, data)
+	data, _ := sharedStack(t)
 	oneLine(t, distilvit(t, "up", "--data", data), 2, data)
 }

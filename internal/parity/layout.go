@@ -24,7 +24,8 @@ func readVersions(dir string) (map[string]string, error) {
 	var v struct {
 		MadeWith map[string]string `json:"made_with"`
 	}
-	if err := readJSON(filepath.Join(dir, "vectors.json"), &v); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := readJSON(filepath.Join(dir, "vectors.json"), &v); err != nil &&
+		!errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return v.MadeWith, nil
@@ -144,7 +145,8 @@ func (f *tensorFile) ints(name string, least, most int64, shape ...int) ([]int64
 	}
 	for i, v := range x {
 		if v < least || v > most {
-			return nil, layoutf("vectors %s: %s[%d] is %d; must be from %d to %d", f.path, name, i, v, least, most)
+			return nil, layoutf("vectors %s: %s[%d] is %d; must be from %d to %d", f.path, name,
+				i, v, least, most)
 		}
 	}
 	return x, nil

@@ -22,7 +22,8 @@ type metricVectors struct {
 
 // scoreKinds are the names that scores have.
 var scoreKinds = map[string]*kind{
-	"rouge1": rouge, "rouge2": rouge, "rougeL": rouge, "rougeLsum": rouge, "bleu1": bleu, "bleu2": bleu, "bleu3": bleu, "bleu4": bleu,
+	"rouge1": rouge, "rouge2": rouge, "rougeL": rouge, "rougeLsum": rouge, "bleu1": bleu, "bleu2": bleu,
+	"bleu3": bleu, "bleu4": bleu,
 	"cider": cider, "rougeL_coco": rougeLCoco, "meteor": meteor, "gen_len": genLen,
 }
 
@@ -91,18 +92,19 @@ func (v *metricVectors) names() []string {
 
 // computed are our scores by their names, METEOR apart.
 func computed(list []metrics.Prediction) (all map[string]float64, each []map[string]float64) {
-	s, _ := metrics.Score(list)
-	words := metrics.Tokenize(list)
+	s, _ := metrics.Score(list, metrics.RougeScoreWords)
+	words := metrics.Tokenize(list, metrics.RougeScoreWords)
 	bleu, bleus := metrics.Bleu(words.Candidates, words.References)
 	cider, ciders := metrics.Cider(words.Candidates, words.References)
 	coco, cocos := metrics.CocoRougeL(words.Candidates, words.References)
 	all = map[string]float64{
-		"rouge1": s.Rouge1 / 100, "rouge2": s.Rouge2 / 100, "rougeL": s.RougeL / 100, "rougeLsum": s.RougeLsum / 100,
-		"cider": cider, "rougeL_coco": coco, "gen_len": s.GenLen,
+		"rouge1": s.Rouge1 / 100, "rouge2": s.Rouge2 / 100, "rougeL": s.RougeL / 100,
+		"rougeLsum": s.RougeLsum / 100,
+		"cider":     cider, "rougeL_coco": coco, "gen_len": s.GenLen,
 	}
 	addBleu(all, bleu)
 	for i, p := range list {
-		rouge := metrics.Rouge(p.Caption, p.References)
+		rouge := metrics.Rouge(p.Caption, p.References, metrics.RougeScoreWords)
 		one := map[string]float64{
 			"rouge1": rouge.R1, "rouge2": rouge.R2, "rougeL": rouge.RL, "rougeLsum": rouge.RLsum,
 			"cider": ciders[i], "rougeL_coco": cocos[i], "gen_len": float64(len(p.TokenIDs)),
@@ -120,7 +122,9 @@ func addBleu(to map[string]float64, scores metrics.BleuScores) {
 }
 
 // meteor adds METEOR's scores, or says why it cannot.
-func (r *run) meteor(path string, list []metrics.Prediction, data string, all map[string]float64, each []map[string]float64) {
+func (r *run) meteor(
+	path string, list []metrics.Prediction, data string, all map[string]float64, each []map[string]float64,
+) {
 	row := r.table.row(meteor, "")
 	if data == "" {
 		row.Skipped = "needs --meteor-data"
@@ -131,7 +135,7 @@ func (r *run) meteor(path string, list []metrics.Prediction, data string, all ma
 		row.fail(r.name(path), err)
 		return
 	}
-	score, scores, err := d.Meteor(metrics.Tokenize(list))
+	score, scores, err := d.Meteor(metrics.Tokenize(list, metrics.RougeScoreWords))
 	if err != nil {
 		row.fail(r.name(path), err)
 		return

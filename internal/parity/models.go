@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"distilvit/dataset"
+	"distilvit/dataset/pixels"
 	"distilvit/model"
 	"distilvit/model/train"
 )
@@ -73,8 +74,8 @@ func (v *modelVectors) open() (err error) {
 		return err
 	}
 	v.pixel = model.HalfNormalization
-	if exists(v.dir, dataset.ProcessorFile) {
-		p, err := dataset.ReadProcessor(v.dir)
+	if exists(v.dir, pixels.ProcessorFile) {
+		p, err := pixels.ReadProcessor(v.dir)
 		if err != nil {
 			return err
 		}
@@ -110,10 +111,12 @@ func (v *modelVectors) inputs() error {
 		shape = []int{shape[0], 1, shape[1]}
 	}
 	if len(shape) != 3 || shape[0] != v.b || shape[2] < 1 || shape[2] > v.config.Decoder.NPositions {
-		return layoutf("vectors %s: labels has shape %v; must be [%d, captions, tokens], at most %d tokens", v.tensors.path, shape, v.b, v.config.Decoder.NPositions)
+		return layoutf("vectors %s: labels has shape %v; must be [%d, captions, tokens], at most %d tokens",
+			v.tensors.path, shape, v.b, v.config.Decoder.NPositions)
 	}
 	v.k, v.t = shape[1], shape[2]
-	labels, err := v.tensors.ints("labels", dataset.Masked, int64(v.config.Decoder.VocabSize)-1, v.tensors.shape("labels")...)
+	labels, err := v.tensors.ints("labels", dataset.Masked, int64(v.config.Decoder.VocabSize)-1,
+		v.tensors.shape("labels")...)
 	if err != nil {
 		return err
 	}

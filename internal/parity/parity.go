@@ -72,7 +72,10 @@ func Run(o Options) (*Table, error) {
 	}
 	r.table.sort()
 	if len(r.table.Rows) == 0 {
-		return nil, layoutf("vectors %s: it has neither tokenizers/, processors/, models/ nor metrics/ with vectors in it", o.Dir)
+		return nil, layoutf(
+			"vectors %s: it has neither tokenizers/, processors/, models/ nor metrics/ with vectors in it",
+			o.Dir,
+		)
 	}
 	return r.table, nil
 }

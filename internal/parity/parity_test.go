@@ -33,7 +33,8 @@ func TestEverythingEqualsThePythonLibraries(t *testing.T) {
 	table := compare(t, committed, Backend{backend.Go, backendtest.Open(t, backend.Go)})
 	for _, r := range table.Rows {
 		if !r.OK || r.Compared == 0 || r.Skipped != "" {
-			t.Errorf("%s: %d compared %s, difference %g, %s", r.What, r.Compared, r.Skipped, r.Difference, r.At)
+			t.Errorf("%s: %d compared %s, difference %g, %s", r.What, r.Compared, r.Skipped,
+				r.Difference, r.At)
 		}
 	}
 	if len(table.Rows) != len(kinds) {
@@ -69,10 +70,14 @@ func TestAWrongVectorIsFoundAndNamed(t *testing.T) {
 		at     string // where the difference is said to be
 	}{
 		"an id of a text": {[]string{"tokenizers/end-last"}, func(t *testing.T, dir string) {
-			edit(t, dir+"/tokenizers/end-last/vectors.json", func(v *tokenizerVectors) { v.Cases[20].IDs[0] += 2 })
+			edit(t, dir+"/tokenizers/end-last/vectors.json", func(v *tokenizerVectors) {
+				v.Cases[20].IDs[0] += 2
+			})
 		}, tokenIDs, "tokenizers/end-last, case 20, text "},
 		"decoded text": {[]string{"tokenizers/end-first"}, func(t *testing.T, dir string) {
-			edit(t, dir+"/tokenizers/end-first/vectors.json", func(v *tokenizerVectors) { *v.Cases[9].SkipSpecial += "!" })
+			edit(t, dir+"/tokenizers/end-first/vectors.json", func(v *tokenizerVectors) {
+				*v.Cases[9].SkipSpecial += "!"
+			})
 		}, tokenTexts, "tokenizers/end-first, case 9, ids "},
 		"a pixel": {[]string{"processors/lanczos", "pictures"}, func(t *testing.T, dir string) {
 			flip(t, dir+"/processors/lanczos/vectors.safetensors", "resized.rgba.png", 9*3*2+4, 1)
@@ -95,7 +100,9 @@ func TestAWrongVectorIsFoundAndNamed(t *testing.T) {
 			flip(t, dir+"/models/fp16/vectors.safetensors", "loss", 2, 1)
 		}, loss, "models/fp16: "},
 		"a gradient": {[]string{"models/main"}, func(t *testing.T, dir string) {
-			flip(t, dir+"/models/main/vectors.safetensors", "grad.decoder.transformer.wpe.weight", 4*3+3, 0x80)
+			flip(
+				t, dir+"/models/main/vectors.safetensors", "grad.decoder.transformer.wpe.weight", 4*3+3, 0x80,
+			)
 		}, gradients, "models/main, decoder.transformer.wpe.weight[3]: "},
 		"a weight after the steps": {[]string{"models/main"}, func(t *testing.T, dir string) {
 			flip(t, dir+"/models/main/vectors.safetensors", "after.encoder.layernorm.weight", 4*3+2, 0x10)
@@ -107,7 +114,9 @@ func TestAWrongVectorIsFoundAndNamed(t *testing.T) {
 			editModel(t, dir, func(v *modelJSON) { v.Generate[7].IDs[3][1]++ })
 		}, beams, `models/main, options {"num_beams":4,`},
 		"a score": {[]string{"metrics"}, func(t *testing.T, dir string) {
-			edit(t, dir+"/metrics/odd.json", func(v *metricVectors) { v.Examples[3].Scores["meteor"] += 1e-6 })
+			edit(
+				t, dir+"/metrics/odd.json", func(v *metricVectors) { v.Examples[3].Scores["meteor"] += 1e-6 },
+			)
 		}, meteor, "metrics/odd.json, example 3, meteor: "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,7 +196,8 @@ func TestAWrongLayoutIsOneLineThatSaysWhatIsWrong(t *testing.T) {
 		parts  []string
 		change func(t *testing.T, dir string)
 	}{
-		"it has neither tokenizers/, processors/, models/ nor metrics/": {nil, func(t *testing.T, dir string) {}},
+		"it has neither tokenizers/, processors/, models/ nor metrics/": {nil,
+			func(t *testing.T, dir string) {}},
 		"tokenizers/x: neither tokenizer.json nor vocab.json": {nil, func(t *testing.T, dir string) {
 			write(t, dir+"/tokenizers/x/vectors.json", "{}")
 		}},
@@ -195,7 +205,9 @@ func TestAWrongLayoutIsOneLineThatSaysWhatIsWrong(t *testing.T) {
 			write(t, dir+"/tokenizers/x/tokenizer.json", "{}")
 			write(t, dir+"/tokenizers/x/vectors.json", "{}")
 		}},
-		"vectors.json: unexpected end of JSON input": {nil, func(t *testing.T, dir string) { write(t, dir+"/vectors.json", "{") }},
+		"vectors.json: unexpected end of JSON input": {
+			nil, func(t *testing.T, dir string) { write(t, dir+"/vectors.json", "{") },
+		},
 		"models/x: no config.json": {[]string{"models/fp16"}, func(t *testing.T, dir string) {
 			if err := os.Rename(dir+"/models/fp16", dir+"/models/x"); err != nil {
 				t.Fatal(err)
@@ -205,17 +217,22 @@ func TestAWrongLayoutIsOneLineThatSaysWhatIsWrong(t *testing.T) {
 		"open DIR/models/x/vectors.safetensors: no such file": {nil, func(t *testing.T, dir string) {
 			write(t, dir+"/models/x/config.json", "{}")
 		}},
-		"vectors.safetensors: safetensors: file has only 1 bytes": {[]string{"models/fp16"}, func(t *testing.T, dir string) {
-			write(t, dir+"/models/fp16/vectors.safetensors", "x")
-		}},
+		"vectors.safetensors: safetensors: file has only 1 bytes": {[]string{"models/fp16"},
+			func(t *testing.T, dir string) {
+				write(t, dir+"/models/fp16/vectors.safetensors", "x")
+			}},
 		"; must be from -100 to 47": {[]string{"models/fp16"}, func(t *testing.T, dir string) {
 			flip(t, dir+"/models/fp16/vectors.safetensors", "labels", 1, 1)
 		}},
-		"pixel_values.rgb.png: open DIR/pictures/rgb.png: no such file": {[]string{"processors/box", "pictures"}, func(t *testing.T, dir string) {
+		"pixel_values.rgb.png: open DIR/pictures/rgb.png: no such file": {[]string{"processors/box",
+			"pictures"}, func(t *testing.T, dir string) {
 			os.Remove(dir + "/pictures/rgb.png")
 		}},
 		`unknown score "bleu5"`: {nil, func(t *testing.T, dir string) {
-			write(t, dir+"/metrics/x.json", `{"examples": [{"caption": "a", "references": ["a"]}], "scores": {"bleu5": 1}}`)
+			write(
+				t, dir+"/metrics/x.json",
+				`{"examples": [{"caption": "a", "references": ["a"]}], "scores": {"bleu5": 1}}`,
+			)
 		}},
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -224,12 +241,14 @@ func TestAWrongLayoutIsOneLineThatSaysWhatIsWrong(t *testing.T) {
 			_, err := Run(Options{Dir: dir})
 			var layout *LayoutError
 			want := strings.ReplaceAll(want, "DIR", dir)
-			if !errors.As(err, &layout) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			if !errors.As(err, &layout) || !strings.Contains(err.Error(), want) ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v, want %q", err, want)
 			}
 		})
 	}
-	if _, err := Run(Options{Dir: filepath.Join(t.TempDir(), "none")}); err == nil || !strings.Contains(err.Error(), "none: no such directory") {
+	if _, err := Run(Options{Dir: filepath.Join(t.TempDir(), "none")}); err == nil ||
+		!strings.Contains(err.Error(), "none: no such directory") {
 		t.Error(err)
 	}
 }
@@ -247,7 +266,8 @@ func TestAModelThatIsRefusedDiffers(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := compare(t, dir).Differing()
-	if len(rows) != 1 || !strings.Contains(rows[0].At, `decoder.model_type is "opt"`) || rows[0].Cells()[4] != "unbounded" {
+	if len(rows) != 1 || !strings.Contains(rows[0].At, `decoder.model_type is "opt"`) ||
+		rows[0].Cells()[4] != "unbounded" {
 		t.Errorf("%+v", rows)
 	}
 }

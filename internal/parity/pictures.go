@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"distilvit/dataset"
+	"distilvit/dataset/pixels"
 	"distilvit/model/onnx"
 	"distilvit/model/train"
 )
@@ -21,15 +21,15 @@ const (
 
 // processor compares one image processor's answers for the pictures of pictures/.
 func (r *run) processor(dir string) error {
-	if !exists(dir, dataset.ProcessorFile) {
-		return layoutf("vectors %s: no %s", dir, dataset.ProcessorFile)
+	if !exists(dir, pixels.ProcessorFile) {
+		return layoutf("vectors %s: no %s", dir, pixels.ProcessorFile)
 	}
 	file, err := openTensors(filepath.Join(dir, "vectors.safetensors"))
 	if err != nil {
 		return err
 	}
 	defer file.close()
-	p, err := dataset.ReadProcessor(dir)
+	p, err := pixels.ReadProcessor(dir)
 	if err != nil {
 		r.table.row(pixelsExact, "").fail(r.name(dir), err)
 		return nil
@@ -41,7 +41,8 @@ func (r *run) processor(dir string) error {
 		} else if name, ok = strings.CutPrefix(t.Name, valuesPrefix); ok {
 			compare = r.pixelValues
 		} else {
-			return layoutf("vectors %s: tensor %s begins neither with %s nor with %s", file.path, t.Name, resizedPrefix, valuesPrefix)
+			return layoutf("vectors %s: tensor %s begins neither with %s nor with %s", file.path, t.Name,
+				resizedPrefix, valuesPrefix)
 		}
 		raw, err := os.ReadFile(filepath.Join(r.Dir, "pictures", name))
 		if err != nil {
@@ -55,7 +56,7 @@ func (r *run) processor(dir string) error {
 }
 
 // resized compares uint8 [H, W, 3].
-func (r *run) resized(at string, file *tensorFile, name string, p dataset.Processor, raw []byte) error {
+func (r *run) resized(at string, file *tensorFile, name string, p pixels.Processor, raw []byte) error {
 	want, err := file.ints(name, 0, 255, p.Height, p.Width, 3)
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func (r *run) resized(at string, file *tensorFile, name string, p dataset.Proces
 }
 
 // pixelValues compares what the encoder is given: float32 [3, H, W].
-func (r *run) pixelValues(at string, file *tensorFile, name string, p dataset.Processor, raw []byte) error {
+func (r *run) pixelValues(at string, file *tensorFile, name string, p pixels.Processor, raw []byte) error {
 	want, err := file.floats(name, 3, p.Height, p.Width)
 	if err != nil {
 		return err

@@ -21,23 +21,32 @@ var (
 	tokenIDs   = newKind("token ids", "texts", "not equal", 0, "tokenizers")
 	tokenTexts = newKind("text of token ids", "decodings", "not equal", 0, "tokenizers")
 
-	pixelsExact = newKind("resized pixels: PNG, GIF, BMP, TIFF, WebP", "pictures", "levels, largest", 0, "transformers", "pillow")
-	pixelsJPEG  = newKind("resized pixels: JPEG, mean", "pictures", "levels, mean of a picture", 1, "transformers", "pillow")
-	pixelsWorst = newKind("resized pixels: JPEG, largest", "pictures", "levels, largest", -1, "transformers", "pillow")
+	pixelsExact = newKind("resized pixels: PNG, GIF, BMP, TIFF, WebP", "pictures", "levels, largest",
+		0, "transformers", "pillow")
+	pixelsJPEG = newKind("resized pixels: JPEG, mean", "pictures", "levels, mean of a picture", 1,
+		"transformers", "pillow")
+	pixelsWorst = newKind("resized pixels: JPEG, largest", "pictures", "levels, largest", -1,
+		"transformers", "pillow")
 	pixelValues = newKind("pixel_values", "pictures", "largest", 1e-6, "transformers")
 
 	weightsRead = newKind("weights as they are read", "tensors", "not equal", 0, "torch", "safetensors")
 	weightsKept = newKind("weights written and read again", "tensors", "not equal", 0, "torch", "safetensors")
 
-	logits        = newKind("logits", "captions", "largest / largest logit", 1e-4, "torch", "transformers")
-	loss          = newKind("loss", "batches", "relative", 1e-5, "torch", "transformers")
-	gradients     = newKind("gradients", "tensors", "largest / max(largest gradient, 1e-6 global norm)", 1e-4, "torch", "transformers")
-	keyGradients  = newKind("gradients of key biases (truly 0)", "tensors", "largest / global norm", 1e-6, "torch", "transformers")
-	stepLoss      = newKind("loss of each AdamW step", "steps", "relative", 1e-4, "torch", "transformers")
-	stepNorm      = newKind("gradient norm of each AdamW step", "steps", "relative", 1e-3, "torch", "transformers")
-	stepRate      = newKind("learning rate of each AdamW step", "steps", "relative", 1e-12, "torch", "transformers")
-	stepWeights   = newKind("weights after the AdamW steps", "tensors", "largest / learning rate", 0.1, "torch", "transformers")
-	stepKeyBiases = newKind("key biases after the AdamW steps", "tensors", "largest / learning rate", 10, "torch", "transformers")
+	logits    = newKind("logits", "captions", "largest / largest logit", 1e-4, "torch", "transformers")
+	loss      = newKind("loss", "batches", "relative", 1e-5, "torch", "transformers")
+	gradients = newKind("gradients", "tensors", "largest / max(largest gradient, 1e-6 global norm)", 1e-4,
+		"torch", "transformers")
+	keyGradients = newKind("gradients of key biases (truly 0)", "tensors", "largest / global norm", 1e-6,
+		"torch", "transformers")
+	stepLoss = newKind("loss of each AdamW step", "steps", "relative", 1e-4, "torch", "transformers")
+	stepNorm = newKind("gradient norm of each AdamW step", "steps", "relative", 1e-3,
+		"torch", "transformers")
+	stepRate = newKind("learning rate of each AdamW step", "steps", "relative", 1e-12,
+		"torch", "transformers")
+	stepWeights = newKind("weights after the AdamW steps", "tensors", "largest / learning rate", 0.1,
+		"torch", "transformers")
+	stepKeyBiases = newKind("key biases after the AdamW steps", "tensors", "largest / learning rate", 10,
+		"torch", "transformers")
 
 	greedy = newKind("captions: greedy", "captions", "ids not equal", 0, "transformers")
 	beams  = newKind("captions: beam search", "captions", "ids not equal", 0, "transformers")
@@ -66,12 +75,15 @@ type Row struct {
 	Reference  string   `json:"reference"` // packages and their versions
 	Ours       string   `json:"ours"`      // distilvit, and on which backend
 	Difference float64  `json:"difference"`
-	Measure    string   `json:"measure"`           // what Difference is
-	Allowed    *float64 `json:"allowed"`           // nil: any
-	At         string   `json:"at,omitempty"`      // where the largest difference is, and both values; of those that must be equal, the first
-	Differing  []string `json:"differing"`         // as At, each that differs by more than is allowed; 100 at most
-	Skipped    string   `json:"skipped,omitempty"` // why vectors were not compared; what was compared counts all the same
-	OK         bool     `json:"ok"`
+	Measure    string   `json:"measure"` // what Difference is
+	Allowed    *float64 `json:"allowed"` // nil: any
+	// where the largest difference is, and both values; of those that must be equal, the first
+	At string `json:"at,omitempty"`
+	// as At, each that differs by more than is allowed; 100 at most
+	Differing []string `json:"differing"`
+	// why vectors were not compared; what was compared counts all the same
+	Skipped string `json:"skipped,omitempty"`
+	OK      bool   `json:"ok"`
 
 	kind  *kind
 	order int
@@ -94,7 +106,10 @@ func (t *Table) row(k *kind, backend string) *Row {
 			return r
 		}
 	}
-	r := &Row{What: k.name, Unit: k.unit, Reference: t.reference(k), Ours: ours, Measure: k.measure, Differing: []string{}, OK: true, kind: k, order: slices.Index(kinds, k)}
+	r := &Row{
+		What: k.name, Unit: k.unit, Reference: t.reference(k), Ours: ours, Measure: k.measure,
+		Differing: []string{}, OK: true, kind: k, order: slices.Index(kinds, k),
+	}
 	if k.allowed >= 0 {
 		r.Allowed = &k.allowed
 	}
@@ -209,7 +224,9 @@ func (r *Row) Cells() []string {
 	case r.Skipped != "":
 		result = r.Skipped
 	}
-	return []string{r.What, thousands(r.Compared) + " " + r.Unit, r.Reference, r.Ours, r.difference(), allowed, result}
+	return []string{
+		r.What, thousands(r.Compared) + " " + r.Unit, r.Reference, r.Ours, r.difference(), allowed, result,
+	}
 }
 
 func (r *Row) difference() string {

@@ -37,8 +37,9 @@ func (v *modelVectors) trainConfig() train.Config {
 		t = &trainingVectors{Epsilon: 1e-8, TotalSteps: 1}
 	}
 	return train.Config{
-		BatchSize: v.b, CaptionsPerPicture: v.k, MaxLength: v.t, LearningRate: t.LearningRate, WeightDecay: t.WeightDecay,
-		Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon, MaxGradNorm: t.MaxGradNorm,
+		BatchSize: v.b, CaptionsPerPicture: v.k, MaxLength: v.t, LearningRate: t.LearningRate,
+		WeightDecay: t.WeightDecay,
+		Beta1:       t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon, MaxGradNorm: t.MaxGradNorm,
 		WarmupSteps: t.WarmupSteps, TotalSteps: t.TotalSteps, Normalization: v.pixel,
 	}
 }
@@ -65,7 +66,8 @@ func (r *run) training(v *modelVectors, be Backend) error {
 		return nil
 	}
 	defer t.Close()
-	for _, compare := range []func(*modelVectors, *train.Trainer, string) error{r.loss, r.gradients, r.steps} {
+	type comparison func(*modelVectors, *train.Trainer, string) error
+	for _, compare := range []comparison{r.loss, r.gradients, r.steps} {
 		if err := compare(v, t, be.Name); err != nil {
 			return err
 		}
@@ -156,7 +158,8 @@ func (r *run) steps(v *modelVectors, t *train.Trainer, backend string) error {
 		return nil
 	}
 	if !(v.training.LearningRate > 0) {
-		return layoutf("vectors %s: training.learning_rate is %v; must be above 0", v.dir, v.training.LearningRate)
+		return layoutf("vectors %s: training.learning_rate is %v; must be above 0", v.dir,
+			v.training.LearningRate)
 	}
 	want, err := v.all("after.")
 	if err != nil {
@@ -189,7 +192,8 @@ func (r *run) steps(v *modelVectors, t *train.Trainer, backend string) error {
 		}
 		for key, to := range []*Row{row, keyRow} {
 			if w := both[key]; w.n > 0 {
-				to.near(fmt.Sprintf("%s, %s[%d]", v.name, name, w.at), w.difference/v.training.LearningRate, w.got, w.want)
+				to.near(fmt.Sprintf("%s, %s[%d]", v.name, name, w.at), w.difference/v.training.LearningRate,
+					w.got, w.want)
 			}
 		}
 	}
@@ -202,8 +206,11 @@ func (r *run) step(v *modelVectors, i int, backend string, done train.StepResult
 	at := fmt.Sprintf("%s, step %d", v.name, i)
 	mean := done.LossSum / float64(done.Tokens)
 	r.table.row(stepLoss, backend).near(at, relative(mean, each.Loss), mean, each.Loss)
-	r.table.row(stepNorm, backend).near(at, relative(done.GradNorm, each.GradNorm), done.GradNorm, each.GradNorm)
-	r.table.row(stepRate, backend).near(at, relative(done.LearningRate, each.LearningRate), done.LearningRate, each.LearningRate)
+	r.table.row(stepNorm, backend).near(
+		at, relative(done.GradNorm, each.GradNorm), done.GradNorm, each.GradNorm,
+	)
+	r.table.row(stepRate, backend).near(at, relative(done.LearningRate, each.LearningRate), done.LearningRate,
+		each.LearningRate)
 }
 
 // worst is the largest difference so far.
@@ -223,7 +230,9 @@ func (w *worst) add(at int, got, want float32) {
 // keyBias reports whether a tensor is the bias of keys alone: the encoder's. Softmax
 // ignores what is added to all scores of a row, so that its true gradient is 0, and
 // Adam makes whole steps of what rounding leaves there.
-func keyBias(name string) bool { return strings.HasSuffix(name, ".key.bias") }
+func keyBias(name string) bool {
+	return strings.HasSuffix(name, ".key.bias") || strings.HasSuffix(name, ".k_proj.bias")
+}
 
 // keyElement reports whether element i of n is of a key's bias; GPT-2 keeps those of
 // query, key and value in one tensor, those of cross-attention's key and value in another.

@@ -41,10 +41,18 @@ func TestPrometheusGetsWhatHappensOnAWorker(t *testing.T) {
 	to.Devices([]int{0, 3}, Idle)
 	to.Devices([]int{3}, OutOfService)
 	to.Step("demo", 2, 140, 1.5, 320, 0.02)
-	to.Stored(3 * time.Second)
+	to.Stored("demo", 3*time.Second)
 	to.Ended("TrainEpoch", "", time.Minute)
 	to.Ended("TrainEpoch", "DeviceLost", time.Second)
 	to.Ended("TrainEpoch", "DeviceLost", time.Second)
+	foreign, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign.Host = "attacker.example"
+	if answer, err := http.DefaultClient.Do(foreign); err != nil || answer.StatusCode != http.StatusForbidden {
+		t.Errorf("a page of a foreign site gets the metrics: %v, %v", answer, err)
+	}
 	got := scrape(t, address)
 	for _, line := range []string{
 		`distilvit_device{device="0",state="idle"} 1`,
@@ -77,6 +85,6 @@ func TestWithoutTelemetryNothingIsKept(t *testing.T) {
 	none.Devices([]int{0}, Busy)
 	none.Step("run", 1, 1, 1, 1, 0)
 	none.Left("run")
-	none.Stored(time.Second)
+	none.Stored("run", time.Second)
 	none.Ended("Publish", "", time.Second)
 }

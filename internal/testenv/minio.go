@@ -7,7 +7,10 @@ import (
 // MinIOCommand is a real MinIO, of Tool, on an address of FreeAddress and with
 // its state in dir.
 func MinIOCommand(exe, address, dir, accessKey, secretKey string) *exec.Cmd {
-	return Command([]string{"MINIO_ROOT_USER=" + accessKey, "MINIO_ROOT_PASSWORD=" + secretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off"},
+	return Command([]string{
+		"MINIO_ROOT_USER=" + accessKey, "MINIO_ROOT_PASSWORD=" + secretKey, "MINIO_UPDATE=off",
+		"MINIO_BROWSER=off",
+	},
 		exe, "server", "--quiet", "--address", address, dir)
 }
 

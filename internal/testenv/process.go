@@ -21,6 +21,7 @@ type Output struct {
 	bytes bytes.Buffer
 }
 
+// Write takes more output.
 func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -182,7 +183,8 @@ func (p *Process) Children() (pids []int) {
 // Trainers are those children that train.
 func (p *Process) Trainers() (pids []int) {
 	for _, pid := range p.Children() {
-		if command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.HasSuffix(command, []byte("\x00trainer\x00")) {
+		if command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.HasSuffix(command,
+			[]byte("\x00trainer\x00")) {
 			pids = append(pids, pid)
 		}
 	}

@@ -51,7 +51,8 @@ func Environ(more ...string) []string {
 	var env []string
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "TEMPORAL_") || strings.HasPrefix(name, "S3_") || strings.HasPrefix(name, "DISTILVIT_") {
+		if strings.HasPrefix(name, "TEMPORAL_") || strings.HasPrefix(name, "S3_") ||
+			strings.HasPrefix(name, "DISTILVIT_") {
 			continue
 		}
 		env = append(env, variable)

@@ -16,7 +16,8 @@ static tjhandle (*initDecompress)(void);
 static int (*destroy)(tjhandle);
 static char *(*errorText)(tjhandle);
 static int (*readHeader)(tjhandle, const unsigned char *, unsigned long, int *, int *, int *, int *);
-static int (*decompress)(tjhandle, const unsigned char *, unsigned long, unsigned char *, int, int, int, int, int);
+static int (*decompress)(tjhandle, const unsigned char *, unsigned long, unsigned char *,
+	int, int, int, int, int);
 
 static const char *openLibrary(const char *name) {
 	void *lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
@@ -37,9 +38,10 @@ static void copyMessage(char *message, tjhandle h) {
 	message[messageSize - 1] = 0;
 }
 
-// header fills width, height and cmyk. They are 0 where there is no header; a library also complains of samplings
-// that it decodes well, after it has filled them.
-static void header(const unsigned char *jpeg, unsigned long size, int *width, int *height, int *cmyk, char *message) {
+// header fills width, height and cmyk. They are 0 where there is no header; a library also complains of
+// samplings that it decodes well, after it has filled them.
+static void header(const unsigned char *jpeg, unsigned long size,
+	int *width, int *height, int *cmyk, char *message) {
 	int sampling = 0, space = 0;
 	tjhandle h = initDecompress();
 	if (!h) { strcpy(message, "no memory"); return; }
@@ -48,8 +50,10 @@ static void header(const unsigned char *jpeg, unsigned long size, int *width, in
 	destroy(h);
 }
 
-// pixels decodes with the accurate transform and smooth upsampling, the library's defaults. Not 0: see message.
-static int pixels(const unsigned char *jpeg, unsigned long size, unsigned char *dst, int width, int height, int cmyk, char *message) {
+// pixels decodes with the accurate transform and smooth upsampling, the library's defaults. Not 0: see
+// message.
+static int pixels(const unsigned char *jpeg, unsigned long size, unsigned char *dst,
+	int width, int height, int cmyk, char *message) {
 	tjhandle h = initDecompress();
 	if (!h) { strcpy(message, "no memory"); return -1; }
 	int failed = decompress(h, jpeg, size, dst, width, 0, height, cmyk ? formatCMYK : formatRGB, limitScans);
@@ -105,7 +109,8 @@ func decode(dst []uint8, jpeg []byte, h Header) error {
 		cmyk = 1
 	}
 	var message [C.messageSize]C.char
-	if C.pixels((*C.uchar)(&jpeg[0]), C.ulong(len(jpeg)), (*C.uchar)(&dst[0]), C.int(h.Width), C.int(h.Height), cmyk, &message[0]) == 0 {
+	if C.pixels((*C.uchar)(&jpeg[0]), C.ulong(len(jpeg)), (*C.uchar)(&dst[0]), C.int(h.Width),
+		C.int(h.Height), cmyk, &message[0]) == 0 {
 		return nil
 	}
 	return judge(C.GoString(&message[0]), jpeg)

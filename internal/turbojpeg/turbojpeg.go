@@ -1,6 +1,7 @@
-// Package turbojpeg decodes JPEG files with libjpeg-turbo where the machine has it. The library is looked for when the
-// program runs, so that the same program works without it and nobody needs its headers to build. Only a library whose
-// pixels are those of Pillow counts: pictures of each kind that stand in the program are decoded first and compared.
+// Package turbojpeg decodes JPEG files with libjpeg-turbo where the machine has it. The library is looked for
+// when the program runs, so that the same program works without it and nobody needs its headers to build.
+// Only a library whose pixels are those of Pillow counts: pictures of each kind that stand in the program are
+// decoded first and compared.
 package turbojpeg
 
 import (
@@ -15,8 +16,8 @@ import (
 	"sync"
 )
 
-// probes are JPEGs of each sampling, progressive, grey and CMYK, made by testdata/make_probes.py with Pillow; pixels is
-// the SHA-256 of what Pillow reads from them, one after the other by name.
+// probes are JPEGs of each sampling, progressive, grey and CMYK, made by testdata/make_probes.py with Pillow;
+// pixels is the SHA-256 of what Pillow reads from them, one after the other by name.
 //
 //go:embed testdata/*.jpg
 var probes embed.FS
@@ -87,8 +88,8 @@ func ReadHeader(jpeg []byte) (Header, error) {
 	return readHeader(jpeg)
 }
 
-// Decode fills dst, uint8 [height, width, channels] and h.Size() bytes long. What Pillow reads in spite of a damage is
-// no error, what it refuses is one; a cut file is.
+// Decode fills dst, uint8 [height, width, channels] and h.Size() bytes long. What Pillow reads in spite of a
+// damage is no error, what it refuses is one; a cut file is.
 func Decode(dst []uint8, jpeg []byte, h Header) error {
 	if err := Available(); err != nil {
 		return err
@@ -99,8 +100,8 @@ func Decode(dst []uint8, jpeg []byte, h Header) error {
 	return decode(dst, jpeg, h)
 }
 
-// harmless begin libjpeg's warnings after which Pillow, too, takes the pixels as they are. A library reports its first
-// warning, or the error that ended it.
+// harmless begin libjpeg's warnings after which Pillow, too, takes the pixels as they are. A library reports
+// its first warning, or the error that ended it.
 var harmless = []string{
 	"Corrupt JPEG data: ",
 	"Inconsistent progression sequence ",

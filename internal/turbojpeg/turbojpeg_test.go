@@ -61,17 +61,22 @@ func TestDamagedFilesAreErrorsWherePillowRefusesThem(t *testing.T) {
 			{what: "ten bytes less", file: raw[:n-10], err: "truncated"},
 			{what: "half the file", file: raw[:n/2], err: "truncated"},
 			{what: "a header's half", file: raw[:30], err: "no picture"},
-			{what: "another picture within", file: append(bytes.Clone(body), "abc\xff\xd8\xff\xd8"...), err: "two SOI markers"},
+			{what: "another picture within", file: append(bytes.Clone(body), "abc\xff\xd8\xff\xd8"...),
+				err: "two SOI markers"},
 			{what: "an early end", file: append(bytes.Clone(raw[:n-20]), end...)},
 			{what: "changed bits", file: flipped},
-			{what: "bytes before the end", file: append(append(bytes.Clone(body), "abc"...), end...), equal: true},
+			{
+				what: "bytes before the end", file: append(append(bytes.Clone(body), "abc"...), end...),
+				equal: true,
+			},
 			{what: "bytes behind the end", file: append(bytes.Clone(raw), "abc"...), equal: true},
 			{what: "a text", file: []byte("\xff\xd8\xffa text"), err: " "},
 			{what: "nothing", err: "truncated"},
 		} {
 			got, err := pixelsOf(c.file)
 			switch {
-			case c.err == "" && err != nil, c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			case c.err == "" && err != nil, c.err != "" &&
+				(err == nil || !strings.Contains(err.Error(), c.err)):
 				t.Errorf("%s, %s: %v", name, c.what, err)
 			case c.equal && !bytes.Equal(got, whole):
 				t.Errorf("%s, %s: other pixels", name, c.what)

@@ -8,7 +8,8 @@ import (
 	"distilvit/model"
 )
 
-// builder appends nodes to a graph; a value is known by its name. What depends on how weights are stored is asked of numbers.
+// builder appends nodes to a graph; a value is known by its name. What depends on how weights are stored is
+// asked of numbers.
 type builder struct {
 	graph     graph
 	weights   model.Weights
@@ -17,16 +18,21 @@ type builder struct {
 	constants map[string]string // constants already in the graph
 }
 
-// numbers is how a file stores its matrices: one type per dtype. x is float32 [..., in], ids int64 [batch, T].
+// numbers is how a file stores its matrices: one type per dtype. x is float32 [..., in], ids int64 [batch,
+// T].
 type numbers interface {
 	// matmul is x·w, float32 [..., out].
 	matmul(b *builder, x string, w matrix) string
-	// gather takes columns of the table [width, rows]: float32 [batch, T, width]. The table of a matmul is stored once for both.
+	// gather takes columns of the table [width, rows]: float32 [batch, T, width]. The table of a matmul is
+	// stored once for both.
 	gather(b *builder, table matrix, ids string) string
 }
 
 func newBuilder(name string, w model.Weights, n numbers) *builder {
-	return &builder{graph: graph{name: name}, weights: w, numbers: n, names: map[string]int{}, constants: map[string]string{}}
+	return &builder{
+		graph: graph{name: name}, weights: w, numbers: n, names: map[string]int{},
+		constants: map[string]string{},
+	}
 }
 
 // ops appends a node with several outputs.
@@ -46,10 +52,27 @@ func (b *builder) op(op string, in []string, attrs ...attr) string {
 	return b.ops(op, 1, in, attrs...)[0]
 }
 
+// microsoftOp appends one of ONNX Runtime's own operators.
+func (b *builder) microsoftOp(op string, in []string, attrs ...attr) string {
+	out := b.op(op, in, attrs...)
+	b.graph.nodes[len(b.graph.nodes)-1].domain = microsoft
+	return out
+}
+
 func (b *builder) add(x, y string) string { return b.op("Add", []string{x, y}) }
 func (b *builder) mul(x, y string) string { return b.op("Mul", []string{x, y}) }
 func (b *builder) cast(x string, to elemType) string {
 	return b.op("Cast", []string{x}, castAttr(to))
+}
+
+// half is x as float16, computed once for all that take it.
+func (b *builder) half(x string) string {
+	for _, n := range b.graph.nodes {
+		if n.op == "Cast" && n.in[0] == x && n.attrs[0].i == int64(elemFloat16) {
+			return n.out[0]
+		}
+	}
+	return b.cast(x, elemFloat16)
 }
 
 // input declares an input of the graph.
@@ -58,7 +81,8 @@ func (b *builder) input(name string, elem elemType, shape ...any) string {
 	return name
 }
 
-// output declares the result x of a node as an output of the graph and names it: an Identity would copy what other nodes read, too.
+// output declares the result x of a node as an output of the graph and names it: an Identity would copy what
+// other nodes read, too.
 func (b *builder) output(x, name string, shape ...any) {
 	for _, n := range b.graph.nodes {
 		for _, values := range [][]string{n.in, n.out} {
@@ -158,15 +182,16 @@ func (b *builder) scores(q, k string, scale float64) string {
 	return b.mul(b.op("MatMul", []string{q, k}), b.float(scale))
 }
 
-// attend is softmax(scores)·v with the heads joined again: scores [B, H, T, S], v [B, H, S, d], result [B, T, H·d].
+// attend is softmax(scores)·v with the heads joined again: scores [B, H, T, S], v [B, H, S, d], result [B, T,
+// H·d].
 func (b *builder) attend(scores, v string, heads, d int) string {
 	x := b.op("MatMul", []string{b.op("Softmax", []string{scores}, axisAttr(-1)), v})
 	x = b.op("Transpose", []string{x}, intsAttr("perm", 0, 2, 1, 3))
 	return b.op("Reshape", []string{x, b.ints(0, 0, int64(heads*d))})
 }
 
-// activation is Hugging Face's ACT2FN[name] for the names that a config may have, in the node sequences that PyTorch exports and
-// ONNX Runtime fuses into one.
+// activation is Hugging Face's ACT2FN[name] for the names that a config may have, in the node sequences that
+// PyTorch exports and ONNX Runtime fuses into one.
 func (b *builder) activation(x, name string) (string, error) {
 	switch name {
 	case "gelu":
@@ -176,6 +201,8 @@ func (b *builder) activation(x, name string) (string, error) {
 		cube := b.mul(b.op("Pow", []string{x, b.float(3)}), b.float(0.044715))
 		tanh := b.op("Tanh", []string{b.mul(b.add(x, cube), b.float(math.Sqrt(2/math.Pi)))})
 		return b.mul(b.mul(x, b.float(0.5)), b.add(tanh, b.float(1))), nil
+	case "quick_gelu":
+		return b.mul(x, b.op("Sigmoid", []string{b.mul(x, b.float(1.702))})), nil
 	case "relu":
 		return b.op("Relu", []string{x}), nil
 	default:

@@ -7,29 +7,34 @@ import (
 	"distilvit/model"
 )
 
-// decoder builds GPT-2 with cross-attention. One graph serves the first call, whose caches have zero length, and the cached ones.
+// decoder builds GPT-2 with cross-attention. One graph serves the first call, whose caches have zero length,
+// and the cached ones.
 //
-//	input_ids               int64   [batch_size, sequence_length]
-//	encoder_hidden_states   float32 [batch_size, encoder_sequence_length, encoder width]
-//	past_key_values.N.key, past_key_values.N.value   float32 [batch_size, heads, past_sequence_length, width/heads]
-//	→ logits                float32 [batch_size, sequence_length, vocabulary]
-//	→ present.N.key, present.N.value                 float32 [batch_size, heads, present_sequence_length, width/heads]
+//	input_ids                    int64   [batch_size, sequence_length]
+//	encoder_hidden_states        float32 [batch_size, encoder_sequence_length, encoder width]
+//	past_key_values.N.key, …     float32 [batch_size, heads, past_sequence_length, width/heads], and .value
+//	→ logits                     float32 [batch_size, sequence_length, vocabulary]
+//	→ present.N.key, …           float32 [batch_size, heads, present_sequence_length, width/heads], and .value
 //
-// A cache begins with what cross-attention sees of the picture, P = encoder_sequence_length positions, and goes on with the tokens
-// so far. Transformers.js has no caches of their own for a GPT-2's cross-attention, but passes on whatever a present holds, so the
-// picture is projected in the first call only: in the others none of its positions are left to project, and a matrix product of
-// no rows costs nothing. That takes no If, with its two graphs.
+// A cache begins with what cross-attention sees of the picture, P = encoder_sequence_length positions, and
+// goes on with the tokens so far. Transformers.js has no caches of their own for a GPT-2's cross-attention,
+// but passes on whatever a present holds, so the picture is projected in the first call only: in the others
+// none of its positions are left to project, and a matrix product of no rows costs nothing. That takes no If,
+// with its two graphs.
 //
-// Transformers.js 4 makes the first caches from the declared shapes: numbers are kept, batch_size becomes 1, all else 0.
+// Transformers.js 4 makes the first caches from the declared shapes: numbers are kept, batch_size becomes 1,
+// all else 0.
 func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 	d := c.Decoder
 	heads, size := int64(d.NHead), int64(d.NEmbd/d.NHead)
 	b := newBuilder("decoder", w, n)
 	ids := b.input("input_ids", elemInt64, "batch_size", "sequence_length")
-	pictures := b.input("encoder_hidden_states", elemFloat32, "batch_size", "encoder_sequence_length", int64(c.Encoder.HiddenSize))
+	pictures := b.input("encoder_hidden_states", elemFloat32, "batch_size", "encoder_sequence_length",
+		int64(c.Encoder.HiddenSize))
 	for i := range d.NLayer {
 		for _, kind := range []string{"key", "value"} {
-			b.input(cacheName("past_key_values", i, kind), elemFloat32, "batch_size", heads, "past_sequence_length", size)
+			b.input(cacheName("past_key_values", i, kind), elemFloat32, "batch_size", heads,
+				"past_sequence_length", size)
 		}
 	}
 
@@ -38,9 +43,13 @@ func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 	transformer := "decoder.transformer."
 	tokens := b.table(transformer + "wte.weight")
 	x := n.gather(b, tokens, ids)
-	x = b.add(x, n.gather(b, b.table(transformer+"wpe.weight"), b.op("Unsqueeze", []string{views.positions, b.ints(0)}))) // [B, T, width]
+	positions := b.table(transformer + "wpe.weight")
+	positions.fine = true
+	// [B, T, width]
+	x = b.add(x, n.gather(b, positions, b.op("Unsqueeze", []string{views.positions, b.ints(0)})))
 
-	pictures = b.op("Slice", []string{pictures, b.ints(0), views.unprojected, b.ints(1)}) // [B, P or 0, encoder width]
+	// [B, P or 0, encoder width]
+	pictures = b.op("Slice", []string{pictures, b.ints(0), views.unprojected, b.ints(1)})
 	if c.Encoder.HiddenSize != d.NEmbd {
 		pictures = b.linear(pictures, "enc_to_dec_proj")
 	}
@@ -84,7 +93,9 @@ func (b *builder) cacheViews(ids, pictures string) cacheViews {
 		return b.op("Where", []string{seen, b.float(0), b.float(-3.4028234663852886e38)})
 	}
 
-	length, picture, cached := size(ids, 1), size(pictures, 1), size(cacheName("past_key_values", 0, "key"), 2)
+	length, picture, cached := size(ids, 1), size(pictures, 1), size(
+		cacheName("past_key_values", 0, "key"), 2,
+	)
 	projected := b.op("Min", []string{cached, picture}) // 0 or P
 	past := b.op("Sub", []string{cached, projected})    // tokens of earlier calls
 	total := b.add(past, length)
@@ -95,8 +106,10 @@ func (b *builder) cacheViews(ids, pictures string) cacheViews {
 		picture:     picture,
 		unprojected: b.op("Sub", []string{picture, projected}),
 		positions:   positions,
-		tokens:      mask(b.op("LessOrEqual", []string{columns, b.op("Unsqueeze", []string{positions, b.ints(1)})})),
-		crossed:     mask(b.op("Less", []string{all, picture})),
+		tokens: mask(
+			b.op("LessOrEqual", []string{columns, b.op("Unsqueeze", []string{positions, b.ints(1)})}),
+		),
+		crossed: mask(b.op("Less", []string{all, picture})),
 	}
 }
 
@@ -105,24 +118,32 @@ func cacheName(prefix string, layer int, kind string) string {
 	return fmt.Sprintf("%s.%d.%s", prefix, layer, kind)
 }
 
-// table is a weight [rows, width] seen as [width, rows], the form that an output layer multiplies with: the tied table of the tokens
-// is stored once, and nothing has to be transposed when the model is loaded.
+// table is a weight [rows, width] seen as [width, rows], the form that an output layer multiplies with: the
+// tied table of the tokens is stored once, and nothing has to be transposed when the model is loaded.
 func (b *builder) table(name string) matrix {
 	t := b.weights[name]
 	return matrix{name: name, in: t.Shape[1], out: t.Shape[0], data: t.Data, transposed: true}
 }
 
 // gptBlock is one layer; x [B, T, width], pictures [B, P or 0, width].
-func (b *builder) gptBlock(x, pictures string, views cacheViews, layer int, d model.GPT2Config) (out, key, val string, err error) {
+func (b *builder) gptBlock(
+	x, pictures string, views cacheViews, layer int, d model.GPT2Config,
+) (out, key, val string, err error) {
 	name := fmt.Sprintf("decoder.transformer.h.%d.", layer)
 	width, heads, size, scale := int64(d.NEmbd), d.NHead, d.NEmbd/d.NHead, d.ScoreScale(layer)
-	kv := b.ops("Split", 2, []string{b.conv1d(pictures, name+"crossattention.c_attn"), b.ints(width, width)}, axisAttr(-1))
+	kv := b.ops("Split", 2, []string{
+		b.conv1d(pictures, name+"crossattention.c_attn"), b.ints(width, width),
+	}, axisAttr(-1))
 
 	h := b.layerNorm(x, name+"ln_1", d.LayerNormEpsilon)
-	qkv := b.ops("Split", 3, []string{b.conv1d(h, name+"attn.c_attn"), b.ints(width, width, width)}, axisAttr(-1))
+	qkv := b.ops(
+		"Split", 3, []string{b.conv1d(h, name+"attn.c_attn"), b.ints(width, width, width)}, axisAttr(-1),
+	)
 	present := func(kind, cross, self string) (all, tokens string) {
 		past := cacheName("past_key_values", layer, kind)
-		all = b.op("Concat", []string{past, b.heads(cross, heads, size), b.heads(self, heads, size)}, axisAttr(2))
+		all = b.op(
+			"Concat", []string{past, b.heads(cross, heads, size), b.heads(self, heads, size)}, axisAttr(2),
+		)
 		return all, b.op("Slice", []string{all, views.picture, b.ints(math.MaxInt64), b.ints(2)})
 	}
 	key, k := present("key", kv[0], qkv[1])
@@ -132,7 +153,9 @@ func (b *builder) gptBlock(x, pictures string, views cacheViews, layer int, d mo
 
 	// The picture's part of a cache is large: masking the tokens costs less than cutting them off.
 	h = b.layerNorm(x, name+"ln_cross_attn", d.LayerNormEpsilon)
-	scores = b.add(b.cachedScores(b.conv1d(h, name+"crossattention.q_attn"), key, heads, size, scale), views.crossed)
+	scores = b.add(
+		b.cachedScores(b.conv1d(h, name+"crossattention.q_attn"), key, heads, size, scale), views.crossed,
+	)
 	x = b.add(b.conv1d(b.attend(scores, val, heads, size), name+"crossattention.c_proj"), x)
 
 	h = b.layerNorm(x, name+"ln_2", d.LayerNormEpsilon)
@@ -142,8 +165,9 @@ func (b *builder) gptBlock(x, pictures string, views cacheViews, layer int, d mo
 	return b.add(b.conv1d(h, name+"mlp.c_proj"), x), key, val, nil
 }
 
-// cachedScores are scale·q·kᵀ computed as (k·qᵀ)ᵀ, of which nothing large is transposed: q [B, T, heads·d], k [B, heads, S, d],
-// result [B, heads, T, S]. ONNX Runtime moves a transposition of k to the other side of the caches' Concat, where it costs three copies.
+// cachedScores are scale·q·kᵀ computed as (k·qᵀ)ᵀ, of which nothing large is transposed: q [B, T, heads·d], k
+// [B, heads, S, d], result [B, heads, T, S]. ONNX Runtime moves a transposition of k to the other side of the
+// caches' Concat, where it costs three copies.
 func (b *builder) cachedScores(q, k string, heads, d int, scale float64) string {
 	q = b.op("Reshape", []string{q, b.ints(0, 0, int64(heads), int64(d))})
 	q = b.op("Transpose", []string{q}, intsAttr("perm", 0, 2, 3, 1))

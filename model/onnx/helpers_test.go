@@ -31,21 +31,26 @@ func runtimeLibrary(t *testing.T) string {
 // testConfig is a captioner of 32 × 32 pixels whose decoder has the encoder's width, or another.
 func testConfig(encoderWidth, decoderWidth int) *model.Config {
 	return &model.Config{
-		Encoder: model.ViTConfig{HiddenSize: encoderWidth, NumHiddenLayers: 2, NumAttentionHeads: 4, IntermediateSize: 2 * encoderWidth,
-			ImageSize: 32, PatchSize: 8, NumChannels: 3, LayerNormEps: 1e-12, HiddenAct: "gelu", QKVBias: true},
-		Decoder: model.GPT2Config{VocabSize: 301, NPositions: 40, NEmbd: decoderWidth, NLayer: 3, NHead: 2, NInner: 4 * decoderWidth,
+		Encoder: model.EncoderConfig{HiddenSize: encoderWidth, NumHiddenLayers: 2, NumAttentionHeads: 4,
+			IntermediateSize: 2 * encoderWidth,
+			ImageSize:        32, PatchSize: 8, NumChannels: 3, LayerNormEps: 1e-12,
+			HiddenAct: "gelu", QKVBias: true},
+		Decoder: model.GPT2Config{VocabSize: 301, NPositions: 40, NEmbd: decoderWidth, NLayer: 3, NHead: 2,
+			NInner:           4 * decoderWidth,
 			LayerNormEpsilon: 1e-5, ActivationFunction: "gelu_new"},
 		DecoderStartTokenID: 300, BOSTokenID: 300, EOSTokenID: 300, PadTokenID: 300, TieWordEmbeddings: true,
 	}
 }
 
-// lively are initial weights spread so that every part of the network matters and captions differ from picture to picture.
+// lively are initial weights spread so that every part of the network matters and captions differ from
+// picture to picture.
 func lively(c *model.Config, seed uint64) model.Weights {
 	w := model.Init(c, seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	for _, name := range slices.Sorted(maps.Keys(w)) {
 		spread := 0.25
-		if strings.Contains(name, "layernorm") || strings.Contains(name, "ln_") || strings.HasSuffix(name, "bias") {
+		if strings.Contains(name, "layernorm") || strings.Contains(name, "ln_") ||
+			strings.HasSuffix(name, "bias") {
 			spread = 0.1
 		}
 		for i := range w[name].Data {
@@ -99,13 +104,15 @@ func export(t *testing.T, c *model.Config, w model.Weights, dtype string) string
 	if _, err := Write(dir, c, w, dtype); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteConfigs(dir, c, testMaxLength, []string{dtype}); err != nil {
+	if err := WriteConfigs(dir, c, greedy, []string{dtype}); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
 const testMaxLength = 20
+
+var greedy = model.GenerateOptions{MaxLength: testMaxLength, NumBeams: 1}
 
 func open(t *testing.T, dir, dtype string) *Session {
 	t.Helper()

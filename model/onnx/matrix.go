@@ -1,18 +1,27 @@
 package onnx
 
-// matrix is the W [in, out] of y = x·W, read from the weights as they are stored: as it is (GPT-2's Conv1D), or transposed
-// (a Linear's [out, in], an embedding table's [vocabulary, width], a patch projection's [width, channels·p·p]).
+// matrix is the W [in, out] of y = x·W, read from the weights as they are stored: as it is (GPT-2's Conv1D),
+// or transposed (a Linear's [out, in], an embedding table's [vocabulary, width], a patch projection's [width,
+// channels·p·p]).
 type matrix struct {
 	name       string
 	in, out    int
 	data       []float32
 	transposed bool
+	fine       bool // a table too small to be worth storing in 4 bits
+}
+
+// flipped is Wᵀ, of the same data.
+func (m matrix) flipped() matrix {
+	m.in, m.out, m.transposed = m.out, m.in, !m.transposed
+	return m
 }
 
 // blockBytes bounds the float32 rows that are held at once while a matrix is written.
 const blockBytes = 8 << 20
 
-// eachBlock calls f with the matrix's rows in order, several at a time. The slice is the sink's or the weights' own.
+// eachBlock calls f with the matrix's rows in order, several at a time. The slice is the sink's or the
+// weights' own.
 func (m matrix) eachBlock(s *sink, f func(rows []float32) error) error {
 	n := min(m.in, max(1, blockBytes/(4*m.out)))
 	for first := 0; first < m.in; first += n {

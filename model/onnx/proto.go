@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+
+	"github.com/x448/float16"
 )
 
-// The part of ONNX's protobuf schema that the two graphs use, written straight to the wire format. Weights are not held in
-// these structs: a tensor knows its size and writes itself when its turn comes, so a file of any size is written in the memory
-// of one block of rows.
+// The part of ONNX's protobuf schema that the two graphs use, written straight to the wire format. Weights
+// are not held in these structs: a tensor knows its size and writes itself when its turn comes, so a file of
+// any size is written in the memory of one block of rows.
 
 // elemType is ONNX's TensorProto.DataType.
 type elemType int64
@@ -19,6 +22,7 @@ const (
 	elemUint8   elemType = 2
 	elemInt8    elemType = 3
 	elemInt64   elemType = 7
+	elemFloat16 elemType = 10
 )
 
 // size is the bytes of one element.
@@ -26,6 +30,8 @@ func (e elemType) size() int64 {
 	switch e {
 	case elemUint8, elemInt8:
 		return 1
+	case elemFloat16:
+		return 2
 	case elemFloat32:
 		return 4
 	default:
@@ -73,6 +79,7 @@ func castAttr(to elemType) attr             { return intAttr("to", int64(to)) }
 
 type node struct {
 	op, name string
+	domain   string // of operators; empty: ONNX's own
 	in, out  []string
 	attrs    []attr
 }
@@ -97,6 +104,18 @@ const (
 	opset     = 17
 	producer  = "distilvit"
 )
+
+// ONNX Runtime's own operators, all in version 1 of their set.
+const microsoft = "com.microsoft"
+
+// appendOpsets says which versions of operators the nodes are of: OperatorSetIdProto, ModelProto's field 8.
+func (g *graph) appendOpsets(b []byte) []byte {
+	b = appendBytes(b, 8, appendInt(nil, 2, opset))
+	if slices.ContainsFunc(g.nodes, func(n node) bool { return n.domain == microsoft }) {
+		b = appendBytes(b, 8, appendInt(appendString(nil, 1, microsoft), 2, 1))
+	}
+	return b
+}
 
 // Protobuf wire types.
 const (
@@ -164,6 +183,9 @@ func (n *node) append(b []byte) []byte {
 	for _, a := range n.attrs {
 		b = appendBytes(b, 5, a.append(nil))
 	}
+	if n.domain != "" {
+		b = appendString(b, 7, n.domain)
+	}
 	return b
 }
 
@@ -184,40 +206,59 @@ func (v *value) append(b []byte) []byte {
 	return appendBytes(appendString(b, 1, v.name), 2, appendBytes(nil, 1, tensorType))
 }
 
-// writeTo writes the ModelProto: everything but the weights is encoded in memory first, because a length precedes each message.
-func (g *graph) writeTo(w io.Writer) error {
-	var before, after []byte
+// frame is a ModelProto without its weights, which come each behind its head.
+type frame struct {
+	before, after []byte
+	heads         [][]byte // of the tensors
+	size          int64    // of all, weights included
+}
+
+// frame encodes everything but the weights in memory, because a length precedes each message.
+func (g *graph) frame() (frame, error) {
+	var before []byte
+	var f frame
 	for i := range g.nodes {
 		before = appendBytes(before, 1, g.nodes[i].append(nil))
 	}
 	before = appendString(before, 2, g.name)
 	for i := range g.inputs {
-		after = appendBytes(after, 11, g.inputs[i].append(nil))
+		f.after = appendBytes(f.after, 11, g.inputs[i].append(nil))
 	}
 	for i := range g.outputs {
-		after = appendBytes(after, 12, g.outputs[i].append(nil))
+		f.after = appendBytes(f.after, 12, g.outputs[i].append(nil))
 	}
-	heads := make([][]byte, len(g.tensors))
-	total := int64(len(before) + len(after))
-	for i, t := range g.tensors {
+	total := int64(len(before) + len(f.after))
+	for _, t := range g.tensors {
 		head := t.appendHead(nil)
-		heads[i] = append(appendHeader(nil, 5, int64(len(head))+t.bytes()), head...)
-		total += int64(len(heads[i])) + t.bytes()
+		head = append(appendHeader(nil, 5, int64(len(head))+t.bytes()), head...)
+		f.heads = append(f.heads, head)
+		total += int64(len(head)) + t.bytes()
 	}
 
 	if total >= math.MaxInt32 {
-		return fmt.Errorf("%d bytes: an ONNX file holds at most 2 GiB", total)
+		return f, fmt.Errorf("%d bytes: an ONNX file holds at most 2 GiB", total)
 	}
-	model := appendInt(nil, 1, irVersion)
-	model = appendString(model, 2, producer)
-	model = appendBytes(model, 8, appendInt(nil, 2, opset))
-	model = appendHeader(model, 7, total)
-	if _, err := w.Write(append(model, before...)); err != nil {
+	f.before = appendInt(nil, 1, irVersion)
+	f.before = appendString(f.before, 2, producer)
+	f.before = g.appendOpsets(f.before)
+	f.before = appendHeader(f.before, 7, total)
+	f.size = int64(len(f.before)) + total
+	f.before = append(f.before, before...)
+	return f, nil
+}
+
+// writeTo writes the ModelProto.
+func (g *graph) writeTo(w io.Writer) error {
+	f, err := g.frame()
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(f.before); err != nil {
 		return err
 	}
 	data := &sink{w: w}
 	for i, t := range g.tensors {
-		if _, err := w.Write(heads[i]); err != nil {
+		if _, err := w.Write(f.heads[i]); err != nil {
 			return err
 		}
 		data.written = 0
@@ -228,12 +269,12 @@ func (g *graph) writeTo(w io.Writer) error {
 			return fmt.Errorf("%s: %d bytes written, %d announced", t.name, data.written, t.bytes())
 		}
 	}
-	_, err := w.Write(after)
+	_, err = w.Write(f.after)
 	return err
 }
 
-// sink is where tensors write themselves. Its buffers serve one after the other, so that a gigabyte of weights leaves no gigabyte of
-// garbage.
+// sink is where tensors write themselves. Its buffers serve one after the other, so that a gigabyte of
+// weights leaves no gigabyte of garbage.
 type sink struct {
 	w       io.Writer
 	written int64 // bytes of the present tensor
@@ -255,6 +296,28 @@ func (s *sink) float32s(v []float32) error {
 		s.bytes = s.bytes[:0]
 		for _, x := range v[:n] {
 			s.bytes = binary.LittleEndian.AppendUint32(s.bytes, math.Float32bits(x))
+		}
+		if err := s.write(s.bytes); err != nil {
+			return err
+		}
+		v = v[n:]
+	}
+	return nil
+}
+
+// float16s writes v as little-endian float16, rounded to the nearest, ties to even. A number beyond float16 is
+// an error: as infinity it would make every caption the same.
+func (s *sink) float16s(v []float32) error {
+	const chunk = 1 << 16
+	for len(v) > 0 {
+		n := min(len(v), chunk)
+		s.bytes = s.bytes[:0]
+		for _, x := range v[:n] {
+			half := float16.Fromfloat32(x)
+			if half.IsInf(0) {
+				return fmt.Errorf("%v is beyond float16's 65504: export fp32, q8 or q4", x)
+			}
+			s.bytes = binary.LittleEndian.AppendUint16(s.bytes, half.Bits())
 		}
 		if err := s.write(s.bytes); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	ort "github.com/yalue/onnxruntime_go"
@@ -13,11 +14,13 @@ import (
 	"distilvit/model"
 )
 
-// Threads is how many threads a session computes with: fixed, so that results do not depend on the machine's processors.
+// Threads is how many threads a session computes with: fixed, so that results do not depend on the machine's
+// processors.
 const Threads = 4
 
-// Session runs a model directory's two files as Transformers.js does: the encoder once, then the decoder token by token, the
-// caches of a step fed into the next. Not for several goroutines at once.
+// Session runs a model directory's two files as Transformers.js does: the encoder once, then the decoder
+// token by token, the caches of a step fed into the next. Several goroutines may caption at once: they share
+// the weights and the threads, not the caches.
 type Session struct {
 	config           *model.Config
 	encoder, decoder *ort.DynamicAdvancedSession
@@ -53,7 +56,8 @@ func loadLibrary(path string) error {
 	return nil
 }
 
-// Open loads a dtype's files of a model directory. libraryPath is a libonnxruntime.so, 1.24 or newer; a process has one.
+// Open loads a dtype's files of a model directory. libraryPath is a libonnxruntime.so, 1.24 or newer; a
+// process has one.
 func Open(libraryPath, dir, dtype string) (*Session, error) {
 	if err := checkDtype(dtype); err != nil {
 		return nil, err
@@ -73,7 +77,9 @@ func Open(libraryPath, dir, dtype string) (*Session, error) {
 
 	s := &Session{config: config}
 	path := filepath.Join(dir, EncoderFile(dtype))
-	s.encoder, err = ort.NewDynamicAdvancedSession(path, []string{"pixel_values"}, []string{"last_hidden_state"}, options)
+	s.encoder, err = ort.NewDynamicAdvancedSession(
+		path, []string{"pixel_values"}, []string{"last_hidden_state"}, options,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
@@ -92,7 +98,8 @@ func Open(libraryPath, dir, dtype string) (*Session, error) {
 	return s, nil
 }
 
-// sessionOptions are those of a repeatable run on the processor. Threads wait asleep: there may be fewer processors.
+// sessionOptions are those of a repeatable run on the processor. Threads wait asleep: there may be fewer
+// processors.
 func sessionOptions() (*ort.SessionOptions, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
@@ -114,30 +121,36 @@ func sessionOptions() (*ort.SessionOptions, error) {
 // Close frees both files' memory; the library stays loaded.
 func (s *Session) Close() error { return errors.Join(s.encoder.Destroy(), s.decoder.Destroy()) }
 
-// Generate captions one picture greedily, of equal logits the lowest token: the ids after the start token, with the end token if
-// it came. pixelValues are normalised float32 [C, H, W]; maxLength counts the start token.
-func (s *Session) Generate(pixelValues []float32, maxLength int) ([]int32, error) {
-	rows, err := s.GenerateBatch(pixelValues, 1, maxLength)
+// Generate captions one picture greedily, of equal scores the lowest token: the ids after the start
+// token, with the end token if it came. pixelValues are normalised float32 [C, H, W]. Of the options the
+// lengths, special tokens and what may follow count; beams do not.
+func (s *Session) Generate(pixelValues []float32, o model.GenerateOptions) ([]int32, error) {
+	rows, err := s.GenerateBatch(pixelValues, 1, o)
 	if err != nil {
 		return nil, err
 	}
 	return rows[0], nil
 }
 
-// GenerateBatch is Generate for n pictures at once, [n, C, H, W]. q8 shares one range of numbers among the pictures of a batch, so
-// that its logits, and with them a caption now and then, are not quite those of each picture by itself.
-func (s *Session) GenerateBatch(pixelValues []float32, n, maxLength int) ([][]int32, error) {
+// GenerateBatch is Generate for n pictures at once, [n, C, H, W]. q8 shares one range of numbers among the
+// pictures of a batch, so that its logits, and with them a caption now and then, are not quite those of each
+// picture by itself.
+func (s *Session) GenerateBatch(pixelValues []float32, n int, o model.GenerateOptions) ([][]int32, error) {
+	if err := o.Validate(s.config); err != nil {
+		return nil, err
+	}
 	d, err := s.begin(pixelValues, n)
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
-	rows := make([][]int32, n)
+	vocab, ends, process := s.config.Decoder.VocabSize, o.Ends(s.config), o.LogitsProcessor(s.config)
+	rows := make([][]int32, n) // start token first
 	next, ended := make([]int64, n), make([]bool, n)
 	for i := range next {
-		next[i] = int64(s.StartTokenID())
+		next[i], rows[i] = int64(o.Start(s.config)), []int32{o.Start(s.config)}
 	}
-	for left, length := n, 1; left > 0 && length < maxLength; length++ {
+	for left, length := n, 1; left > 0 && length < o.MaxLength; length++ {
 		logits, err := d.step(next)
 		if err != nil {
 			return nil, err
@@ -146,13 +159,23 @@ func (s *Session) GenerateBatch(pixelValues []float32, n, maxLength int) ([][]in
 			if ended[i] {
 				continue // whatever follows is of no use, and no row looks at another
 			}
-			id := argmax(logits[i*s.config.Decoder.VocabSize:][:s.config.Decoder.VocabSize])
+			scores := logits[i*vocab:][:vocab]
+			if process != nil {
+				process(rows[i], scores)
+			}
+			id := argmax(scores)
 			next[i], rows[i] = int64(id), append(rows[i], id)
-			if id == int32(s.config.EOSTokenID) {
+			if slices.Contains(ends, id) {
 				ended[i] = true
 				left--
 			}
 		}
+		if err := o.ShowStep(rows, 1); err != nil {
+			return nil, err
+		}
+	}
+	for i := range rows {
+		rows[i] = rows[i][1:]
 	}
 	return rows, nil
 }
@@ -160,8 +183,8 @@ func (s *Session) GenerateBatch(pixelValues []float32, n, maxLength int) ([][]in
 // StartTokenID is the first of a decoder's input ids.
 func (s *Session) StartTokenID() int32 { return int32(s.config.DecoderStartTokenID) }
 
-// Logits runs one picture with the decoder's input ids, the start token first, one by one through the caches as Generate does, and
-// returns the logits at every position: float32 [len(ids)·vocabulary].
+// Logits runs one picture with the decoder's input ids, the start token first, one by one through the caches
+// as Generate does, and returns the logits at every position: float32 [len(ids)·vocabulary].
 func (s *Session) Logits(pixelValues []float32, ids []int32) ([]float32, error) {
 	d, err := s.begin(pixelValues, 1)
 	if err != nil {
@@ -190,8 +213,8 @@ func argmax(logits []float32) int32 {
 	return int32(best)
 }
 
-// decoding is the state of a batch of n pictures between two tokens. What caches hold is the file's business, see decoder.go: it
-// is passed on as it comes, so files of before cross-attention was cached run, too.
+// decoding is the state of a batch of n pictures between two tokens. What caches hold is the file's business,
+// see decoder.go: it is passed on as it comes, so files of before cross-attention was cached run, too.
 type decoding struct {
 	session  *Session
 	n        int
@@ -205,7 +228,8 @@ func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
 	channels, side := int64(e.NumChannels), int64(e.ImageSize)
 	batch := int64(n)
 	if n < 1 || int64(len(pixelValues)) != batch*channels*side*side {
-		return nil, fmt.Errorf("%d pixel values, the model takes %d×%d×%d of each of %d pictures", len(pixelValues), channels, side, side, n)
+		return nil, fmt.Errorf("%d pixel values, the model takes %d×%d×%d of each of %d pictures",
+			len(pixelValues), channels, side, side, n)
 	}
 	pixels, err := ort.NewTensor(ort.NewShape(batch, channels, side, side), pixelValues)
 	if err != nil {
@@ -218,7 +242,9 @@ func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
 	}
 	state := &decoding{session: s, n: n, pictures: out[0]}
 	for range 2 * d.NLayer {
-		empty, err := ort.NewEmptyTensor[float32](ort.NewShape(batch, int64(d.NHead), 0, int64(d.NEmbd/d.NHead)))
+		empty, err := ort.NewEmptyTensor[float32](
+			ort.NewShape(batch, int64(d.NHead), 0, int64(d.NEmbd/d.NHead)),
+		)
 		if err != nil {
 			state.close()
 			return nil, err
@@ -228,7 +254,8 @@ func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
 	return state, nil
 }
 
-// step feeds the next tokens of each picture, ids [n, T], and returns the logits [n·T·vocabulary] of those that follow them.
+// step feeds the next tokens of each picture, ids [n, T], and returns the logits [n·T·vocabulary] of those
+// that follow them.
 func (d *decoding) step(ids []int64) ([]float32, error) {
 	tokens, err := ort.NewTensor(ort.NewShape(int64(d.n), int64(len(ids)/d.n)), ids)
 	if err != nil {

@@ -20,9 +20,16 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 		"a single layer":  func(c *model.Config) { c.Encoder.NumHiddenLayers, c.Decoder.NLayer = 1, 1 },
 		"one patch a row": func(c *model.Config) { c.Encoder.PatchSize = 32 },
 		"untied lm_head":  func(c *model.Config) { c.TieWordEmbeddings = false },
-		"DeiT":            func(c *model.Config) { c.Encoder.Distilled = true },
-		"relu":            func(c *model.Config) { c.Encoder.HiddenAct, c.Decoder.ActivationFunction = "relu", "relu" },
-		"gelu exchanged":  func(c *model.Config) { c.Encoder.HiddenAct, c.Decoder.ActivationFunction = "gelu_new", "gelu" },
+		"DeiT":            func(c *model.Config) { c.Encoder.Kind = model.DeiT },
+		"SigLIP":          kindOf(model.SigLIP),
+		"CLIP":            kindOf(model.CLIP),
+		"DINOv2":          kindOf(model.DINOv2),
+		"relu": func(c *model.Config) {
+			c.Encoder.HiddenAct, c.Decoder.ActivationFunction = "relu", "relu"
+		},
+		"gelu exchanged": func(c *model.Config) {
+			c.Encoder.HiddenAct, c.Decoder.ActivationFunction = "gelu_new", "gelu"
+		},
 		"scores by layer": func(c *model.Config) { c.Decoder.Unscaled, c.Decoder.ScaleByLayer = true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -35,11 +42,13 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 			for n := range 4 {
 				pixels := picture(n, c.Encoder.ImageSize)
 				values := PixelValues(pixels, model.HalfNormalization)
-				want, err := reference.Generate(pixels, 1, model.GenerateOptions{MaxLength: testMaxLength, NumBeams: 1})
+				want, err := reference.Generate(
+					pixels, 1, model.GenerateOptions{MaxLength: testMaxLength, NumBeams: 1},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := session.Generate(values, testMaxLength)
+				got, err := session.Generate(values, greedy)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -67,51 +76,74 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 	}
 }
 
+// kindOf makes the encoder one of another kind, with that kind's activation and epsilon.
+func kindOf(kind model.EncoderKind) func(*model.Config) {
+	return func(c *model.Config) {
+		e := &c.Encoder
+		e.Kind, e.LayerNormEps = kind, 1e-6
+		switch kind {
+		case model.SigLIP:
+			e.HiddenAct = "gelu_pytorch_tanh"
+		case model.CLIP:
+			e.HiddenAct = "quick_gelu"
+		}
+	}
+}
+
 // The quantized graph is near the model on the model's own captions, and is the same on every run.
 func TestQuantizedExportIsClose(t *testing.T) {
 	for name, change := range map[string]func(*model.Config){
 		"two widths":     func(c *model.Config) { *c = *testConfig(32, 48) },
 		"untied lm_head": func(c *model.Config) { c.TieWordEmbeddings = false },
-		"DeiT":           func(c *model.Config) { c.Encoder.Distilled = true },
+		"DeiT":           func(c *model.Config) { c.Encoder.Kind = model.DeiT },
+		"SigLIP":         kindOf(model.SigLIP),
+		"CLIP":           kindOf(model.CLIP),
+		"DINOv2":         kindOf(model.DINOv2),
 	} {
 		c := testConfig(32, 32)
 		change(c)
-		t.Run(name, func(t *testing.T) { wantQuantizedClose(t, c, "q8", 0.998) })
-		t.Run(name+", int8", func(t *testing.T) { wantQuantizedClose(t, c, "int8", 0.995) })
+		t.Run(name, func(t *testing.T) { wantQuantizedClose(t, c) })
 	}
 }
 
-func wantQuantizedClose(t *testing.T, c *model.Config, dtype string, least float64) {
-	w := lively(c, 3)
-	reference, session := captioner(t, c, w), open(t, export(t, c, w, dtype), dtype)
-	var dot, a, b float64
+func wantQuantizedClose(t *testing.T, c *model.Config) {
+	w, ids := lively(c, 3), []int32{5, 17, 255, 0, 299, 64, 128, 3}
+	reference := captioner(t, c, w)
+	var want [][]float32
 	for n := range 4 {
-		pixels := picture(n, c.Encoder.ImageSize)
-		values := PixelValues(pixels, model.HalfNormalization)
-		ids := []int32{5, 17, 255, 0, 299, 64, 128, 3}
-		want, err := reference.Logits(pixels, ids)
+		logits, err := reference.Logits(picture(n, c.Encoder.ImageSize), ids)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := session.Logits(values, ids)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range want {
-			dot += float64(want[i]) * float64(got[i])
-			a += float64(want[i]) * float64(want[i])
-			b += float64(got[i]) * float64(got[i])
-		}
-		again, err := session.Logits(values, ids)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(got, again) {
-			t.Error("a second run gives other logits")
-		}
+		want = append(want, logits)
 	}
-	if cosine := dot / math.Sqrt(a*b); cosine < least {
-		t.Errorf("cosine of the logits is %.5f, want %v", cosine, least)
+	for dtype, least := range map[string]float64{
+		"fp16": 0.9999, "q8": 0.998, "int8": 0.995, "q4": 0.9, "q4f16": 0.9,
+	} {
+		session := open(t, export(t, c, w, dtype), dtype)
+		var dot, a, b float64
+		for n := range want {
+			values := PixelValues(picture(n, c.Encoder.ImageSize), model.HalfNormalization)
+			got, err := session.Logits(values, ids)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range want[n] {
+				dot += float64(v) * float64(got[i])
+				a += float64(v) * float64(v)
+				b += float64(got[i]) * float64(got[i])
+			}
+			again, err := session.Logits(values, ids)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, again) {
+				t.Errorf("%s: a second run gives other logits", dtype)
+			}
+		}
+		if cosine := dot / math.Sqrt(a*b); cosine < least {
+			t.Errorf("%s: cosine of the logits is %.5f, want %v", dtype, cosine, least)
+		}
 	}
 }
 
@@ -119,7 +151,7 @@ func TestGenerateStopsAtEndTokenAndAtMaxLength(t *testing.T) {
 	c := testConfig(32, 32)
 	w := lively(c, 7)
 	values := PixelValues(picture(0, 32), model.HalfNormalization)
-	ids, err := open(t, export(t, c, w, "fp32"), "fp32").Generate(values, 6)
+	ids, err := open(t, export(t, c, w, "fp32"), "fp32").Generate(values, model.GenerateOptions{MaxLength: 6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +160,7 @@ func TestGenerateStopsAtEndTokenAndAtMaxLength(t *testing.T) {
 	}
 	c.EOSTokenID = int(ids[2])
 	end := slices.Index(ids, ids[2])
-	got, err := open(t, export(t, c, w, "fp32"), "fp32").Generate(values, 20)
+	got, err := open(t, export(t, c, w, "fp32"), "fp32").Generate(values, greedy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +175,7 @@ func TestABatchIsCaptionedAsEachPictureByItself(t *testing.T) {
 	first := func(s *Session) [][]int32 {
 		var rows [][]int32
 		for n := range 4 {
-			ids, err := s.Generate(PixelValues(picture(n, 32), model.HalfNormalization), testMaxLength)
+			ids, err := s.Generate(PixelValues(picture(n, 32), model.HalfNormalization), greedy)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +189,7 @@ func TestABatchIsCaptionedAsEachPictureByItself(t *testing.T) {
 	for n := range 4 {
 		values = append(values, PixelValues(picture(n, 32), model.HalfNormalization)...)
 	}
-	got, err := session.GenerateBatch(values, 4, testMaxLength)
+	got, err := session.GenerateBatch(values, 4, greedy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +221,8 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		}
 	}
 	s := open(t, dir, "q8")
-	if _, err := s.Generate(make([]float32, 5), 8); err == nil || !strings.Contains(err.Error(), "5 pixel values, the model takes 3×32×32") {
+	if _, err := s.Generate(make([]float32, 5), greedy); err == nil ||
+		!strings.Contains(err.Error(), "5 pixel values, the model takes 3×32×32") {
 		t.Errorf("error %v of a picture of the wrong size", err)
 	}
 }

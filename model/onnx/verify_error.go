@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"distilvit/artifact/record"
 )
 
 // Difference is a picture that the export captions differently, or with other logits.
@@ -14,23 +16,40 @@ type Difference struct {
 	Logits        float64 // largest difference, fp32 only
 }
 
-// VerifyError is an export that captions worse than the model it came from. Its message is a summary line and a table.
+// VerifyError is an export that captions worse than the model it came from. Its message is a summary line, a
+// table, and what to do.
 type VerifyError struct {
-	Check       Check
+	Check       record.ExportCheck
 	Options     VerifyOptions
 	Differences []Difference // in the pictures' order
 }
 
-func (e *VerifyError) Error() string { return e.Summary() + "\n" + e.Table() }
+func (e *VerifyError) Error() string { return e.Summary() + "\n" + e.Table() + e.advice() }
+
+// advice is a line on what to do; empty for fp32, which never differs by itself.
+func (e *VerifyError) advice() string {
+	if e.Check.Dtype == "fp32" {
+		return ""
+	}
+	return "  A model that has learnt little chooses words by tiny differences, which any rounding turns over: train\n" +
+		"  longer, leave " + e.Check.Dtype + " out (export.dtypes), or allow more (export.min_equal, export.max_rouge_l_drop).\n"
+}
 
 // Summary is one line: what was found and what was allowed.
 func (e *VerifyError) Summary() string {
 	c := e.Check
 	if c.Dtype == "fp32" {
-		return fmt.Sprintf("the fp32 export differs from the model: token ids equal on %d of %d pictures (all must be), logits differ by up to %.2g (at most %.2g)",
+		return fmt.Sprintf("the fp32 export differs from the model: token ids equal on %d of %d pictures "+
+			"(all must be), logits differ by up to %.2g (at most %.2g)",
 			c.EqualIDs, c.Pictures, c.MaxLogitsDiff, e.Options.MaxLogitsDiff)
 	}
-	return fmt.Sprintf("the %s export captions worse than the model: rougeL %.2f, the model's is %.2f (at most %.2f less) on %d pictures",
+	if c.RougeL >= c.ModelRougeL-e.Options.MaxRougeDrop {
+		return fmt.Sprintf("the %s export captions otherwise than the model: token ids equal on %d of %d pictures "+
+			"(at least %.0f %% must be); rougeL %.2f, the model's is %.2f",
+			c.Dtype, c.EqualIDs, c.Pictures, 100*e.Options.MinEqual, c.RougeL, c.ModelRougeL)
+	}
+	return fmt.Sprintf("the %s export captions worse than the model: rougeL %.2f, the model's is %.2f "+
+		"(at most %.2f less) on %d pictures",
 		c.Dtype, c.RougeL, c.ModelRougeL, e.Options.MaxRougeDrop, c.Pictures)
 }
 

@@ -104,13 +104,17 @@ func (f *File) parse(header []byte, base, size int64) error {
 			bytes *= d
 			shape[i] = int(d)
 		}
-		if len(e.Offsets) != 2 || e.Offsets[0] < 0 || e.Offsets[1] < e.Offsets[0] || e.Offsets[1] > size-base {
+		if len(e.Offsets) != 2 || e.Offsets[0] < 0 || e.Offsets[1] < e.Offsets[0] ||
+			e.Offsets[1] > size-base {
 			return fmt.Errorf("tensor %q has data offsets %v in %d bytes", name, e.Offsets, size-base)
 		}
 		if e.Offsets[1]-e.Offsets[0] != bytes {
-			return fmt.Errorf("tensor %q of shape %v and dtype %s has %d bytes", name, e.Shape, e.DType, e.Offsets[1]-e.Offsets[0])
+			return fmt.Errorf("tensor %q of shape %v and dtype %s has %d bytes", name, e.Shape, e.DType,
+				e.Offsets[1]-e.Offsets[0])
 		}
-		f.tensors[name] = Info{Name: name, DType: e.DType, Shape: shape, begin: base + e.Offsets[0], end: base + e.Offsets[1]}
+		f.tensors[name] = Info{
+			Name: name, DType: e.DType, Shape: shape, begin: base + e.Offsets[0], end: base + e.Offsets[1],
+		}
 	}
 	return f.checkLayout(base, size)
 }
@@ -157,19 +161,29 @@ func (f *File) Float32s(name string) ([]float32, error) {
 	if !ok {
 		return nil, fmt.Errorf("safetensors: no tensor %q", name)
 	}
-	var width int64
-	var convert func(b []byte) float32
-	switch t.DType {
-	case "F32":
-		width, convert = 4, func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }
-	case "BF16":
-		width, convert = 2, func(b []byte) float32 { return math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16) }
-	case "F16":
-		width, convert = 2, func(b []byte) float32 { return half(binary.LittleEndian.Uint16(b)) }
-	default:
+	convert := Decoder(t.DType)
+	if convert == nil {
 		return nil, fmt.Errorf("safetensors: tensor %q has dtype %s; must be F32, F16 or BF16", name, t.DType)
 	}
-	return readValues(f, t, width, convert)
+	return readValues(f, t, Width(t.DType), convert)
+}
+
+// Width is the bytes of a number of a dtype, 0 of one that is not known.
+func Width(dtype string) int64 { return dtypeBytes[dtype] }
+
+// Decoder makes float32 of a little-endian number of F32, F16 or BF16; it is nil for others.
+func Decoder(dtype string) func(b []byte) float32 {
+	switch dtype {
+	case "F32":
+		return func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }
+	case "BF16":
+		return func(b []byte) float32 {
+			return math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
+		}
+	case "F16":
+		return func(b []byte) float32 { return half(binary.LittleEndian.Uint16(b)) }
+	}
+	return nil
 }
 
 // Ints reads a U8, I32 or I64 tensor.
@@ -182,7 +196,9 @@ func (f *File) Ints(name string) ([]int64, error) {
 	case "U8":
 		return readValues(f, t, 1, func(b []byte) int64 { return int64(b[0]) })
 	case "I32":
-		return readValues(f, t, 4, func(b []byte) int64 { return int64(int32(binary.LittleEndian.Uint32(b))) })
+		return readValues(
+			f, t, 4, func(b []byte) int64 { return int64(int32(binary.LittleEndian.Uint32(b))) },
+		)
 	case "I64":
 		return readValues(f, t, 8, func(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) })
 	}

@@ -62,7 +62,8 @@ func TestWrittenTensorsAreReadBackAndBytesAreDeterministic(t *testing.T) {
 }
 
 func TestHalfPrecisionIsReadExactly(t *testing.T) {
-	header := `{"h":{"dtype":"F16","shape":[8],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[2],"data_offsets":[16,20]}}`
+	header := `{"h":{"dtype":"F16","shape":[8],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[2],` +
+		`"data_offsets":[16,20]}}`
 	var data []byte
 	for _, h := range []uint16{0x3c00, 0xc000, 0x7bff, 0x0001, 0x03ff, 0x8000, 0x7c00, 0x3555} {
 		data = binary.LittleEndian.AppendUint16(data, h)
@@ -77,7 +78,9 @@ func TestHalfPrecisionIsReadExactly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []float32{1, -2, 65504, 5.9604644775390625e-08, 6.097555160522461e-05, 0, float32(math.Inf(1)), 0.333251953125}
+	want := []float32{
+		1, -2, 65504, 5.9604644775390625e-08, 6.097555160522461e-05, 0, float32(math.Inf(1)), 0.333251953125,
+	}
 	if !slices.Equal(h, want) || !math.Signbit(float64(h[5])) {
 		t.Errorf("got %v instead of %v", h, want)
 	}
@@ -107,7 +110,8 @@ func TestEveryHalfIsWhatIEEESays(t *testing.T) {
 }
 
 func TestIntegersAreReadExactly(t *testing.T) {
-	header := `{"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"b":{"dtype":"I32","shape":[1],"data_offsets":[16,20]},"c":{"dtype":"U8","shape":[2],"data_offsets":[20,22]}}`
+	header := `{"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"b":{"dtype":"I32","shape":[1],` +
+		`"data_offsets":[16,20]},"c":{"dtype":"U8","shape":[2],"data_offsets":[20,22]}}`
 	data := binary.LittleEndian.AppendUint64(nil, math.MaxUint64-99) // -100
 	data = binary.LittleEndian.AppendUint64(data, 1<<40)
 	data = binary.LittleEndian.AppendUint32(data, math.MaxUint32)
@@ -144,7 +148,11 @@ func TestLyingFilesAreErrors(t *testing.T) {
 		"gap before":           file(tensor("[1]", "[4,8]"), "12345678"),
 		"bytes after":          file(tensor("[1]", "[0,4]"), "12345678"),
 		"unknown dtype":        file(`{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}`, "1234"),
-		"overlap":              file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, "1234"),
+		"overlap": file(
+			`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],`+
+				`"data_offsets":[0,4]}}`,
+			"1234",
+		),
 	} {
 		if _, err := open(b); err == nil {
 			t.Errorf("%s: opened", name)
@@ -178,7 +186,9 @@ func TestAFailedWriteLeavesNothing(t *testing.T) {
 // FuzzOpen demands an error or a readable file, and no more memory than the
 // input can account for.
 func FuzzOpen(f *testing.F) {
-	f.Add(file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"format":"pt"}}`, "1234"))
+	f.Add(
+		file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"format":"pt"}}`, "1234"),
+	)
 	f.Add(file(`{"a":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]}}`, "1234"))
 	f.Add(file(`{"a":{"dtype":"F16","shape":[],"data_offsets":[0,2]}}`, "12"))
 	f.Fuzz(func(t *testing.T, b []byte) {

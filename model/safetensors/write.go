@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"sort"
+
+	"distilvit/internal/atomicfile"
 )
 
 // Tensor is one float32 tensor to write. Data is asked for once, when its turn
@@ -106,24 +106,9 @@ func elements(shape []int) int {
 // WriteFile writes a file that is complete or absent: a temporary one beside
 // it, synced, then renamed.
 func WriteFile(path string, list []Tensor, metadata map[string]string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	err := atomicfile.Write(path, 0o644, func(w io.Writer) error { return Write(w, list, metadata) })
 	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once renamed
-	if err := Write(f, list, metadata); err != nil {
-		f.Close()
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Chmod(f.Name(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

@@ -25,11 +25,16 @@ type matcher struct {
 	any     bool
 }
 
-func newMatcher(tokens []addedToken, normalized bool) matcher {
+// newMatcher finds the tokens that are matched before the text is normalized, or those matched
+// after it as normalize makes them.
+func newMatcher(tokens []addedToken, normalize normalizer) matcher {
 	var m matcher
-	for i := range tokens {
-		a := &tokens[i]
-		if a.Normalized == normalized && a.Content != "" {
+	for _, token := range tokens {
+		a := &token
+		if normalize != nil {
+			a.Content = normalize(a.Content)
+		}
+		if a.Normalized == (normalize != nil) && a.Content != "" {
 			m.byFirst[a.Content[0]] = append(m.byFirst[a.Content[0]], a)
 			m.any = true
 		}
@@ -48,7 +53,7 @@ func (t *Tokenizer) split(text string, emit func(part string, id int32)) {
 			emit(part, id)
 			return
 		}
-		t.addedMatcher[1].split(part, emit)
+		t.addedMatcher[1].split(t.normalize(part), emit)
 	})
 }
 
@@ -113,5 +118,6 @@ func startsWithWord(s string) bool {
 
 // isWord is \w of Unicode's regular expressions.
 func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control, newLetters)
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc,
+		unicode.Join_Control, newLetters)
 }

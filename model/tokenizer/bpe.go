@@ -60,13 +60,7 @@ func (t *Tokenizer) appendBytes(ids []int32, word string) []int32 {
 func (t *Tokenizer) mergeByScan(ids []int32) int {
 	n := len(ids)
 	for n > 1 {
-		at, best := -1, merged{}
-		for i := range n - 1 {
-			m, ok := t.merges[[2]int32{ids[i], ids[i+1]}]
-			if ok && (at < 0 || m.rank < best.rank) {
-				at, best = i, m
-			}
-		}
+		at, best := t.nextMerge(ids[:n])
 		if at < 0 {
 			break
 		}
@@ -75,6 +69,18 @@ func (t *Tokenizer) mergeByScan(ids []int32) int {
 		n--
 	}
 	return n
+}
+
+// nextMerge finds the leftmost pair of the lowest rank; -1 where none is left.
+func (t *Tokenizer) nextMerge(ids []int32) (at int, best merged) {
+	at = -1
+	for i := 0; i+1 < len(ids); i++ {
+		m, ok := t.merges[[2]int32{ids[i], ids[i+1]}]
+		if ok && (at < 0 || m.rank < best.rank) {
+			at, best = i, m
+		}
+	}
+	return at, best
 }
 
 // mergeByHeap does the same as mergeByScan in n log n.

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -16,6 +17,12 @@ type parts struct {
 	fuseUnknown bool
 	wholeWords  bool
 	prefixSpace bool
+
+	// What GPT-2 does not have, and how tokenizer.json says it.
+	normalizers                  []normalizer
+	splitters                    []splitter
+	whole                        bool // a piece is not split further
+	normalizerJSON, splitterJSON json.RawMessage
 }
 
 // maxID bounds ids, so that a file cannot make us allocate without end.
@@ -31,6 +38,10 @@ func build(p parts) (*Tokenizer, error) {
 		fuseUnknown: p.fuseUnknown,
 		wholeWords:  p.wholeWords,
 		prefixSpace: p.prefixSpace,
+		normalizers: p.normalizers,
+		splitters:   p.splitters,
+		whole:       p.whole,
+		asGiven:     [2]json.RawMessage{p.normalizerJSON, p.splitterJSON},
 		added:       p.added,
 		eos:         noToken,
 	}
@@ -61,7 +72,7 @@ func build(p parts) (*Tokenizer, error) {
 	for _, a := range t.added {
 		t.special[a.ID] = a.Special
 	}
-	t.addedMatcher = [2]matcher{newMatcher(t.added, false), newMatcher(t.added, true)}
+	t.addedMatcher = [2]matcher{newMatcher(t.added, nil), newMatcher(t.added, t.normalize)}
 	id, ok := t.ID(p.eos)
 	if !ok {
 		return nil, fmt.Errorf("end token %q is not in the vocabulary", p.eos)

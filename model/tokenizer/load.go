@@ -47,7 +47,8 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read tokenizer: %w", err)
 	}
 	if info.Size() > maxFileBytes {
-		return nil, fmt.Errorf("tokenizer %s: %d bytes, more than the %d allowed", path, info.Size(), maxFileBytes)
+		return nil, fmt.Errorf("tokenizer %s: %d bytes, more than the %d allowed", path,
+			info.Size(), maxFileBytes)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -59,23 +60,30 @@ func readFile(path string) ([]byte, error) {
 // component is a normalizer, pre_tokenizer or decoder of tokenizer.json: the
 // keys that matter of any kind.
 type component struct {
-	Type           string       `json:"type"`
-	AddPrefixSpace *bool        `json:"add_prefix_space"`
-	UseRegex       *bool        `json:"use_regex"`
-	Normalizers    []*component `json:"normalizers"`
-	PreTokenizers  []*component `json:"pretokenizers"`
-	Decoders       []*component `json:"decoders"`
+	Type           string `json:"type"`
+	AddPrefixSpace *bool  `json:"add_prefix_space"`
+	UseRegex       *bool  `json:"use_regex"`
+	Prepend        string `json:"prepend"`  // Prepend
+	Content        string `json:"content"`  // Replace
+	Behavior       string `json:"behavior"` // Split
+	Invert         bool   `json:"invert"`
+	Pattern        struct {
+		String string `json:"String"`
+		Regex  string `json:"Regex"`
+	} `json:"pattern"` // Replace, Split
+	IndividualDigits bool         `json:"individual_digits"` // Digits
+	Normalizers      []*component `json:"normalizers"`
+	PreTokenizers    []*component `json:"pretokenizers"`
+	Decoders         []*component `json:"decoders"`
 }
 
-// byteLevel accepts a ByteLevel component, also alone in a sequence.
+// byteLevel accepts a ByteLevel decoder, also alone in a sequence.
 func (c *component) byteLevel() *component {
 	if c == nil {
 		return nil
 	}
-	for _, list := range [][]*component{c.PreTokenizers, c.Decoders} {
-		if c.Type == "Sequence" && len(list) == 1 {
-			return list[0].byteLevel()
-		}
+	if c.Type == "Sequence" && len(c.Decoders) == 1 {
+		return c.Decoders[0].byteLevel()
 	}
 	if c.Type != "ByteLevel" {
 		return nil
@@ -91,10 +99,10 @@ func (c *component) kind() string {
 }
 
 type tokenizerJSON struct {
-	AddedTokens  []addedToken `json:"added_tokens"`
-	Normalizer   *component   `json:"normalizer"`
-	PreTokenizer *component   `json:"pre_tokenizer"`
-	Decoder      *component   `json:"decoder"`
+	AddedTokens  []addedToken    `json:"added_tokens"`
+	Normalizer   json.RawMessage `json:"normalizer"`
+	PreTokenizer json.RawMessage `json:"pre_tokenizer"`
+	Decoder      *component      `json:"decoder"`
 	Model        *struct {
 		Type                    *string           `json:"type"`
 		Dropout                 *float64          `json:"dropout"`
@@ -126,15 +134,9 @@ func parseTokenizerJSON(data []byte) (parts, error) {
 	if len(m.Vocab) == 0 {
 		return parts{}, errors.New("no model.vocab")
 	}
-	pre := file.PreTokenizer.byteLevel()
-	if pre == nil {
-		return parts{}, fmt.Errorf("pre_tokenizer is %s; only ByteLevel is supported", file.PreTokenizer.kind())
-	}
-	if pre.UseRegex != nil && !*pre.UseRegex {
-		return parts{}, errors.New("pre_tokenizer has use_regex false; only GPT-2's own splitting is supported")
-	}
-	if n := file.Normalizer; n != nil && !(n.Type == "Sequence" && len(n.Normalizers) == 0) {
-		return parts{}, fmt.Errorf("normalizer is %s; GPT-2 has none", n.kind())
+	p, err := parseText(file.Normalizer, file.PreTokenizer)
+	if err != nil {
+		return parts{}, err
 	}
 	if file.Decoder != nil && file.Decoder.byteLevel() == nil {
 		return parts{}, fmt.Errorf("decoder is %s; only ByteLevel is supported", file.Decoder.kind())
@@ -152,15 +154,9 @@ func parseTokenizerJSON(data []byte) (parts, error) {
 			return parts{}, fmt.Errorf("model.%s is set, which byte-level BPE does not use", unsupported.key)
 		}
 	}
-	p := parts{
-		vocab:       m.Vocab,
-		added:       file.AddedTokens,
-		unknown:     m.UnkToken,
-		fuseUnknown: m.FuseUnk,
-		wholeWords:  m.IgnoreMerges,
-		prefixSpace: pre.AddPrefixSpace == nil || *pre.AddPrefixSpace,
-		merges:      make([][2]string, 0, len(m.Merges)),
-	}
+	p.vocab, p.added, p.unknown = m.Vocab, file.AddedTokens, m.UnkToken
+	p.fuseUnknown, p.wholeWords = m.FuseUnk, m.IgnoreMerges
+	p.merges = make([][2]string, 0, len(m.Merges))
 	for i, raw := range m.Merges {
 		pair, skip, err := parseMerge(raw)
 		if err != nil {
@@ -169,6 +165,39 @@ func parseTokenizerJSON(data []byte) (parts, error) {
 		if !skip {
 			p.merges = append(p.merges, pair)
 		}
+	}
+	return p, nil
+}
+
+// parseText reads what is done to a text before words become tokens.
+func parseText(normalizer, splitter json.RawMessage) (p parts, err error) {
+	var norm, pre *component
+	if len(normalizer) > 0 {
+		err = json.Unmarshal(normalizer, &norm)
+	}
+	if err == nil && len(splitter) > 0 {
+		err = json.Unmarshal(splitter, &pre)
+	}
+	if err != nil {
+		return parts{}, err
+	}
+	if p.normalizers, err = newNormalizers(norm); err != nil {
+		return parts{}, err
+	}
+	var last *component
+	if p.splitters, last, err = newSplitters(pre); err != nil {
+		return parts{}, err
+	}
+	if last == nil {
+		return parts{}, errors.New("pre_tokenizer has no ByteLevel; only byte-level BPE is supported")
+	}
+	p.prefixSpace = last.AddPrefixSpace == nil || *last.AddPrefixSpace
+	p.whole = last.UseRegex != nil && !*last.UseRegex
+	if len(p.normalizers) > 0 {
+		p.normalizerJSON = normalizer
+	}
+	if len(p.splitters) > 0 || p.whole {
+		p.splitterJSON = splitter
 	}
 	return p, nil
 }

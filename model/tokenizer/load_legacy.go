@@ -41,7 +41,8 @@ func loadVocabMerges(dir string, special specialNames) (*Tokenizer, error) {
 		p.merges = append(p.merges, pair)
 	}
 	var extra map[string]int32
-	if err := readJSON(filepath.Join(dir, "added_tokens.json"), &extra); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := readJSON(filepath.Join(dir, "added_tokens.json"), &extra); err != nil &&
+		!errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	p.added = legacyAdded(p.vocab, extra, special)
@@ -59,7 +60,9 @@ func legacyAdded(vocab, extra map[string]int32, special specialNames) []addedTok
 	var added []addedToken
 	for content, id := range extra {
 		isSpecial := slices.Contains(names, content)
-		added = append(added, addedToken{ID: id, Content: content, Special: isSpecial, Normalized: !isSpecial})
+		added = append(
+			added, addedToken{ID: id, Content: content, Special: isSpecial, Normalized: !isSpecial},
+		)
 	}
 	for _, content := range names {
 		id, ok := vocab[content]

@@ -62,8 +62,14 @@ func pieceLength(s string) int {
 	if kind != space {
 		return n + runLength(s[n:], kind)
 	}
-	// White space: all of it at the end of the text, else all but the last
-	// character, which goes with the next piece or stands alone.
+	return spacesLength(s)
+}
+
+// spacesLength is the length of the first piece of white space, with which s begins: all of it at
+// the end of the text, else all but the last character, which goes with the next piece or
+// stands alone.
+func spacesLength(s string) int {
+	_, n := classOf(s)
 	last := n
 	end := n
 	for end < len(s) {

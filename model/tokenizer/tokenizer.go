@@ -1,14 +1,15 @@
-// Package tokenizer is GPT-2's byte-level BPE as Hugging Face's tokenizers
-// does it, id for id: Load reads a Hugging Face directory, Train makes a small
+// Package tokenizer is byte-level BPE, as GPT-2, Llama 3, Qwen and SmolLM have it, as Hugging Face's
+// tokenizers does it, id for id: Load reads a Hugging Face directory, Train makes a small
 // vocabulary from captions, WriteDir writes the files Hugging Face and
 // Transformers.js read. It is not a general tokenizer: whatever is not
 // byte-level BPE is refused when loading. Start reading at Encode.
 package tokenizer
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"encoding/json"
 	"strings"
+
+	"distilvit/internal/digest"
 )
 
 // EndOfText is the special token that starts, ends and pads GPT-2's texts.
@@ -31,6 +32,10 @@ type Tokenizer struct {
 	fuseUnknown  bool  // neighbouring unknown bytes become one token
 	wholeWords   bool  // a word that is a token is not split, whatever the merges say
 	prefixSpace  bool  // texts start with a space
+	normalizers  []normalizer
+	splitters    []splitter         // before words are found
+	whole        bool               // a piece is a word, not split as GPT-2 does
+	asGiven      [2]json.RawMessage // normalizer and pre_tokenizer that are not GPT-2's
 	added        []addedToken
 	addedMatcher [2]matcher // tokens matched first, and those matched in what is left
 	eos          int32
@@ -60,15 +65,24 @@ func (t *Tokenizer) Encode(text string) []int32 {
 			ids = append(ids, special)
 			return
 		}
-		if t.prefixSpace && !strings.HasPrefix(part, " ") {
-			part = " " + part
-		}
-		for part != "" {
-			n := pieceLength(part)
-			ids = t.appendWord(ids, part[:n])
-			part = part[n:]
-		}
+		pieces(part, t.splitters, func(piece string) { ids = t.appendPiece(ids, piece) })
 	})
+	return ids
+}
+
+// appendPiece appends the ids of what no added token and no splitter parts.
+func (t *Tokenizer) appendPiece(ids []int32, piece string) []int32 {
+	if t.prefixSpace && !strings.HasPrefix(piece, " ") {
+		piece = " " + piece
+	}
+	for piece != "" {
+		n := len(piece)
+		if !t.whole {
+			n = pieceLength(piece)
+		}
+		ids = t.appendWord(ids, piece[:n])
+		piece = piece[n:]
+	}
 	return ids
 }
 
@@ -113,6 +127,5 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 // Digest is the SHA-256, in lower-case hex, of the tokenizer.json that
 // WriteDir writes: equal for tokenizers that encode and decode alike.
 func (t *Tokenizer) Digest() string {
-	sum := sha256.Sum256(t.Bytes())
-	return hex.EncodeToString(sum[:])
+	return digest.Bytes(t.Bytes())
 }

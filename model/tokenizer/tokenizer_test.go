@@ -215,14 +215,17 @@ func TestSplitsEveryCodePointAsHuggingFace(t *testing.T) {
 
 func TestEndTokenIsTheConfiguredOne(t *testing.T) {
 	tok := load(t, "testdata/hf")
-	if tok.EOS() != 0 || tok.Decode([]int32{tok.EOS()}, false) != EndOfText || tok.Decode([]int32{tok.EOS()}, true) != "" {
+	if tok.EOS() != 0 || tok.Decode([]int32{tok.EOS()}, false) != EndOfText ||
+		tok.Decode([]int32{tok.EOS()}, true) != "" {
 		t.Errorf("end token %d", tok.EOS())
 	}
 	dir := t.TempDir()
 	if err := load(t, "testdata/odd").WriteDir(dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, form := range []string{`{"eos_token": "<mask>"}`, `{"eos_token": {"content": "<mask>", "lstrip": true}}`} {
+	for _, form := range []string{
+		`{"eos_token": "<mask>"}`, `{"eos_token": {"content": "<mask>", "lstrip": true}}`,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(form), 0o666); err != nil {
 			t.Fatal(err)
 		}

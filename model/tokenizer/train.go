@@ -9,6 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"distilvit/internal/script"
 )
 
 // minPairCount is how often a pair of tokens must occur to become a token.
@@ -17,10 +20,17 @@ const minPairCount = 2
 // Train makes a tokenizer of at most vocabSize tokens from captions: the 256
 // bytes, merges of the most frequent pairs (of equal ones the pair with the
 // lower ids), and <|endoftext|> as the last id. Equal captions in any order
-// give an equal tokenizer.
+// give an equal tokenizer. The merges are those of Hugging Face's BpeTrainer.
 func Train(captions iter.Seq[string], vocabSize int) (*Tokenizer, error) {
+	return TrainLimited(captions, vocabSize, 0)
+}
+
+// TrainLimited is Train, but that in scripts without spaces between words a token has at
+// most maxSpaceless characters, of which Han and kana count twice; 0: any number.
+func TrainLimited(captions iter.Seq[string], vocabSize, maxSpaceless int) (*Tokenizer, error) {
 	if vocabSize < len(byteOrder)+1 {
-		return nil, fmt.Errorf("vocabulary of %d tokens: at least %d are needed, the bytes and %s", vocabSize, len(byteOrder)+1, EndOfText)
+		return nil, fmt.Errorf("vocabulary of %d tokens: at least %d are needed, the bytes and %s", vocabSize,
+			len(byteOrder)+1, EndOfText)
 	}
 	if vocabSize > maxID {
 		return nil, fmt.Errorf("vocabulary of %d tokens: at most %d are supported", vocabSize, maxID)
@@ -39,6 +49,7 @@ func Train(captions iter.Seq[string], vocabSize int) (*Tokenizer, error) {
 		return nil, errors.New("no captions to train a tokenizer on")
 	}
 	tr := newTrainer(counts)
+	tr.maxSpaceless = maxSpaceless
 	tr.run(vocabSize - 1)
 	vocab := make(map[string]int32, len(tr.tokens)+1)
 	for id, token := range tr.tokens {
@@ -64,6 +75,8 @@ type trainer struct {
 	ids    map[string]int32
 	merges [][2]string
 	merged map[[2]int32]bool
+
+	maxSpaceless int // spacelessLength at most; 0: no limit
 }
 
 type trainWord struct {
@@ -106,6 +119,9 @@ func (tr *trainer) run(size int) {
 		delete(tr.pairs, best.pair)
 		tr.merged[best.pair] = true
 		left, right := tr.tokens[best.pair[0]], tr.tokens[best.pair[1]]
+		if tr.maxSpaceless > 0 && spacelessLength(left+right) > tr.maxSpaceless {
+			continue
+		}
 		id, known := tr.ids[left+right] // by another way to cut the same token
 		if !known {
 			id = int32(len(tr.tokens))
@@ -121,6 +137,40 @@ func (tr *trainer) run(size int) {
 		}
 		tr.apply(changes)
 	}
+}
+
+// MaxSpaceless is what runs give TrainLimited: nothing else keeps a token of a script without spaces from becoming a
+// whole sentence. Of few captions most sentences would be one token each, and the model could
+// not put new ones together. It is a syllable of Thai, Lao, Khmer or Myanmar, whose characters are letters,
+// and a word of Chinese or Japanese, whose characters count twice: with twice as many, a colour and its
+// shape were one token, and a colour on a shape never seen was not said.
+const MaxSpaceless = 4
+
+// spacelessLength is how long a token is that has a character of a script without spaces, else 0:
+// characters, Han and kana twice. Bytes of characters cut in two are one character on each side.
+func spacelessLength(token string) int {
+	raw := make([]byte, 0, len(token))
+	for _, r := range token {
+		raw = append(raw, runeBytes[r])
+	}
+	length, spaceless, cut := 0, false, false
+	for len(raw) > 0 {
+		r, n := utf8.DecodeRune(raw)
+		raw = raw[n:]
+		broken := r == utf8.RuneError && n == 1
+		if !broken || !cut {
+			length++
+		}
+		if script.Syllabic(r) {
+			length++
+		}
+		cut = broken
+		spaceless = spaceless || script.Spaceless(r)
+	}
+	if !spaceless {
+		return 0
+	}
+	return length
 }
 
 // tally adds the pairs of a word, sign times, to changes.

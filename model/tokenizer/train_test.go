@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"distilvit/internal/script"
 )
 
 func captions(t testing.TB) []string {
@@ -44,7 +46,9 @@ func TestTrainMakesTheGoldenTokenizer(t *testing.T) {
 	if err := tok.WriteDir(dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"} {
+	for _, name := range []string{
+		"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+	} {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -134,7 +138,8 @@ func TestWrittenFilesAreWhatHuggingFaceReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []addedToken{{ID: tok.EOS(), Content: EndOfText, Special: true}}
-	if file.Model.Type != "BPE" || len(file.Model.Merges) != len(tok.pairs) || !slices.Equal(file.AddedTokens, want) || file.Model.Vocab[EndOfText] != tok.EOS() {
+	if file.Model.Type != "BPE" || len(file.Model.Merges) != len(tok.pairs) ||
+		!slices.Equal(file.AddedTokens, want) || file.Model.Vocab[EndOfText] != tok.EOS() {
 		t.Errorf("%+v", file)
 	}
 }
@@ -160,5 +165,35 @@ func BenchmarkTrain(b *testing.B) {
 	}
 	for b.Loop() {
 		train(b, lines, 4000)
+	}
+}
+
+// A caption of a script without spaces is several tokens, however often it is said, and
+// English is not touched by that.
+func TestTokensOfScriptsWithoutSpacesStayShort(t *testing.T) {
+	captions := []string{}
+	for range 50 {
+		captions = append(captions, "两个红色的圆形和一个蓝色的正方形", "วงกลมสีแดงสองวง", "赤い星", "aVeryLongWordThatIsSaidOften")
+	}
+	tok, err := TrainLimited(slices.Values(captions), 1000, MaxSpaceless)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{captions[0]: 8, captions[1]: 4, captions[2]: 2} {
+		ids := tok.Encode(text)
+		if len(ids) < want || len(ids) > len([]rune(text)) {
+			t.Errorf("%s: %d tokens", text, len(ids))
+		}
+		if got := tok.Decode(ids, false); got != text {
+			t.Errorf("%s comes back as %s", text, got)
+		}
+		for _, id := range ids {
+			if piece := tok.Decode([]int32{id}, false); script.Syllabic([]rune(piece)[0]) && len([]rune(piece)) > 2 {
+				t.Errorf("%q of %s is one token", piece, text)
+			}
+		}
+	}
+	if ids := tok.Encode(captions[3]); len(ids) != 1 {
+		t.Errorf("an English word is %d tokens", len(ids))
 	}
 }

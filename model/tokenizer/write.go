@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"distilvit/internal/atomicfile"
 )
 
 // WriteDir writes the tokenizer in Hugging Face form: tokenizer.json,
@@ -28,6 +30,10 @@ func (t *Tokenizer) WriteDir(dir string) error {
 	for role, token := range roles {
 		config[role] = token
 	}
+	if t.asGiven[0] != nil || t.asGiven[1] != nil { // GPT2Tokenizer would split as GPT-2 does
+		config["tokenizer_class"] = "PreTrainedTokenizerFast"
+		delete(config, "add_prefix_space")
+	}
 	files := map[string][]byte{
 		"tokenizer.json":          t.Bytes(),
 		"tokenizer_config.json":   indented(config),
@@ -36,31 +42,11 @@ func (t *Tokenizer) WriteDir(dir string) error {
 		"merges.txt":              t.mergesText(),
 	}
 	for name, data := range files {
-		if err := writeFile(filepath.Join(dir, name), data); err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(dir, name), 0o644, data); err != nil {
 			return fmt.Errorf("write tokenizer: %w", err)
 		}
 	}
 	return nil
-}
-
-// writeFile replaces a file in one step.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tokenizer-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // Bytes is the tokenizer.json that WriteDir writes. Merges are strings, which
@@ -101,20 +87,28 @@ func (t *Tokenizer) Bytes() []byte {
 	if added == nil {
 		added = []addedToken{}
 	}
+	var normalizer, splitter any = nil, byteLevel{"ByteLevel", t.prefixSpace, true, true}
+	if t.asGiven[0] != nil {
+		normalizer = t.asGiven[0]
+	}
+	if t.asGiven[1] != nil {
+		splitter = t.asGiven[1]
+	}
 	return indented(struct {
 		Version       string       `json:"version"`
 		Truncation    any          `json:"truncation"`
 		Padding       any          `json:"padding"`
 		AddedTokens   []addedToken `json:"added_tokens"`
 		Normalizer    any          `json:"normalizer"`
-		PreTokenizer  byteLevel    `json:"pre_tokenizer"`
+		PreTokenizer  any          `json:"pre_tokenizer"`
 		PostProcessor byteLevel    `json:"post_processor"`
 		Decoder       byteLevel    `json:"decoder"`
 		Model         bpe          `json:"model"`
 	}{
 		Version:       "1.0",
 		AddedTokens:   added,
-		PreTokenizer:  byteLevel{"ByteLevel", t.prefixSpace, true, true},
+		Normalizer:    normalizer,
+		PreTokenizer:  splitter,
 		PostProcessor: byteLevel{"ByteLevel", true, false, true},
 		Decoder:       byteLevel{"ByteLevel", true, true, true},
 		Model:         model,

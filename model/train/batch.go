@@ -17,17 +17,22 @@ func (t *Trainer) check(b *dataset.Batch) error {
 	pictures := len(b.Pixels) / t.pictureBytes()
 	switch {
 	case len(b.Pixels) != pictures*t.pictureBytes() || pictures == 0:
-		return fmt.Errorf("batch: %d bytes of pixels are no number of %d×%d pictures", len(b.Pixels), side, side)
+		return fmt.Errorf(
+			"batch: %d bytes of pixels are no number of %d×%d pictures", len(b.Pixels), side, side,
+		)
 	case b.K < 1 || b.T < 1 || len(b.Labels) != pictures*b.K*b.T:
-		return fmt.Errorf("batch: %d labels for %d pictures of %d captions of %d tokens", len(b.Labels), pictures, b.K, b.T)
+		return fmt.Errorf("batch: %d labels for %d pictures of %d captions of %d tokens", len(b.Labels),
+			pictures, b.K, b.T)
 	case b.T > t.model.Decoder.NPositions:
-		return fmt.Errorf("batch: captions of %d tokens; the decoder has %d positions", b.T, t.model.Decoder.NPositions)
+		return fmt.Errorf("batch: captions of %d tokens; the decoder has %d positions",
+			b.T, t.model.Decoder.NPositions)
 	case len(b.Rows) != pictures:
 		return fmt.Errorf("batch: %d row numbers for %d pictures", len(b.Rows), pictures)
 	}
 	for _, id := range b.Labels {
 		if id != ignored && (id < 0 || int(id) >= t.model.Decoder.VocabSize) {
-			return fmt.Errorf("batch: label %d; must be %d or from 0 to below vocab_size %d", id, ignored, t.model.Decoder.VocabSize)
+			return fmt.Errorf("batch: label %d; must be %d or from 0 to below vocab_size %d", id, ignored,
+				t.model.Decoder.VocabSize)
 		}
 	}
 	return nil
@@ -60,7 +65,8 @@ func (t *Trainer) upload(to *device.Group, b *dataset.Batch, first, count int) (
 	var list device.Tensors
 	for _, upload := range []func() (device.Tensors, error){
 		func() (device.Tensors, error) {
-			return device.UploadSplit(to, b.Pixels[first*bytes:end*bytes], count, side, side, t.model.Encoder.NumChannels)
+			return device.UploadSplit(to, b.Pixels[first*bytes:end*bytes], count, side, side,
+				t.model.Encoder.NumChannels)
 		},
 		func() (device.Tensors, error) {
 			return device.UploadSplit(to, b.Labels[first*labels:end*labels], rows, b.T)

@@ -7,10 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
 	"distilvit/model"
+	"distilvit/storage/layout"
 )
 
 // BenchmarkTinyStep is a step of the tiny preset: 32 pictures of 5 captions of
@@ -22,15 +24,42 @@ func BenchmarkTinyStep(b *testing.B) {
 	}
 }
 
-func benchmarkStep(b *testing.B, kind, preset string, vocab, pictures, captions, length int) {
+// BenchmarkFrozenStep is a step of the small preset, 16 pictures of 2 captions of 24 tokens, of which less and less is
+// trained. It reports a checkpoint's bytes, too. Peak memory is the process's, so each is to be run by itself.
+func BenchmarkFrozenStep(b *testing.B) {
+	for name, frozen := range map[string][]string{
+		"nothing": nil, "lower_half": {"encoder.embeddings", "encoder.layers.0-2"}, "encoder": {"encoder"},
+		"all_but_cross_attention": {"encoder", "decoder"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			benchmarkStep(b, backend.XLA, "small", 4000, 16, 2, 24, func(c *Config) {
+				for _, pattern := range frozen {
+					c.Parts = append(c.Parts, Part{Match: pattern, Freeze: some(true)})
+				}
+				if name == "all_but_cross_attention" {
+					c.Parts = append(c.Parts, Part{Match: "decoder.cross_attention", Freeze: some(false)})
+				}
+			})
+		})
+	}
+}
+
+func benchmarkStep(
+	b *testing.B, kind, preset string, vocab, pictures, captions, length int, change ...func(*Config),
+) {
 	be := backendtest.Open(b, kind)
 	c, _ := model.Preset(preset)
 	c.Decoder.VocabSize = vocab
 	c.SetSpecialToken(vocab - 1)
-	t, err := New(be, &c, model.Init(&c, 1), Config{
-		BatchSize: pictures, CaptionsPerPicture: captions, MaxLength: length, LearningRate: 1e-3, WeightDecay: 0.01,
-		Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Dropout: 0.1, TotalSteps: 1000,
-	})
+	config := Config{
+		BatchSize: pictures, CaptionsPerPicture: captions, MaxLength: length, LearningRate: 1e-3,
+		WeightDecay: 0.01,
+		Beta1:       0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Dropout: 0.1, TotalSteps: 1000,
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	t, err := New(be, &c, model.Init(&c, 1), config)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -56,6 +85,17 @@ func benchmarkStep(b *testing.B, kind, preset string, vocab, pictures, captions,
 	var usage syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
 	b.ReportMetric(float64(usage.Maxrss)/1024, "peak-MiB")
+	if len(change) > 0 {
+		files, err := t.Save(filepath.Join(b.TempDir(), "checkpoint"), record.State{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var bytes int64
+		for _, f := range files {
+			bytes += f.Size
+		}
+		b.ReportMetric(float64(bytes)/1e6, "checkpoint-MB")
+	}
 }
 
 // BenchmarkCheckpoint saves a whole state: weights and both moments, digests
@@ -67,8 +107,10 @@ func BenchmarkCheckpoint(b *testing.B) {
 		b.Run(preset, func(b *testing.B) {
 			be := backendtest.Open(b, backend.Go) // nothing is computed
 			c, _ := model.Preset(preset)
+			c.SetSpecialToken(c.Decoder.VocabSize - 1)
 			t, err := New(be, &c, model.Init(&c, 1), Config{
-				BatchSize: 1, CaptionsPerPicture: 1, MaxLength: 8, LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, TotalSteps: 1,
+				BatchSize: 1, CaptionsPerPicture: 1, MaxLength: 8, LearningRate: 1e-3, Beta1: 0.9,
+				Beta2: 0.999, Epsilon: 1e-8, TotalSteps: 1,
 			})
 			if err != nil {
 				b.Fatal(err)
@@ -76,9 +118,9 @@ func BenchmarkCheckpoint(b *testing.B) {
 			defer t.Close()
 			dir := filepath.Join(b.TempDir(), "checkpoint")
 			begun, cpu := time.Now(), cpuSeconds()
-			var files map[string]File
+			var files map[string]layout.Object
 			for b.Loop() {
-				if files, err = t.Save(dir, State{}); err != nil {
+				if files, err = t.Save(dir, record.State{}); err != nil {
 					b.Fatal(err)
 				}
 			}

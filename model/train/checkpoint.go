@@ -1,55 +1,43 @@
 package train
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 
+	"distilvit/artifact/record"
 	"distilvit/internal/device"
+	"distilvit/internal/digest"
 	"distilvit/model"
 	"distilvit/model/safetensors"
+	"distilvit/storage/layout"
 )
-
-// State is where training stands, beside weights and moments.
-type State struct {
-	Step        int64             `json:"step"`
-	Epoch       int               `json:"epoch"`       // 0-based, the one under way
-	EpochStep   int64             `json:"epoch_step"`  // cursor: steps done in Epoch
-	LossSum     float64           `json:"loss_sum"`    // of the epoch so far
-	Tokens      int64             `json:"tokens"`      // of the epoch so far
-	Fingerprint map[string]string `json:"fingerprint"` // of the numerics
-}
-
-// File is what a file of a checkpoint has to be, taken of the bytes as they
-// were written, not as they read back: a copy that lost some is found by it.
-type File struct {
-	Size   int64  `json:"size"`   // bytes
-	SHA256 string `json:"sha256"` // lower-case hex
-}
 
 // Files of a checkpoint.
 const (
 	weightsFile = "model.safetensors"
-	momentsFile = "optimizer.safetensors" // "m." and "v." before each name
+	momentsFile = "optimizer.safetensors" // "m." and "v." before each name; with EMA "w.", too
 	stateFile   = "state.json"
 )
 
-// Save writes a checkpoint that is complete or absent: DIR.tmp, synced, then
-// renamed over DIR. The same state gives the same bytes. st.Step is filled in.
-// It answers what the files are, by name.
-func (t *Trainer) Save(dir string, st State) (map[string]File, error) {
+// momentPrefixes of what momentsFile holds, in the order of Trainer.state: moments, and the weights that are
+// trained where weightsFile has their average.
+var momentPrefixes = []string{"m.", "v.", "w."}
+
+// Save writes a checkpoint of what is trained that is complete or absent: DIR.tmp, synced, then
+// renamed over DIR. The same state gives the same bytes. st.Step and Frozen are filled in.
+// It answers what the files are, by name: taken of the bytes as they were written,
+// not as they read back, so that a copy that lost some is found by it.
+func (t *Trainer) Save(dir string, st record.State) (map[string]layout.Object, error) {
 	if t.broken != nil {
 		return nil, t.broken
 	}
-	st.Step = t.step
+	st.Step, st.Frozen = t.step, t.frozenDigest
 	tmp := dir + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
 		return nil, fmt.Errorf("save checkpoint: %w", err)
@@ -58,13 +46,18 @@ func (t *Trainer) Save(dir string, st State) (map[string]File, error) {
 		return nil, fmt.Errorf("save checkpoint: %w", err)
 	}
 	step := model.WithFormat(map[string]string{"step": strconv.FormatInt(t.step, 10)})
-	moments := append(t.onDevice("m.", t.m), t.onDevice("v.", t.v)...)
-	files := map[string]File{}
+	var moments []safetensors.Tensor
+	for i, list := range t.state()[1:] {
+		moments = append(moments, t.onDevice(momentPrefixes[i], *list)...)
+	}
+	files := map[string]layout.Object{}
 	for _, f := range []struct {
 		name  string
 		write func(io.Writer) error
 	}{
-		{weightsFile, func(w io.Writer) error { return safetensors.Write(w, t.onDevice("", t.weights), step) }},
+		{weightsFile, func(w io.Writer) error {
+			return safetensors.Write(w, t.onDevice("", t.shown()), step)
+		}},
 		{momentsFile, func(w io.Writer) error { return safetensors.Write(w, moments, step) }},
 		{stateFile, func(w io.Writer) error { return writeState(w, st) }},
 	} {
@@ -79,7 +72,7 @@ func (t *Trainer) Save(dir string, st State) (map[string]File, error) {
 	return files, nil
 }
 
-func writeState(w io.Writer, st State) error {
+func writeState(w io.Writer, st record.State) error {
 	b, err := json.MarshalIndent(st, "", "  ") // sorts the fingerprint's keys
 	if err == nil {
 		_, err = w.Write(append(b, '\n'))
@@ -116,31 +109,20 @@ func publish(tmp, dir string) error {
 
 // WriteFile writes a file of a checkpoint through to the disk and answers what
 // was written.
-func WriteFile(path string, write func(io.Writer) error) (File, error) {
+func WriteFile(path string, write func(io.Writer) error) (layout.Object, error) {
 	f, err := os.Create(path)
 	if err != nil {
-		return File{}, err
+		return layout.Object{}, err
 	}
 	defer f.Close()
-	sum := &sum{Hash: sha256.New()}
+	sum := digest.New()
 	if err := write(io.MultiWriter(sum, f)); err != nil {
-		return File{}, fmt.Errorf("write %s: %w", path, err)
+		return layout.Object{}, fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return File{}, err
+		return layout.Object{}, err
 	}
-	return File{sum.size, hex.EncodeToString(sum.Sum(nil))}, nil
-}
-
-// sum is a running digest and length.
-type sum struct {
-	hash.Hash
-	size int64
-}
-
-func (s *sum) Write(p []byte) (int, error) {
-	s.size += int64(len(p))
-	return s.Hash.Write(p)
+	return layout.Object{Size: sum.Size, SHA256: sum.Hex()}, nil
 }
 
 func syncDir(dir string) error {
@@ -153,8 +135,8 @@ func syncDir(dir string) error {
 }
 
 // ReadState reads a checkpoint's state.json.
-func ReadState(dir string) (State, error) {
-	var st State
+func ReadState(dir string) (record.State, error) {
+	var st record.State
 	b, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return st, fmt.Errorf("%s is no checkpoint: it has no %s", dir, stateFile)
@@ -170,50 +152,70 @@ func ReadState(dir string) (State, error) {
 
 // Load replaces weights, moments and step by a checkpoint's. On an error the
 // trainer is as it was.
-func (t *Trainer) Load(dir string) (State, error) {
+func (t *Trainer) Load(dir string) (record.State, error) {
 	st, err := ReadState(dir)
 	if err != nil {
 		return st, err
 	}
-	w, err := model.ReadWeights(dir, t.model)
+	w, err := t.readTrained(dir, st)
 	if err != nil {
 		return st, err
 	}
-	weights, err := t.uploadWeights(w)
+	weights, err := t.uploadWeights(t.names, w)
 	if err != nil {
 		return st, err
 	}
-	m, v, err := t.readMoments(filepath.Join(dir, momentsFile), st.Step)
+	moments, err := t.readMoments(filepath.Join(dir, momentsFile), st.Step)
 	if err != nil {
 		weights.Free()
 		return st, err
 	}
-	t.replace(weights.With(m).With(v))
+	t.replace(weights.With(moments))
 	t.step, t.broken = st.Step, nil
 	return st, nil
 }
 
-// readMoments uploads both moments, which must be those of the given step.
-func (t *Trainer) readMoments(path string, step int64) (m, v device.Tensors, err error) {
+// readTrained reads the weights that are trained, of a checkpoint that froze the same as this trainer does.
+func (t *Trainer) readTrained(dir string, st record.State) (model.Weights, error) {
+	if st.Frozen != t.frozenDigest {
+		return nil, fmt.Errorf("read %s: other tensors are frozen, or of other weights: digest %q instead of %q",
+			dir, st.Frozen, t.frozenDigest)
+	}
+	if len(t.plan.frozen) == 0 {
+		return model.ReadWeights(dir, t.model)
+	}
+	w, err := model.ReadTrained(dir, t.model)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range t.names {
+		if w[name] == nil {
+			return nil, fmt.Errorf("read %s: tensor %s is missing", dir, name)
+		}
+	}
+	return w, nil
+}
+
+// readMoments uploads what momentsFile holds, which must be of the given step.
+func (t *Trainer) readMoments(path string, step int64) (all device.Tensors, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return m, v, fmt.Errorf("read checkpoint: %w", err)
+		return all, fmt.Errorf("read checkpoint: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return m, v, fmt.Errorf("read checkpoint: %w", err)
+		return all, fmt.Errorf("read checkpoint: %w", err)
 	}
 	s, err := safetensors.Open(f, info.Size())
 	if err != nil {
-		return m, v, fmt.Errorf("read %s: %w", path, err)
+		return all, fmt.Errorf("read %s: %w", path, err)
 	}
 	if got := s.Metadata["step"]; got != strconv.FormatInt(step, 10) {
-		return m, v, fmt.Errorf("read %s: moments of step %q instead of %d", path, got, step)
+		return all, fmt.Errorf("read %s: moments of step %q instead of %d", path, got, step)
 	}
-	var all device.Tensors
 	shapes := t.model.Shapes()
-	for _, prefix := range []string{"m.", "v."} {
+	for _, prefix := range momentPrefixes[:len(t.state())-1] {
 		for _, name := range t.names {
 			data, err := s.Float32s(prefix + name)
 			if err == nil {
@@ -224,10 +226,9 @@ func (t *Trainer) readMoments(path string, step int64) (m, v device.Tensors, err
 			}
 			if err != nil {
 				all.Free()
-				return m, v, fmt.Errorf("read %s: %w", path, err)
+				return device.Tensors{}, fmt.Errorf("read %s: %w", path, err)
 			}
 		}
 	}
-	n := len(t.names)
-	return all.Slice(0, n), all.Slice(n, all.Len()), nil
+	return all, nil
 }

@@ -26,18 +26,25 @@ func TestDevicesTogetherTrainAsOneDoes(t *testing.T) {
 	half := filepath.Join(dir, "half")
 	one := train("one", processArgs{})
 	two := train("two", processArgs{Devices: []int{0, 1}, Half: half})
-	if again := train("again", processArgs{Devices: []int{0, 1}}); again[weightsFile] != two[weightsFile] || again[momentsFile] != two[momentsFile] {
+	if again := train("again", processArgs{Devices: []int{0, 1}}); again[weightsFile] != two[weightsFile] ||
+		again[momentsFile] != two[momentsFile] {
 		t.Error("two devices give other bits when they train again")
 	}
-	if resumed := train("resumed", processArgs{Devices: []int{0, 1}, From: half}); resumed[weightsFile] != two[weightsFile] || resumed[momentsFile] != two[momentsFile] {
+	if resumed := train(
+		"resumed", processArgs{Devices: []int{0, 1}, From: half},
+	); resumed[weightsFile] != two[weightsFile] || resumed[momentsFile] != two[momentsFile] {
 		t.Error("two devices that go on from a checkpoint give other bits")
 	}
 	for name, got := range map[string]map[string]string{
-		"2 devices":                              two,
-		"4 devices":                              train("four", processArgs{Devices: []int{0, 1, 2, 3}}),
-		"2 devices with 2 micro-batches":         train("parts", processArgs{Devices: []int{0, 1}, MicroBatch: 4}),
-		"2 devices and from the half on 1":       train("fewer", processArgs{From: half}),
-		"4 devices from the half of 2, in parts": train("more", processArgs{Devices: []int{0, 1, 2, 3}, From: half, MicroBatch: 4}),
+		"2 devices": two,
+		"4 devices": train("four", processArgs{Devices: []int{0, 1, 2, 3}}),
+		"2 devices with 2 micro-batches": train(
+			"parts", processArgs{Devices: []int{0, 1}, MicroBatch: 4},
+		),
+		"2 devices and from the half on 1": train("fewer", processArgs{From: half}),
+		"4 devices from the half of 2, in parts": train(
+			"more", processArgs{Devices: []int{0, 1, 2, 3}, From: half, MicroBatch: 4},
+		),
 	} {
 		for _, file := range []string{weightsFile, momentsFile} {
 			difference := relativeL2(t, one[file], got[file])
@@ -89,7 +96,8 @@ func TestMicroBatchesThatDevicesCannotShareAreRefused(t *testing.T) {
 	c := Config{BatchSize: 8, MicroBatchSize: 4}
 	for devices, ok := range map[int]bool{1: true, 2: true, 3: false, 4: true, 8: false} {
 		err := c.divides(devices)
-		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("must be a multiple of the %d devices", devices)) {
+		if (err == nil) != ok || err != nil &&
+			!strings.Contains(err.Error(), fmt.Sprintf("must be a multiple of the %d devices", devices)) {
 			t.Errorf("%d devices: %v", devices, err)
 		}
 	}

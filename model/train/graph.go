@@ -8,9 +8,10 @@ import (
 	"distilvit/model"
 )
 
-// Graphs take the weights, moments and accumulators as inputs in the order of
-// model.Config.Names and give them back the same way, so that their number W
-// is all a graph needs to know of a position.
+// Graphs take the weights that are trained, moments and accumulators as inputs in the order
+// of Trainer.names and give them back the same way, so that their number W
+// is all a graph needs to know of a position. Where a batch comes in, the frozen weights
+// come before it, and no gradient is made of them.
 
 // ignored marks label positions without a token, as in Hugging Face.
 const ignored = -100
@@ -19,12 +20,28 @@ const ignored = -100
 // without dropout. A batch is pixels [B, H, W, 3] uint8, labels [B·K, T] int32 and
 // keys [B·K] uint32.
 func (t *Trainer) lossSum(weights, batch []*Node) *Node {
-	return t.lossSumOf(model.New(t.model, t.model.BindNodes(weights)), batch, nil)
+	return t.lossSumOf(model.New(t.model, t.bind(weights)), batch, nil, 0)
 }
+
+// bind binds the network to the weights that are trained and, after them, those that are frozen.
+func (t *Trainer) bind(weights []*Node) model.Bind {
+	byName := make(map[string]*Node, len(weights))
+	for i, w := range weights {
+		if n := len(t.names); i < n {
+			byName[t.names[i]] = w
+		} else {
+			byName[t.plan.frozen[i-n]] = w
+		}
+	}
+	return func(name string, _ ...int) *Node { return byName[name] }
+}
+
+// weightsIn is the number of weights before a batch.
+func (t *Trainer) weightsIn() int { return len(t.names) + len(t.plan.frozen) }
 
 // trainingLossSum is lossSum with all that the config says of training.
 func (t *Trainer) trainingLossSum(weights, batch []*Node) *Node {
-	m := model.New(t.model, t.model.BindNodes(weights))
+	m := model.New(t.model, t.bind(weights))
 	if t.config.Precision == BF16 {
 		m.MultiplyIn(dtypes.BFloat16)
 	}
@@ -34,14 +51,16 @@ func (t *Trainer) trainingLossSum(weights, batch []*Node) *Node {
 	if rate := t.config.Dropout; rate > 0 {
 		drop = &model.Dropout{Rate: rate, Keys: batch[2]}
 	}
-	return t.lossSumOf(m, batch, drop)
+	return t.lossSumOf(m, batch, drop, t.config.LabelSmoothing)
 }
 
-func (t *Trainer) lossSumOf(m *model.VisionEncoderDecoder, batch []*Node, drop *model.Dropout) *Node {
+func (t *Trainer) lossSumOf(
+	m *model.VisionEncoderDecoder, batch []*Node, drop *model.Dropout, smoothing float64,
+) *Node {
 	pixels, labels := batch[0], batch[1]
 	ids := t.shiftRight(labels)                                                  // [B·K, T]
 	h := m.Decoder.Forward(ids, m.CrossKV(pixels, t.config.Normalization), drop) // [B·K, T, n_embd]
-	return crossEntropySum(m.Decoder.Logits(h), labels)
+	return crossEntropySum(m.Decoder.Logits(h), labels, smoothing)
 }
 
 // shiftRight makes the decoder's input of labels: the start token, then every
@@ -59,34 +78,40 @@ func (t *Trainer) shiftRight(labels *Node) *Node {
 }
 
 // crossEntropySum: logits [R, T, V], labels [R, T] → scalar
-func crossEntropySum(logits, labels *Node) *Node {
+//
+// With smoothing ε a label's probability is 1-ε, and ε is spread evenly over the V tokens, as
+// transformers' LabelSmoother does: (1-ε)·(-log p[label]) + ε·mean(-log p).
+func crossEntropySum(logits, labels *Node, smoothing float64) *Node {
 	g, dims := logits.Graph(), logits.Shape().Dimensions
 	top := StopGradient(ReduceAndKeep(logits, ReduceMax, -1)) // [R, T, 1]
 	logits = Sub(logits, top)                                 // [R, T, V]
 	logSum := Log(ReduceSum(Exp(logits), -1))                 // [R, T]
 	at := Equal(Iota(g, shapes.Make(dtypes.Int32, 1, 1, dims[2]), 2), InsertAxes(labels, -1))
 	right := ReduceSum(Where(at, logits, ZerosLike(logits)), -1) // [R, T]
+	if smoothing > 0 {
+		right = Add(MulScalar(right, 1-smoothing), MulScalar(ReduceMean(logits, -1), smoothing))
+	}
 	counted := ConvertDType(NotEqual(labels, Const(g, int32(ignored))), dtypes.Float32)
 	return ReduceAllSum(Mul(Sub(logSum, right), counted))
 }
 
 // buildLoss: weights, batch → loss sum, without dropout
 func (t *Trainer) buildLoss(in []*Node) []*Node {
-	w := len(t.names)
+	w := t.weightsIn()
 	return []*Node{t.lossSum(in[:w], in[w:])}
 }
 
 // buildGradients: weights, batch → gradients of the loss sum, without dropout
 func (t *Trainer) buildGradients(in []*Node) []*Node {
-	w := len(t.names)
-	return Gradient(t.lossSum(in[:w], in[w:]), in[:w]...)
+	w := t.weightsIn()
+	return Gradient(t.lossSum(in[:w], in[w:]), in[:len(t.names)]...)
 }
 
 // buildBegin: weights, batch → gradients of the loss sum, loss sum
 func (t *Trainer) buildBegin(in []*Node) []*Node {
-	w := len(t.names)
+	w := t.weightsIn()
 	sum := t.trainingLossSum(in[:w], in[w:])
-	return append(Gradient(sum, in[:w]...), sum)
+	return append(Gradient(sum, in[:len(t.names)]...), sum)
 }
 
 // buildAccumulate: gradient sums, loss sum, weights, batch → gradient sums, loss sum
@@ -95,6 +120,16 @@ func (t *Trainer) buildAccumulate(in []*Node) []*Node {
 	out := t.buildBegin(in[w+1:])
 	for i := range out {
 		out[i] = Add(in[i], out[i])
+	}
+	return out
+}
+
+// buildAverage: n averages, n weights, share of the weights → n averages
+func (t *Trainer) buildAverage(in []*Node) []*Node {
+	n := len(in) / 2
+	out, share := make([]*Node, n), Reshape(in[2*n])
+	for i := range out {
+		out[i] = Sub(in[i], Mul(share, Sub(in[i], in[n+i])))
 	}
 	return out
 }
@@ -141,7 +176,18 @@ func (t *Trainer) buildNorm(in []*Node) []*Node {
 // buildApply is one update as torch.optim.AdamW does it, of any number n of tensors.
 //
 //	n weights, n of m, n of v, n gradient sums, their scale, scalars → n weights, n of m, n of v
+//
+// Vectors do not decay: but for those of buildApplyVectors they are biases, and norms' weights.
 func (t *Trainer) buildApply(in []*Node) []*Node {
+	return t.adamW(in, func(w *Node) bool { return w.Rank() > 1 })
+}
+
+// buildApplyVectors is buildApply of vectors that decay.
+func (t *Trainer) buildApplyVectors(in []*Node) []*Node {
+	return t.adamW(in, func(*Node) bool { return true })
+}
+
+func (t *Trainer) adamW(in []*Node, decays func(w *Node) bool) []*Node {
 	c, n := &t.config, len(in)/4
 	weights, m, v, sums, scale, scalars := in[:n], in[n:2*n], in[2*n:3*n], in[3*n:4*n], in[4*n], in[4*n+1]
 	next := make([]*Node, 3*n)
@@ -149,7 +195,7 @@ func (t *Trainer) buildApply(in []*Node) []*Node {
 		grad := Mul(sums[i], scale)
 		mNext := Add(MulScalar(m[i], c.Beta1), MulScalar(grad, 1-c.Beta1))
 		vNext := Add(MulScalar(v[i], c.Beta2), MulScalar(Mul(grad, grad), 1-c.Beta2))
-		if w.Rank() > 1 { // biases and norms do not decay
+		if decays(w) {
 			w = Mul(w, scalar(scalars, scalarDecay))
 		}
 		denominator := AddScalar(Div(Sqrt(vNext), scalar(scalars, scalarRootBC2)), c.Epsilon)

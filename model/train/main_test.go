@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"testing"
 
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
@@ -82,7 +83,12 @@ func readSmall() (g golden, b *dataset.Batch, c *model.Config, w model.Weights, 
 // goldenTensors opens dir's golden.safetensors.
 func goldenTensors(t *testing.T, dir string) *safetensors.File {
 	t.Helper()
-	f, err := os.Open(filepath.Join(dir, "golden.safetensors"))
+	return tensorsOf(t, filepath.Join(dir, "golden.safetensors"))
+}
+
+func tensorsOf(t *testing.T, path string) *safetensors.File {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +104,10 @@ func goldenTensors(t *testing.T, dir string) *safetensors.File {
 // goldenConfig is the optimisation of make_golden.py.
 func goldenConfig(g golden) Config {
 	return Config{
-		BatchSize: g.Pictures, CaptionsPerPicture: g.Captions, MaxLength: g.T, LearningRate: 2e-3, WeightDecay: 0.1,
-		Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-8, MaxGradNorm: 0.5, WarmupSteps: 3, TotalSteps: 20, Seed: 5,
+		BatchSize: g.Pictures, CaptionsPerPicture: g.Captions, MaxLength: g.T, LearningRate: 2e-3,
+		WeightDecay: 0.1,
+		Beta1:       0.9, Beta2: 0.98, Epsilon: 1e-8, MaxGradNorm: 0.5, WarmupSteps: 3,
+		TotalSteps: 20, Seed: 5,
 	}
 }
 
@@ -133,19 +141,19 @@ func process(args string) error {
 	if err != nil {
 		return err
 	}
-	st := State{Fingerprint: backend.Fingerprint(choice)}
+	st := record.State{Fingerprint: backend.Fingerprint(choice)}
 	if a.From != "" {
 		if st, err = t.Load(a.From); err != nil {
 			return err
 		}
 	}
-	for t.StepCount() < a.Until {
-		if a.Half != "" && t.StepCount() == a.Until/2 {
+	for t.step < a.Until {
+		if a.Half != "" && t.step == a.Until/2 {
 			if _, err := t.Save(a.Half, st); err != nil {
 				return err
 			}
 		}
-		b.Rows[0] = uint64(100 + t.StepCount()) // no step like another
+		b.Rows[0] = uint64(100 + t.step) // no step like another
 		if _, err := t.Step(b); err != nil {
 			return err
 		}

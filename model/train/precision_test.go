@@ -9,6 +9,7 @@ import (
 
 	"github.com/gomlx/compute"
 
+	"distilvit/artifact/record"
 	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
 	"distilvit/model"
@@ -31,7 +32,7 @@ func trained(t *testing.T, be compute.Backend, change func(*Config)) (losses []f
 	}
 	defer tr.Close()
 	steps := func(n int) model.Weights {
-		losses = losses[:tr.StepCount()]
+		losses = losses[:tr.step]
 		for range n {
 			r, err := tr.Step(b)
 			if err != nil {
@@ -47,7 +48,7 @@ func trained(t *testing.T, be compute.Backend, change func(*Config)) (losses []f
 	}
 	steps(1)
 	dir := filepath.Join(t.TempDir(), "checkpoint")
-	if _, err := tr.Save(dir, State{}); err != nil {
+	if _, err := tr.Save(dir, record.State{}); err != nil {
 		t.Fatal(err)
 	}
 	after = steps(2)
@@ -95,7 +96,9 @@ func TestCheckpointingChangesRoundingAndBF16Little(t *testing.T) {
 		if filepath.Base(t.Name()) == backend.Go {
 			return // no bfloat16, see trainer.CheckPrecision
 		}
-		mixed, weightsOfMixed := trained(t, be, func(c *Config) { c.Precision, c.GradientCheckpointing = BF16, true })
+		mixed, weightsOfMixed := trained(
+			t, be, func(c *Config) { c.Precision, c.GradientCheckpointing = BF16, true },
+		)
 		d = apart(weights, weightsOfMixed)
 		t.Logf("with bf16 too: losses %v, weights apart by %.2g", mixed, d)
 		for i := range losses {
@@ -107,7 +110,8 @@ func TestCheckpointingChangesRoundingAndBF16Little(t *testing.T) {
 			t.Errorf("bf16: weights differ by %g of their norm", d)
 		}
 		isBF16 := func(x float32) bool { return math.Float32bits(x)&0xffff == 0 }
-		if table := weightsOfMixed["decoder.transformer.wte.weight"].Data; !slices.ContainsFunc(table, func(x float32) bool { return !isBF16(x) }) {
+		if table := weightsOfMixed["decoder.transformer.wte.weight"].Data; !slices.ContainsFunc(table,
+			func(x float32) bool { return !isBF16(x) }) {
 			t.Error("bf16: weights have the bits of bfloat16 only")
 		}
 	})
@@ -139,7 +143,8 @@ func TestOtherPrecisionsAreRefused(t *testing.T) {
 	}
 	config := goldenConfig(g)
 	config.Precision = "fp8"
-	if _, err := New(backendtest.Open(t, backend.Go), c, w, config); err == nil || !strings.Contains(err.Error(), `precision is "fp8"; must be float32 or bf16`) {
+	if _, err := New(backendtest.Open(t, backend.Go), c, w, config); err == nil ||
+		!strings.Contains(err.Error(), `precision is "fp8"; must be float32, tf32 or bf16`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -46,7 +46,10 @@ func readSeed(t *testing.T) (g seedGolden, b *dataset.Batch) {
 		t.Fatal(err)
 	}
 	l := dataset.Labels{End: words.EOS(), MaxLength: 128, Pad: true}
-	b = &dataset.Batch{N: g.Pictures, K: len(g.Captions[0]), T: l.MaxLength, IDs: make([]string, g.Pictures), Rows: make([]uint64, g.Pictures)}
+	b = &dataset.Batch{
+		N: g.Pictures, K: len(g.Captions[0]), T: l.MaxLength, IDs: make([]string, g.Pictures),
+		Rows: make([]uint64, g.Pictures),
+	}
 	if b.Pixels, err = base64.StdEncoding.DecodeString(g.Pixels64); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +87,8 @@ func TestLabelsLossAndStepsEqualTheScripts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := sum / float64(tokens); math.Abs(got-step.Loss) > 1e-5*step.Loss || math.Abs(got-step.LossShiftedTwice) < 1e-4 || tokens != int64(len(b.Labels)) {
+		if got := sum / float64(tokens); math.Abs(got-step.Loss) > 1e-5*step.Loss ||
+			math.Abs(got-step.LossShiftedTwice) < 1e-4 || tokens != int64(len(b.Labels)) {
 			t.Errorf("step %d: loss %g over %d labels, the script's is %g", i, got, tokens, step.Loss)
 		}
 		r, err := tr.Step(b)

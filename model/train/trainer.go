@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 
@@ -14,8 +15,8 @@ import (
 	"distilvit/model"
 )
 
-// Trainer holds weights and AdamW's moments on a device and moves them a step
-// at a time. With several devices each has all weights and moments and its part
+// Trainer holds weights, AdamW's moments and with Config.EMA an average of the
+// weights on a device and moves them a step at a time. With several devices each has all weights and moments and its part
 // of every micro-batch; what is saved, evaluated and captioned with are those of
 // the first. It is not safe for concurrent use; captioners made by Captioner
 // must not run during a step.
@@ -25,15 +26,22 @@ type Trainer struct {
 	first  *device.Group // the first of them, which evaluates
 	model  *model.Config
 	config Config
-	names  []string // of all tensors, sorted
+	plan   plan
+	names  []string // of the tensors that are trained: the plan's
 
 	step          int64 // steps done
 	weights, m, v device.Tensors
+	average       device.Tensors // of the weights, with Config.EMA; else none
+	frozen        device.Tensors // the plan's: they stay as they are
+	frozenDigest  string
 	updateBytes   int64            // weights that are updated at a time, unless one tensor is larger
 	broken        error            // set once the state cannot be trusted
 	captioner     *model.Captioner // made when first asked for
 
 	loss, gradients, begin, accumulate, norm, apply, zeros *device.Parallel
+
+	applyVectors *device.Parallel // as apply, of the vectors that decay
+	mix          *device.Parallel // of average and weights
 }
 
 // StepResult is what a step reports. LossSum / Tokens is the mean loss.
@@ -58,7 +66,8 @@ func (e *DivergedError) Error() string {
 	if len(ids) > 8 {
 		ids, more = ids[:8], fmt.Sprintf(" and %d more", len(e.IDs)-8)
 	}
-	return fmt.Sprintf("loss or gradient not finite at step %d, examples %s%s", e.Step, strings.Join(ids, ", "), more)
+	return fmt.Sprintf("loss or gradient not finite at step %d, examples %s%s", e.Step,
+		strings.Join(ids, ", "), more)
 }
 
 // New uploads weights and starts at step 0 with moments of zero. It trains on
@@ -75,7 +84,17 @@ func New(be compute.Backend, mc *model.Config, w model.Weights, c Config) (*Trai
 	if err := c.divides(group.Size()); err != nil {
 		return nil, err
 	}
-	t := &Trainer{be: be, group: group, first: group.First(), model: mc, config: c, names: mc.Names(), updateBytes: 64 << 20}
+	if err := w.Check(mc); err != nil {
+		return nil, err
+	}
+	plan, err := c.plan(mc)
+	if err != nil {
+		return nil, err
+	}
+	t := &Trainer{
+		be: be, group: group, first: group.First(), model: mc, config: c, plan: plan, names: plan.names,
+		updateBytes: 64 << 20,
+	}
 	if err := t.start(w); err != nil {
 		t.Close()
 		return nil, err
@@ -96,31 +115,38 @@ func (t *Trainer) start(w model.Weights) (err error) {
 		name    string
 		build   func([]*Node) []*Node
 	}{
-		{&t.begin, "backward pass", t.buildBegin}, {&t.accumulate, "further backward pass", t.buildAccumulate},
-		{&t.norm, "gradient norm", t.buildNorm}, {&t.apply, "update", t.buildApply}, {&t.zeros, "zeros", t.buildZeros},
+		{&t.begin, "backward pass", t.buildBegin},
+		{&t.accumulate, "further backward pass", t.buildAccumulate},
+		{&t.norm, "gradient norm", t.buildNorm}, {&t.apply, "update", t.buildApply},
+		{&t.applyVectors, "update of decaying vectors", t.buildApplyVectors},
+		{&t.zeros, "zeros", t.buildZeros}, {&t.mix, "average of the weights", t.buildAverage},
 	} {
 		if *p.program, err = t.group.NewProgram(p.name, p.build); err != nil {
 			return err
 		}
 	}
-	if t.weights, err = t.uploadWeights(w); err != nil {
+	if t.weights, err = t.uploadWeights(t.names, w); err != nil {
 		return err
 	}
+	if t.frozen, err = t.uploadWeights(t.plan.frozen, w); err != nil {
+		return err
+	}
+	t.frozenDigest = Digest(t.plan.frozen, w)
 	for _, moments := range []*device.Tensors{&t.m, &t.v} {
 		if *moments, err = t.zeros.Run(t.weights); err != nil {
 			return err
 		}
 	}
-	return nil
+	if t.config.EMA > 0 {
+		t.average, err = t.uploadWeights(t.names, w)
+	}
+	return err
 }
 
-// uploadWeights puts weights on every device, in the order of t.names.
-func (t *Trainer) uploadWeights(w model.Weights) (device.Tensors, error) {
-	if err := w.Check(t.model); err != nil {
-		return device.Tensors{}, err
-	}
+// uploadWeights puts weights on every device, in the order of names.
+func (t *Trainer) uploadWeights(names []string, w model.Weights) (device.Tensors, error) {
 	var all device.Tensors
-	for _, name := range t.names {
+	for _, name := range names {
 		x, err := device.UploadWhole(t.group, w[name].Data, w[name].Shape...)
 		if err != nil {
 			all.Free()
@@ -131,21 +157,26 @@ func (t *Trainer) uploadWeights(w model.Weights) (device.Tensors, error) {
 	return all, nil
 }
 
+// Frozen is the digest of the tensors that are not trained, "" where all are: record.State's.
+func (t *Trainer) Frozen() string { return t.frozenDigest }
+
 // Close frees the device's memory and the compiled graphs.
 func (t *Trainer) Close() {
 	t.weights.Free()
 	t.m.Free()
 	t.v.Free()
-	for _, p := range []*device.Parallel{t.loss, t.gradients, t.begin, t.accumulate, t.norm, t.apply, t.zeros} {
+	t.average.Free()
+	t.frozen.Free()
+	for _, p := range []*device.Parallel{
+		t.loss, t.gradients, t.begin, t.accumulate, t.norm, t.apply, t.applyVectors, t.zeros,
+		t.mix,
+	} {
 		p.Close()
 	}
 	if t.captioner != nil {
 		t.captioner.Close()
 	}
 }
-
-// StepCount is the number of steps done.
-func (t *Trainer) StepCount() int64 { return t.step }
 
 // Step trains on one batch. A loss or gradient that is not finite is a
 // *DivergedError, after which the trainer refuses everything.
@@ -157,7 +188,7 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 		return StepResult{}, err
 	}
 	r := StepResult{Step: t.step + 1, Tokens: labelTokens(b.Labels), LearningRate: t.config.RateAfter(t.step)}
-	scalars, err := t.scalars(&r)
+	scalars, err := t.scalars(&r, pace{t.config.LearningRate, t.config.WeightDecay})
 	if err != nil {
 		return StepResult{}, err
 	}
@@ -176,8 +207,12 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 		t.broken = &DivergedError{Step: r.Step, IDs: b.IDs}
 		return StepResult{}, t.broken
 	}
-	if err := t.update(sums, scale, scalars); err != nil {
+	if err := t.update(sums, scale, &r); err != nil {
 		t.broken = err // some tensors are a step ahead of others
+		return StepResult{}, err
+	}
+	if err := t.averageIn(r.Step); err != nil {
+		t.broken = err
 		return StepResult{}, err
 	}
 	t.step++
@@ -200,7 +235,7 @@ func (t *Trainer) backward(b *dataset.Batch) (sums device.Tensors, err error) {
 		if first == 0 {
 			program = t.begin
 		}
-		sums, err = program.Run(before, t.weights, batch)
+		sums, err = program.Run(before, t.weights, t.frozen, batch)
 		before.Free()
 		batch.Free()
 		if err != nil {
@@ -230,40 +265,101 @@ func (t *Trainer) measure(sums, scalars device.Tensors, r *StepResult) (scale de
 
 // update moves weights and moments, some of the tensors at a time: nothing is
 // updated in place, and so only of those are there an old and a new one at once.
-func (t *Trainer) update(sums, scale, scalars device.Tensors) error {
+func (t *Trainer) update(sums, scale device.Tensors, r *StepResult) error {
 	for first, end := 0, 0; first < len(t.names); first = end {
 		end = t.groupEnd(first)
-		old := []device.Tensors{t.weights.Slice(first, end), t.m.Slice(first, end), t.v.Slice(first, end)}
-		gradients := sums.Slice(first, end)
-		out, err := t.apply.Run(old[0], old[1], old[2], gradients, scale, scalars)
-		if err != nil {
+		if err := t.updateGroup(first, end, sums.Slice(first, end), scale, r); err != nil {
 			return err
-		}
-		gradients.Free()
-		n := end - first
-		for i := range old {
-			old[i].Replace(out.Slice(i*n, (i+1)*n))
 		}
 	}
 	return nil
 }
 
-// groupEnd is where the tensors end that are updated together with that at first.
+// updateGroup moves the tensors from first to below end, which are of one pace.
+func (t *Trainer) updateGroup(first, end int, sums, scale device.Tensors, r *StepResult) error {
+	scalars, err := t.scalars(r, t.plan.paces[first])
+	if err != nil {
+		return err
+	}
+	defer scalars.Free()
+	program := t.apply
+	if decayingVector(t.names[first]) {
+		program = t.applyVectors
+	}
+	old := []device.Tensors{t.weights.Slice(first, end), t.m.Slice(first, end), t.v.Slice(first, end)}
+	out, err := program.Run(old[0], old[1], old[2], sums, scale, scalars)
+	if err != nil {
+		return err
+	}
+	sums.Free()
+	n := end - first
+	for i := range old {
+		old[i].Replace(out.Slice(i*n, (i+1)*n))
+	}
+	return nil
+}
+
+// averageIn moves the average towards the weights of a step, as many tensors at a time as update.
+func (t *Trainer) averageIn(step int64) error {
+	if t.config.EMA == 0 {
+		return nil
+	}
+	share, err := device.UploadWhole(t.group, []float32{float32(1 - t.config.AverageDecay(step))}, 1)
+	if err != nil {
+		return err
+	}
+	defer share.Free()
+	for first, end := 0, 0; first < len(t.names); first = end {
+		end = t.groupEnd(first)
+		out, err := t.mix.Run(t.average.Slice(first, end), t.weights.Slice(first, end), share)
+		if err != nil {
+			return err
+		}
+		t.average.Slice(first, end).Replace(out)
+	}
+	return nil
+}
+
+// shown are the weights that are evaluated, captioned with and saved as the model.
+func (t *Trainer) shown() device.Tensors {
+	if t.config.EMA > 0 {
+		return t.average
+	}
+	return t.weights
+}
+
+// decayingVector reports whether a tensor is a vector that decays, as Trainer's do that are of no norm and no
+// bias: a DINOv2's scales of layers and a CLIP's class token.
+func decayingVector(name string) bool {
+	return strings.HasSuffix(name, ".lambda1") || strings.HasSuffix(name, ".class_embedding")
+}
+
+// groupEnd is where the tensors end that are updated together with that at first: by one program.
 func (t *Trainer) groupEnd(first int) int {
 	var bytes int64
 	list := t.weights.First()
 	for i := first; i < len(list); i++ {
-		if bytes += list[i].ByteSize(); bytes > t.updateBytes && i > first {
+		bytes += list[i].ByteSize()
+		alike := t.plan.paces[i] == t.plan.paces[first] && decayingVector(t.names[i]) == decayingVector(t.names[first])
+		if i > first && (bytes > t.updateBytes || !alike) {
 			return i
 		}
 	}
 	return len(list)
 }
 
-// replace frees the old weights and moments and takes the new.
+// state is all that a checkpoint restores, in the order of Load.
+func (t *Trainer) state() []*device.Tensors {
+	if t.config.EMA > 0 {
+		return []*device.Tensors{&t.average, &t.m, &t.v, &t.weights}
+	}
+	return []*device.Tensors{&t.weights, &t.m, &t.v}
+}
+
+// replace frees the old state and takes the new.
 func (t *Trainer) replace(out device.Tensors) {
 	n := len(t.names)
-	for i, list := range []*device.Tensors{&t.weights, &t.m, &t.v} {
+	for i, list := range t.state() {
 		list.Free()
 		*list = out.Slice(i*n, (i+1)*n)
 	}
@@ -281,20 +377,23 @@ func read(list []*tensors.Tensor, to ...*float64) error {
 	return nil
 }
 
-// scalars are what AdamW needs to know of the step, see scalarTokens.
-func (t *Trainer) scalars(r *StepResult) (device.Tensors, error) {
+// scalars are what AdamW needs to know of the step for tensors of a pace, see scalarTokens.
+func (t *Trainer) scalars(r *StepResult, p pace) (device.Tensors, error) {
 	c := &t.config
-	n := float64(r.Step)
+	n, rate := float64(r.Step), r.LearningRate
+	if p.rate != c.LearningRate {
+		rate *= p.rate / c.LearningRate
+	}
 	s := make([]float32, scalarCount)
 	s[scalarTokens] = float32(max(1, r.Tokens))
-	s[scalarDecay] = float32(1 - r.LearningRate*c.WeightDecay)
-	s[scalarSize] = float32(r.LearningRate / (1 - math.Pow(c.Beta1, n)))
+	s[scalarDecay] = float32(1 - rate*p.decay)
+	s[scalarSize] = float32(rate / (1 - math.Pow(c.Beta1, n)))
 	s[scalarRootBC2] = float32(math.Sqrt(1 - math.Pow(c.Beta2, n)))
 	return device.UploadWhole(t.group, s, scalarCount)
 }
 
 // Loss is the sum of the loss over the batch's label tokens, and their number,
-// without dropout. Any number of pictures and captions will do.
+// without dropout and label smoothing. Any number of pictures and captions will do.
 func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) {
 	if t.broken != nil {
 		return 0, 0, t.broken
@@ -307,7 +406,7 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 		return 0, 0, err
 	}
 	defer batch.Free()
-	out, err := t.loss.Run(t.weights, batch)
+	out, err := t.loss.Run(t.shown(), t.frozen, batch)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -318,7 +417,8 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 }
 
 // Gradients are those of the mean loss over the batch's label tokens, by the
-// tensors' names, without dropout and before clipping: what PyTorch has in .grad.
+// names of the tensors that are trained, without dropout and before clipping: what PyTorch has in .grad.
+// Without label smoothing, too.
 func (t *Trainer) Gradients(b *dataset.Batch) (model.Weights, error) {
 	if t.broken != nil {
 		return nil, t.broken
@@ -331,12 +431,12 @@ func (t *Trainer) Gradients(b *dataset.Batch) (model.Weights, error) {
 		return nil, err
 	}
 	defer batch.Free()
-	sums, err := t.gradients.Run(t.weights, batch)
+	sums, err := t.gradients.Run(t.weights, t.frozen, batch)
 	if err != nil {
 		return nil, err
 	}
 	defer sums.Free()
-	gradients, err := t.download(sums)
+	gradients, err := t.download(t.names, sums)
 	if err != nil {
 		return nil, err
 	}
@@ -349,12 +449,14 @@ func (t *Trainer) Gradients(b *dataset.Batch) (model.Weights, error) {
 	return gradients, nil
 }
 
-// Captioner decodes with the trainer's present weights, whatever they are at
+// Captioner decodes with the trainer's present weights, or their average, whatever they are at
 // each call, without a copy of them. Its graphs are compiled once for the
 // trainer's life; closing what is returned does nothing.
 func (t *Trainer) Captioner() (*model.Captioner, error) {
 	if t.captioner == nil {
-		g, err := model.NewSharedCaptioner(t.be, t.model, func() []*tensors.Tensor { return t.weights.First() })
+		g, err := model.NewSharedCaptioner(
+			t.be, t.model, t.inOrder,
+		)
 		if err != nil {
 			return nil, err
 		}
@@ -364,23 +466,46 @@ func (t *Trainer) Captioner() (*model.Captioner, error) {
 	return t.captioner.View(), nil
 }
 
-// Weights copies the present weights to the host.
+// Weights copies the present weights to the host, with Config.EMA their average.
 func (t *Trainer) Weights() (model.Weights, error) {
 	if t.broken != nil {
 		return nil, t.broken
 	}
-	return t.download(t.weights)
+	w, err := t.download(t.names, t.shown())
+	if err != nil {
+		return nil, err
+	}
+	frozen, err := t.download(t.plan.frozen, t.frozen)
+	maps.Copy(w, frozen)
+	return w, err
 }
 
-// download copies tensors, one for each of t.names, from the first device.
-func (t *Trainer) download(list device.Tensors) (model.Weights, error) {
+// inOrder are all weights that are shown, in the order of the network's names.
+func (t *Trainer) inOrder() []*tensors.Tensor {
+	if t.frozen.Len() == 0 {
+		return t.shown().First()
+	}
+	all := make([]*tensors.Tensor, 0, len(t.names)+t.frozen.Len())
+	trained, frozen := t.shown().First(), t.frozen.First()
+	for i, j := 0, 0; i+j < cap(all); {
+		if j == len(frozen) || i < len(trained) && t.names[i] < t.plan.frozen[j] {
+			all, i = append(all, trained[i]), i+1
+		} else {
+			all, j = append(all, frozen[j]), j+1
+		}
+	}
+	return all
+}
+
+// download copies tensors, one for each name, from the first device.
+func (t *Trainer) download(names []string, list device.Tensors) (model.Weights, error) {
 	w := model.Weights{}
 	for i, x := range list.First() {
 		data, err := device.Download[float32](x)
 		if err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", t.names[i], err)
+			return nil, fmt.Errorf("tensor %s: %w", names[i], err)
 		}
-		w[t.names[i]] = &model.Tensor{Shape: x.Shape().Dimensions, Data: data}
+		w[names[i]] = &model.Tensor{Shape: x.Shape().Dimensions, Data: data}
 	}
 	return w, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"distilvit/artifact/record"
 	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
 	"distilvit/model"
@@ -48,17 +49,45 @@ func newTrainer(t *testing.T, change func(*Config, model.Weights)) (*Trainer, fu
 	return tr, func() (StepResult, error) { return tr.Step(b) }
 }
 
+// wantAlike lets a trainer, and another that was loaded from its checkpoint, do three more steps: they have to save
+// the same files, at end.
+func wantAlike(t *testing.T, end string, tr, again *Trainer, step, stepAgain func() (StepResult, error)) {
+	t.Helper()
+	for range 3 {
+		if _, err := step(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stepAgain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	straight, err := tr.Save(end, record.State{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resumed, err := again.Save(end, record.State{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range straight {
+		if resumed[name] != o {
+			t.Errorf("%s differs after going on", name)
+		}
+	}
+}
+
 func TestDivergedStepNamesItsExamplesAndIsNeverSaved(t *testing.T) {
 	tr, step := newTrainer(t, func(_ *Config, w model.Weights) {
 		w["decoder.transformer.ln_f.weight"].Data[0] = float32(math.Inf(1))
 	})
 	_, err := step()
 	var diverged *DivergedError
-	if !errors.As(err, &diverged) || diverged.Step != 1 || !slices.Equal(diverged.IDs, []string{"0", "1", "2"}) {
+	if !errors.As(err, &diverged) || diverged.Step != 1 ||
+		!slices.Equal(diverged.IDs, []string{"0", "1", "2"}) {
 		t.Fatalf("got %v", err)
 	}
 	dir := filepath.Join(t.TempDir(), "checkpoint")
-	if _, err := tr.Save(dir, State{}); !errors.As(err, &diverged) {
+	if _, err := tr.Save(dir, record.State{}); !errors.As(err, &diverged) {
 		t.Errorf("save after divergence: %v", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -72,7 +101,7 @@ func TestDivergedTrainerGoesOnFromACheckpoint(t *testing.T) {
 	if _, err := step(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.Save(dir, State{Epoch: 2, EpochStep: 1}); err != nil {
+	if _, err := tr.Save(dir, record.State{Epoch: 2, EpochStep: 1}); err != nil {
 		t.Fatal(err)
 	}
 	tr.broken = &DivergedError{Step: 2}
@@ -110,7 +139,7 @@ func TestDamagedCheckpointsAreRefusedAndLeaveTheTrainerAsItWas(t *testing.T) {
 		},
 	} {
 		dir := filepath.Join(t.TempDir(), "checkpoint")
-		if _, err := tr.Save(dir, State{}); err != nil {
+		if _, err := tr.Save(dir, record.State{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := damage(dir); err != nil {
@@ -131,8 +160,8 @@ func TestDamagedCheckpointsAreRefusedAndLeaveTheTrainerAsItWas(t *testing.T) {
 			t.Fatalf("%s changed", name)
 		}
 	}
-	if tr.StepCount() != 1 {
-		t.Errorf("step is %d", tr.StepCount())
+	if tr.step != 1 {
+		t.Errorf("step is %d", tr.step)
 	}
 }
 
@@ -213,7 +242,7 @@ func TestSaveTellsWhatItWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "checkpoint")
-	files, err := tr.Save(dir, State{})
+	files, err := tr.Save(dir, record.State{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,10 @@ var errStopped = errors.New("stopped while waiting for a shard")
 
 // newArrivals takes a command's shards, of which those with names are there.
 func newArrivals(pairs []dataset.ShardPair) *arrivals {
-	a := &arrivals{pairs: slices.Clone(pairs), left: len(pairs), there: make([]chan struct{}, len(pairs)), stopped: make(chan struct{})}
+	a := &arrivals{
+		pairs: slices.Clone(pairs), left: len(pairs), there: make([]chan struct{}, len(pairs)),
+		stopped: make(chan struct{}),
+	}
 	for i, pair := range pairs {
 		a.there[i] = make(chan struct{})
 		if pair.Pixels != "" {

@@ -44,14 +44,17 @@ func TestOrderOfExamplesDoesNotDependOnTheDevices(t *testing.T) {
 	p.Release()
 	want, err := ReadRecords(one.Dir)
 	check(t, err)
-	for name, last := range map[string]Checkpoint{"two devices": both, "two devices and from step 3 on one": end} {
+	for name, last := range map[string]Checkpoint{
+		"two devices": both, "two devices and from step 3 on one": end,
+	} {
 		got, err := ReadRecords(last.Dir)
 		check(t, err)
 		if len(want) != 8 || len(got) != 8 {
 			t.Fatalf("%s: %d and %d steps", name, len(want), len(got))
 		}
 		for i, w := range want {
-			if g := got[i]; g.Tokens != w.Tokens || g.LearningRate != w.LearningRate || math.Abs(g.Loss-w.Loss) > 1e-5*w.Loss {
+			if g := got[i]; g.Tokens != w.Tokens || g.LearningRate != w.LearningRate ||
+				math.Abs(g.Loss-w.Loss) > 1e-5*w.Loss {
 				t.Errorf("%s, step %d: %+v, on one device %+v", name, i+1, g, w)
 			}
 		}

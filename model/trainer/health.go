@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"distilvit/internal/atomicfile"
 	"distilvit/internal/backend"
 )
 
@@ -67,6 +68,23 @@ func (h *Health) Out(devices []int) ([]Outage, error) {
 	return slices.DeleteFunc(all, func(o Outage) bool { return !slices.Contains(devices, o.Device) }), err
 }
 
+// errDamaged is a file of outages that tells nothing.
+var errDamaged = errors.New("damaged")
+
+// SetAside renames a damaged file of outages, and answers its new name; empty where it is not damaged. The
+// file lies among what may be lost: then every device is in service until it fails again.
+func (h *Health) SetAside() (aside string, err error) {
+	if _, err := h.Outages(); !errors.Is(err, errDamaged) {
+		return "", nil
+	}
+	aside = h.path + ".damaged"
+	err = os.Rename(h.path, aside)
+	if errors.Is(err, fs.ErrNotExist) { // another slot was faster
+		return "", nil
+	}
+	return aside, err
+}
+
 // Outages reads a worker's file of devices out of service.
 func Outages(path string) ([]Outage, error) {
 	b, err := os.ReadFile(path)
@@ -78,11 +96,12 @@ func Outages(path string) ([]Outage, error) {
 	}
 	var all []Outage
 	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, fmt.Errorf("devices out of service: read %s: %w", path, err)
+		return nil, fmt.Errorf("devices out of service: %s is %w: %w", path, errDamaged, err)
 	}
 	for _, o := range all {
 		if len(o.Reasons) == 0 {
-			return nil, fmt.Errorf("devices out of service: %s: device %d has no reasons", path, o.Device)
+			return nil, fmt.Errorf("devices out of service: %s is %w: device %d has no reasons", path, errDamaged,
+				o.Device)
 		}
 	}
 	return all, nil
@@ -120,10 +139,7 @@ func change(path string, do func([]Outage) []Outage) error {
 	if err != nil {
 		return fmt.Errorf("devices out of service: %w", err)
 	}
-	if err := os.WriteFile(path+".tmp", append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("devices out of service: %w", err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := atomicfile.WriteBytes(path, 0o644, append(b, '\n')); err != nil {
 		return fmt.Errorf("devices out of service: %w", err)
 	}
 	return nil
@@ -195,7 +211,8 @@ func (h *Health) failed(devices []int, err error) error {
 	}
 	last := *e
 	last.Kind = OutOfService
-	last.Message = fmt.Sprintf("%s out of service after %d failures in a row (%s on that machine ends it), last: %s: %s",
+	last.Message = fmt.Sprintf("%s out of service after %d failures in a row (%s on that machine ends "+
+		"it), last: %s: %s",
 		backend.Names(devices), len(reasons), strings.Join(commands, " and "), e.Kind, e.Message)
 	return &last
 }

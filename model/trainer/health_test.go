@@ -24,7 +24,8 @@ func TestThirdFailureInARowTakesTheDeviceOutOfService(t *testing.T) {
 	p := fakePool(t, "aborts", h, 1, 4)
 	wantKind(t, fail(t, p), DeviceLost, "trainer died")
 	wantKind(t, fail(t, p), DeviceLost, "trainer died")
-	wantKind(t, fail(t, p), OutOfService, "devices 1 and 4 out of service after 3 failures in a row (`distilvit doctor --reinstate 1` and `distilvit doctor --reinstate 4`")
+	wantKind(t, fail(t, p), OutOfService, "devices 1 and 4 out of service after 3 failures in a "+
+		"row (`distilvit doctor --reinstate 1` and `distilvit doctor --reinstate 4`")
 	wantKind(t, fail(t, p), OutOfService, "device 1 is out of service since")
 
 	restarted := fakePool(t, "obeys", NewHealth(path), 4)
@@ -37,7 +38,8 @@ func TestThirdFailureInARowTakesTheDeviceOutOfService(t *testing.T) {
 
 	out, err := Outages(path)
 	check(t, err)
-	if len(out) != 2 || out[0].Device != 1 || out[1].Device != 4 || len(out[0].Reasons) != 3 || !strings.Contains(out[0].Reasons[2], "Check failed: everything") {
+	if len(out) != 2 || out[0].Device != 1 || out[1].Device != 4 || len(out[0].Reasons) != 3 ||
+		!strings.Contains(out[0].Reasons[2], "Check failed: everything") {
 		t.Errorf("outages %+v", out)
 	}
 	was, err := Reinstate(path, 4)
@@ -78,7 +80,9 @@ func TestACheckpointForgivesAndADeathThatSomeoneAskedForDoesNotCount(t *testing.
 		ended := make(chan error)
 		begun := make(chan struct{})
 		go func() {
-			_, err := l.Do(t.Context(), Command{Do: DoTrain, Train: &TrainArgs{}}, func(Event) { close(begun) })
+			_, err := l.Do(
+				t.Context(), Command{Do: DoTrain, Train: &TrainArgs{}}, func(Event) { close(begun) },
+			)
 			ended <- err
 		}()
 		<-begun

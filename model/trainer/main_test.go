@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"distilvit/model/train"
+	"distilvit/artifact/record"
 )
 
 // The test binary is the children too: the real one and some that behave badly.
@@ -30,7 +30,8 @@ func fake(how string) {
 	for in.Decode(&c) == nil {
 		switch how {
 		case "aborts":
-			fmt.Fprintln(os.Stderr, "x.cc:1] Check failed: everything\nSIGABRT: abort\nsignal arrived during cgo execution\nrax 0x0")
+			fmt.Fprintln(os.Stderr, "x.cc:1] Check failed: everything\nSIGABRT: abort\nsignal arrived "+
+				"during cgo execution\nrax 0x0")
 			os.Exit(2)
 		case "kills itself":
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -45,14 +46,18 @@ func fake(how string) {
 				if how == "is deaf" {
 					continue
 				}
-				out.Encode(Event{Event: EventCheckpoint, Saved: &Checkpoint{Dir: "here", State: train.State{Step: 8}}})
+				out.Encode(Event{
+					Event: EventCheckpoint, Saved: &Checkpoint{Dir: "here", State: record.State{Step: 8}},
+				})
 				out.Encode(Event{Event: EventDone, Trained: &Trained{Stopped: true, Step: 8}})
 			default:
 				out.Encode(Event{Event: EventReady, Fingerprint: map[string]string{"backend": "fake"}})
 				out.Encode(Event{Event: EventDone})
 			}
 		case "reports":
-			out.Encode(Event{Event: EventError, Error: &Failure{Type: string(Diverged), Message: "loss is NaN at step 3"}})
+			out.Encode(Event{
+				Event: EventError, Error: &Failure{Type: string(Diverged), Message: "loss is NaN at step 3"},
+			})
 			os.Exit(1)
 		}
 	}

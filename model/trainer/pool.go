@@ -184,7 +184,9 @@ func (l *Lease) Release() {
 
 // Once runs one command in a child of its own, which ends with it. It takes no
 // device.
-func (p *Pool) Once(ctx context.Context, name string, b backend.Choice, c Command, on func(Event)) (Event, error) {
+func (p *Pool) Once(
+	ctx context.Context, name string, b backend.Choice, c Command, on func(Event),
+) (Event, error) {
 	child, err := p.start(name, b)
 	if err != nil {
 		return Event{}, err
@@ -248,7 +250,8 @@ func (p *Pool) makeRoom() error {
 }
 
 func (p *Pool) start(name string, b backend.Choice) (*Process, error) {
-	child, err := start(p.o.Exe, p.o.Args, slices.Concat(p.o.Environ, backend.Env(b)), filepath.Join(p.o.LogDir, name+logSuffix), p.o.Limits)
+	child, err := start(p.o.Exe, p.o.Args, slices.Concat(p.o.Environ, backend.Env(b)),
+		filepath.Join(p.o.LogDir, name+logSuffix), p.o.Limits)
 	if err != nil {
 		return nil, &Error{Kind: DeviceLost, Message: err.Error()}
 	}

@@ -11,7 +11,10 @@ import (
 
 func fakePool(t *testing.T, how string, health *Health, devices ...int) *Pool {
 	t.Helper()
-	p := NewPool(Options{Exe: testExe(t), Args: []string{"fake", how}, Environ: os.Environ(), LogDir: t.TempDir(), Devices: devices, Health: health})
+	p := NewPool(Options{
+		Exe: testExe(t), Args: []string{"fake", how}, Environ: os.Environ(), LogDir: t.TempDir(),
+		Devices: devices, Health: health,
+	})
 	t.Cleanup(p.Close)
 	return p
 }

@@ -19,7 +19,8 @@ func TestBF16IsRefusedOnThePureGoBackend(t *testing.T) {
 	l.open.Train.Precision = train.BF16
 	_, err := l.pool.Open(t.Context(), "mixed", l.open, nothing)
 	var e *Error
-	if !errors.As(err, &e) || e.Kind != InvalidInput || !strings.Contains(e.Message, "train.precision is bf16") {
+	if !errors.As(err, &e) || e.Kind != InvalidInput ||
+		!strings.Contains(e.Message, "train.precision is bf16") {
 		t.Errorf("got %v", err)
 	}
 }

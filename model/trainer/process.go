@@ -24,7 +24,7 @@ const closeLimit = 5 * time.Second
 type Limits struct {
 	Long       time.Duration // compiling, loading, saving, captioning a batch; default 10 min
 	Step       time.Duration // a training step; default 60 s, or StepFactor medians where that is more
-	StepFactor float64       // default 20
+	StepFactor float64       // default 20; until a step has not compiled, 3 times the one that did
 	Stop       time.Duration // from being asked to stop to having saved; default 60 s
 }
 
@@ -65,7 +65,8 @@ type Process struct {
 // start runs exe as a child in a process group of its own that dies with us. Its
 // log is the file logPath with the time in its name.
 func start(exe string, args, environ []string, logPath string, limits Limits) (*Process, error) {
-	log, err := openTail(strings.TrimSuffix(logPath, logSuffix) + time.Now().UTC().Format("-20060102T150405.000000") + logSuffix)
+	log, err := openTail(strings.TrimSuffix(logPath,
+		logSuffix) + time.Now().UTC().Format("-20060102T150405.000000") + logSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +87,8 @@ func start(exe string, args, environ []string, logPath string, limits Limits) (*
 
 	p := &Process{
 		cmd: cmd, commands: commandsW, log: log, limits: limits.withDefaults(), oomKills: oomKills(),
-		events: make(chan Event), gone: make(chan struct{}), quit: make(chan struct{}), position: State{Branch: -1},
+		events: make(chan Event), gone: make(chan struct{}), quit: make(chan struct{}),
+		position: State{Branch: -1},
 	}
 	started := make(chan error, 1)
 	go func() {
@@ -305,7 +307,9 @@ func (p *Process) logged(e *Error) *Error {
 
 func (p *Process) stalled(w watchdog) error {
 	return p.logged(&Error{Kind: Stalled, Stderr: excerpt(p.log.Lines()),
-		Message: fmt.Sprintf("trainer gave no sign of life for %v while in phase %s", w.limit().Round(time.Second), w.phase)})
+		Message: fmt.Sprintf(
+			"trainer gave no sign of life for %v while in phase %s", w.limit().Round(time.Second), w.phase,
+		)})
 }
 
 // reported is the failure the child told before it went.

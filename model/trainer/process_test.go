@@ -131,7 +131,8 @@ func ignoresInterrupt(t *testing.T, pid int) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const all = 1<<(syscall.SIGINT-1) | 1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGHUP-1) // nohup's children ignore the last by themselves
+	// nohup's children ignore the last by themselves
+	const all = 1<<(syscall.SIGINT-1) | 1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGHUP-1)
 	return mask&all == all
 }
 

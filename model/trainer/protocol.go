@@ -10,26 +10,28 @@ import (
 	"encoding/json"
 	"time"
 
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/internal/backend"
+	"distilvit/internal/transformersjs"
 	"distilvit/model"
-	"distilvit/model/onnx"
 	"distilvit/model/train"
+	"distilvit/storage/layout"
 )
 
 // Descriptors the child finds its pipes on.
 const (
-	CommandFD = 3
-	EventFD   = 4
+	CommandFD = 3 // commands come in
+	EventFD   = 4 // events go out
 )
 
 // Commands a child understands. Shard, Checkpoint and Stop may come while Train
 // runs; every other one waits for the done or error event of the one before.
 const (
-	DoOpen       = "open"
-	DoTrain      = "train"
-	DoEvaluate   = "evaluate"
-	DoExport     = "export"
+	DoOpen       = "open"       // load model and backend
+	DoTrain      = "train"      // train an epoch
+	DoEvaluate   = "evaluate"   // caption and score a split
+	DoExport     = "export"     // write ONNX files and compare them
 	DoCheckpoint = "checkpoint" // save one after this step, go on
 	DoStop       = "stop"       // save one after this step, end the epoch early
 	DoShard      = "shard"      // a shard's files are there
@@ -51,7 +53,8 @@ type Command struct {
 // OpenArgs is everything a child keeps over its life. Two equal OpenArgs can
 // share a warm process.
 type OpenArgs struct {
-	ModelDir string          `json:"model_dir"` // config.json, preprocessor_config.json, tokenizer files, perhaps model.safetensors
+	// config.json, preprocessor_config.json, tokenizer files, perhaps model.safetensors
+	ModelDir string          `json:"model_dir"`
 	Backend  backend.Choice  `json:"backend"`
 	Seed     uint64          `json:"seed"` // of the initial weights where model_dir has none
 	Train    train.Config    `json:"train"`
@@ -77,13 +80,16 @@ type State struct {
 // TrainArgs is one epoch, or what is left of it after From. Shards whose files are
 // not there yet have their names left out; each comes with a Shard command.
 type TrainArgs struct {
-	Epoch             int                 `json:"epoch"` // 0-based
-	Branch            int                 `json:"branch"`
-	From              State               `json:"from"`
-	Shards            []dataset.ShardPair `json:"shards"`
-	OutDir            string              `json:"out_dir"` // checkpoints become OutDir/<step>; belongs to one attempt
-	CheckpointSteps   int                 `json:"checkpoint_steps"`
-	CheckpointSeconds int                 `json:"checkpoint_seconds"`
+	Epoch  int                 `json:"epoch"`           // 0-based
+	Steps  int64               `json:"steps,omitempty"` // in the epoch, at most; 0: all that its pictures give
+	Until  int64               `json:"until,omitempty"` // ends after so many steps of the epoch; 0: after all
+	Branch int                 `json:"branch"`
+	From   State               `json:"from"`
+	Shards []dataset.ShardPair `json:"shards"`
+	// checkpoints become OutDir/<step>; belongs to one attempt
+	OutDir            string `json:"out_dir"`
+	CheckpointSteps   int    `json:"checkpoint_steps"`
+	CheckpointSeconds int    `json:"checkpoint_seconds"`
 }
 
 // ShardArgs says where a shard of TrainArgs.Shards is.
@@ -107,7 +113,8 @@ type EvaluateArgs struct {
 type ExportArgs struct {
 	ModelDir      string              `json:"model_dir"`
 	Backend       backend.Choice      `json:"backend"`
-	Checkpoint    string              `json:"checkpoint"` // local checkpoint directory
+	Checkpoint    string              `json:"checkpoint"`       // local checkpoint directory
+	Frozen        string              `json:"frozen,omitempty"` // record.State's; ModelDir then has the weights, too
 	OutDir        string              `json:"out_dir"`
 	Dtypes        []string            `json:"dtypes"`
 	Shards        []dataset.ShardPair `json:"shards"`   // pictures to check on
@@ -115,7 +122,18 @@ type ExportArgs struct {
 	MaxLength     int                 `json:"max_length"`
 	MaxLogitsDiff float64             `json:"max_logits_diff"`
 	MaxRougeDrop  float64             `json:"max_rouge_drop"`
+	MinEqual      float64             `json:"min_equal"`
 	ONNXRuntime   string              `json:"onnx_runtime"` // path of libonnxruntime.so
+	Prune         *PruneArgs          `json:"prune,omitempty"`
+
+	// where pictures are written, as PNG, that each export captions without a doubt; empty: none are
+	SureDir string `json:"sure_dir,omitempty"`
+}
+
+// PruneArgs say what of the vocabulary an export keeps.
+type PruneArgs struct {
+	Counts map[int32]int64 `json:"counts"` // how often training captions have each token, by id
+	Most   int             `json:"most"`   // tokens kept at most; 0: no bound
 }
 
 // Kinds of events.
@@ -132,14 +150,14 @@ const (
 // Phases. Those that may take minutes without a sign of life have the long
 // limit of the watchdog.
 const (
-	PhaseOpen       = "open"
-	PhaseLoad       = "load"
-	PhaseFetch      = "fetch" // waits for shards
-	PhaseCompile    = "compile"
-	PhaseTrain      = "train"
-	PhaseCheckpoint = "checkpoint"
-	PhaseEvaluate   = "evaluate"
-	PhaseExport     = "export"
+	PhaseOpen       = "open"       // starts the backend
+	PhaseLoad       = "load"       // reads weights or a checkpoint
+	PhaseFetch      = "fetch"      // waits for shards
+	PhaseCompile    = "compile"    // compiles a program for the device
+	PhaseTrain      = "train"      // steps
+	PhaseCheckpoint = "checkpoint" // writes a checkpoint
+	PhaseEvaluate   = "evaluate"   // captions pictures
+	PhaseExport     = "export"     // writes and compares ONNX files
 )
 
 // Event is one line from the child.
@@ -170,16 +188,20 @@ type StepEvent struct {
 	MeanLoss   float64 `json:"mean_loss"`   // of the epoch so far
 	Seconds    float64 `json:"seconds"`     // this step took
 	Rate       float64 `json:"rate"`        // pictures a second, a running mean
-	Waited     float64 `json:"waited"`      // share of the time since the command that no batch was there, 0 to 1
+	// share of the time since the command that no batch was there, 0 to 1
+	Waited float64 `json:"waited"`
+
+	// steps of the epoch that no event has told of yet, those before the command first
+	Records []StepRecord `json:"records"`
 }
 
 // Checkpoint is a directory as train.Trainer.Save leaves it, with metrics.jsonl
 // (StepRecord lines of the epoch) beside. Files says what the trainer wrote, so
 // that whoever reads it can tell whether it still stands there.
 type Checkpoint struct {
-	Dir   string                `json:"dir"`
-	State train.State           `json:"state"`
-	Files map[string]train.File `json:"files"`
+	Dir   string                   `json:"dir"`
+	State record.State             `json:"state"`
+	Files map[string]layout.Object `json:"files"`
 }
 
 // StepRecord is a line of metrics.jsonl.
@@ -193,29 +215,13 @@ type StepRecord struct {
 
 // Trained is the end of an epoch, or of a stop within it.
 type Trained struct {
-	Stopped bool    `json:"stopped"` // by DoStop, before the epoch's end
-	Epoch   int     `json:"epoch"`   // epochs finished
-	Step    int64   `json:"step"`
-	Loss    float64 `json:"loss"` // mean over the epoch's label tokens so far
-	Seconds float64 `json:"seconds"`
-	Times   Times   `json:"times"`
+	Stopped bool         `json:"stopped"` // by DoStop, before the epoch's end
+	Epoch   int          `json:"epoch"`   // epochs finished
+	Step    int64        `json:"step"`
+	Loss    float64      `json:"loss"` // mean over the epoch's label tokens so far
+	Seconds float64      `json:"seconds"`
+	Times   record.Times `json:"times"`
 }
-
-// Times says where the seconds of a train command's step loop went: from the first
-// batch that it asks for to its last checkpoint on the disk.
-type Times struct {
-	Loop       float64 `json:"loop"`       // all of them
-	CPU        float64 `json:"cpu"`        // user and system time of the whole process meanwhile
-	Input      float64 `json:"input"`      // of Loop: no batch was there
-	Compile    float64 `json:"compile"`    // of Loop: steps that were the first of their shape
-	Checkpoint float64 `json:"checkpoint"` // of Loop: it stood still for checkpoints
-
-	CompileCPU    float64 `json:"compile_cpu"`    // of CPU, as Compile
-	CheckpointCPU float64 `json:"checkpoint_cpu"` // of CPU, as Checkpoint
-}
-
-// waited is the share of a loop so far that waited for batches.
-func (t Times) waited(loop float64) float64 { return t.Input / max(loop, 1e-9) }
 
 // Evaluated sums an evaluation up; the captions stand in EvaluateArgs.Out.
 type Evaluated struct {
@@ -227,8 +233,12 @@ type Evaluated struct {
 
 // Exported lists what stands in ExportArgs.OutDir, slash-separated.
 type Exported struct {
-	Files  []string     `json:"files"`
-	Checks []onnx.Check `json:"checks"`
+	Files  []string             `json:"files"`
+	Checks []record.ExportCheck `json:"checks"`
+
+	Pruning *record.Pruning `json:"pruning,omitempty"`
+
+	Sure []transformersjs.Line `json:"sure,omitempty"` // by dtype, the pictures of SureDir
 }
 
 // Failure is an error on the wire. Type is one of the Err… kinds' names.

@@ -33,8 +33,10 @@ func newLab(t *testing.T, choice backend.Choice) *lab {
 	l.shard, l.open.ModelDir = testShards(t)
 	l.open.Backend, l.open.Seed = choice, 7
 	l.open.Train = train.Config{
-		BatchSize: 8, MicroBatchSize: 4, CaptionsPerPicture: 2, MaxLength: testLength, LearningRate: 1e-3, WeightDecay: 0.01,
-		Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Dropout: 0.1, WarmupSteps: 2, TotalSteps: 16, Seed: 7,
+		BatchSize: 8, MicroBatchSize: 4, CaptionsPerPicture: 2, MaxLength: testLength, LearningRate: 1e-3,
+		WeightDecay: 0.01,
+		Beta1:       0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Dropout: 0.1, WarmupSteps: 2,
+		TotalSteps: 16, Seed: 7,
 	}
 	if choice.Kind != backend.Go {
 		l.open.Train.MicroBatchSize = 8 // one graph to compile, not two
@@ -70,7 +72,8 @@ func (l *lab) train(epoch int, from State, out string) Command {
 	out = filepath.Join(l.dir, out)
 	check(l.T, os.MkdirAll(out, 0o755))
 	return Command{Do: DoTrain, Train: &TrainArgs{
-		Epoch: epoch, Branch: 1, From: from, Shards: []dataset.ShardPair{l.shard}, OutDir: out, CheckpointSteps: 1,
+		Epoch: epoch, Branch: 1, From: from, Shards: []dataset.ShardPair{l.shard}, OutDir: out,
+		CheckpointSteps: 1,
 	}}
 }
 
@@ -94,7 +97,8 @@ func digests(t *testing.T, dir string) map[string]string {
 func same(t *testing.T, what string, want, got Checkpoint) {
 	t.Helper()
 	if !maps.Equal(digests(t, want.Dir), digests(t, got.Dir)) {
-		t.Errorf("%s: checkpoint of step %d is %v, undisturbed %v", what, got.State.Step, digests(t, got.Dir), digests(t, want.Dir))
+		t.Errorf("%s: checkpoint of step %d is %v, undisturbed %v", what, got.State.Step, digests(t, got.Dir),
+			digests(t, want.Dir))
 	}
 }
 
@@ -123,7 +127,8 @@ func TestTrainerResumesBitExactAfterKill(t *testing.T) {
 			if second.State.Step != 16 || second.State.Epoch != 2 || second.State.EpochStep != 0 {
 				t.Fatalf("end is %+v", second.State)
 			}
-			if names := slices.Sorted(maps.Keys(digests(t, second.Dir))); !slices.Contains(names, MetricsFile) || len(names) != 4 {
+			if names := slices.Sorted(maps.Keys(digests(t, second.Dir))); !slices.Contains(names,
+				MetricsFile) || len(names) != 4 {
 				t.Errorf("a checkpoint holds %v", names)
 			}
 
@@ -167,6 +172,59 @@ func TestWarmTrainerGoesOnBitExact(t *testing.T) {
 	}
 }
 
+// An epoch that is cut short ends as a whole one does, and the next one begins.
+func TestShortEpochEndsAsAWholeOne(t *testing.T) {
+	l := newLab(t, backends(t)[0])
+	p := l.lease("run")
+	defer p.Release()
+	c := l.train(0, State{}, "short")
+	c.Train.Steps = 3
+	var end Checkpoint
+	done, err := p.Do(t.Context(), c, func(e Event) {
+		if e.Event == EventCheckpoint {
+			end = *e.Saved
+		}
+	})
+	check(t, err)
+	if s := end.State; s.Step != 3 || s.Epoch != 1 || s.EpochStep != 0 || done.Trained.Stopped {
+		t.Fatalf("end is %+v, %+v", s, done.Trained)
+	}
+	if next := l.epoch(p, 1, state(end), "next"); next.State.Step != 11 || next.State.Epoch != 2 {
+		t.Errorf("the next one ends at %+v", next.State)
+	}
+}
+
+// An epoch in parts, with evaluations between, is the epoch.
+func TestEpochInPartsIsTheEpoch(t *testing.T) {
+	l := newLab(t, backends(t)[0])
+	p := l.lease("run")
+	defer p.Release()
+	part := func(from State, until int64) Checkpoint {
+		c, end := l.train(0, from, "parts"), Checkpoint{}
+		c.Train.Until, c.Train.CheckpointSteps = until, 0
+		done, err := p.Do(t.Context(), c, func(e Event) {
+			if e.Event == EventCheckpoint {
+				end = *e.Saved
+			}
+		})
+		check(t, err)
+		if done.Trained.Stopped {
+			t.Errorf("stopped at %+v", end.State)
+		}
+		return end
+	}
+	first := part(State{}, 3)
+	if s := first.State; s.Step != 3 || s.Epoch != 0 || s.EpochStep != 3 {
+		t.Fatalf("the first part ends at %+v", s)
+	}
+	l.evaluate(p, State{Branch: 1, Step: 3})
+	end := part(State{Branch: 1, Step: 3}, 0)
+	if s := end.State; s.Step != 8 || s.Epoch != 1 || s.EpochStep != 0 {
+		t.Fatalf("the second part ends at %+v", s)
+	}
+	same(t, "in parts", l.epoch(p, 0, State{}, "whole"), end)
+}
+
 // stopped asks to stop before the first step has ended.
 func stopped(l *lab, p *Lease, c Command, why error, saved *Checkpoint) (Event, error) {
 	ctx, cancel := context.WithCancelCause(l.Context())
@@ -183,7 +241,8 @@ func (l *lab) evaluate(p *Lease, from State) string {
 	l.Helper()
 	out := filepath.Join(l.dir, "predictions.jsonl")
 	e, err := p.Do(l.Context(), Command{Do: DoEvaluate, Evaluate: &EvaluateArgs{
-		From: from, Shards: []dataset.ShardPair{l.shard}, BatchSize: 8, Generate: model.GenerateOptions{MaxLength: testLength}, Limit: 12, Out: out,
+		From: from, Shards: []dataset.ShardPair{l.shard}, BatchSize: 8,
+		Generate: model.GenerateOptions{MaxLength: testLength}, Limit: 12, Out: out,
 	}}, nothing)
 	check(l.T, err)
 	if e.Evaluated.Pictures != 12 || e.Evaluated.Tokens < 100 || !(e.Evaluated.LossSum > 0) {

@@ -15,7 +15,8 @@ import (
 
 	"github.com/gomlx/compute"
 
-	"distilvit/dataset"
+	"distilvit/artifact/record"
+	"distilvit/dataset/pixels"
 	"distilvit/internal/backend"
 	"distilvit/model"
 	"distilvit/model/tokenizer"
@@ -48,13 +49,14 @@ type server struct {
 	args    OpenArgs
 	backend compute.Backend
 	config  *model.Config
-	pixels  dataset.Processor
+	pixels  pixels.Processor
 	trainer *train.Trainer
-	state   train.State // what trainer holds; its Step with branch names it
+	state   record.State // what trainer holds; its Step with branch names it
 	branch  int
 	records []StepRecord // of the epoch so far
 
-	shapes map[string]bool // compiled already
+	shapes map[string]bool          // compiled already
+	took   map[string]time.Duration // by program: its newest first step, compiling included
 }
 
 // Serve answers commands until in ends or one fails: a backend that failed
@@ -63,7 +65,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	commands := make(chan Command, 16)
-	s := &server{in: commands, out: json.NewEncoder(out), shapes: map[string]bool{}}
+	s := &server{in: commands, out: json.NewEncoder(out), shapes: map[string]bool{}, took: map[string]time.Duration{}}
 	var broken error
 	go func() {
 		defer close(commands)
@@ -135,6 +137,9 @@ func (s *server) open(a OpenArgs) (err error) {
 	if s.config, s.pixels, err = readModel(a.ModelDir); err != nil {
 		return err
 	}
+	if err := s.config.FitPictures(nil, s.pixels.Width); err != nil {
+		return &Error{Kind: InvalidInput, Message: err.Error()}
+	}
 	if err := CheckDevices(a.microBatch(), len(a.Backend.Devices)); err != nil {
 		return err
 	}
@@ -156,17 +161,23 @@ func (s *server) open(a OpenArgs) (err error) {
 // micro-batch as the others.
 func CheckDevices(microBatch, devices int) error {
 	if devices > 1 && microBatch%devices != 0 {
-		return errorf(InvalidInput, "train.micro_batch_size %d cannot be shared by the %d devices this worker gives a run: make it a multiple of %d, or use another --devices-per-run",
+		return errorf(InvalidInput, "train.micro_batch_size %d cannot be shared by the %d devices this "+
+			"worker gives a run: make it a multiple of %d, or use another --devices-per-run",
 			microBatch, devices, devices)
 	}
 	return nil
 }
 
-// CheckPrecision refuses what a kind of backend cannot train in: the pure-Go one
-// multiplies bfloat16, but so coarsely that losses are off by percents.
+// CheckPrecision refuses what a kind of backend cannot train in: the pure-Go one multiplies bfloat16, but so
+// coarsely that losses are off by percents; TF32 is a format of GPUs.
 func CheckPrecision(precision, kind string) error {
+	if precision == train.TF32 && kind != backend.CUDA {
+		return errorf(InvalidInput, "train.precision is %s, which backend cuda has alone; this is %s: use %s, or "+
+			"leave it out", precision, kind, train.Float32)
+	}
 	if precision == train.BF16 && kind == backend.Go {
-		return errorf(InvalidInput, "train.precision is %s; the pure-Go backend trains in %s only: use backend xla or cuda, or leave it out", precision, train.Float32)
+		return errorf(InvalidInput, "train.precision is %s; the pure-Go backend trains in %s only: use "+
+			"backend xla or cuda, or leave it out", precision, train.Float32)
 	}
 	return nil
 }
@@ -174,14 +185,20 @@ func CheckPrecision(precision, kind string) error {
 // initial puts the weights training starts from into a new trainer.
 func (s *server) initial() error {
 	var w model.Weights
-	var err error
 	c := s.args.Train
 	c.Normalization = train.NormalizationOf(s.pixels)
 	s.phase(PhaseLoad, "reading weights")
-	if w, err = model.ReadWeights(s.args.ModelDir, s.config); errors.Is(err, model.ErrNoWeights) {
+	config, _, err := readModel(s.args.ModelDir) // as the file has it, whose weights these are
+	if err != nil {
+		return err
+	}
+	if w, err = model.ReadWeights(s.args.ModelDir, config); errors.Is(err, model.ErrNoWeights) {
 		s.phase(PhaseLoad, "drawing initial weights")
 		w = model.Init(s.config, s.args.Seed)
-	} else if err != nil {
+	} else if err == nil {
+		err = config.FitPictures(w, s.pixels.Width)
+	}
+	if err != nil && !errors.Is(err, model.ErrNoWeights) {
 		return &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
 	}
 	if s.trainer != nil {
@@ -190,7 +207,9 @@ func (s *server) initial() error {
 	if s.trainer, err = train.New(s.backend, s.config, w, c); err != nil {
 		return fmt.Errorf("make trainer: %w", err)
 	}
-	s.state, s.branch, s.records = train.State{Fingerprint: s.fingerprint()}, 0, nil
+	s.state, s.branch, s.records = record.State{
+		Fingerprint: s.fingerprint(), Frozen: s.trainer.Frozen(),
+	}, 0, nil
 	clear(s.shapes)
 	return nil
 }
@@ -209,7 +228,7 @@ func (s *server) load(from State) error {
 	s.phase(PhaseLoad, fmt.Sprintf("loading checkpoint of step %d", from.Step))
 	st, err := s.trainer.Load(from.Dir)
 	if err != nil {
-		return &Error{Kind: Corrupt, Message: fmt.Sprintf("load checkpoint %s: %v", from.Dir, err)}
+		return unreadable("load checkpoint "+from.Dir, err)
 	}
 	if st.Step != from.Step {
 		return errorf(Corrupt, "checkpoint %s is of step %d, expected %d", from.Dir, st.Step, from.Step)
@@ -236,35 +255,40 @@ func (s *server) fingerprint() map[string]string {
 }
 
 // readModel reads what a model directory says of the network and its input.
-func readModel(dir string) (*model.Config, dataset.Processor, error) {
-	c, err := model.ReadConfig(dir)
-	if err != nil {
-		return nil, dataset.Processor{}, &Error{Kind: InvalidInput, Message: err.Error()}
-	}
-	p, err := dataset.ReadProcessor(dir)
+func readModel(dir string) (*model.Config, pixels.Processor, error) {
+	c, p, err := train.ReadNetwork(dir)
 	if err != nil {
 		return nil, p, &Error{Kind: InvalidInput, Message: err.Error()}
 	}
 	return c, p, nil
 }
 
-// decoder answers token ids to text, special tokens left out.
-func decoder(dir string) (func([]int32) string, error) {
+func readTokenizer(dir string) (*tokenizer.Tokenizer, error) {
 	t, err := tokenizer.Load(dir)
 	if err != nil {
 		return nil, &Error{Kind: InvalidInput, Message: fmt.Sprintf("tokenizer: %v", err)}
 	}
-	return func(ids []int32) string { return t.Decode(ids, true) }, nil
+	return t, nil
 }
 
-// compiling announces a step whose graph has not been compiled yet, so that
-// the watchdog gives it the time, and tells whether it did.
-func (s *server) compiling(shape string) bool {
-	if s.shapes[shape] {
+// usualCompile is what compiling took on a CPU where it was measured (docs/benchmarks.md): presets tiny to
+// base.
+const usualCompile = "10 to 40 CPU seconds"
+
+// compiling announces a step whose graph has not been compiled yet, so that the watchdog gives it the time,
+// and tells whether it did. It says how long that takes: as it took for another shape, else what is usual.
+func (s *server) compiling(program, shape string) bool {
+	if s.shapes[program+shape] {
 		return false
 	}
-	s.shapes[shape] = true
-	s.phase(PhaseCompile, "compiling "+shape)
+	s.shapes[program+shape] = true
+	expect := ""
+	if took, known := s.took[program]; known {
+		expect = fmt.Sprintf(", the last took %s", took.Round(time.Second))
+	} else if s.args.Backend.Kind == backend.XLA {
+		expect = ", once: " + usualCompile
+	}
+	s.phase(PhaseCompile, "compiling "+program+" "+shape+expect)
 	return true
 }
 

@@ -21,7 +21,7 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 	if err := s.load(a.From); err != nil {
 		return err
 	}
-	decode, err := decoder(s.args.ModelDir)
+	t, err := readTokenizer(s.args.ModelDir)
 	if err != nil {
 		return err
 	}
@@ -49,12 +49,12 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 			}
 			return &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
 		}
-		s.compiling(fmt.Sprintf("loss of %d captions of %d tokens", b.K, b.T))
+		s.compiling("loss", fmt.Sprintf("of %d captions of %d tokens", b.K, b.T))
 		loss, tokens, err := s.trainer.Loss(&b.Batch)
 		if err != nil {
 			return fmt.Errorf("evaluate batch %d: %w", b.Step, err)
 		}
-		s.compiling(fmt.Sprintf("captions of %d pictures", a.BatchSize))
+		s.compiling("captions", fmt.Sprintf("of %d pictures", a.BatchSize))
 		pixels := b.Pixels[:b.N*len(b.Pixels)/a.BatchSize]
 		ids, err := captioner.Generate(pixels, b.N, generate)
 		if err != nil {
@@ -63,7 +63,8 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 		sum.LossSum, sum.Tokens, sum.Pictures = sum.LossSum+loss, sum.Tokens+tokens, sum.Pictures+b.N
 		for i := range b.N {
 			if err := enc.Encode(metrics.Prediction{
-				ImageID: b.IDs[i], Caption: decode(ids[i]), TokenIDs: ids[i], References: b.Captions[i], Group: b.Groups[i],
+				ImageID: b.IDs[i], Caption: t.Decode(ids[i], true), TokenIDs: ids[i], References: b.Captions[i],
+				Group: b.Groups[i],
 			}); err != nil {
 				return err
 			}

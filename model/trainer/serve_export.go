@@ -10,39 +10,53 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/gomlx/compute"
+
 	"distilvit/dataset"
+	"distilvit/dataset/pixels"
 	"distilvit/internal/backend"
 	"distilvit/model"
 	"distilvit/model/onnx"
+	"distilvit/model/tokenizer"
 	"distilvit/model/train"
 )
 
-// CopiedFiles are those of a model directory that an export takes over as they are.
-var CopiedFiles = []string{
-	"preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
+// processorFile and tokenizerFiles are those of a model directory that an export takes over as they are; the latter
+// unless its vocabulary is pruned.
+const processorFile = "preprocessor_config.json"
+
+var tokenizerFiles = []string{
+	"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
 }
 
 // verifyBatch is how many pictures the model captions at once in a comparison;
 // less where fewer are compared.
 const verifyBatch = 32
 
+// network is a captioner that an export writes.
+type network struct {
+	config   *model.Config
+	weights  model.Weights
+	generate model.GenerateOptions
+	tokens   *tokenizer.Tokenizer
+	kept     []int32 // ids that its tokens have in the whole vocabulary; nil: it is whole
+}
+
 // export writes the published directory and refuses it where ONNX Runtime
 // captions worse than the model it came from.
 func (s *server) export(ctx context.Context, a ExportArgs) error {
 	s.phase(PhaseExport, "reading checkpoint")
-	config, pixels, err := readModel(a.ModelDir)
+	whole, pixels, err := readNetwork(a)
 	if err != nil {
 		return err
 	}
-	decode, err := decoder(a.ModelDir)
-	if err != nil {
-		return err
+	n := whole
+	if a.Prune != nil {
+		if n, err = whole.prune(*a.Prune); err != nil {
+			return err
+		}
 	}
-	weights, err := model.ReadWeights(a.Checkpoint, config)
-	if err != nil {
-		return &Error{Kind: Corrupt, Message: fmt.Sprintf("read checkpoint: %v", err)}
-	}
-	files, err := writeExport(a, config, weights, func(m string) { s.phase(PhaseExport, m) })
+	files, err := n.write(a, func(m string) { s.phase(PhaseExport, m) })
 	if err != nil {
 		return err
 	}
@@ -52,51 +66,140 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 		return fmt.Errorf("open backend %s: %w", a.Backend.Kind, err)
 	}
 	defer be.Finalize()
-	captioner, err := model.NewCaptioner(be, config, weights)
+	normalization := train.NormalizationOf(pixels)
+	exported := &Exported{Files: files}
+	if a.Prune != nil {
+		if exported.Pruning, err = s.comparePruned(ctx, a, be, whole, n, normalization); err != nil {
+			return err
+		}
+	}
+	captioner, err := n.captioner(be, normalization)
 	if err != nil {
-		return fmt.Errorf("make captioner: %w", err)
+		return err
 	}
 	defer captioner.Close()
-	normalization := train.NormalizationOf(pixels)
-	captioner.SetNormalization(normalization)
-	var checks []onnx.Check
 	for _, dtype := range a.Dtypes {
 		s.phase(PhaseExport, "comparing "+dtype)
-		check, err := onnx.Verify(ctx, a.ONNXRuntime, a.OutDir, dtype, captioner, s.examples(ctx, a, dtype), decode, onnx.VerifyOptions{
-			MaxLength: a.MaxLength, Normalization: normalization, MaxLogitsDiff: a.MaxLogitsDiff, MaxRougeDrop: a.MaxRougeDrop,
-		})
+		sure := surest{}
+		options := onnx.VerifyOptions{
+			Generate: n.generate, Normalization: normalization, MaxLogitsDiff: a.MaxLogitsDiff,
+			MaxRougeDrop: a.MaxRougeDrop, MinEqual: a.MinEqual,
+		}
+		if a.SureDir != "" {
+			options.Sure = sure.add
+		}
+		check, err := onnx.Verify(ctx, a.ONNXRuntime, a.OutDir, dtype, captioner, s.examples(ctx, a, dtype),
+			n.decode, options)
 		var worse *onnx.VerifyError
 		if errors.As(err, &worse) {
 			return &Error{Kind: InvalidInput, Message: worse.Error()}
 		}
+		if err == nil && a.Prune != nil {
+			check.WholeBytes, err = onnx.Size(whole.config, whole.weights, dtype)
+		}
 		if err != nil {
 			return fmt.Errorf("check the %s export: %w", dtype, err)
 		}
-		checks = append(checks, check)
+		exported.Checks = append(exported.Checks, check)
+		lines, err := sure.write(a.SureDir, dtype, pixels)
+		if err != nil {
+			return err
+		}
+		exported.Sure = append(exported.Sure, lines...)
 	}
-	s.send(Event{Event: EventDone, Exported: &Exported{Files: files, Checks: checks}})
+	s.send(Event{Event: EventDone, Exported: exported})
 	return nil
 }
 
-// writeExport fills OutDir and answers what stands in it.
-func writeExport(a ExportArgs, c *model.Config, w model.Weights, phase func(string)) ([]string, error) {
+func readNetwork(a ExportArgs) (n network, p pixels.Processor, err error) {
+	if n.config, p, err = readModel(a.ModelDir); err != nil {
+		return n, p, err
+	}
+	if n.tokens, err = readTokenizer(a.ModelDir); err != nil {
+		return n, p, err
+	}
+	if n.weights, err = readCheckpoint(a, n.config); err != nil {
+		return n, p, err
+	}
+	if err := n.config.FitPictures(n.weights, p.Width); err != nil {
+		return n, p, &Error{Kind: InvalidInput, Message: err.Error()}
+	}
+	if n.generate, err = model.ReadGenerate(a.ModelDir); err != nil {
+		return n, p, &Error{Kind: InvalidInput, Message: err.Error()}
+	}
+	n.generate.MaxLength = a.MaxLength
+	return n, p, nil
+}
+
+// readCheckpoint reads the weights to export; those that were frozen are the model directory's.
+func readCheckpoint(a ExportArgs, c *model.Config) (model.Weights, error) {
+	read := model.ReadWeights
+	if a.Frozen != "" {
+		read = model.ReadTrained
+	}
+	trained, err := read(a.Checkpoint, c)
+	if err != nil {
+		return nil, unreadable("read checkpoint", err)
+	}
+	if a.Frozen == "" {
+		return trained, nil
+	}
+	given, err := model.ReadWeights(a.ModelDir, c)
+	if err != nil {
+		return nil, &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
+	}
+	w, err := train.WithFrozen(trained, given, a.Frozen)
+	if err != nil {
+		return nil, &Error{Kind: Corrupt, Message: fmt.Sprintf("checkpoint %s: %v", a.Checkpoint, err)}
+	}
+	return w, nil
+}
+
+// captioner uploads the weights.
+func (n network) captioner(be compute.Backend, normalization model.Normalization) (*model.Captioner, error) {
+	captioner, err := model.NewCaptioner(be, n.config, n.weights)
+	if err != nil {
+		return nil, fmt.Errorf("make captioner: %w", err)
+	}
+	captioner.SetNormalization(normalization)
+	return captioner, nil
+}
+
+// decode answers token ids to text, special tokens left out.
+func (n network) decode(ids []int32) string { return n.tokens.Decode(ids, true) }
+
+// write fills OutDir and answers what stands in it.
+func (n network) write(a ExportArgs, phase func(string)) ([]string, error) {
 	var files []string
 	for _, dtype := range a.Dtypes {
 		phase("writing " + dtype)
-		names, err := onnx.Write(a.OutDir, c, w, dtype)
+		names, err := onnx.Write(a.OutDir, n.config, n.weights, dtype)
 		if err != nil {
 			return nil, fmt.Errorf("write the %s export: %w", dtype, err)
 		}
 		files = append(files, names...)
 	}
-	if err := onnx.WriteConfigs(a.OutDir, c, a.MaxLength, a.Dtypes); err != nil {
+	if err := onnx.WriteConfigs(a.OutDir, n.config, n.generate, a.Dtypes); err != nil {
 		return nil, fmt.Errorf("write the export's configs: %w", err)
 	}
 	files = append(files, "config.json", "generation_config.json", "model.safetensors")
-	if err := writeWeights(a.Checkpoint, w, filepath.Join(a.OutDir, "model.safetensors")); err != nil {
+	copied, weights := append([]string{processorFile}, tokenizerFiles...), filepath.Join(a.OutDir, "model.safetensors")
+	if n.kept == nil && a.Frozen == "" {
+		if err := writeWeights(a.Checkpoint, n.weights, weights); err != nil {
+			return nil, err
+		}
+	} else if err := model.WriteWeights(weights, n.weights, nil); err != nil {
 		return nil, err
 	}
-	for _, name := range CopiedFiles {
+	// Transformers.js loads no tokenizer without its config, which Hugging Face's tokenizers do.
+	_, err := os.Stat(filepath.Join(a.ModelDir, "tokenizer_config.json"))
+	if n.kept != nil || errors.Is(err, os.ErrNotExist) {
+		copied, files = copied[:1], append(files, tokenizerFiles...)
+		if err := n.tokens.WriteDir(a.OutDir); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range copied {
 		err := copyFile(filepath.Join(a.ModelDir, name), filepath.Join(a.OutDir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -113,13 +216,13 @@ func writeExport(a ExportArgs, c *model.Config, w model.Weights, phase func(stri
 	return slices.Compact(files), nil
 }
 
-// writeWeights copies the one file that dir's weights came from, or makes one of several.
+// writeWeights copies the one file that dir's weights came from, or makes one of several, or of PyTorch's.
 func writeWeights(dir string, w model.Weights, to string) error {
 	files, err := model.WeightFiles(dir)
 	if err != nil {
 		return err
 	}
-	if len(files) == 1 {
+	if len(files) == 1 && filepath.Base(files[0]) == filepath.Base(to) {
 		return copyFile(files[0], to)
 	}
 	return model.WriteWeights(to, w, nil)
@@ -138,8 +241,13 @@ func (s *server) examples(ctx context.Context, a ExportArgs, dtype string) iter.
 			side := len(b.Pixels) / verifyBatch
 			for i := range b.N {
 				done++
-				s.send(Event{Event: EventProgress, Phase: PhaseExport, Message: "comparing " + dtype, Done: done, Total: total})
-				if !yield(onnx.Example{ID: b.IDs[i], Pixels: b.Pixels[i*side : (i+1)*side], References: b.Captions[i]}, nil) {
+				s.send(Event{
+					Event: EventProgress, Phase: PhaseExport, Message: "comparing " + dtype, Done: done,
+					Total: total,
+				})
+				if !yield(onnx.Example{
+					ID: b.IDs[i], Pixels: b.Pixels[i*side : (i+1)*side], References: b.Captions[i],
+				}, nil) {
 					return
 				}
 			}

@@ -12,11 +12,14 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"distilvit/artifact/record"
 	"distilvit/dataset"
+	"distilvit/internal/rusage"
+	"distilvit/metrics"
 	"distilvit/model/train"
+	"distilvit/storage/layout"
 )
 
 // MetricsFile stands beside a checkpoint's tensors: a StepRecord a line, of
@@ -27,15 +30,17 @@ const MetricsFile = "metrics.jsonl"
 type epoch struct {
 	*server
 	a      TrainArgs
-	steps  int64     // in the epoch
-	saved  time.Time // the newest checkpoint's time
-	rate   float64   // pictures a second, running mean
-	begun  time.Time // the loop
-	times  Times     // of it, but for Loop and CPU
+	steps  int64        // in the epoch
+	end    int64        // steps of the epoch that the command is to end with
+	saved  time.Time    // the newest checkpoint's time
+	rate   float64      // pictures a second, running mean
+	begun  time.Time    // the loop
+	times  record.Times // of it, but for Loop and CPU
 	report throttle
+	told   int // of the epoch's records
 }
 
-// train runs what is left of an epoch and ends with a checkpoint, so that the
+// train runs what is left of an epoch, or a part of that, and ends with a checkpoint, so that the
 // state at the end of a command is always a stored one.
 func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error {
 	begun := time.Now()
@@ -43,27 +48,38 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 		return err
 	}
 	if s.state.Epoch != a.Epoch {
-		return errorf(InvalidInput, "checkpoint of step %d is in epoch %d, asked to train epoch %d", s.state.Step, s.state.Epoch, a.Epoch)
+		return errorf(InvalidInput, "checkpoint of step %d is in epoch %d, asked to train epoch %d",
+			s.state.Step, s.state.Epoch, a.Epoch)
 	}
 	e := &epoch{server: s, a: a, saved: time.Now()}
 	if s.branch = a.Branch; s.state.EpochStep == 0 {
 		s.state.LossSum, s.state.Tokens, s.records = 0, 0, nil
 	}
 	loader, err := dataset.NewLoader(a.Shards, dataset.LoaderConfig{
-		Seed: s.args.Seed, BatchSize: s.args.Train.BatchSize, CaptionsPerPicture: s.args.Train.CaptionsPerPicture,
-		Width: s.pixels.Width, Height: s.pixels.Height, Augment: s.args.Augment,
+		Seed: s.args.Seed, BatchSize: s.args.Train.BatchSize,
+		CaptionsPerPicture: s.args.Train.CaptionsPerPicture,
+		Width:              s.pixels.Width, Height: s.pixels.Height, Augment: s.args.Augment,
 		Await: shards.await,
 	})
 	if err != nil {
 		return &Error{Kind: Corrupt, Message: fmt.Sprintf("open shards: %v", err)}
 	}
 	defer loader.Close()
-	e.steps = loader.StepsPerEpoch()
+	if e.steps = loader.StepsPerEpoch(); a.Steps > 0 {
+		e.steps = min(e.steps, a.Steps)
+	}
+	if e.end = e.steps; a.Until > 0 {
+		e.end = min(e.steps, a.Until)
+	}
+	if s.state.EpochStep >= e.end {
+		return errorf(InvalidInput, "checkpoint of step %d has %d steps of epoch %d, asked to end with %d",
+			s.state.Step, s.state.EpochStep, a.Epoch, e.end)
+	}
 
 	stopped, from := false, s.state.Step
 	s.phase(PhaseTrain, fmt.Sprintf("epoch %d", a.Epoch+1))
 	e.begun = time.Now()
-	used, idle := cpuTime(), e.begun // the device is, since
+	used, idle := rusage.CPUTime(), e.begun // the device is, since
 	var waiting atomic.Bool
 	waiting.Store(true)
 	defer s.announceWaiting(&waiting, shards)()
@@ -84,7 +100,7 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 		}
 		save := e.due()
 		stop, asked := e.orders()
-		if stopped = stop; stopped || e.state.EpochStep == e.steps {
+		if stopped = stop; stopped || e.state.EpochStep == e.end {
 			break
 		}
 		if save || asked {
@@ -98,19 +114,23 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if s.state.EpochStep == e.steps {
+	switch {
+	case s.state.EpochStep == e.steps:
 		s.state.Epoch, s.state.EpochStep, stopped = a.Epoch+1, 0, false
-	} else if !stopped {
-		return errorf(Corrupt, "epoch %d ended after %d of %d steps", a.Epoch, s.state.EpochStep, e.steps)
+	case s.state.EpochStep == e.end:
+		stopped = false
+	case !stopped:
+		return errorf(Corrupt, "epoch %d ended after %d of %d steps", a.Epoch, s.state.EpochStep, e.end)
 	}
 	if !stopped || s.state.Step > from { // else nothing was done
 		if err := e.save(); err != nil {
 			return err
 		}
 	}
-	e.times.Loop, e.times.CPU = time.Since(e.begun).Seconds(), (cpuTime() - used).Seconds()
+	e.times.Loop, e.times.CPU = time.Since(e.begun).Seconds(), (rusage.CPUTime() - used).Seconds()
 	s.send(Event{Event: EventDone, Trained: &Trained{
-		Times: e.times, Stopped: stopped, Epoch: s.state.Epoch, Step: s.state.Step, Loss: mean(s.state.LossSum, s.state.Tokens), Seconds: time.Since(begun).Seconds(),
+		Times: e.times, Stopped: stopped, Epoch: s.state.Epoch, Step: s.state.Step,
+		Loss: mean(s.state.LossSum, s.state.Tokens), Seconds: time.Since(begun).Seconds(),
 	}})
 	return nil
 }
@@ -142,8 +162,8 @@ func (s *server) announceWaiting(waiting *atomic.Bool, shards *arrivals) (end fu
 
 // step trains one batch.
 func (e *epoch) step(b *dataset.Batch) error {
-	compiled := e.compiling(fmt.Sprintf("training step for captions of %d tokens", b.T))
-	begun, used := time.Now(), cpuTime()
+	compiled := e.compiling("training step", fmt.Sprintf("for captions of %d tokens", b.T))
+	begun, used := time.Now(), rusage.CPUTime()
 	r, err := e.trainer.Step(b)
 	if err != nil {
 		return fmt.Errorf("epoch %d step %d: %w", e.a.Epoch+1, b.Step, err)
@@ -153,22 +173,29 @@ func (e *epoch) step(b *dataset.Batch) error {
 	st.Step, st.EpochStep = r.Step, st.EpochStep+1
 	st.LossSum += r.LossSum
 	st.Tokens += r.Tokens
-	e.records = append(e.records, StepRecord{Step: r.Step, Loss: mean(r.LossSum, r.Tokens), Tokens: r.Tokens, GradNorm: r.GradNorm, LearningRate: r.LearningRate})
+	e.records = append(e.records, StepRecord{
+		Step: r.Step, Loss: mean(r.LossSum, r.Tokens), Tokens: r.Tokens, GradNorm: r.GradNorm,
+		LearningRate: r.LearningRate,
+	})
 	switch now := float64(b.N) / max(seconds, 1e-9); {
 	case compiled: // tells nothing of the steps to come
+		e.took["training step"] = time.Duration(seconds * float64(time.Second))
 		e.times.Compile += seconds
-		e.times.CompileCPU += (cpuTime() - used).Seconds()
+		e.times.CompileCPU += (rusage.CPUTime() - used).Seconds()
 	case e.rate == 0:
 		e.rate = now
 	default:
 		e.rate += 0.05 * (now - e.rate)
 	}
-	if e.report.due() || compiled || st.EpochStep == e.steps {
+	if e.report.due() || compiled || st.EpochStep == e.end {
 		e.send(Event{Event: EventStep, Step: &StepEvent{
 			Epoch: e.a.Epoch, Step: st.Step, EpochStep: st.EpochStep, EpochSteps: e.steps,
-			Loss: mean(r.LossSum, r.Tokens), MeanLoss: mean(st.LossSum, st.Tokens), Seconds: seconds, Rate: e.rate,
-			Waited: e.times.waited(time.Since(e.begun).Seconds()),
+			Loss: mean(r.LossSum, r.Tokens), MeanLoss: mean(st.LossSum, st.Tokens),
+			Seconds: seconds, Rate: e.rate,
+			Waited:  e.times.Input / max(time.Since(e.begun).Seconds(), 1e-9),
+			Records: e.records[e.told:],
 		}})
+		e.told = len(e.records)
 	}
 	return nil
 }
@@ -204,7 +231,7 @@ func (e *epoch) orders() (stop, asked bool) {
 
 // save leaves OutDir/<step>, complete or not at all.
 func (e *epoch) save() error {
-	begun, used := time.Now(), cpuTime()
+	begun, used := time.Now(), rusage.CPUTime()
 	e.phase(PhaseCheckpoint, fmt.Sprintf("saving step %d", e.state.Step))
 	dir := filepath.Join(e.a.OutDir, strconv.FormatInt(e.state.Step, 10))
 	if err := os.RemoveAll(dir); err != nil {
@@ -219,13 +246,13 @@ func (e *epoch) save() error {
 	}
 	e.saved = time.Now()
 	e.times.Checkpoint += e.saved.Sub(begun).Seconds()
-	e.times.CheckpointCPU += (cpuTime() - used).Seconds()
+	e.times.CheckpointCPU += (rusage.CPUTime() - used).Seconds()
 	e.send(Event{Event: EventCheckpoint, Saved: &Checkpoint{Dir: dir, State: e.state, Files: files}})
 	e.phase(PhaseTrain, "")
 	return nil
 }
 
-func writeRecords(dir string, records []StepRecord) (train.File, error) {
+func writeRecords(dir string, records []StepRecord) (layout.Object, error) {
 	return train.WriteFile(filepath.Join(dir, MetricsFile), func(f io.Writer) error {
 		w := bufio.NewWriter(f)
 		enc := json.NewEncoder(w)
@@ -253,25 +280,35 @@ func ReadRecords(dir string) ([]StepRecord, error) {
 }
 
 // DecodeRecords reads what stands in a MetricsFile.
-func DecodeRecords(r io.Reader) ([]StepRecord, error) {
-	var records []StepRecord
+func DecodeRecords(r io.Reader) ([]StepRecord, error) { return decodeLines[StepRecord](r) }
+
+// ReadPredictions reads the file that EvaluateArgs.Out names.
+func ReadPredictions(path string) ([]metrics.Prediction, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	list, err := decodeLines[metrics.Prediction](bufio.NewReader(f))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return list, nil
+}
+
+// decodeLines reads JSON values to the end.
+func decodeLines[T any](r io.Reader) ([]T, error) {
+	var list []T
 	for d := json.NewDecoder(r); ; {
-		var one StepRecord
+		var one T
 		switch err := d.Decode(&one); {
 		case errors.Is(err, io.EOF):
-			return records, nil
+			return list, nil
 		case err != nil:
 			return nil, err
 		}
-		records = append(records, one)
+		list = append(list, one)
 	}
-}
-
-// cpuTime is the user and system time of this process so far.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for no process but another
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func mean(sum float64, n int64) float64 {

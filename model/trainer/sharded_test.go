@@ -18,7 +18,8 @@ func writeSharded(t *testing.T, dir string, w model.Weights) {
 	t.Helper()
 	names, index := slices.Sorted(maps.Keys(w)), map[string]string{}
 	for file, part := range map[string][]string{
-		"model-00001-of-00002.safetensors": names[:len(names)/2], "model-00002-of-00002.safetensors": names[len(names)/2:],
+		"model-00001-of-00002.safetensors": names[:len(names)/2],
+		"model-00002-of-00002.safetensors": names[len(names)/2:],
 	} {
 		some := model.Weights{}
 		for _, name := range part {
@@ -43,7 +44,8 @@ func TestShardedWeightsAreEvaluatedAndExportedAsOneFileWouldBe(t *testing.T) {
 		p := l.lease(run)
 		defer p.Release()
 		done, err := p.Do(t.Context(), Command{Do: DoEvaluate, Evaluate: &EvaluateArgs{
-			Shards: []dataset.ShardPair{l.shard}, BatchSize: 8, Limit: 8, Generate: model.GenerateOptions{MaxLength: 4}, Out: filepath.Join(out, run),
+			Shards: []dataset.ShardPair{l.shard}, BatchSize: 8, Limit: 8,
+			Generate: model.GenerateOptions{MaxLength: 4}, Out: filepath.Join(out, run),
 		}}, nothing)
 		check(t, err)
 		return done.Evaluated.LossSum

@@ -16,6 +16,10 @@ func TestWatchdogAllowsTwentyMediansOfAStepAndLongPhases(t *testing.T) {
 	is(10 * time.Minute)
 	w.note(Event{Event: EventPhase, Phase: PhaseTrain})
 	is(time.Minute)
+	w.note(Event{Event: EventPhase, Phase: PhaseCompile})
+	is(10 * time.Minute)
+	w.note(Event{Event: EventStep, Step: &StepEvent{Seconds: 25}}) // most of it compiling
+	is(75 * time.Second)
 	for _, s := range []float64{30, 5, 5, 4, 90} {
 		w.note(Event{Event: EventStep, Step: &StepEvent{Seconds: s}})
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // Adopt makes groups the run's: from its return on, until the run is removed,
@@ -15,9 +16,9 @@ import (
 // is waited for; whoever removes does the same in the other order.
 func Adopt(ctx context.Context, s *storage.Store, run string, groups ...string) error {
 	for _, group := range groups {
-		_, err := s.Stat(ctx, refKey(run, group))
+		_, err := s.Stat(ctx, layout.Run(run).Ref(group))
 		if errors.Is(err, storage.ErrNotFound) {
-			_, err = s.PutJSON(ctx, refKey(run, group), reference{Version: 1, Run: run, Refers: group})
+			_, err = s.PutJSON(ctx, layout.Run(run).Ref(group), reference{Version: 1, Run: run, Refers: group})
 		}
 		if err != nil {
 			return err
@@ -49,7 +50,7 @@ var (
 
 // Await returns when nobody removes objects of the group.
 func Await(ctx context.Context, s *storage.Store, group string) error {
-	key := condemnedKey(group)
+	key := layout.Condemned(group)
 	seen, since := "", time.Now()
 	for {
 		o, err := s.Stat(ctx, key)
@@ -85,7 +86,7 @@ func condemn(ctx context.Context, s *storage.Store, group string) (*sentence, er
 	token := rand.Text()
 	for {
 		until := time.Now().Add(removalLimit)
-		err := s.Publish(ctx, condemnedKey(group), map[string]string{"group": group, "token": token})
+		err := s.Publish(ctx, layout.Condemned(group), map[string]string{"group": group, "token": token})
 		if err == nil {
 			return &sentence{group, until}, nil
 		}
@@ -104,13 +105,15 @@ func (c *sentence) lift(ctx context.Context, s *storage.Store) error {
 	if time.Now().After(c.until.Add(requestLimit)) {
 		return nil
 	}
-	return s.Remove(context.WithoutCancel(ctx), condemnedKey(c.group))
+	return s.Remove(context.WithoutCancel(ctx), layout.Condemned(c.group))
 }
 
 const removeAtOnce = 500 // keys of one request
 
 // remove removes keys in this order; done tells whether there was time for all.
-func (c *sentence) remove(ctx context.Context, s *storage.Store, entries []storage.Entry, removed func(storage.Entry)) (done bool, err error) {
+func (c *sentence) remove(
+	ctx context.Context, s *storage.Store, entries []storage.Entry, removed func(storage.Entry),
+) (done bool, err error) {
 	ctx, cancel := context.WithDeadline(ctx, c.until.Add(requestLimit))
 	defer cancel()
 	for len(entries) > 0 {

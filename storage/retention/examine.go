@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
-	"strings"
 	"time"
 
+	"distilvit/artifact/record"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // sweeper looks at groups with one rule for what is too young to be removed.
@@ -38,10 +40,10 @@ func (s *sweeper) note(format string, args ...any) {
 
 // examine lists what of a group may be removed, in the order in which it is.
 func (s *sweeper) examine(ctx context.Context, m *marks, group string) ([]storage.Entry, error) {
-	switch areaOf(group) {
-	case Runs:
-		return s.examineRun(ctx, m, strings.TrimPrefix(group, Runs+"/"))
-	case Models:
+	if run, ok := layout.RunOf(group); ok {
+		return s.examineRun(ctx, m, run)
+	}
+	if layout.AreaOf(group) == layout.Models {
 		return s.examineModel(ctx, group)
 	}
 	if m.groups[group] {
@@ -78,10 +80,11 @@ func (s *sweeper) whole(ctx context.Context, group string) ([]storage.Entry, err
 // middle looks unfinished, not whole with parts missing.
 func inOrder(entries []storage.Entry) {
 	rank := func(e storage.Entry) int {
+		_, kind, _, _ := layout.InRun(e.Key)
 		switch {
-		case strings.HasSuffix(e.Key, manifestName), strings.Contains(e.Key, "/progress/"), strings.Contains(e.Key, "/exports/"):
+		case path.Base(e.Key) == layout.ManifestFile, kind == layout.Progress, kind == layout.Exports:
 			return 0
-		case strings.Contains(e.Key, "/refs/"):
+		case kind == layout.Refs:
 			return 2
 		}
 		return 1
@@ -91,14 +94,13 @@ func inOrder(entries []storage.Entry) {
 
 // examineModel finds the files of a publication that never came to its manifest.
 func (s *sweeper) examineModel(ctx context.Context, group string) ([]storage.Entry, error) {
-	version := group[strings.LastIndex(group, "/")+1:]
-	if i := strings.LastIndex(version, "-b"); i > 0 {
-		open, err := s.Open(ctx, version[:i])
+	if m, ok := layout.ParseModel(group); ok {
+		open, err := s.Open(ctx, m.Run)
 		if open || err != nil {
 			return nil, err
 		}
 	}
-	_, err := s.Stat(ctx, group+manifestName)
+	_, err := s.Stat(ctx, layout.Manifest(group))
 	if !errors.Is(err, storage.ErrNotFound) {
 		return nil, err
 	}
@@ -115,25 +117,25 @@ type runState struct {
 	progress    string          // key of the newest
 }
 
-func (s *sweeper) readRun(ctx context.Context, run string) (*runState, error) {
+func (s *sweeper) readRun(ctx context.Context, run layout.Run) (*runState, error) {
 	r := &runState{}
-	for e, err := range s.Entries(ctx, RunGroup(run)+"/") {
+	for e, err := range s.Entries(ctx, run.Group()+"/") {
 		if err != nil {
 			return nil, err
 		}
 		r.entries = append(r.entries, e)
-		kind, rest, _ := strings.Cut(strings.TrimPrefix(e.Key, RunGroup(run)+"/"), "/")
+		_, kind, rest, _ := layout.InRun(e.Key)
 		switch {
-		case kind == "blobs":
+		case kind == layout.Blobs:
 			r.blobs = append(r.blobs, e)
-		case kind == "logs":
+		case kind == layout.Logs:
 			r.logs = append(r.logs, e)
-		case kind == "refs", kind == "predictions", !strings.HasSuffix(e.Key, ".json"):
-		case kind == "checkpoints" && strings.HasSuffix(rest, manifestName):
+		case kind == layout.Refs, kind == layout.Predictions, !layout.IsDocument(e.Key):
+		case kind == layout.Checkpoints && path.Base(rest) == layout.ManifestFile:
 			r.checkpoints = append(r.checkpoints, e)
 			r.documents = append(r.documents, e)
 		default:
-			if kind == "progress" {
+			if kind == layout.Progress {
 				r.progress = max(r.progress, e.Key)
 			}
 			r.documents = append(r.documents, e)
@@ -144,8 +146,8 @@ func (s *sweeper) readRun(ctx context.Context, run string) (*runState, error) {
 
 // examineRun finds, of a run that is not open, blobs that no manifest names, and
 // what a run which published no longer needs.
-func (s *sweeper) examineRun(ctx context.Context, m *marks, run string) ([]storage.Entry, error) {
-	open, err := s.Open(ctx, run)
+func (s *sweeper) examineRun(ctx context.Context, m *marks, run layout.Run) ([]storage.Entry, error) {
+	open, err := s.Open(ctx, string(run))
 	if open || err != nil {
 		return nil, err
 	}
@@ -184,28 +186,12 @@ func (s *sweeper) examineRun(ctx context.Context, m *marks, run string) ([]stora
 }
 
 // flawed leaves a run alone one of whose manifests cannot be read.
-func (s *sweeper) flawed(run string, err error) error {
+func (s *sweeper) flawed(run layout.Run, err error) error {
 	if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrNotFound) {
 		s.note("%v: nothing of run %s is removed", err, run)
 		return nil
 	}
 	return err
-}
-
-// progress is what counts here of runs/<run>/progress/<branch>-<epochs>.json.
-type progress struct {
-	Branch int         `json:"branch"`
-	Best   *best       `json:"best"`
-	Last   *checkpoint `json:"last"`
-	From   *checkpoint `json:"from"`
-}
-
-type best struct {
-	Checkpoint checkpoint `json:"checkpoint"`
-}
-
-type checkpoint struct {
-	Manifest string `json:"manifest"`
 }
 
 // superseded are, of a run that published its newest branch, the manifests of all
@@ -216,7 +202,7 @@ func (s *sweeper) superseded(ctx context.Context, r *runState, published map[int
 	if r.progress == "" || len(published) == 0 {
 		return nil, nil
 	}
-	var p progress
+	var p record.Progress
 	if _, err := readDocument(ctx, s.Store, r.progress, &p); err != nil {
 		return nil, err
 	}

@@ -5,35 +5,38 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
+	"distilvit/artifact/record"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // marks is what is referred to at one moment.
 type marks struct {
-	groups    map[string]bool         // shared groups that a run or a published model refers to
-	published map[string]map[int]bool // by run: the branches it published
-	doubts    []string                // why no shared group may be removed at all
+	groups    map[string]bool             // shared groups that a run or a published model refers to
+	published map[layout.Run]map[int]bool // by run: the branches it published
+	doubts    []string                    // why no shared group may be removed at all
 }
 
 // mark reads every run's references and every published model's manifest.
 func mark(ctx context.Context, s *storage.Store) (*marks, error) {
-	m := &marks{groups: map[string]bool{}, published: map[string]map[int]bool{}}
-	for run, err := range s.Folders(ctx, Runs+"/", "") {
+	m := &marks{groups: map[string]bool{}, published: map[layout.Run]map[int]bool{}}
+	for e, err := range s.Folders(ctx, layout.Runs+"/", "") {
 		if err != nil {
 			return nil, err
 		}
-		if err := m.markRun(ctx, s, strings.TrimSuffix(strings.TrimPrefix(run.Key, Runs+"/"), "/")); err != nil {
+		if run, ok := layout.RunOf(e.Key); ok {
+			err = m.markRun(ctx, s, run)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	for e, err := range s.Entries(ctx, Models+"/") {
+	for e, err := range s.Entries(ctx, layout.Models+"/") {
 		if err != nil {
 			return nil, err
 		}
-		if group, ok := GroupOf(e.Key); ok && e.Key == group+manifestName {
+		if _, ok := layout.ManifestOf(e.Key); ok {
 			if err := m.markModel(ctx, s, e.Key); err != nil {
 				return nil, err
 			}
@@ -42,30 +45,26 @@ func mark(ctx context.Context, s *storage.Store) (*marks, error) {
 	return m, nil
 }
 
-func (m *marks) markRun(ctx context.Context, s *storage.Store, run string) error {
+func (m *marks) markRun(ctx context.Context, s *storage.Store, run layout.Run) error {
 	found := false
-	for e, err := range s.Entries(ctx, refsPrefix(run)) {
+	for e, err := range s.Entries(ctx, run.Folder(layout.Refs)) {
 		if err != nil {
 			return err
 		}
-		group := strings.TrimSuffix(strings.TrimPrefix(e.Key, refsPrefix(run)), ".json")
-		found = found || group == RunGroup(run)
-		m.groups[group] = true
+		if group, ok := layout.RefOf(e.Key); ok {
+			found = found || group == run.Group()
+			m.groups[group] = true
+		}
 	}
 	if !found {
-		m.doubts = append(m.doubts, fmt.Sprintf("run %s is of a version that recorded no references: nothing that runs share is removed while it is there (distilvit rm %s)", run, run))
+		m.doubts = append(m.doubts, fmt.Sprintf("run %s is of a version that recorded no references: "+
+			"nothing that runs share is removed while it is there (distilvit rm %s)", run, run))
 	}
 	return nil
 }
 
-// modelManifest is what counts here of models/<name>/<version>/manifest.json.
-type modelManifest struct {
-	Run    string `json:"run"`
-	Branch int    `json:"branch"`
-}
-
 func (m *marks) markModel(ctx context.Context, s *storage.Store, key string) error {
-	var model modelManifest
+	var model record.ModelManifest
 	tree, err := readDocument(ctx, s, key, &model)
 	switch {
 	case errors.Is(err, storage.ErrNotFound): // just removed
@@ -77,14 +76,14 @@ func (m *marks) markModel(ctx context.Context, s *storage.Store, key string) err
 		return err
 	}
 	for key := range keysIn(tree) {
-		if group, ok := GroupOf(key); ok {
+		if group, ok := layout.GroupOf(key); ok {
 			m.groups[group] = true
 		}
 	}
-	if m.published[model.Run] == nil {
-		m.published[model.Run] = map[int]bool{}
+	if m.published[layout.Run(model.Run)] == nil {
+		m.published[layout.Run(model.Run)] = map[int]bool{}
 	}
-	m.published[model.Run][model.Branch] = true
+	m.published[layout.Run(model.Run)][model.Branch] = true
 	return nil
 }
 
@@ -113,7 +112,7 @@ func keysIn(tree any) func(yield func(string) bool) {
 func walk(tree any, yield func(string) bool) bool {
 	switch v := tree.(type) {
 	case string:
-		if area, _, ok := strings.Cut(v, "/"); ok && (area == Runs || area == Models || slices.Contains(shared, area)) {
+		if layout.AreaOf(v) != "" {
 			return yield(v)
 		}
 	case []any:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 // Count is how much of one kind was removed.
@@ -26,13 +27,6 @@ type Page struct {
 	Next    string   // cursor of the next page; "": this was the last
 }
 
-// Kinds that are not an area's name.
-const (
-	KindCheckpoints = "checkpoints"
-	KindBlobs       = "blobs"
-	KindLogs        = "logs"
-)
-
 // A page ends after so many groups or objects to remove.
 const (
 	pageGroups  = 50
@@ -43,10 +37,11 @@ const (
 // download of a source may take a week.
 const AbandonedAfter = 14 * 24 * time.Hour
 
-// Sweep removes what may be removed of one page of the bucket. A cursor is an
-// area and, behind a colon, the group after which it goes on; "" begins. Every
-// page may be swept again, and by several at once.
+// Sweep frees space: it looks through one page of the bucket and removes what nothing needs any more. The
+// bucket is swept page by page: "" is the cursor of the first, Page.Next that of the one after. It is safe to
+// sweep a page twice, or from several processes at once.
 func Sweep(ctx context.Context, store *storage.Store, cursor string, o Options) (Page, error) {
+	// AREA, or AREA:GROUP to go on after that group
 	area, after, _ := strings.Cut(cmp.Or(cursor, Areas[0]), ":")
 	at := slices.Index(Areas, area)
 	if at < 0 {
@@ -108,7 +103,7 @@ func (s *sweeper) sweepGroups(ctx context.Context, area, after string, t *tally)
 // groups yields those of an area behind the group `after`.
 func (s *sweeper) groups(ctx context.Context, area, after string) func(func(string, error) bool) {
 	return func(yield func(string, error) bool) {
-		if area != Models {
+		if area != layout.Models {
 			s.folders(ctx, area+"/", after, yield)
 			return
 		}
@@ -166,7 +161,9 @@ func (s *sweeper) removeGroups(ctx context.Context, groups []string, t *tally) (
 }
 
 // removeCondemned answers the groups for which the time did not suffice.
-func (s *sweeper) removeCondemned(ctx context.Context, condemned []*sentence, t *tally) (late []string, err error) {
+func (s *sweeper) removeCondemned(
+	ctx context.Context, condemned []*sentence, t *tally,
+) (late []string, err error) {
 	m, err := mark(ctx, s.Store)
 	if err != nil {
 		return nil, err
@@ -227,16 +224,16 @@ func (s *sweeper) sweepUploads(ctx context.Context, t *tally) error {
 
 // used tells whether somebody may be writing to the group of a key.
 func (s *sweeper) used(ctx context.Context, m *marks, key string) (bool, error) {
-	group, ok := GroupOf(key)
+	group, ok := layout.GroupOf(key)
 	if !ok {
 		return true, nil // not ours
 	}
-	switch areaOf(group) {
-	case Runs:
-		return s.Open(ctx, strings.TrimPrefix(group, Runs+"/"))
-	case Models:
-		if i := strings.LastIndex(group, "-b"); i > 0 {
-			return s.Open(ctx, group[strings.LastIndex(group, "/")+1:i])
+	if run, ok := layout.RunOf(group); ok {
+		return s.Open(ctx, string(run))
+	}
+	if layout.AreaOf(group) == layout.Models {
+		if m, ok := layout.ParseModel(group); ok {
+			return s.Open(ctx, m.Run)
 		}
 		return false, nil
 	}
@@ -250,11 +247,12 @@ func (s *sweeper) sweepLeftovers(ctx context.Context, t *tally) error {
 		if err != nil {
 			return err
 		}
-		if name := strings.TrimSuffix(e.Key, "/"); e.Key != condemnedPrefix && e.Key != checkPrefix && !slices.Contains(Areas, name) {
+		if name := strings.TrimSuffix(e.Key, "/"); e.Key != layout.CondemnedPrefix &&
+			e.Key != layout.CheckPrefix && !slices.Contains(Areas, name) {
 			s.note("%s is not of distilvit: left alone", e.Key)
 		}
 	}
-	for _, prefix := range []string{checkPrefix, condemnedPrefix} {
+	for _, prefix := range []string{layout.CheckPrefix, layout.CondemnedPrefix} {
 		for e, err := range s.Entries(ctx, prefix) {
 			if err != nil {
 				return err
@@ -293,12 +291,15 @@ func (t *tally) one(kind string, bytes int64) {
 	t.counts[i].Bytes += bytes
 }
 
+// kindOf is what people are told was removed: an area's name, or of a run's
+// objects those that are removed apart from it.
 func kindOf(key string) string {
-	part := strings.Split(key, "/")
-	if part[0] == Runs && len(part) > 3 && slices.Contains([]string{KindCheckpoints, KindBlobs, KindLogs}, part[2]) {
-		return part[2]
+	_, kind, _, _ := layout.InRun(key)
+	switch kind {
+	case layout.Checkpoints, layout.Blobs, layout.Logs:
+		return string(kind)
 	}
-	return part[0]
+	return layout.AreaOf(key)
 }
 
 // ErrOpen is the answer when a run is to be removed that is open.
@@ -306,9 +307,12 @@ var ErrOpen = errors.New("is open")
 
 // RemoveRun removes all of a run, and with model what it published. It is
 // ErrOpen while the run is; what only it used is left to the next sweep.
-func RemoveRun(ctx context.Context, store *storage.Store, run string, model bool, open func(context.Context, string) (bool, error)) ([]Count, error) {
+func RemoveRun(
+	ctx context.Context, store *storage.Store, run string, model bool,
+	open func(context.Context, string) (bool, error),
+) ([]Count, error) {
 	t := &tally{}
-	groups := []string{RunGroup(run)}
+	groups := []string{layout.Run(run).Group()}
 	if model {
 		models, err := published(ctx, store, run)
 		if err != nil {
@@ -331,7 +335,10 @@ func RemoveRun(ctx context.Context, store *storage.Store, run string, model bool
 	return t.counts, dropUploads(ctx, store, groups)
 }
 
-func removeAll(ctx context.Context, store *storage.Store, c *sentence, run string, open func(context.Context, string) (bool, error), t *tally) (done bool, err error) {
+func removeAll(
+	ctx context.Context, store *storage.Store, c *sentence, run string,
+	open func(context.Context, string) (bool, error), t *tally,
+) (done bool, err error) {
 	if is, err := open(ctx, run); err != nil {
 		return false, err
 	} else if is {
@@ -349,12 +356,11 @@ func removeAll(ctx context.Context, store *storage.Store, c *sentence, run strin
 func published(ctx context.Context, store *storage.Store, run string) ([]string, error) {
 	var out []string
 	s := &sweeper{Store: store}
-	for group, err := range s.groups(ctx, Models, "") {
+	for group, err := range s.groups(ctx, layout.Models, "") {
 		if err != nil {
 			return nil, err
 		}
-		version := group[strings.LastIndex(group, "/")+1:]
-		if i := strings.LastIndex(version, "-b"); i > 0 && version[:i] == run {
+		if m, ok := layout.ParseModel(group); ok && m.Run == run {
 			out = append(out, group)
 		}
 	}
@@ -366,7 +372,7 @@ func dropUploads(ctx context.Context, store *storage.Store, groups []string) err
 		if err != nil {
 			return err
 		}
-		if group, ok := GroupOf(u.Key); ok && slices.Contains(groups, group) {
+		if group, ok := layout.GroupOf(u.Key); ok && slices.Contains(groups, group) {
 			if err := store.DropUpload(ctx, u); err != nil {
 				return err
 			}

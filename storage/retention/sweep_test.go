@@ -18,6 +18,7 @@ import (
 
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/storage"
+	"distilvit/storage/layout"
 )
 
 func TestMain(m *testing.M) { s3test.Main(m) }
@@ -38,12 +39,15 @@ func onEachServer(t *testing.T, test func(b *bucket)) {
 		t.Run(name, func(t *testing.T) {
 			server := start(t)
 			s, err := storage.Open(t.Context(), storage.Config{
-				Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey, Bucket: fmt.Sprintf("test-%08x", rand.Uint32()),
+				Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey,
+				Bucket: fmt.Sprintf("test-%08x", rand.Uint32()),
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			core, err := minio.NewCore(server.Endpoint, &minio.Options{Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, "")})
+			core, err := minio.NewCore(server.Endpoint, &minio.Options{
+				Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,19 +116,23 @@ type tree = map[string]any
 // prepared data; nothing refers to dataset "old".
 func (b *bucket) run(run string) {
 	b.Helper()
-	g := RunGroup(run)
+	g := layout.Run(run).Group()
 	b.check(Adopt(b.Context(), b.Store, run, g, "sources/s", "datasets/new", "tokens/t", "weights/w"))
 	b.put("sources/s/a.zip", "datasets/new/1.parquet", "tokens/t/1.parquet", "weights/w/model.safetensors")
-	b.json("datasets/new/manifest.json", tree{"shards": []any{tree{"object": tree{"key": "datasets/new/1.parquet"}}}})
+	b.json("datasets/new/manifest.json", tree{
+		"shards": []any{tree{"object": tree{"key": "datasets/new/1.parquet"}}},
+	})
 	b.json("tokens/t/manifest.json", tree{})
 	b.put("datasets/old/1.parquet", "datasets/old/manifest.json", "sources/gone/b.zip")
 	b.json(g+"/config.json", tree{})
 	for step := range 4 {
 		blob := fmt.Sprintf("%s/blobs/%d", g, step)
 		b.put(blob)
-		b.json(fmt.Sprintf("%s/checkpoints/1/%d/manifest.json", g, step), tree{"files": tree{"w": tree{"key": blob}}})
+		b.json(fmt.Sprintf("%s/checkpoints/1/%d/manifest.json", g, step),
+			tree{"files": tree{"w": tree{"key": blob}}})
 	}
-	b.put(g+"/blobs/orphan", g+"/metrics/0001-000001.jsonl", g+"/logs/1.log", g+"/predictions/1-3-test.jsonl", g+"/report.html")
+	b.put(g+"/blobs/orphan", g+"/metrics/0001-000001.jsonl", g+"/logs/1.log", g+"/predictions/1-3-test.jsonl",
+		g+"/report.html")
 	at := func(step int) tree {
 		return tree{"manifest": fmt.Sprintf("%s/checkpoints/1/%d/manifest.json", g, step)}
 	}
@@ -144,7 +152,9 @@ func TestSweepRemovesOnlyWhatNothingRefersTo(t *testing.T) {
 		if removed, _ := b.sweep(time.Hour, false); len(removed) > 0 || !slices.Equal(b.keys(), before) {
 			b.Errorf("young objects are removed: %v", removed)
 		}
-		want := map[string]int64{"checkpoints": 2, "blobs": 3, "logs": 1, "datasets": 2, "sources": 1, "models": 1}
+		want := map[string]int64{
+			"checkpoints": 2, "blobs": 3, "logs": 1, "datasets": 2, "sources": 1, "models": 1,
+		}
 		if removed, _ := b.sweep(0, true); !maps.Equal(removed, want) || !slices.Equal(b.keys(), before) {
 			b.Errorf("a dry run says %v, and %d of %d objects are left", removed, len(b.keys()), len(before))
 		}
@@ -158,8 +168,10 @@ func TestSweepRemovesOnlyWhatNothingRefersTo(t *testing.T) {
 		}
 		gone := slices.DeleteFunc(before, func(key string) bool { return slices.Contains(b.keys(), key) })
 		if want := []string{
-			"datasets/old/1.parquet", "datasets/old/manifest.json", "models/m/other-b1/README.md", "runs/r/blobs/0", "runs/r/blobs/2",
-			"runs/r/blobs/orphan", "runs/r/checkpoints/1/0/manifest.json", "runs/r/checkpoints/1/2/manifest.json", "runs/r/logs/1.log", "sources/gone/b.zip",
+			"datasets/old/1.parquet", "datasets/old/manifest.json", "models/m/other-b1/README.md",
+			"runs/r/blobs/0", "runs/r/blobs/2",
+			"runs/r/blobs/orphan", "runs/r/checkpoints/1/0/manifest.json",
+			"runs/r/checkpoints/1/2/manifest.json", "runs/r/logs/1.log", "sources/gone/b.zip",
 		}; !slices.Equal(gone, want) {
 			b.Errorf("gone: %v", gone)
 		}
@@ -181,7 +193,9 @@ func TestNothingIsLeftOfRemovedRunsAndModels(t *testing.T) {
 		b.open["r"] = false
 		counts, err := RemoveRun(b.Context(), b.Store, "r", false, b.isOpen)
 		b.check(err)
-		if !slices.ContainsFunc(counts, func(c Count) bool { return c.Kind == "blobs" && c.Objects == 6 && c.Bytes > 0 }) {
+		if !slices.ContainsFunc(counts, func(c Count) bool {
+			return c.Kind == "blobs" && c.Objects == 6 && c.Bytes > 0
+		}) {
 			b.Errorf("removed %v", counts)
 		}
 		b.sweep(0, false)
@@ -214,19 +228,23 @@ func TestFlawedAndUnknownManifestsStopTheSweep(t *testing.T) {
 			b.Errorf("removed %v", removed)
 		}
 		said := strings.Join(notes, "\n")
-		if !strings.Contains(said, "models/m/r-b2/manifest.json") || !strings.Contains(said, "elsewhere/ is not of distilvit") {
+		if !strings.Contains(said, "models/m/r-b2/manifest.json") ||
+			!strings.Contains(said, "elsewhere/ is not of distilvit") {
 			b.Errorf("said %q", said)
 		}
 		b.check(b.Remove(b.Context(), "models/m/r-b2/manifest.json"))
 
 		b.put("runs/r/blobs/orphan", "runs/r/progress/0001-000003.json")
-		if removed, notes := b.sweep(0, false); removed["blobs"] > 0 || !strings.Contains(strings.Join(notes, "\n"), "nothing of run r is removed") {
+		if removed, notes := b.sweep(0, false); removed["blobs"] > 0 ||
+			!strings.Contains(strings.Join(notes, "\n"), "nothing of run r is removed") {
 			b.Errorf("removed %v, said %v", removed, notes)
 		}
 		b.check(b.Remove(b.Context(), "runs/r/progress/0001-000003.json"))
 
 		// A manifest of a version yet to come names a blob where we expect none.
-		b.json("runs/r/something/new.json", tree{"version": 9, "deep": []any{tree{"er": "runs/r/blobs/orphan"}}})
+		b.json("runs/r/something/new.json", tree{
+			"version": 9, "deep": []any{tree{"er": "runs/r/blobs/orphan"}},
+		})
 		if removed, _ := b.sweep(0, false); removed["blobs"] > 0 {
 			b.Error("a blob that an unknown manifest names is removed")
 		}
@@ -234,7 +252,8 @@ func TestFlawedAndUnknownManifestsStopTheSweep(t *testing.T) {
 		// A run of a version that wrote no references uses something.
 		b.json("runs/ancient/config.json", tree{})
 		b.put("datasets/old/1.parquet")
-		if removed, notes := b.sweep(0, false); removed["datasets"] > 0 || !strings.Contains(strings.Join(notes, "\n"), "distilvit rm ancient") {
+		if removed, notes := b.sweep(0, false); removed["datasets"] > 0 ||
+			!strings.Contains(strings.Join(notes, "\n"), "distilvit rm ancient") {
 			b.Errorf("removed %v, said %v", removed, notes)
 		}
 	})
@@ -254,7 +273,9 @@ func TestAdoptedBetweenTheLookAndTheRemovalIsKept(t *testing.T) {
 		if _, err := b.Stat(b.Context(), "datasets/d/manifest.json"); err != nil {
 			b.Error(err)
 		}
-		if keys := b.keys(); slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, condemnedPrefix) }) {
+		if keys := b.keys(); slices.ContainsFunc(keys, func(key string) bool {
+			return strings.HasPrefix(key, layout.CondemnedPrefix)
+		}) {
 			b.Errorf("left condemned: %v", keys)
 		}
 	})
@@ -269,7 +290,7 @@ func TestAdoptingWaitsForARemovalThatHasBegun(t *testing.T) {
 		adopted := make(chan error, 1)
 		go func() { adopted <- Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d") }()
 		for { // its reference is there, so it waits
-			if _, err := b.Stat(b.Context(), refKey("r", "datasets/d")); err == nil {
+			if _, err := b.Stat(b.Context(), layout.Run("r").Ref("datasets/d")); err == nil {
 				break
 			}
 		}
@@ -298,7 +319,8 @@ func TestRemovalWithoutTimeLeftIsBegunAnew(t *testing.T) {
 	onEachServer(t, func(b *bucket) {
 		b.put("datasets/d/1.parquet", "datasets/d/manifest.json")
 		late := &sentence{group: "datasets/d", until: time.Now().Add(-time.Nanosecond)}
-		done, err := late.remove(b.Context(), b.Store, []storage.Entry{{Key: "datasets/d/1.parquet"}}, func(storage.Entry) {})
+		done, err := late.remove(b.Context(), b.Store, []storage.Entry{{Key: "datasets/d/1.parquet"}},
+			func(storage.Entry) {})
 		if done || err != nil {
 			b.Errorf("%v, %v", done, err)
 		}
@@ -357,7 +379,7 @@ func TestRunsAndJanitorsRace(t *testing.T) {
 // use is what a run does with a dataset: adopt it, make it where it is not
 // there, rely on it.
 func use(ctx context.Context, s *storage.Store, run, dataset string) error {
-	if err := Adopt(ctx, s, run, RunGroup(run), dataset); err != nil {
+	if err := Adopt(ctx, s, run, layout.Run(run).Group(), dataset); err != nil {
 		return err
 	}
 	manifest := dataset + "/manifest.json"
@@ -394,7 +416,7 @@ func TestWhoDiedWhileRemovingHoldsUpNobodyForEver(t *testing.T) {
 		_, err := condemn(b.Context(), b.Store, "datasets/d") // and dies
 		b.check(err)
 		b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d"))
-		if keys := b.keys(); slices.Contains(keys, condemnedKey("datasets/d")) {
+		if keys := b.keys(); slices.Contains(keys, layout.Condemned("datasets/d")) {
 			b.Errorf("left: %v", keys)
 		}
 		_, err = condemn(b.Context(), b.Store, "datasets/e")

@@ -244,13 +244,17 @@ def make_pictures(o):
 
 # --- models -------------------------------------------------------------------------------------
 def build(o, seed, kind="vit", widths=None, layers=None, end=None, start=None, encoder={}, decoder={}):
-    from transformers import DeiTConfig, GPT2Config, ViTConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel
+    from transformers import (CLIPVisionConfig, DeiTConfig, Dinov2Config, GPT2Config, SiglipVisionConfig, ViTConfig,
+                              VisionEncoderDecoderConfig, VisionEncoderDecoderModel)
 
     torch.manual_seed(seed)
     ew, dw = widths or (o.encoder_width, o.decoder_width)
     el, dl = layers or (o.encoder_layers, o.decoder_layers)
     end, start = o.end if end is None else end, o.start if start is None else start
-    e = {"vit": ViTConfig, "deit": DeiTConfig}[kind](
+    kinds = {"vit": ViTConfig, "deit": DeiTConfig, "siglip": SiglipVisionConfig, "clip": CLIPVisionConfig, "dinov2": Dinov2Config}
+    if kind == "dinov2":
+        encoder = {"mlp_ratio": 3, **encoder}
+    e = kinds[kind](
         hidden_size=ew, num_hidden_layers=el, num_attention_heads=o.encoder_heads, intermediate_size=3 * ew,
         image_size=o.side, patch_size=o.patch, **encoder)
     d = GPT2Config(vocab_size=o.vocab, n_positions=3 * o.length, n_embd=dw, n_layer=dl, n_head=o.decoder_heads,
@@ -396,6 +400,8 @@ def make_models(o):
     write_model(o, "bf16-sharded", build(o, o.seed + 2, widths=narrow), rng, dtype=torch.bfloat16, max_shard_size="10KB", **small)
     half = build(o, o.seed + 3, widths=narrow, encoder={"qkv_bias": False}, decoder={"scale_attn_by_inverse_layer_idx": True})
     write_model(o, "fp16", half, rng, dtype=torch.float16, **small)
+    for i, kind in enumerate(("siglip", "clip", "dinov2")):
+        write_model(o, kind, build(o, o.seed + 4 + i, kind, narrow, (1, 1)), rng)
 
 
 # --- metrics ------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"distilvit/dataset"
+	"distilvit/dataset/pixels"
 	"distilvit/metrics"
 )
 
@@ -57,9 +57,10 @@ func run(data string) error {
 
 func show(name string, predictions []metrics.Prediction) {
 	line := func(name string, s metrics.Scores) {
-		fmt.Printf("%-42s %5d pictures  exact %5.2f  rouge1 %5.2f  rougeL %5.2f\n", name, s.N, s.ExactMatch, s.Rouge1, s.RougeL)
+		fmt.Printf("%-42s %5d pictures  exact %5.2f  rouge1 %5.2f  rougeL %5.2f\n", name, s.N, s.ExactMatch,
+			s.Rouge1, s.RougeL)
 	}
-	all, groups := metrics.Score(predictions)
+	all, groups := metrics.Score(predictions, metrics.RougeScoreWords)
 	line(name, all)
 	names := make([]string, 0, len(groups))
 	for name := range groups {
@@ -110,7 +111,9 @@ func predict(train, asked []example, distance func(a, b *example) float32) []met
 		work.Go(func() error {
 			e := &asked[i]
 			best := nearest(train, e, distance)
-			predictions[i] = metrics.Prediction{ImageID: e.id, Group: e.group, Caption: best, References: []string{e.caption}}
+			predictions[i] = metrics.Prediction{
+				ImageID: e.id, Group: e.group, Caption: best, References: []string{e.caption},
+			}
 			return nil
 		})
 	}
@@ -178,7 +181,7 @@ func readSplit(data, split string) ([]example, error) {
 	for _, a := range file.Annotations {
 		captions[a.ImageID] = a.Caption
 	}
-	small := dataset.NewProcessor(side)
+	small := pixels.NewProcessor(side)
 	examples := make([]example, len(file.Images))
 	for i, im := range file.Images {
 		raw, err := os.ReadFile(filepath.Join(data, split, im.FileName))

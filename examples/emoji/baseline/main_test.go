@@ -39,7 +39,9 @@ func TestNearestPictureGivesTheCaption(t *testing.T) {
 	writeSplit(t, dir, "train", `{"images": [{"id": "r", "file_name": "r.png"}, {"id": "b", "file_name": "b.png"}],
 		"annotations": [{"image_id": "r", "caption": "red thing"}, {"image_id": "b", "caption": "blue thing"}]}`,
 		map[string]color.Color{"r.png": color.RGBA{255, 0, 0, 255}, "b.png": color.RGBA{0, 0, 255, 255}})
-	writeSplit(t, dir, "test", `{"images": [{"id": "x", "file_name": "x.png", "group": "g"}], "annotations": [{"image_id": "x", "caption": "a blue thing"}]}`,
+	writeSplit(t, dir, "test",
+		`{"images": [{"id": "x", "file_name": "x.png", "group": "g"}],
+			"annotations": [{"image_id": "x", "caption": "a blue thing"}]}`,
 		map[string]color.Color{"x.png": color.RGBA{60, 20, 180, 255}})
 	train, err := readSplit(dir, "train")
 	if err != nil {
@@ -54,7 +56,8 @@ func TestNearestPictureGivesTheCaption(t *testing.T) {
 	centre(test, &mean)
 	for _, by := range distances {
 		p := predict(train, test, by.distance)
-		if len(p) != 1 || p[0].Caption != "blue thing" || p[0].Group != "g" || p[0].References[0] != "a blue thing" {
+		if len(p) != 1 || p[0].Caption != "blue thing" || p[0].Group != "g" ||
+			p[0].References[0] != "a blue thing" {
 			t.Errorf("%s: %+v", by.name, p)
 		}
 	}

@@ -61,7 +61,9 @@ func run(packages, out string) error {
 			if split == "" {
 				continue
 			}
-			picture, err := onWhite(filepath.Join(packages, "emoji-datasource-"+vendor, "img", vendor, "64", e.Image))
+			picture, err := onWhite(
+				filepath.Join(packages, "emoji-datasource-"+vendor, "img", vendor, "64", e.Image),
+			)
 			if os.IsNotExist(err) { // not every vendor draws every emoji
 				continue
 			}
@@ -125,7 +127,9 @@ type annotationEntry struct {
 
 func (f *captionFile) add(id, group, caption string) {
 	f.Images = append(f.Images, imageEntry{ID: id, FileName: id + ".png", Group: group})
-	f.Annotations = append(f.Annotations, annotationEntry{ID: len(f.Annotations) + 1, ImageID: id, Caption: caption})
+	f.Annotations = append(
+		f.Annotations, annotationEntry{ID: len(f.Annotations) + 1, ImageID: id, Caption: caption},
+	)
 }
 
 func (f *captionFile) groups() string {

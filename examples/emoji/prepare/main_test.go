@@ -30,7 +30,9 @@ func TestNamesBecomePlainWords(t *testing.T) {
 }
 
 func TestSkinTonesAreNamed(t *testing.T) {
-	for key, want := range map[string]string{"1F3FC": "medium light skin tone", "1F3FF-1F3FB": "dark skin tone and light skin tone"} {
+	for key, want := range map[string]string{
+		"1F3FC": "medium light skin tone", "1F3FF-1F3FB": "dark skin tone and light skin tone",
+	} {
 		if got, err := skinTone(key); err != nil || got != want {
 			t.Errorf("%s: %q, %v", key, got, err)
 		}
@@ -83,7 +85,8 @@ func packages(t *testing.T, names []string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "emoji-datasource-"+vendor, "emoji.json"), data, 0o666); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "emoji-datasource-"+vendor, "emoji.json"), data,
+			0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -119,7 +122,8 @@ func TestEveryEmojiIsOnOneSide(t *testing.T) {
 			} else if !bases["train"][caption] {
 				t.Errorf("%s: %q is not in train", im.ID, caption)
 			}
-			if strings.HasPrefix(im.ID, "facebook") != (im.Group == seenNewDrawing || im.Group == newNewDrawing) {
+			if strings.HasPrefix(im.ID, "facebook") != (im.Group == seenNewDrawing ||
+				im.Group == newNewDrawing) {
 				t.Errorf("%s: %s, group %q", split, im.ID, im.Group)
 			}
 			if _, err := os.Stat(filepath.Join(out, split, im.FileName)); err != nil {
@@ -149,7 +153,9 @@ func TestPicturesStandOnWhite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []color.RGBA{{200, 0, 100, 255}, {227, 127, 177, 255}, {255, 255, 255, 255}, {255, 255, 255, 255}} {
+	for i, want := range []color.RGBA{
+		{200, 0, 100, 255}, {227, 127, 177, 255}, {255, 255, 255, 255}, {255, 255, 255, 255},
+	} {
 		if got := color.RGBAModel.Convert(m.At(i%2, i/2)).(color.RGBA); got != want {
 			t.Errorf("pixel %d is %v, want %v", i, got, want)
 		}

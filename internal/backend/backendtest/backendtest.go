@@ -47,7 +47,9 @@ func Choose(kind string, devices ...int) (backend.Choice, error) {
 	if err != nil {
 		return backend.Choice{}, err
 	}
-	return backend.Choose(backend.Options{Kind: kind, CacheDir: filepath.Join(cache, "distilvit", "backend"), Devices: devices})
+	return backend.Choose(
+		backend.Options{Kind: kind, CacheDir: filepath.Join(cache, "distilvit", "backend"), Devices: devices},
+	)
 }
 
 var (

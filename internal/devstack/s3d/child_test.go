@@ -23,7 +23,9 @@ func TestServeWithoutSettingsSaysWhoStartsIt(t *testing.T) {
 
 func TestStopEndsTheChild(t *testing.T) {
 	address := testenv.FreeAddress(t)
-	child, err := s3d.Start(t.Context(), os.Args[0], s3d.Config{Dir: t.TempDir(), Address: address, AccessKey: "a", SecretKey: "s"}, os.Stderr)
+	child, err := s3d.Start(t.Context(), os.Args[0], s3d.Config{
+		Dir: t.TempDir(), Address: address, AccessKey: "a", SecretKey: "s",
+	}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +46,11 @@ func TestStartTellsOfAChildThatCannotServe(t *testing.T) {
 	defer listener.Close()
 	var log bytes.Buffer
 	address := listener.Addr().String()
-	_, err = s3d.Start(t.Context(), os.Args[0], s3d.Config{Dir: t.TempDir(), Address: address, AccessKey: "a", SecretKey: "s"}, &log)
-	if err == nil || !strings.Contains(err.Error(), address+" ended") || !strings.Contains(log.String(), address) {
+	_, err = s3d.Start(t.Context(), os.Args[0], s3d.Config{
+		Dir: t.TempDir(), Address: address, AccessKey: "a", SecretKey: "s",
+	}, &log)
+	if err == nil || !strings.Contains(err.Error(), address+" ended") ||
+		!strings.Contains(log.String(), address) {
 		t.Errorf("%v; log: %s", err, &log)
 	}
 	if _, err := s3d.Start(t.Context(), "/no/such/program", s3d.Config{}, &log); err == nil {

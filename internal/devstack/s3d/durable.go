@@ -23,7 +23,10 @@ type durable struct {
 	root string // absolute
 }
 
-func (d *durable) PutObject(ctx context.Context, in s3response.PutObjectInput) (s3response.PutObjectOutput, error) {
+func (d *durable) PutObject(
+	ctx context.Context, in s3response.PutObjectInput,
+) (s3response.PutObjectOutput, error) {
+	d.clear(in.Bucket, in.Key)
 	out, err := d.Posix.PutObject(ctx, in)
 	if err == nil {
 		err = d.sync(in.Bucket, in.Key)
@@ -31,7 +34,10 @@ func (d *durable) PutObject(ctx context.Context, in s3response.PutObjectInput) (
 	return out, full(err)
 }
 
-func (d *durable) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput) (s3response.CompleteMultipartUploadResult, string, error) {
+func (d *durable) CompleteMultipartUpload(
+	ctx context.Context, in *s3.CompleteMultipartUploadInput,
+) (s3response.CompleteMultipartUploadResult, string, error) {
+	d.clear(in.Bucket, in.Key)
 	out, version, err := d.Posix.CompleteMultipartUpload(ctx, in)
 	if err == nil {
 		err = d.sync(in.Bucket, in.Key)
@@ -39,7 +45,9 @@ func (d *durable) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMu
 	return out, version, full(err)
 }
 
-func (d *durable) CopyObject(ctx context.Context, in s3response.CopyObjectInput) (s3response.CopyObjectOutput, error) {
+func (d *durable) CopyObject(
+	ctx context.Context, in s3response.CopyObjectInput,
+) (s3response.CopyObjectOutput, error) {
 	out, err := d.Posix.CopyObject(ctx, in)
 	if err == nil {
 		err = d.sync(in.Bucket, in.Key)
@@ -55,7 +63,9 @@ func (d *durable) CreateBucket(ctx context.Context, in *s3.CreateBucketInput, ac
 	return full(err)
 }
 
-func (d *durable) CreateMultipartUpload(ctx context.Context, in s3response.CreateMultipartUploadInput) (s3response.InitiateMultipartUploadResult, error) {
+func (d *durable) CreateMultipartUpload(
+	ctx context.Context, in s3response.CreateMultipartUploadInput,
+) (s3response.InitiateMultipartUploadResult, error) {
 	out, err := d.Posix.CreateMultipartUpload(ctx, in)
 	return out, full(err)
 }
@@ -65,9 +75,23 @@ func (d *durable) UploadPart(ctx context.Context, in *s3.UploadPartInput) (*s3.U
 	return out, full(err)
 }
 
-func (d *durable) UploadPartCopy(ctx context.Context, in *s3.UploadPartCopyInput) (s3response.CopyPartResult, error) {
+func (d *durable) UploadPartCopy(
+	ctx context.Context, in *s3.UploadPartCopyInput,
+) (s3response.CopyPartResult, error) {
 	out, err := d.Posix.UploadPartCopy(ctx, in)
 	return out, full(err)
+}
+
+// clear removes an empty directory that stands where an object's file belongs: the server refuses to store
+// anything there, for ever. One that is not empty stays, with what is in it.
+func (d *durable) clear(bucket, key *string) {
+	if bucket == nil || key == nil || strings.HasSuffix(*key, "/") || !filepath.IsLocal(filepath.FromSlash(*key)) {
+		return
+	}
+	path := filepath.Join(d.root, *bucket, filepath.FromSlash(*key))
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		_ = os.Remove(path) // refused where it is not empty
+	}
 }
 
 // sync writes an object's file, and every directory from it up to the root,

@@ -29,6 +29,9 @@ const Region = "us-east-1"
 // shutdownGrace is what open requests get when the child is asked to end.
 const shutdownGrace = 3 * time.Second
 
+// ObjectsDir is the directory of all objects below Config.Dir.
+const ObjectsDir = "objects"
+
 // Config is what the child reads from its stdin, so that no secret stands in
 // an argument or the environment.
 type Config struct {
@@ -36,7 +39,8 @@ type Config struct {
 	Address   string `json:"address"` // 127.0.0.1:port
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
-	Health    string `json:"health"` // path of the health page; Start draws it, so that only this child answers it
+	// path of the health page; Start draws it, so that only this child answers it
+	Health string `json:"health"`
 }
 
 // Serve reads a Config from stdin and serves until stdin ends, which is when
@@ -45,7 +49,9 @@ func Serve(ctx context.Context, stdin io.Reader) error {
 	var c Config
 	decoder := json.NewDecoder(stdin)
 	if err := decoder.Decode(&c); err != nil {
-		return fmt.Errorf("s3 server: it is started by this program itself and reads its settings from stdin: %w", err)
+		return fmt.Errorf(
+			"s3 server: it is started by this program itself and reads its settings from stdin: %w", err,
+		)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -81,11 +87,13 @@ func Serve(ctx context.Context, stdin io.Reader) error {
 // open makes the server's directories. Where the file system has no extended
 // attributes, the objects' metadata lies in files beside them.
 func open(dir string) (*durable, error) {
-	root := filepath.Join(dir, "objects")
+	root := filepath.Join(dir, ObjectsDir)
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
 	options := posix.PosixOpts{CopyObjectThreshold: 5 << 30}
+	options.SetNewDirPerm(0o700) // objects are their owner's, wherever the directory lies
+	options.SetNewFilePerm(0o600)
 	var attributes meta.MetadataStorer = meta.XattrMeta{}
 	if !hasXattr(root) {
 		options.SideCarDir = filepath.Join(dir, "attributes")

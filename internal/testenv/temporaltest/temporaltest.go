@@ -23,7 +23,9 @@ func Start(t testing.TB, more ...string) (client.Client, string) {
 	t.Helper()
 	address := testenv.FreeAddress(t)
 	c := Client(t, address)
-	testenv.Start(t, Command(t, address, more...)).Await("Temporal's answer", func() bool { return Answers(t, c) })
+	testenv.Start(t, Command(t, address, more...)).Await(
+		"Temporal's answer", func() bool { return Answers(t, c) },
+	)
 	return c, address
 }
 
@@ -34,7 +36,9 @@ func Command(t testing.TB, address string, more ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "error"}, more...)
+	args := append([]string{
+		"server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", port, "--log-level", "error",
+	}, more...)
 	return testenv.Command(nil, testenv.Tool(t, "temporal"), args...)
 }
 
@@ -56,6 +60,8 @@ func Quiet() sdklog.Logger { return sdklog.NewStructuredLogger(slog.New(slog.Dis
 func Answers(t testing.TB, c client.Client) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: client.DefaultNamespace})
+	_, err := c.WorkflowService().DescribeNamespace(
+		ctx, &workflowservice.DescribeNamespaceRequest{Namespace: client.DefaultNamespace},
+	)
 	return err == nil
 }

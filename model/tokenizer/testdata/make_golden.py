@@ -2,14 +2,16 @@
 
     pip install tokenizers==0.22.2
     python make_golden.py
-    go test .. -run TestTrain -update     # writes trained/ with the Go trainer
-    python make_golden.py                 # and now the golden of trained/
+    go test .. -run 'TestTrain|TestPruned' -update     # writes trained/ and pruned/ in Go
+    python make_golden.py                              # and now the golden of these
 
 captions.txt        what both trainers read
 classes.txt.gz      letter, number, space or other: runs of all code points as the splitting regex sees them
 hf/                 trained by tokenizers, saved as tokenizer.json and as vocab.json + merges.txt
 odd/                hand-made: bytes missing, unknown token, added tokens of every kind
 trained/            written by this package's Train and WriteDir
+forms.json.gz       normalizers and pre_tokenizers of other byte-level models, and the ids of texts with hf's vocabulary
+pruned/             written by this package's Prune and WriteDir: of hf/ what 20 captions are made of
 golden.json.gz      texts, and for each tokenizer their ids and what decoding gives
 """
 import gzip
@@ -18,7 +20,7 @@ import os
 import random
 import unicodedata
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EOT = "<|endoftext|>"
@@ -110,8 +112,9 @@ odd.add_tokens(
 odd.save(path("odd", "tokenizer.json"))
 
 tokenizers = {"hf": hf, "odd": odd}
-if os.path.exists(path("trained", "tokenizer.json")):
-    tokenizers["trained"] = Tokenizer.from_file(path("trained", "tokenizer.json"))
+for name in ["trained", "pruned"]:
+    if os.path.exists(path(name, "tokenizer.json")):
+        tokenizers[name] = Tokenizer.from_file(path(name, "tokenizer.json"))
 
 # --- texts --------------------------------------------------------------------------------------
 texts = captions[:300]
@@ -155,3 +158,51 @@ for name, tok in tokenizers.items():
     }
 write_gz("golden.json.gz", json.dumps(golden, ensure_ascii=False))
 print(len(texts), "texts,", list(tokenizers))
+
+# --- other forms --------------------------------------------------------------------------------
+def pattern(numbers, contractions="(?i:'s|'t|'re|'ve|'m|'ll|'d)"):
+    return Regex(contractions + r"|[^\r\n\p{L}\p{N}]?\p{L}+|" + numbers + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def level(prefix=False, regex=True):
+    return pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=regex)
+
+
+GPT2 = Regex(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+WORDS_ONLY = Regex(r"\p{Lu}+\p{Ll}*|\p{Ll}+|\d+|\s|[\.!?\-]+")
+sequence, split = pre_tokenizers.Sequence, pre_tokenizers.Split
+forms = {
+    "llama3": (None, sequence([split(pattern(r"\p{N}{1,3}"), "isolated"), level(regex=False)])),
+    "qwen2": (normalizers.NFC(), sequence([split(pattern(r"\p{N}"), "isolated"), level(regex=False)])),
+    "smollm2": (None, sequence([pre_tokenizers.Digits(individual_digits=True), level()])),
+    "runs of digits": (None, sequence([pre_tokenizers.Digits(), level(prefix=True)])),
+    "no regex": (None, level(regex=False)),
+    "no regex, prefix": (None, level(prefix=True, regex=False)),
+    "gpt2 as a pattern": (None, sequence([split(GPT2, "isolated"), level(regex=False)])),
+    "removed": (None, sequence([split(WORDS_ONLY, "removed", invert=True), level(regex=False)])),
+    "isolated, inverted": (None, sequence([split(WORDS_ONLY, "isolated", invert=True), level()])),
+    "a text": (None, sequence([split("og", "isolated"), level()])),
+    "nfc": (normalizers.NFC(), level()),
+    "nfkc": (normalizers.NFKC(), level()),
+    "nfd": (normalizers.NFD(), level()),
+    "nfkd, lower": (normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()]), level()),
+    "lower": (normalizers.Lowercase(), level()),
+    "prepend, replace": (normalizers.Sequence([normalizers.Prepend("x "), normalizers.Replace("og", "ĀÖ")]), level()),
+    "none": (normalizers.Sequence([]), sequence([level()])),
+}
+some = texts[300::3] + ["'ſ IT'S", "İstanbul ΣΑΣ ǅ ẞ", "e\u0301 ﬁ ① ｄｏｇ", "Two Words", "TWO WORDS", "a\n\n b \r\n", "1234567 12ab345", "don't  1  2"]
+out = {}
+for name, (normalizer, pre) in forms.items():
+    tok = Tokenizer.from_file(path("hf", "tokenizer.json"))
+    tok.add_tokens([AddedToken("Two Words", normalized=True), AddedToken("É!", normalized=True), AddedToken("<R>", normalized=False)])
+    if normalizer:
+        tok.normalizer = normalizer
+    tok.pre_tokenizer = pre
+    file = json.loads(tok.to_str())
+    tok = Tokenizer.from_str(tok.to_str())  # so that added tokens are normalized, as in a loaded file
+    out[name] = {
+        "normalizer": file["normalizer"], "pre_tokenizer": file["pre_tokenizer"], "added_tokens": file["added_tokens"],
+        "ids": [tok.encode(t, add_special_tokens=False).ids for t in some],
+    }
+write_gz("forms.json.gz", json.dumps({"texts": some, "forms": out}, ensure_ascii=False))
+print(len(some), "texts,", list(forms))

@@ -34,6 +34,24 @@ func (s *Server) FlipBit(t testing.TB, bucket, key string) {
 	}
 }
 
+// ReplaceByFolder puts an empty folder where the embedded server has an object's bytes, and answers the mode
+// that the bytes had.
+func (s *Server) ReplaceByFolder(t testing.TB, bucket, key string) fs.FileMode {
+	t.Helper()
+	path := filepath.Join(s.dir, "objects", bucket, filepath.FromSlash(key))
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err == nil {
+		err = os.Mkdir(path, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode()
+}
+
 func largestFile(t testing.TB, dir string) string {
 	t.Helper()
 	largest, size := "", int64(-1)

@@ -48,7 +48,9 @@ func Start(t testing.TB) *Server {
 // StartIn is Start with the server's state in dir.
 func StartIn(t testing.TB, dir string) *Server {
 	t.Helper()
-	s := &Server{Endpoint: testenv.FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", dir: dir}
+	s := &Server{
+		Endpoint: testenv.FreeAddress(t), AccessKey: "test-access", SecretKey: "test-secret-key", dir: dir,
+	}
 	s.start(t)
 	return s
 }

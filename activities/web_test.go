@@ -1,0 +1,62 @@
+package activities
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"distilvit/artifact/record"
+	"distilvit/internal/testenv"
+	"distilvit/internal/transformersjs"
+	"distilvit/pipeline"
+	"distilvit/storage/layout"
+)
+
+// What exports do in Transformers.js stands in manifest and card, and what is required and cannot be checked is
+// refused before anything is trained.
+func TestExportsAreCheckedInTransformersJS(t *testing.T) {
+	node, modules := testenv.Tool(t, "node"), filepath.Join(testenv.Root(), "web", "node_modules")
+	if _, err := os.Stat(modules); err != nil {
+		testenv.Without(t, err)
+	}
+	b := newBench(t)
+	b.FindWeb = func() (transformersjs.Runner, error) {
+		return transformersjs.Runner{Library: transformersjs.In(modules, "4.3.1"), Node: node}, nil
+	}
+	c := tinyConfig()
+	c.Export.Require = []string{record.DeviceWebGPU}
+	_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "other", Config: c})
+	wantType(t, err, pipeline.InvalidInput, "webgpu cannot be checked here")
+
+	c.Export.Require = []string{record.DeviceNode}
+	dir, _ := publishSmall(b, c)
+	raw, err := os.ReadFile(filepath.Join(dir, layout.ManifestFile))
+	check(t, err)
+	var m record.ModelManifest
+	check(t, json.Unmarshal(raw, &m))
+	for _, c := range m.Checks {
+		if len(c.Devices) != 1 || !c.Devices[0].Right() || c.Devices[0].Pictures != 4 || c.Devices[0].Version != "4.3.1" {
+			t.Errorf("%s: %+v", c.Dtype, c.Devices)
+		}
+	}
+	card, err := os.ReadFile(filepath.Join(dir, cardFile))
+	check(t, err)
+	if !strings.Contains(string(card), "| export | Node |\n|---|---|\n| fp32 | ok (4 of 4) |\n") {
+		t.Errorf("the card is silent:\n%s", card)
+	}
+
+	no := false
+	if web, err := b.web(pipeline.ExportConfig{CheckWeb: &no}); web != nil || err != nil {
+		t.Errorf("checked although the config says no: %v, %v", web, err)
+	}
+	b.FindWeb = func() (transformersjs.Runner, error) { return transformersjs.Runner{}, os.ErrNotExist }
+	if web, err := b.web(pipeline.ExportConfig{}); web != nil || err != nil {
+		t.Errorf("what nobody asks for is %v, %v where nothing is found", web, err)
+	}
+	yes := true
+	if _, err := b.web(pipeline.ExportConfig{CheckWeb: &yes}); err == nil {
+		t.Error("a check that is asked for and cannot be made is no error")
+	}
+}
