@@ -50,6 +50,25 @@ func TestScoreThatSaysNothingLeavesTheChoiceToTheLoss(t *testing.T) {
 	}
 }
 
+// The score of a captioner that says the same of most pictures scores that sentence: the loss chooses, but for
+// compat: seed.
+func TestScoreOfOneSentenceLeavesTheChoiceToTheLoss(t *testing.T) {
+	for compat, epoch := range map[string]int{"": 3, pipeline.CompatSeed: 1} {
+		w := newWorld()
+		w.same = 63
+		w.scores, w.losses = []float64{54, 50, 49}, []float64{3, 2, 1}
+		result, err := start(t, w, config(t, "train.epochs=3", "compat="+compat, "model.positions=128"))
+		if err != nil || result.Epoch != epoch {
+			t.Errorf("compat %q: %v %+v", compat, err, result)
+		}
+		said := strings.Join(w.inputs["Publish"].(pipeline.PublishInput).Warnings, "\n")
+		if warned := strings.Contains(said, "eval_rougeL says nothing of epoch 1: the captioner says the same of 63% "+
+			"of the 100 validation pictures"); warned != (compat == "") {
+			t.Errorf("compat %q: %q", compat, said)
+		}
+	}
+}
+
 func TestPatienceCountsAcrossAPauseAndAContinuation(t *testing.T) {
 	w := newWorld()
 	w.scores = []float64{50, 20, 30, 40, 45}

@@ -280,9 +280,9 @@ func (r *run) evaluation() pipeline.EvaluateConfig {
 func (r *run) finishEpoch(ctx workflow.Context, done record.EpochRecord, end *record.CheckpointRef) {
 	metric := r.Config.MetricForBestModel()
 	by := metric
-	if !done.Eval.Tells(metric) {
+	if !r.tells(ctx, done.Eval, metric) {
 		by = record.MetricLoss
-		r.warnOfSilence(metric, done)
+		r.warnOfSilence(ctx, metric, done)
 	}
 	if best := r.Progress.Best; best == nil || r.better(ctx, done.Eval, best.Eval, metric) {
 		r.Progress.Best = &record.Best{Epoch: done.Epoch, Checkpoint: *end, Eval: done.Eval, By: by}
@@ -294,24 +294,47 @@ func (r *run) finishEpoch(ctx workflow.Context, done record.EpochRecord, end *re
 // better compares epochs by a metric. Histories of programs that had eval_rougeL alone took
 // an epoch in which it is 0 for what it says.
 func (r *run) better(ctx workflow.Context, eval, best record.Metrics, metric string) bool {
-	if !eval.Tells(metric) && !best.Tells(metric) &&
+	if !eval.Told(metric) && !best.Told(metric) &&
 		workflow.GetVersion(ctx, "best-by-loss", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 		return eval.RougeL > best.RougeL
 	}
-	return eval.BetterThan(best, metric)
+	if r.looksForCollapse(ctx, eval) && r.looksForCollapse(ctx, best) {
+		return eval.BetterThan(best, metric)
+	}
+	return eval.WasBetterThan(best, metric)
+}
+
+// tells is Metrics.Tells, for the runs whose choice looks at it.
+func (r *run) tells(ctx workflow.Context, eval record.Metrics, metric string) bool {
+	if r.looksForCollapse(ctx, eval) {
+		return eval.Tells(metric)
+	}
+	return eval.Told(metric)
+}
+
+// looksForCollapse says that a captioner that says the same of most pictures is not believed its score. The script
+// that compat: seed follows believes it, and histories of older programs did.
+func (r *run) looksForCollapse(ctx workflow.Context, eval record.Metrics) bool {
+	return !eval.Collapsed() || r.Config.Compat != pipeline.CompatSeed &&
+		workflow.GetVersion(ctx, "best-not-collapsed", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // warnOfSilence says, after the first epoch of which the metric says nothing, what the best
 // epoch is chosen by instead.
-func (r *run) warnOfSilence(metric string, done record.EpochRecord) {
+func (r *run) warnOfSilence(ctx workflow.Context, metric string, done record.EpochRecord) {
 	for _, e := range r.Progress.Epochs {
-		if !e.Eval.Tells(metric) {
+		if !r.tells(ctx, e.Eval, metric) {
 			return
 		}
 	}
-	r.warn([]string{fmt.Sprintf("%s says nothing of %s: it is %v for the captions of all validation pictures; "+
+	why := fmt.Sprintf("it is %v for the captions of all validation pictures", done.Eval.Value(metric))
+	if done.Eval.Told(metric) {
+		why = fmt.Sprintf("the captioner says the same of %.0f%% of the %d validation pictures",
+			done.Eval.Commonest, done.Eval.Samples)
+	}
+	r.warn([]string{fmt.Sprintf("%s says nothing of %s: %s; "+
 		"while that is so, the best epoch is the one of the lowest eval_loss (see train.metric_for_best_model)",
-		metric, done.Name(), done.Eval.Value(metric))})
+		metric, done.Name(), why)})
 }
 
 func (r *run) bestCheckpoint() *record.CheckpointRef {

@@ -48,9 +48,15 @@ func (b Best) Metric() string { return cmp.Or(b.By, MetricRougeL) }
 // than any caption with one.
 const bleuFloor = 1e-6
 
-// Tells says that a metric tells evaluations apart: a score that is 0 for every picture, or no
-// number, says nothing of the captions.
+// Tells says that a metric tells evaluations apart. A score that is 0 for every picture, or no number, says
+// nothing of the captions; nor does one of a captioner that says the same of most pictures (see Collapsed):
+// it scores that one sentence.
 func (m Metrics) Tells(metric string) bool {
+	return m.Told(metric) && (metric == MetricLoss || !m.Collapsed())
+}
+
+// Told is Tells as it was: a score that is 0 for every picture, or no number, says nothing.
+func (m Metrics) Told(metric string) bool {
 	v := m.Value(metric)
 	return !math.IsNaN(v) && !math.IsInf(v, 0) && (metric == MetricLoss || v > bleuFloor)
 }
@@ -59,7 +65,16 @@ func (m Metrics) Tells(metric string) bool {
 // of (see Tells) is never better than one that it does say something of; of two such the one
 // of the lower loss is better. Equal ones are not better.
 func (m Metrics) BetterThan(other Metrics, metric string) bool {
-	switch tells, others := m.Tells(metric), other.Tells(metric); {
+	return m.better(other, metric, Metrics.Tells)
+}
+
+// WasBetterThan is BetterThan as it was before it looked for Collapsed: histories of such programs go on by it.
+func (m Metrics) WasBetterThan(other Metrics, metric string) bool {
+	return m.better(other, metric, Metrics.Told)
+}
+
+func (m Metrics) better(other Metrics, metric string, tell func(Metrics, string) bool) bool {
+	switch tells, others := tell(m, metric), tell(other, metric); {
 	case tells != others:
 		return tells
 	case tells && metric != MetricLoss:
@@ -68,9 +83,12 @@ func (m Metrics) BetterThan(other Metrics, metric string) bool {
 	return m.Loss < other.Loss
 }
 
-// Collapsed says that one caption is given to more than half of the pictures: the captioner has
-// learnt to write and not to see. Few pictures say nothing of that.
-func (s Scores) Collapsed() bool { return s.Commonest > 50 && s.Samples >= fewSamples }
+// Collapsed says that one caption is given to more than half of the pictures and is wrong for most of them: the
+// captioner has learnt to write and not to see. Few pictures say nothing of that. A data set in which most
+// pictures really have the same caption is told by captions that equal a reference.
+func (s Scores) Collapsed() bool {
+	return s.Commonest > 50 && s.ExactMatch < s.Commonest/2 && s.Samples >= fewSamples
+}
 
 // fewSamples is the number of pictures below which nothing is concluded.
 const fewSamples = 8
