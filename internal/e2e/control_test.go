@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,22 +80,22 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	require.True(t, status().Details.Paused)
 	paused := newestCheckpoint(data, "r")
 	succeed(t, append([]string{"extend", "r", "--data", data}, extend...)...)
-	succeed(t, "resume", "r", "--data", data)
 	require.Equal(t, paused, newestCheckpoint(data, "r"), "the paused run went on")
+	succeed(t, "resume", "r", "--data", data)
 
-	awaitCheckpoint(t, run, data, "r", controlSteps+1, controlSteps)
-	held := command("activity", "pause", "--activity-id", "epoch-2")
+	second := fmt.Sprint("epoch-", awaitCheckpoint(t, run, data, "r", controlSteps+1, controlSteps))
+	held := command("activity", "pause", "--activity-id", second)
 	require.Zero(t, held.code, held.stdout+held.stderr)
 	stack.AwaitEvery(time.Second, "the paused activity", func() bool {
 		described := runCommand(t, nil, temporal, "workflow", "describe", "--address", addresses.Temporal,
 			"--workflow-id", "r", "-o", "json")
 		return strings.Contains(described.stdout, "PENDING_ACTIVITY_STATE_PAUSED")
 	})
-	freed := command("activity", "unpause", "--activity-id", "epoch-2")
+	freed := command("activity", "unpause", "--activity-id", second)
 	require.Zero(t, freed.code, freed.stdout+freed.stderr)
 
-	awaitCheckpoint(t, run, data, "r", 2*controlSteps+1, controlSteps)
-	reset := command("activity", "reset", "--activity-id", "epoch-3")
+	third := fmt.Sprint("epoch-", awaitCheckpoint(t, run, data, "r", 2*controlSteps+1, controlSteps))
+	reset := command("activity", "reset", "--activity-id", third)
 	require.Zero(t, reset.code, reset.stdout+reset.stderr)
 
 	require.Zero(t, run.Wait(), run.Stderr.String())
