@@ -69,6 +69,28 @@ func TestScoreOfOneSentenceLeavesTheChoiceToTheLoss(t *testing.T) {
 	}
 }
 
+func TestValidationThatFallsApartFromTrainingIsWarnedOfOnce(t *testing.T) {
+	for _, c := range []struct {
+		losses []float64
+		want   int
+	}{{[]float64{3, 2, 2.1, 2.19}, 0}, {[]float64{3, 2, 2.21, 2.5}, 1}} {
+		w := newWorld()
+		w.losses = c.losses
+		if _, err := start(t, w, config(t, "train.epochs=4")); err != nil {
+			t.Fatal(err)
+		}
+		said := 0
+		for _, warning := range w.inputs["Publish"].(pipeline.PublishInput).Warnings {
+			if strings.Contains(warning, "eval_loss was lowest after epoch 2 (2.0000) and has risen") {
+				said++
+			}
+		}
+		if said != c.want {
+			t.Errorf("losses %v: said %d times", c.losses, said)
+		}
+	}
+}
+
 func TestPatienceCountsAcrossAPauseAndAContinuation(t *testing.T) {
 	w := newWorld()
 	w.scores = []float64{50, 20, 30, 40, 45}

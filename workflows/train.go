@@ -48,6 +48,7 @@ func (r *run) trainEpochs(ctx workflow.Context) error {
 			return err
 		}
 		r.finishEpoch(ctx, done, end)
+		r.warnOfOverfitting()
 		if err := r.recordProgress(ctx); err != nil {
 			return err
 		}
@@ -60,6 +61,20 @@ func (r *run) trainEpochs(ctx workflow.Context) error {
 func (r *run) warnOfLargeBatch() {
 	warning := pipeline.LargeBatch(r.Dataset.TrainingPictures(), r.Config.Train.BatchSize)
 	if warning != "" && !slices.Contains(r.Warnings, warning) {
+		r.warn([]string{warning})
+	}
+}
+
+// warnOfOverfitting warns, once a lowest loss, when validation falls apart from training.
+func (r *run) warnOfOverfitting() {
+	lowest := record.Overfit(r.Progress.Epochs)
+	if lowest == nil {
+		return
+	}
+	warning := fmt.Sprintf("eval_loss was lowest after %s (%.4f) and has risen by more than a tenth since, while the training "+
+		"loss fell: the captioner learns its captions by heart. More pictures, train.augment, more train.dropout or "+
+		"train.freeze may help; more epochs seldom do", lowest.Name(), lowest.Eval.Loss)
+	if !slices.Contains(r.Warnings, warning) {
 		r.warn([]string{warning})
 	}
 }

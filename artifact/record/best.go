@@ -90,6 +90,24 @@ func (s Scores) Collapsed() bool {
 	return s.Commonest > 50 && s.ExactMatch < s.Commonest/2 && s.Samples >= fewSamples
 }
 
+// Overfit is the validation of the lowest eval_loss, where the last one's is more than a tenth above it although the
+// training loss went on falling: the captioner learns its captions by heart. Nil where it does not.
+func Overfit(history []EpochRecord) *EpochRecord {
+	if len(history) == 0 {
+		return nil
+	}
+	lowest, last := &history[0], history[len(history)-1]
+	for i := range history {
+		if history[i].Eval.Loss < lowest.Eval.Loss {
+			lowest = &history[i]
+		}
+	}
+	if last.Eval.Loss > 1.1*lowest.Eval.Loss && last.TrainLoss < lowest.TrainLoss {
+		return lowest
+	}
+	return nil
+}
+
 // fewSamples is the number of pictures below which nothing is concluded.
 const fewSamples = 8
 

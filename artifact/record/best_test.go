@@ -77,6 +77,32 @@ func TestEvaluationThatSaysTheSameOfMostPicturesIsChosenByTheLoss(t *testing.T) 
 	}
 }
 
+func TestValidationThatFallsApartFromTrainingIsTold(t *testing.T) {
+	history := func(losses ...float64) (list []EpochRecord) { // eval, train, eval, train …
+		for i := 0; i < len(losses); i += 2 {
+			list = append(list, EpochRecord{Epoch: i/2 + 1, Eval: Metrics{Loss: losses[i]}, TrainLoss: losses[i+1]})
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name    string
+		history []EpochRecord
+		since   int // epoch; 0: it does not
+	}{
+		{"nothing yet", nil, 0},
+		{"both fall", history(2, 2.5, 1.5, 2), 0},
+		{"a little above", history(2, 2.5, 1.5, 2, 1.64, 1), 0},
+		{"more than a tenth above", history(2, 2.5, 1.5, 2, 1.66, 1), 2},
+		{"training loss rises, too", history(2, 2.5, 1.5, 2, 1.66, 2.1), 0},
+		{"fell again", history(2, 2.5, 1.5, 2, 1.66, 1, 1.4, 0.9), 0},
+	} {
+		got := Overfit(c.history)
+		if got == nil && c.since > 0 || got != nil && got.Epoch != c.since {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
+
 func TestScoresBelowABaselineAreNamed(t *testing.T) {
 	m := Metrics{Scores: Scores{RougeL: 50, Bleu4: 20, Cider: 30, ExactMatch: 5, Samples: 100}}
 	if m.Below() != "" || m.Baselines.Rows() != nil {
