@@ -288,7 +288,9 @@ type urlVersion struct {
 	Size     int64  `json:"size"`
 }
 
-var httpClient = &http.Client{Timeout: 30 * time.Second}
+var httpClient = &http.Client{
+	Transport: download.NewClient(30 * time.Second).Transport, Timeout: 30 * time.Second,
+}
 
 // withSecrets is a URL as it is requested. It goes nowhere else.
 func (a *Activities) withSecrets(from string) (string, error) {
@@ -321,7 +323,10 @@ func (a *Activities) headURL(ctx context.Context, from string) (urlVersion, erro
 		}
 		answer, err := httpClient.Do(r)
 		if err != nil {
-			reason, _ := download.Failed(err)
+			reason, passes := download.Failed(err)
+			if !passes {
+				return v, invalid("%s: %v", shown, reason)
+			}
 			return v, fmt.Errorf("%s: %w", shown, errors.Join(storage.ErrUnavailable, reason))
 		}
 		answer.Body.Close()

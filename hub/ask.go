@@ -54,7 +54,7 @@ func (c *Client) ask(
 		if body != nil {
 			reader = bytes.NewReader(body)
 		}
-		response, err := c.once(ctx, method, target, header, reader, int64(len(body)))
+		response, err := c.once(ctx, nil, method, target, header, reader, int64(len(body)))
 		if nobody := retry.NobodyThere(err); nobody != nil { // no connection is said at once
 			return fmt.Errorf("%w: %s: %w", ErrUnavailable, c.endpoint.Host, nobody)
 		}

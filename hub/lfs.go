@@ -205,7 +205,7 @@ func (u *push) put(
 		for name, value := range header {
 			h.Set(name, value)
 		}
-		response, err := u.client.once(connection, http.MethodPut, target, h, body, size)
+		response, err := u.client.once(connection, nil, http.MethodPut, target, h, body, size)
 		if err != nil {
 			return err
 		}

@@ -56,8 +56,9 @@ func (c *Client) fileURL(r Repo, commit, name string) string {
 func (c *Client) send(
 	ctx context.Context, method, target string, header http.Header, onlyRelative bool,
 ) (*http.Response, error) {
+	var from *http.Response
 	for range maxRedirects {
-		response, err := c.once(ctx, method, target, header, nil, 0)
+		response, err := c.once(ctx, from, method, target, header, nil, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -70,19 +71,20 @@ func (c *Client) send(
 			return response, nil
 		}
 		response.Body.Close()
-		target = next
+		target, from = next, response
 	}
 	return nil, fmt.Errorf("%s redirects more than %d times", c.endpoint.Host, maxRedirects)
 }
 
-// once sends one request, with a body or nil. The token goes to the endpoint alone.
+// once sends one request, with a body or nil. The token goes to the endpoint alone. From redirected to it, or is nil.
 func (c *Client) once(
-	ctx context.Context, method, target string, header http.Header, body io.Reader, size int64,
+	ctx context.Context, from *http.Response, method, target string, header http.Header, body io.Reader, size int64,
 ) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return nil, err
 	}
+	request.Response = from
 	for name, values := range header {
 		request.Header[name] = values
 	}

@@ -25,13 +25,6 @@ const readBytes = 256 << 10
 // ErrTooLong says that more bytes came than the server had announced.
 var ErrTooLong = errors.New("more bytes come than")
 
-// NewClient is an HTTP client that gives up a server whose answer does not begin within limit.
-func NewClient(limit time.Duration) *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.ResponseHeaderTimeout = limit
-	return &http.Client{Transport: transport}
-}
-
 // Target keeps the bytes of a file in the order in which they come.
 type Target interface {
 	Have() int64                                // bytes so far
@@ -226,7 +219,7 @@ func (t *Transfer) copy(ctx context.Context, body io.Reader) error {
 }
 
 // Failed sorts what an http.Client's Do returned as its error: without the URL, which may hold a secret, and
-// whether it may pass, which a bad certificate does not.
+// whether it may pass, which a bad certificate and an address that is refused do not.
 func Failed(err error) (reason error, passes bool) {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -235,6 +228,11 @@ func Failed(err error) (reason error, passes bool) {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
 		return certificate, false
+	}
+	for _, refused := range []error{ErrPrivate, errMetadata} {
+		if errors.Is(err, refused) {
+			return refused, false
+		}
 	}
 	return err, true
 }

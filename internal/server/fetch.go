@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"syscall"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 // NewFetch makes Options.Fetch: http and https URLs of the internet, at most three redirections, within limit. What
 // is private is refused when its address is known, whatever its name says, and no proxy is asked.
 func NewFetch(limit time.Duration) func(ctx context.Context, from string, maxBytes int64) ([]byte, error) {
-	return newFetch(limit, public)
+	return newFetch(limit, download.Public)
 }
 
 func newFetch(limit time.Duration, allowed func(netip.Addr) bool) func(context.Context, string, int64) ([]byte, error) {
@@ -54,24 +53,6 @@ func newFetch(limit time.Duration, allowed func(netip.Addr) bool) func(context.C
 }
 
 var errPrivate = errors.New("its address is private")
-
-// public says whether an address is one of the internet, not of this machine, its networks or their routers.
-func public(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !inner(a)
-}
-
-// innerRanges are those that IsPrivate does not know: shared by providers (RFC 6598), this network, benchmarks,
-// reserved, and IPv6 that wraps IPv4 (NAT64, 6to4, Teredo).
-var innerRanges = []netip.Prefix{
-	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("fec0::/10"),
-}
-
-func inner(a netip.Addr) bool {
-	return slices.ContainsFunc(innerRanges, func(p netip.Prefix) bool { return p.Contains(a) })
-}
 
 var errScheme = errors.New("the picture's URL has to begin with http:// or https://")
 
