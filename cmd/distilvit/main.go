@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type app struct {
 	dataFlag    string // --data as given
 	output      string // -o: text or json
 	verbose     bool
+	logFormat   string // --log-format: text or json
 	profile     string // --profile
 	stopProfile func()
 	started     bool // arguments were accepted: from here on an error is a failure, not wrong usage
@@ -134,6 +136,10 @@ object store elsewhere are used; see distilvit worker --help.`,
 			if a.output != "text" && a.output != "json" {
 				return usagef("-o %s: use text or json", a.output)
 			}
+			a.logFormat = cmp.Or(a.logFormat, a.env("DISTILVIT_LOG_FORMAT"), "text")
+			if a.logFormat != "text" && a.logFormat != "json" {
+				return usagef("--log-format %s: use text or json", a.logFormat)
+			}
 			a.started = true
 			if err := a.readSecretFiles(); err != nil {
 				return err
@@ -146,6 +152,8 @@ object store elsewhere are used; see distilvit worker --help.`,
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "how results are printed: text or json")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false,
 		"print the log to stderr instead of a file")
+	root.PersistentFlags().StringVar(&a.logFormat, "log-format", "",
+		"how lines of the log are written: text or json (default $DISTILVIT_LOG_FORMAT, else text)")
 	root.PersistentFlags().StringVar(&a.profile, "profile", "",
 		"write a CPU profile for go tool pprof to this file, and those of trainers to FILE.trainer.PID")
 	root.Args = func(cmd *cobra.Command, given []string) error { return unknownCommand(cmd, given) }

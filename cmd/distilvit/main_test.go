@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -23,6 +24,20 @@ func cli(t *testing.T, stdin string, args ...string) (code int, stdout, stderr s
 	return code, out.String(), errs.String()
 }
 
+func TestLogIsWrittenAsJSON(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stderr: &out, verbose: true, logFormat: "json"}
+	log, _, err := a.logger(t.TempDir(), true)
+	require.NoError(t, err)
+	log.Warn("failure on a device", "job", "epoch 1 of 4", "failures", 1)
+	var line map[string]any
+	require.NoError(t, json.Unmarshal(out.Bytes(), &line))
+	delete(line, "time")
+	require.Equal(t, map[string]any{
+		"level": "WARN", "msg": "failure on a device", "job": "epoch 1 of 4", "failures": 1.,
+	}, line)
+}
+
 func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {
@@ -41,6 +56,7 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"run", "--id", "Über", "--set", "dataset=[{kind: shapes}]"}, `run id "Über"`},
 		{[]string{"status"}, "status needs a RUN"},
 		{[]string{"list", "-o", "yaml"}, "-o yaml: use text or json"},
+		{[]string{"list", "--log-format", "xml"}, "--log-format xml: use text or json"},
 		{[]string{"caption", "picture.png"}, "-m MODEL is missing"},
 		{[]string{"caption", "-m", dir}, "caption needs an IMAGE"},
 		{[]string{"caption", "-m", "./none", "picture.png"}, "no such MODEL: ./none"},

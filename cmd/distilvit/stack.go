@@ -366,10 +366,10 @@ func (s *site) close() error {
 // beside a stack elsewhere nothing is written into the directory.
 func (a *app) logger(data string, external bool) (*slog.Logger, io.Closer, error) {
 	if a.verbose {
-		return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug})), nil, nil
+		return a.logTo(a.stderr, slog.LevelDebug), nil, nil
 	}
 	if external {
-		return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelError})), nil, nil
+		return a.logTo(a.stderr, slog.LevelError), nil, nil
 	}
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, nil, fileError("data directory", data, err)
@@ -379,7 +379,16 @@ func (a *app) logger(data string, external bool) (*slog.Logger, io.Closer, error
 	if err != nil {
 		return nil, nil, fileError("log file", path, err)
 	}
-	return slog.New(slog.NewTextHandler(file, nil)), file, nil
+	return a.logTo(file, slog.LevelInfo), file, nil
+}
+
+// logTo writes a log in the format that --log-format says.
+func (a *app) logTo(w io.Writer, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if a.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // logWriter turns a part's own lines into records of the log.
