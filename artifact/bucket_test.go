@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"distilvit/artifact/record"
 	"distilvit/internal/devstack/s3d/s3test"
@@ -220,11 +221,25 @@ func readModel(t *testing.T, s *storage.Store) {
 	// What is not what the manifest says is not fetched: here the recording's zeros.
 	dir := t.TempDir()
 	var fetched []string
-	err = FetchModel(ctx, s, group, dir, func(o layout.Object) { fetched = append(fetched, o.Key) })
-	if !errors.Is(err, storage.ErrCorrupt) || !slices.Contains(fetched, group+"/config.json") {
-		t.Errorf("fetched %v, %v", fetched, err)
+	fetchErr := FetchModel(ctx, s, group, dir, func(o layout.Object) { fetched = append(fetched, o.Key) })
+	if !errors.Is(fetchErr, storage.ErrCorrupt) || !slices.Contains(fetched, group+"/config.json") {
+		t.Errorf("fetched %v, %v", fetched, fetchErr)
 	}
-	if broken := BrokenKeys(err); !slices.Equal(broken, []string{group + "/model.safetensors"}) {
+	links, _, err := ModelLinks(ctx, s, group, time.Hour)
+	check(t, err)
+	names := map[string]bool{}
+	for _, link := range links {
+		names[link.Name] = link.Key == layout.File(group, link.Name) && strings.Contains(link.URL, link.Key+"?")
+	}
+	for _, name := range append(slices.Collect(maps.Keys(m.Files)), layout.ManifestFile) {
+		if !names[name] || len(names) != len(m.Files)+1 {
+			t.Errorf("%s has no URL, or %d have", name, len(names))
+		}
+	}
+	if _, _, err := ModelLinks(ctx, s, "models/shapes/none-b1", time.Hour); !errors.Is(err, ErrNotPublished) {
+		t.Errorf("URLs of a model that is not published: %v", err)
+	}
+	if broken := BrokenKeys(fetchErr); !slices.Equal(broken, []string{group + "/model.safetensors"}) {
 		t.Errorf("broken: %v", broken)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "model.safetensors")); !errors.Is(err, os.ErrNotExist) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"distilvit/artifact/record"
 	"distilvit/internal/digest"
@@ -57,34 +58,76 @@ func ReadModel(ctx context.Context, s *storage.Store, group string) (record.Mode
 // by the manifest, which comes last. Those that are there already are not copied
 // again. each, if not nil, is told of every file.
 func FetchModel(ctx context.Context, s *storage.Store, group, dir string, each func(layout.Object)) error {
-	m, err := ReadModel(ctx, s, group)
-	if NotFound(err) {
-		return fmt.Errorf("%s %w: it has no %s", group, ErrNotPublished, layout.ManifestFile)
-	}
+	files, err := modelFiles(ctx, s, group)
 	if err != nil {
 		return err
 	}
-	last, err := s.Stat(ctx, layout.Manifest(group))
-	if err != nil {
-		return err
-	}
-	one := func(name string, o layout.Object) error {
-		if err := Fetch(ctx, s, map[string]layout.Object{name: o}, dir); err != nil {
+	for _, f := range files {
+		if err := Fetch(ctx, s, map[string]layout.Object{f.Name: f.Object}, dir); err != nil {
 			return err
 		}
 		if each != nil {
-			each(o)
+			each(f.Object)
 		}
-		return nil
 	}
+	return nil
+}
+
+// ModelFile is a file of a published model: its slash-separated name below the model, and where it is stored.
+type ModelFile struct {
+	Name string `json:"name"`
+	layout.Object
+}
+
+// modelFiles are a published model's files in the order of their names, and then its manifest. ErrNotPublished where it
+// has none.
+func modelFiles(ctx context.Context, s *storage.Store, group string) ([]ModelFile, error) {
+	m, err := ReadModel(ctx, s, group)
+	if NotFound(err) {
+		return nil, fmt.Errorf("%s %w: it has no %s", group, ErrNotPublished, layout.ManifestFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	last, err := s.Stat(ctx, layout.Manifest(group))
+	if err != nil {
+		return nil, err
+	}
+	var files []ModelFile
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
 		o := m.Files[name]
 		o.Key = layout.File(group, name)
-		if err := one(name, o); err != nil {
-			return err
+		files = append(files, ModelFile{name, o})
+	}
+	return append(files, ModelFile{layout.ManifestFile, last}), nil
+}
+
+// ModelLink is a file of a published model, and a URL that anybody may download it with for a while.
+type ModelLink struct {
+	ModelFile
+	URL string `json:"url"`
+}
+
+// ModelLinks signs a URL for each file of a published model, in the order that FetchModel fetches them, and tries it.
+// They hold until the time that is returned, at most as long as valid.
+func ModelLinks(ctx context.Context, s *storage.Store, group string, valid time.Duration) (
+	links []ModelLink, until time.Time, err error,
+) {
+	files, err := modelFiles(ctx, s, group)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	for _, f := range files {
+		link, err := s.Presign(ctx, f.Object, valid)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		links = append(links, ModelLink{f, link.URL})
+		if until.IsZero() || link.Until.Before(until) {
+			until = link.Until
 		}
 	}
-	return one(layout.ManifestFile, last)
+	return links, until, nil
 }
 
 // LocalModel are the files of a published model's copy in a local directory, its manifest with them, by

@@ -45,9 +45,10 @@ type Config struct {
 
 // Store is one bucket. It is safe for concurrent use.
 type Store struct {
-	config   Config
-	core     minio.Core
-	verified verified
+	config    Config
+	core      minio.Core
+	transport http.RoundTripper // what asks, for requests that are not the client's
+	verified  verified
 }
 
 // Open connects to the bucket and creates it when it is absent. A server that
@@ -79,7 +80,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("object store %q: %w", c.Endpoint, err)
 	}
-	s := &Store{config: c, core: minio.Core{Client: client}}
+	s := &Store{config: c, core: minio.Core{Client: client}, transport: asks}
 	if err := s.openBucket(ctx); err != nil {
 		return nil, err
 	}

@@ -5,16 +5,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"distilvit/artifact"
+	"distilvit/internal/devstack"
 	"distilvit/report"
+	"distilvit/storage"
 	"distilvit/storage/layout"
 )
 
 func (a *app) getCommand() *cobra.Command {
 	var o pageOptions
+	var links linkOptions
 	cmd := &cobra.Command{
 		Use:   "get RUN [DIR]",
 		Short: "fetch the model a run published, or make a web page of it",
@@ -24,14 +28,23 @@ model card and manifest, each verified by its digest. DIR is ./RUN by default.
 With --page FOLDER, write instead a web page that captions pictures in the browser, with the
 model and Transformers.js beside it: static files for any web server, which ask nobody else
 for anything. RUN may then be any MODEL with ONNX files that caption -m takes. The page
-leaves out model.safetensors, and with --onnx other exports.`,
+leaves out model.safetensors, and with --onnx other exports.
+
+With --url, print instead a line for each file, its name and a URL that anybody can download
+it with until --expires is over, at most 7 days: whoever has the line has the file. Each is
+tried before it is printed. The address in it is that of S3_ENDPOINT, or of the stack that
+is up, on this machine alone.`,
 		Example: `  distilvit get demo
   distilvit get demo public/models/demo
   distilvit backend install transformers.js && distilvit get demo --page public
   python3 -m http.server --bind 127.0.0.1 --directory public
-  distilvit get ./model-directory --page public --onnx q8,q4`,
+  distilvit get ./model-directory --page public --onnx q8,q4
+  distilvit get demo --url --expires 24h | xargs -n 2 curl --fail --create-dirs -o`,
 		Args: args(1, 2, "a RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if links.wanted || cmd.Flags().Changed("expires") {
+				return a.getLinks(cmd.Context(), args, links, o)
+			}
 			if o.dir != "" || o.dtypes != nil {
 				return a.getPage(cmd.Context(), args, o)
 			}
@@ -49,6 +62,8 @@ leaves out model.safetensors, and with --onnx other exports.`,
 	}
 	cmd.Flags().StringVar(&o.dir, "page", "", "write a web page to this folder")
 	cmd.Flags().StringSliceVar(&o.dtypes, "onnx", nil, "exports that the page has (default: all)")
+	cmd.Flags().BoolVar(&links.wanted, "url", false, "print URLs that anybody can download the files with")
+	cmd.Flags().DurationVar(&links.expires, "expires", time.Hour, "for how long --url's URLs hold, such as 30m or 24h")
 	return cmd
 }
 
@@ -81,5 +96,68 @@ func (a *app) get(ctx context.Context, s *site, name, dir string) error {
 		return printJSON(a.stdout, map[string]any{"model": group, "directory": dir, "files": files})
 	}
 	fmt.Fprintf(a.stdout, "%s: %d files, %s in %s\n", group, len(files), report.Bytes(bytes), dir)
+	return nil
+}
+
+// linkOptions are what --url's caller may choose.
+type linkOptions struct {
+	wanted  bool
+	expires time.Duration
+}
+
+// getLinks prints URLs of what a run published in place of fetching it.
+func (a *app) getLinks(ctx context.Context, args []string, o linkOptions, page pageOptions) error {
+	switch {
+	case !o.wanted:
+		return usagef("--expires is how long the URLs of --url hold: give --url, too")
+	case len(args) > 1:
+		return usagef("--url fetches nothing, so DIR %s is not needed", args[1])
+	case page.dir != "" || page.dtypes != nil:
+		return usagef("--url prints URLs, --page and --onnx are about a web page: use one of them")
+	case o.expires < time.Second || o.expires > storage.LongestPresign:
+		return usagef("--expires %s: use 1s to %s, as S3 does", o.expires, storage.LongestPresign)
+	case !isPublishedName(args[0]):
+		return checkRunID(args[0])
+	}
+	if err := a.checkStays(); err != nil {
+		return err
+	}
+	return a.withSite(ctx, func(ctx context.Context, s *site) error {
+		group, err := findModel(ctx, s, args[0])
+		if err != nil {
+			return err
+		}
+		links, until, err := artifact.ModelLinks(ctx, s.store, group, o.expires)
+		if err != nil {
+			return err
+		}
+		if a.output == "json" {
+			return printJSON(a.stdout, map[string]any{"model": group, "until": until.UTC(), "files": links})
+		}
+		for _, link := range links {
+			fmt.Fprintf(a.stdout, "%s %s\n", link.Name, link.URL)
+		}
+		fmt.Fprintf(a.stderr, "%s: %d files, for anybody who has these lines until %s\n",
+			group, len(links), until.Local().Format("2006-01-02 15:04:05 MST"))
+		return nil
+	})
+}
+
+// checkStays refuses a store that would be gone when the command ends, and its URLs with it.
+func (a *app) checkStays() error {
+	if err := a.checkExists(); err != nil {
+		return err
+	}
+	external, err := a.external()
+	if err != nil || external {
+		return err
+	}
+	data, err := a.dataDir()
+	if err != nil {
+		return err
+	}
+	if _, up := devstack.Find(data); !up {
+		return usagef("the store of %s answers only while its stack is up, and so do its URLs: start distilvit up first", data)
+	}
 	return nil
 }

@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +50,24 @@ func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 			return err
 		})
 		require.NoError(t, err)
+	})
+	t.Run("its URLs download what get fetches", func(t *testing.T) {
+		said := decode[struct {
+			Files []struct{ Name, URL string }
+		}](t, succeed(t, "get", "tiny", "--url", "--expires", "10m", "--data", data, "-o", "json"))
+		lines := succeed(t, "get", "tiny", "--url", "--data", data)
+		require.Greater(t, len(said.Files), 12)
+		for _, file := range said.Files {
+			require.Regexp(t, "(?m)^"+regexp.QuoteMeta(file.Name)+" http://", lines)
+			answer, err := http.Get(file.URL)
+			require.NoError(t, err)
+			got, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			require.NoError(t, err)
+			want, err := os.ReadFile(filepath.Join(model, file.Name))
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, got), "%s: status %d, %d bytes", file.Name, answer.StatusCode, len(got))
+		}
 	})
 	t.Run("a finished run prints its result again", func(t *testing.T) {
 		config := filepath.Join(filepath.Dir(model), "config.json")
