@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"go.temporal.io/sdk/activity"
+
 	"distilvit/artifact"
 	"distilvit/artifact/record"
 	"distilvit/internal/backend"
@@ -33,9 +35,12 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 		if err != nil {
 			return out, err
 		}
-		web, err := a.web(in.Export)
+		web, lacking, err := a.web(in.Export)
 		if err != nil {
 			return out, err
+		}
+		for _, warning := range lacking { // the run has it from preflight's worker, which may be another
+			activity.GetLogger(ctx).Warn(warning)
 		}
 		key, err := exportKey(in, m, choice, web)
 		if err != nil {

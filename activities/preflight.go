@@ -51,13 +51,16 @@ func (a *Activities) Preflight(
 		if err := a.Store.Check(ctx); err != nil {
 			return out, err
 		}
+		var web []string
 		if len(out.Config.Export.Dtypes) > 0 {
 			if _, err := a.onnxRuntime(); err != nil {
 				return out, err
 			}
-			if _, err := a.web(out.Config.Export); err != nil {
+			_, warnings, err := a.web(out.Config.Export)
+			if err != nil {
 				return out, err
 			}
+			web = warnings
 		}
 		for i, s := range out.Config.Dataset {
 			p.progress("sources", int64(i), int64(len(out.Config.Dataset)), "")
@@ -75,6 +78,7 @@ func (a *Activities) Preflight(
 		if out.Warnings, err = a.checkDisk(need); err != nil {
 			return out, err
 		}
+		out.Warnings = append(out.Warnings, web...)
 		push, err := a.checkPush(ctx, out.Config.Publish.Push)
 		if err != nil {
 			return out, err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,15 +49,35 @@ func TestExportsAreCheckedInTransformersJS(t *testing.T) {
 	}
 
 	no := false
-	if web, err := b.web(pipeline.ExportConfig{CheckWeb: &no}); web != nil || err != nil {
+	if web, _, err := b.web(pipeline.ExportConfig{CheckWeb: &no}); web != nil || err != nil {
 		t.Errorf("checked although the config says no: %v, %v", web, err)
 	}
 	b.FindWeb = func() (transformersjs.Runner, error) { return transformersjs.Runner{}, os.ErrNotExist }
-	if web, err := b.web(pipeline.ExportConfig{}); web != nil || err != nil {
+	if web, _, err := b.web(pipeline.ExportConfig{}); web != nil || err != nil {
 		t.Errorf("what nobody asks for is %v, %v where nothing is found", web, err)
 	}
 	yes := true
-	if _, err := b.web(pipeline.ExportConfig{CheckWeb: &yes}); err == nil {
+	if _, _, err := b.web(pipeline.ExportConfig{CheckWeb: &yes}); err == nil {
 		t.Error("a check that is asked for and cannot be made is no error")
+	}
+}
+
+// A browser that is named and is not there is said by preflight, and does not end the check under Node.
+func TestABrowserThatIsNotThereIsAWarningOfTheRun(t *testing.T) {
+	b := newBench(t)
+	b.FindWeb = func() (transformersjs.Runner, error) {
+		_, err := transformersjs.Find(t.TempDir(), "/no/such/chromium")
+		return transformersjs.Runner{Library: transformersjs.Library{Module: "any", Version: "4.3.1"}, Node: "node"}, err
+	}
+	pre, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "other", Config: tinyConfig()})
+	check(t, err)
+	if !slices.ContainsFunc(pre.Warnings, func(w string) bool {
+		return strings.Contains(w, "DISTILVIT_CHROMIUM") && strings.Contains(w, "/no/such/chromium")
+	}) {
+		t.Errorf("warnings are %q", pre.Warnings)
+	}
+	web, _, err := b.web(tinyConfig().Export)
+	if err != nil || web == nil || !slices.Equal(web.Devices(), []string{record.DeviceNode}) {
+		t.Errorf("checked in %+v, %v", web, err)
 	}
 }

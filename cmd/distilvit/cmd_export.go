@@ -119,7 +119,7 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	if err != nil {
 		return err
 	}
-	web, err := o.web()
+	web, err := a.web(o)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -21,16 +22,11 @@ func (o exportOptions) checkRequired() error {
 }
 
 // web is what exports are checked in beside ONNX Runtime; nil: in nothing.
-func (o exportOptions) web() (*transformersjs.Runner, error) {
-	if o.checkWeb != nil && !*o.checkWeb {
-		return nil, nil
+func (a *app) web(o exportOptions) (*transformersjs.Runner, error) {
+	found, err := findWeb()
+	web, lacks, err := transformersjs.Choose(found, err, o.checkWeb, o.require)
+	if lacks != nil {
+		fmt.Fprintf(a.stderr, "warning: not checked in Chromium, which %s names: %v\n", chromiumVariable, lacks)
 	}
-	r, err := findWeb()
-	if o.checkWeb == nil && len(o.require) == 0 && !r.Usual() {
-		return nil, nil
-	}
-	if err == nil {
-		err = r.Lacks(o.require)
-	}
-	return &r, err
+	return web, err
 }

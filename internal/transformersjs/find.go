@@ -17,7 +17,7 @@ var browsers = []string{"chromium", "chromium-browser", "google-chrome", "google
 
 // Find finds what this machine can check by: Node and Chromium (the program named, or one of its names in PATH), each
 // with the Transformers.js that is installed for it in a cache directory. The error says what is missing where
-// neither is there, or not the Chromium that is named.
+// neither is there, or not the Chromium that is named; what is there is in the runner all the same.
 func Find(cacheDir, chromium string) (Runner, error) {
 	var r Runner
 	module, version, nodeErr := backend.TransformersJSNode(cacheDir)
@@ -38,8 +38,11 @@ func Find(cacheDir, chromium string) (Runner, error) {
 			r.Library.Version = filepath.Base(dir)
 		}
 	}
+	if err != nil && chromium != "" {
+		err = fmt.Errorf("%s: %w", chromium, err)
+	}
 	if len(r.Devices()) == 0 || err != nil && chromium != "" {
-		return Runner{}, errors.Join(nodeErr, err)
+		return r, errors.Join(nodeErr, err)
 	}
 	return r, nil
 }
@@ -65,8 +68,26 @@ func (r Runner) Devices() []string {
 	return devices
 }
 
-// Usual says that exports are checked without being asked to be: what is installed for Node has no other use.
-func (r Runner) Usual() bool { return slices.Contains(r.Devices(), record.DeviceNode) }
+// Choose decides from what Find found whether exports are checked, and in what; nil: they are not. want and require
+// are export.check_web and export.require. Without them exports are checked where there is Transformers.js for Node,
+// which has no other use; lacks then says what this machine was told to check in, too, and cannot.
+func Choose(found Runner, findErr error, want *bool, require []string) (web *Runner, lacks, err error) {
+	switch {
+	case want != nil && !*want:
+		return nil, nil, nil
+	case want == nil && len(require) == 0:
+		if !slices.Contains(found.Devices(), record.DeviceNode) {
+			return nil, nil, nil
+		}
+		return &found, findErr, nil
+	case findErr != nil:
+		return nil, nil, findErr
+	}
+	if err := found.Lacks(require); err != nil {
+		return nil, nil, err
+	}
+	return &found, nil, nil
+}
 
 // Lacks is an error where a device is asked for that the runner does not have.
 func (r Runner) Lacks(devices []string) error {

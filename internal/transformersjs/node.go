@@ -49,9 +49,5 @@ func (r Runner) underNode(ctx context.Context, scripts string, models []string, 
 	if err := p.follow(ctx, r.Silence, lines, nil, each); err != nil {
 		return err
 	}
-	// its output is closed: it ends, too
-	if err := p.follow(ctx, r.Silence, nil, p.gone, each); p.err != nil || ctx.Err() != nil {
-		return err
-	}
-	return nil
+	return p.ended(ctx, r.Silence)
 }

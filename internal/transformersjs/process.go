@@ -1,7 +1,9 @@
 package transformersjs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -15,8 +17,8 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	told tail
-	gone chan struct{} // closed when it has ended; then err is its verdict
-	err  error
+	gone chan struct{} // closed when it has ended; not before is err to be read
+	err  error         // its verdict; nil: exit status 0
 }
 
 // start starts a program; what it says goes to told, but for a Stdout of its own.
@@ -51,9 +53,7 @@ func (p *process) kill() {
 func (p *process) follow(
 	ctx context.Context, silence time.Duration, lines <-chan Line, gone <-chan struct{}, each func(Line),
 ) error {
-	if silence == 0 {
-		silence = usualSilence
-	}
+	silence = cmp.Or(silence, usualSilence)
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
 	for {
@@ -65,12 +65,33 @@ func (p *process) follow(
 			each(line)
 			timer.Reset(silence)
 		case <-gone:
-			return p.failure(p.err)
+			return p.failure(cmp.Or(p.err, errEarly))
 		case <-timer.C:
 			return p.failure(&SilentError{silence})
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// errEarly is of a program that ends in good order and has not done its work.
+var errEarly = errors.New("it ended before its work was done")
+
+// ended waits for the end of a program whose output is closed already.
+func (p *process) ended(ctx context.Context, silence time.Duration) error {
+	silence = cmp.Or(silence, usualSilence)
+	timer := time.NewTimer(silence)
+	defer timer.Stop()
+	select {
+	case <-p.gone:
+		if p.err != nil {
+			return p.failure(p.err)
+		}
+		return nil
+	case <-timer.C:
+		return p.failure(&SilentError{silence})
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

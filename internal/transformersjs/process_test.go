@@ -86,7 +86,19 @@ func TestADeadProgramSaysWhy(t *testing.T) {
 		}
 		gone(t, child)
 	}
-	r := Runner{Node: "/no/such/node"}
+	path, _ := program(t, "echo bye >&2; kill $!; exit 0")
+	r := Runner{Chromium: path}
+	err := r.Captions(t.Context(), record.DeviceWasm, []string{"/model"}, work, func(Line) {})
+	if !errors.Is(err, errEarly) || !strings.Contains(err.Error(), "bye") {
+		t.Errorf("a browser that closes by itself: %v", err)
+	}
+	path, _ = program(t, "exec >&-; echo it lingers >&2; wait")
+	r = Runner{Node: path, Silence: time.Second}
+	err = r.Captions(t.Context(), record.DeviceNode, []string{"/model"}, work, func(Line) {})
+	if silent := (*SilentError)(nil); !errors.As(err, &silent) || !strings.Contains(err.Error(), "it lingers") {
+		t.Errorf("a program that closes its output and does not end: %v", err)
+	}
+	r = Runner{Node: "/no/such/node"}
 	if err := r.Captions(t.Context(), record.DeviceNode, nil, work, func(Line) {}); err == nil {
 		t.Error("a program that is not there is no error")
 	}
