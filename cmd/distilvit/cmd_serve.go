@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -30,6 +31,7 @@ type serveOptions struct {
 	maxPixels int // millions
 	urls      bool
 	browser   bool
+	requests  bool // log them
 	grace     time.Duration
 	server    server.Options
 }
@@ -42,8 +44,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Answer HTTP requests for captions until Ctrl-C or SIGTERM. MODEL is what caption -m
 takes: a directory in Hugging Face form, a run's id, a published model, or hf:ORG/NAME.
 
-POST /caption takes a picture as the body (image/* or application/octet-stream) or as the
-file of a form (multipart/form-data), and answers {"caption", "token_ids", "milliseconds"};
+POST /caption takes a picture as the body, whatever its Content-Type, or as the file of a form
+(multipart/form-data), and answers {"caption", "token_ids", "milliseconds"};
 with Accept: text/event-stream the caption comes as it grows. GET /openapi.json describes
 that and all errors; /healthz, /readyz and /metrics (Prometheus) are for those who run it.
 At / is a web page for people. With --browser it may compute in the browser, too, which then
@@ -54,11 +56,15 @@ ONNX Runtime, where that is installed, and else the weights do. Pictures are tur
 EXIF tag says. Memory is bounded: a request that would need more is answered 429 with
 Retry-After before it is read, and a picture's size is looked at before it is decoded.
 
+Each request is a line on standard error (with -o json in JSON): method, path, status, bytes,
+seconds, and of these those of waiting for a turn; nothing of what was sent or said. Those to
+/healthz, /readyz and /metrics only with --verbose. --log-requests=false keeps it quiet.
+
 Like every server of this program it answers only requests that were meant for it: to
 localhost, or to a name of --host. Pages of other sites need --cors. With --urls a JSON body
 {"url": "https://…"} names a picture to fetch; addresses that are private are refused.`,
 		Example: `  distilvit serve demo
-  curl -H 'Content-Type: image/png' --data-binary @picture.png http://127.0.0.1:8400/caption
+  curl --data-binary @picture.png http://127.0.0.1:8400/caption
   curl -N -H 'Accept: text/event-stream' -F image=@picture.png http://127.0.0.1:8400/caption
   distilvit serve ./model-directory --onnx q4 --concurrency 2
   distilvit serve demo --listen 0.0.0.0:8400 --host captions.example.org --cors https://www.example.org`,
@@ -85,6 +91,7 @@ localhost, or to a name of --host. Pages of other sites need --cors. With --urls
 	flags.IntVar(&o.maxPixels, "max-megapixels", 50, "pixels of a picture, in millions")
 	flags.BoolVar(&o.urls, "urls", false, `fetch pictures of {"url": "https://…"}, private addresses apart`)
 	flags.BoolVar(&o.browser, "browser", false, "let the page compute in the browser, too (needs backend install transformers.js)")
+	flags.BoolVar(&o.requests, "log-requests", true, "a line on standard error for each request")
 	flags.StringSliceVar(&o.server.Hosts.Hosts, "host", nil,
 		"name by which clients reach this server, beside localhost; may be repeated, * is any")
 	flags.StringSliceVar(&o.server.Hosts.Origins, "cors", nil,
@@ -155,6 +162,9 @@ func (a *app) serve(ctx context.Context, name, dir string, o serveOptions) error
 	if o.urls {
 		o.server.Fetch = server.NewFetch(urlAnswers)
 	}
+	if o.requests {
+		o.server.Log = a.requestLog()
+	}
 	if o.server.Page, err = servedPage(name, dir, o.browser); err != nil {
 		return err
 	}
@@ -168,6 +178,18 @@ func (a *app) serve(ctx context.Context, name, dir string, o serveOptions) error
 			name, formText(form), url, url)
 	}
 	return server.New(c, o.server).Serve(ctx, listener, o.grace)
+}
+
+// requestLog writes to standard error, in the form of the command's output.
+func (a *app) requestLog() *slog.Logger {
+	o := &slog.HandlerOptions{}
+	if a.verbose {
+		o.Level = slog.LevelDebug
+	}
+	if a.output == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, o))
 }
 
 // servedPage is the page whose captions the server makes, or the browser, too.

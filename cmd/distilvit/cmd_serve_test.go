@@ -49,6 +49,7 @@ func TestServeAnswersUntilItIsStopped(t *testing.T) {
 	require.Contains(t, string(body), "<title>")
 	stop()
 	require.Equal(t, exitDone, <-code, stderr.String())
+	require.Contains(t, stderr.String(), `"method":"POST","path":"/caption","status":200,`)
 }
 
 func TestAPageNeedsExports(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -22,7 +23,11 @@ type answer struct {
 func (s *Server) caption(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	out := &responder{ResponseWriter: w, control: http.NewResponseController(w), status: http.StatusOK}
-	defer func() { s.metrics.answered(out.status, time.Since(begun)) }()
+	defer func() {
+		s.metrics.answered(out.status, time.Since(begun))
+		e := entryOf(r)
+		e.status, e.fault = out.status, out.fault // of a stream the status may be another than its head's
+	}()
 	if refused := s.enter(); refused != nil {
 		out.refuse(refused)
 		return
@@ -55,23 +60,34 @@ func (s *Server) describe(ctx context.Context, r *http.Request, out *responder) 
 		return caption.Caption{}, err
 	}
 	defer release()
+	waits := time.Now()
 	select {
 	case s.turns <- struct{}{}:
 	case <-ctx.Done():
+		entryOf(r).queued = time.Since(waits)
 		return caption.Caption{}, context.Cause(ctx)
 	}
 	defer func() { <-s.turns }()
 	defer s.metrics.worked(time.Now())
+	entryOf(r).queued = time.Since(waits)
 	picture, err := s.captioner.Decode(file)
 	switch {
 	case errors.Is(err, caption.ErrTooLarge):
 		return caption.Caption{}, &refusal{http.StatusRequestEntityTooLarge, err.Error(), 0}
 	case errors.Is(err, caption.ErrFormat):
-		return caption.Caption{}, &refusal{http.StatusUnsupportedMediaType, err.Error(), 0}
+		return caption.Caption{}, &refusal{http.StatusUnsupportedMediaType, err.Error() + hint(r), 0}
 	case err != nil:
-		return caption.Caption{}, &refusal{http.StatusUnprocessableEntity, err.Error(), 0}
+		return caption.Caption{}, &refusal{http.StatusUnprocessableEntity, err.Error() + hint(r), 0}
 	}
 	return s.captioner.Stream(ctx, picture, out.grow)
+}
+
+// hint says what may have become of a file on its way here.
+func hint(r *http.Request) string {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/x-www-form-urlencoded" {
+		return ""
+	}
+	return "; curl's -d takes the line ends out of a file: send it by --data-binary @FILE or -F image=@FILE"
 }
 
 // responder writes an answer: JSON, or server-sent events.
@@ -81,6 +97,7 @@ type responder struct {
 	stream  bool
 	begun   bool // an event is out: the status cannot change any more
 	status  int
+	fault   error // of the server's own
 }
 
 // slowest is how long a client may take to read a part of an answer.
@@ -120,6 +137,7 @@ func (out *responder) fail(ctx context.Context, err error) {
 		refused = errStopping
 	default:
 		refused = &refusal{http.StatusInternalServerError, err.Error(), 0}
+		out.fault = err
 	}
 	if out.begun {
 		out.status = refused.status

@@ -8,6 +8,7 @@ import (
 	_ "embed" // openapi.json
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"sync"
@@ -39,6 +40,7 @@ type Options struct {
 
 	Hosts hostcheck.Rules // which requests are meant for this server; Origins are those of CORS
 	Page  http.Handler    // answers all that is not the interface; nil: 404
+	Log   *slog.Logger    // gets a line for each request; nil: none
 }
 
 // DefaultOptions are those of a small machine.
@@ -98,7 +100,9 @@ func New(c Captioner, o Options) *Server {
 var OpenAPI []byte
 
 // ServeHTTP refuses what is not meant for this server and answers the rest.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.logged(w, r, s.answer) }
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	if err := s.options.Hosts.Check(r); err != nil {
 		refuse(w, &refusal{http.StatusForbidden, err.Error(), 0})
 		return

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"image"
 	"io"
+	"log/slog"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -146,6 +147,8 @@ func TestAPictureIsCaptionedHoweverItComes(t *testing.T) {
 		{"image/jpeg", bytes.NewReader(picture)},                                    // the bytes say what it is
 		{"application/octet-stream", struct{ io.Reader }{bytes.NewReader(picture)}}, // in chunks
 		{"", bytes.NewReader(picture)},
+		{"application/x-www-form-urlencoded", bytes.NewReader(picture)}, // of curl --data-binary
+		{"text/plain; charset=utf-8", bytes.NewReader(picture)},
 		{kind, body},
 		{"application/json", strings.NewReader(`{"url": "` + elsewhere.URL + `/a.png"}`)},
 	} {
@@ -156,6 +159,71 @@ func TestAPictureIsCaptionedHoweverItComes(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(text), &said))
 		require.Equal(t, want[0], said.Caption)
 	}
+}
+
+// curl -d takes the line ends out of a file; the answer says so.
+func TestAFileThatCurlChangedIsToldHowToSend(t *testing.T) {
+	s := run(t, real(t), nil)
+	changed := bytes.NewReader(bytes.ReplaceAll(modeltest.PNG(t, modeltest.Picture(3)), []byte("\r\n"), nil))
+	status, _, text := post(t, s.url, changed, "Content-Type", "application/x-www-form-urlencoded")
+	require.Equal(t, http.StatusUnsupportedMediaType, status)
+	require.Contains(t, text, "--data-binary @FILE")
+}
+
+// lines is a log of JSON that a test waits on.
+type lines chan map[string]any
+
+func (l lines) Write(p []byte) (int, error) {
+	var line map[string]any
+	if err := json.Unmarshal(p, &line); err != nil {
+		return 0, err
+	}
+	l <- line
+	return len(p), nil
+}
+
+// A request is a line of the log: what it cost and how it ended, and nothing of what was sent or said.
+func TestEachRequestIsALineOfTheLog(t *testing.T) {
+	f := &fake{begun: make(chan struct{}, 2), release: make(chan struct{})}
+	log := make(lines, 9)
+	s := run(t, f, func(o *Options) { o.Log = slog.New(slog.NewJSONHandler(log, nil)) })
+	for range 2 { // the second waits for the first one's turn
+		go func() {
+			got, err := http.Post(s.url+"/caption?key=secret", "image/png", strings.NewReader("secret"))
+			if err == nil {
+				got.Body.Close()
+			}
+		}()
+	}
+	<-f.begun
+	require.Eventually(t, func() bool { return len(s.places) == 2 }, time.Minute, time.Millisecond)
+	close(f.release)
+	for range 2 {
+		line := <-log
+		require.Equal(t, "INFO", line["level"])
+		require.Equal(t, []any{"POST", "/caption", 200., 6.}, []any{line["method"], line["path"], line["status"], line["bytes_in"]})
+		require.Greater(t, line["bytes_out"], 20.)
+		require.GreaterOrEqual(t, line["seconds"], line["queue_seconds"])
+		require.NotContains(t, fmt.Sprint(line), "secret")
+		require.NotContains(t, fmt.Sprint(line), "star")
+	}
+	for path, status := range map[string]float64{"/healthz": 0, "/none": http.StatusNotFound, "/caption": http.StatusMethodNotAllowed} {
+		got, err := http.Get(s.url + path)
+		require.NoError(t, err)
+		got.Body.Close()
+		if status != 0 { // who asks how the server is gets no line
+			line := <-log
+			require.Equal(t, []any{"GET", path, status}, []any{line["method"], line["path"], line["status"]})
+		}
+	}
+	f.err = errors.New("the device is lost")
+	status, _, _ := post(t, s.url, strings.NewReader("x"), "Accept", "text/event-stream")
+	require.Equal(t, http.StatusOK, status)
+	line := <-log
+	require.Equal(t, []any{"ERROR", 500., "the device is lost"}, []any{line["level"], line["status"], line["error"]})
+	status, _, _ = post(t, s.url, strings.NewReader("x"), "Host", "attacker.example")
+	require.Equal(t, http.StatusForbidden, status)
+	require.Equal(t, 403., (<-log)["status"])
 }
 
 func TestACaptionStreamsAsItGrows(t *testing.T) {

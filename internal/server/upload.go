@@ -11,7 +11,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -45,16 +44,13 @@ func (s *Server) file(
 	release = func() { s.bytes.Release(share) }
 	_ = control.SetReadDeadline(time.Now().Add(s.options.Upload))
 	body := http.MaxBytesReader(nil, r.Body, limit)
-	switch {
-	case kind == "multipart/form-data":
+	switch kind {
+	case "multipart/form-data":
 		file, err = part(multipart.NewReader(body, parameters["boundary"]), r.ContentLength)
-	case kind == "application/json":
+	case "application/json":
 		file, err = read(http.MaxBytesReader(nil, r.Body, maxURL), -1)
-	case kind == "" || kind == "application/octet-stream" || strings.HasPrefix(kind, "image/"):
+	default: // the picture itself, whatever it is said to be: its bytes tell, and curl calls every file a form
 		file, err = read(body, r.ContentLength)
-	default:
-		err = &refusal{http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Type %s: send the picture itself as "+
-			"image/* or application/octet-stream, or as a file of multipart/form-data", kind), 0}
 	}
 	if err == nil {
 		// From here on the connection is read only to learn that the client goes away.
