@@ -4,14 +4,16 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
+	"distilvit/artifact"
 	"distilvit/pipeline"
 	"distilvit/storage/layout"
 	"distilvit/storage/retention"
 )
 
-// Sweep removes what nothing refers to of one page of the bucket.
+// Sweep removes what nothing refers to of one page of the bucket, and puts right what names the newest models.
 func (a *Activities) Sweep(ctx context.Context, in pipeline.SweepInput) (pipeline.SweepResult, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.SweepResult, error) {
 		var out pipeline.SweepResult
@@ -27,6 +29,13 @@ func (a *Activities) Sweep(ctx context.Context, in pipeline.SweepInput) (pipelin
 			out.Removed = append(out.Removed, pipeline.Removed(c))
 		}
 		out.Notes, out.Next = page.Notes, page.Next
+		if err == nil && in.Cursor == layout.Models && !in.DryRun {
+			var changed []string
+			if changed, err = artifact.UpdateEveryLatest(ctx, a.Store); len(changed) > 0 {
+				out.Notes = append(out.Notes, "named another version than the newest, or was missing, and is put right: "+
+					strings.Join(changed, ", "))
+			}
+		}
 		return out, err
 	})
 }

@@ -25,7 +25,7 @@ const (
 )
 
 // Publish puts the export, its card and the run's report under the model's
-// immutable name; its manifest comes last. The same model is published once.
+// immutable name; its manifest comes last, and then the name's latest. The same model is published once.
 func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pipeline.Result, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.Result, error) {
 		if in.Name == "" {
@@ -43,7 +43,10 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 		}
 		there, err := artifact.ReadModel(ctx, a.Store, m.Model)
 		if err == nil {
-			out.Bytes, err = there.Bytes(), artifact.SameModel(m, there)
+			if out.Bytes, err = there.Bytes(), artifact.SameModel(m, there); err != nil {
+				return out, err
+			}
+			_, err = artifact.UpdateLatest(ctx, a.Store, in.Name) // the first attempt may not have come so far
 			return out, err
 		}
 		if !artifact.NotFound(err) {
@@ -74,7 +77,11 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 			return out, err
 		}
 		out.Bytes = m.Bytes()
-		return out, a.Store.Publish(ctx, layout.Manifest(m.Model), m)
+		if err := a.Store.Publish(ctx, layout.Manifest(m.Model), m); err != nil {
+			return out, err
+		}
+		_, err = artifact.UpdateLatest(ctx, a.Store, in.Name)
+		return out, err
 	})
 }
 

@@ -19,9 +19,13 @@ import (
 	"distilvit/storage/layout"
 )
 
-// FindModel is the group of a published model: models/<name>/<version> itself, or of
-// a run's id the newest branch that it published. ErrNotPublished where there is none.
+// FindModel is the group of a published model: models/<name>/<version> itself, of models/<name> and
+// models/<name>/latest the newest version, or of a run's id the newest branch that it published. ErrNotPublished
+// where there is none.
 func FindModel(ctx context.Context, s *storage.Store, name string) (group string, err error) {
+	if of, ok := layout.NameOf(name); ok {
+		return NewestModel(ctx, s, of)
+	}
 	if layout.AreaOf(name) == layout.Models {
 		group = strings.TrimSuffix(name, "/")
 		_, err = s.Stat(ctx, layout.Manifest(group))
@@ -30,18 +34,33 @@ func FindModel(ctx context.Context, s *storage.Store, name string) (group string
 		}
 		return group, err
 	}
+	// A run publishes under its own id where the config has no name. Its folder is looked at in any case: a program
+	// that knows no latest may have published since.
+	under := layout.Models + "/"
+	latest, err := readLatest(ctx, s, name)
+	switch {
+	case err == nil && latest.Run == name:
+		under += name + "/"
+	case err != nil && !Unreadable(err):
+		return "", err
+	}
+	if group, err = newestBranch(ctx, s, under, name); err == nil && group == "" {
+		err = fmt.Errorf("a model of run %s %w", name, ErrNotPublished)
+	}
+	return group, err
+}
+
+// newestBranch is the newest that a run published below a prefix, or "".
+func newestBranch(ctx context.Context, s *storage.Store, prefix, run string) (group string, err error) {
 	newest := -1
-	for o, err := range s.List(ctx, layout.Models+"/") {
+	for o, err := range s.List(ctx, prefix) {
 		if err != nil {
 			return "", fmt.Errorf("list published models: %w", err)
 		}
 		of, ok := layout.ManifestOf(o.Key)
-		if m, is := layout.ParseModel(of); ok && is && m.Run == name && m.Branch > newest {
+		if m, is := layout.ParseModel(of); ok && is && m.Run == run && m.Branch > newest {
 			group, newest = of, m.Branch
 		}
-	}
-	if group == "" {
-		return "", fmt.Errorf("a model of run %s %w", name, ErrNotPublished)
 	}
 	return group, nil
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/minio/minio-go/v7"
+
 	"distilvit/storage/layout"
 )
 
@@ -47,6 +49,44 @@ func (s *Store) Publish(ctx context.Context, key string, manifest any) error {
 
 // maxManifestBytes is the largest single PUT of S3.
 const maxManifestBytes = 5 << 30
+
+// GetTagged reads a stored JSON document into v, and the tag by which Swap knows it again.
+func (s *Store) GetTagged(ctx context.Context, key string, v any) (tag string, err error) {
+	body, err := s.open(ctx, layout.Object{Key: key})
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	content, err := io.ReadAll(body)
+	if err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(content, v); err != nil {
+		return "", s.fail("read", key, ErrCorrupt, err.Error())
+	}
+	return body.etag, nil
+}
+
+// Swap stores v as canonical JSON if what is stored still has the tag, or with tag "" if nothing is; else it is
+// ErrConflict. It is for the few documents that change. A server that knows no such condition overwrites.
+func (s *Store) Swap(ctx context.Context, key, tag string, v any) error {
+	content, err := Canonical(v)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", key, err)
+	}
+	if tag == "" {
+		_, err = s.putOnce(ctx, key, content)
+		return err
+	}
+	_, err = s.putIf(ctx, key, content, func(o *minio.PutObjectOptions) { o.SetMatchETag(tag) })
+	switch {
+	case errors.Is(err, ErrNotFound): // it was removed meanwhile
+		return s.fail("store", key, ErrConflict, "it is not there any more")
+	case minio.ToErrorResponse(errors.Unwrap(err)).Code == "NotImplemented":
+		_, err = s.PutBytes(ctx, key, content)
+	}
+	return err
+}
 
 // PutJSON stores v as canonical JSON and overwrites what is there.
 func (s *Store) PutJSON(ctx context.Context, key string, v any) (layout.Object, error) {

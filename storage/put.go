@@ -152,11 +152,18 @@ func (s *Store) putStream(ctx context.Context, key string, r io.Reader, size int
 
 // putOnce stores b in one atomic request where nothing is stored under key yet.
 func (s *Store) putOnce(ctx context.Context, key string, b []byte) (layout.Object, error) {
+	return s.putIf(ctx, key, b, func(o *minio.PutObjectOptions) { o.SetMatchETagExcept("*") })
+}
+
+// putIf stores b in one atomic request under a condition.
+func (s *Store) putIf(
+	ctx context.Context, key string, b []byte, condition func(*minio.PutObjectOptions),
+) (layout.Object, error) {
 	object := layout.Object{Key: key, Size: int64(len(b)), SHA256: digest.Bytes(b)}
 	options := putOptions()
-	options.DisableMultipart = true // a multipart upload is not atomic under this condition
+	options.DisableMultipart = true // a multipart upload is not atomic under a condition
 	options.UserMetadata = map[string]string{metaSHA256: object.SHA256}
-	options.SetMatchETagExcept("*")
+	condition(&options)
 	_, err := s.core.Client.PutObject(ctx, s.config.Bucket, key, bytes.NewReader(b), object.Size, options)
 	for try := 1; try < publishTries && folderGone(ctx, err); try++ {
 		_, err = s.core.Client.PutObject(ctx, s.config.Bucket, key, bytes.NewReader(b), object.Size, options)

@@ -175,6 +175,46 @@ func TestPublishHasExactlyOneWinner(t *testing.T) {
 	})
 }
 
+// Of those who change what they have read, none undoes what another has changed meanwhile.
+func TestSwapLosesNoChange(t *testing.T) {
+	onEachServer(t, func(t *testing.T, s *storage.Store) {
+		const key, writers, each = "counter", 4, 5
+		var group sync.WaitGroup
+		for range writers {
+			group.Go(func() {
+				for done := 0; done < each; {
+					var n int
+					tag, err := s.GetTagged(t.Context(), key, &n)
+					if err != nil && !errors.Is(err, storage.ErrNotFound) {
+						t.Error(err)
+						return
+					}
+					err = s.Swap(t.Context(), key, tag, n+1)
+					switch {
+					case err == nil:
+						done++
+					case !errors.Is(err, storage.ErrConflict):
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		group.Wait()
+		var n int
+		tag, err := s.GetTagged(t.Context(), key, &n)
+		if err != nil || n != writers*each {
+			t.Errorf("%d after %d changes, %v", n, writers*each, err)
+		}
+		if err := s.Remove(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Swap(t.Context(), key, tag, 1); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("what was removed meanwhile is written: %v", err)
+		}
+	})
+}
+
 func TestJSONIsOverwritten(t *testing.T) {
 	onEachServer(t, func(t *testing.T, s *storage.Store) {
 		for _, v := range []int{1, 2} {

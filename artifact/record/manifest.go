@@ -139,6 +139,15 @@ type ModelManifest struct {
 	Approval *Decision `json:"approval,omitempty"` // nil: nobody was asked (publish.approve)
 }
 
+// Latest is models/<name>/latest: which version of a model is the newest, for who fetches it with any S3 client.
+type Latest struct {
+	Version  int           `json:"version"`
+	Model    string        `json:"model"` // models/<name>/<version>
+	Run      string        `json:"run"`
+	Branch   int           `json:"branch"`
+	Manifest layout.Object `json:"manifest"` // the version's, which names its files
+}
+
 // Decision is what somebody says who approves of a model, or does not.
 type Decision struct {
 	By   string `json:"by,omitempty"`   // who decided, as they call themselves

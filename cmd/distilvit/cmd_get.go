@@ -23,7 +23,9 @@ func (a *app) getCommand() *cobra.Command {
 		Use:   "get RUN [DIR]",
 		Short: "fetch the model a run published, or make a web page of it",
 		Long: `Fetch the model a run published: ONNX files, model.safetensors, tokenizer, configs,
-model card and manifest, each verified by its digest. DIR is ./RUN by default.
+model card and manifest, each verified by its digest. DIR is ./RUN by default. In place of a
+run's id may stand models/NAME/VERSION, or the NAME under which models are published, for
+its newest version (which models/NAME/latest names in the object store).
 
 With --page FOLDER, write instead a web page that captions pictures in the browser, with the
 model and Transformers.js beside it: static files for any web server, which ask nobody else
@@ -73,7 +75,9 @@ func (a *app) get(ctx context.Context, s *site, name, dir string) error {
 		return err
 	}
 	if dir == "" {
-		dir = filepath.Base(name)
+		if dir = filepath.Base(name); dir == layout.LatestFile {
+			dir = filepath.Base(group)
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fileError("output directory", dir, err)

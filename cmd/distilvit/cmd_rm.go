@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 
+	"distilvit/artifact"
 	"distilvit/internal/retry"
 	"distilvit/pipeline"
 	"distilvit/storage/retention"
@@ -62,6 +63,12 @@ func (a *app) rm(ctx context.Context, s *site, id string, model bool) error {
 		return fmt.Errorf("remove run %s: %w", id, err)
 	case len(executions) == 0 && len(counts) == 0:
 		return s.noRun(id)
+	}
+	if model {
+		if _, err := artifact.UpdateEveryLatest(ctx, s.store); err != nil {
+			return fmt.Errorf("the model of run %s is removed, but a latest may name it still; distilvit janitor puts that right: %w",
+				id, err)
+		}
 	}
 	if err := os.RemoveAll(filepath.Join(s.data, curvesDir, id)); err != nil {
 		return fmt.Errorf("remove run %s: its curves on this machine: %w", id, err)

@@ -20,7 +20,7 @@ import (
 // modelFlag adds -m MODEL.
 func modelFlag(cmd *cobra.Command, name *string) {
 	cmd.Flags().StringVarP(name, "model", "m", "", "MODEL: a directory in Hugging Face form, a run's "+
-		"id, models/NAME/VERSION, or hf:ORG/NAME[@REVISION] of the Hugging Face hub")
+		"id, a published NAME's newest version, models/NAME/VERSION, or hf:ORG/NAME[@REVISION] of the Hugging Face hub")
 }
 
 // withModelDir gives a MODEL's local directory to do: the directory itself, a
@@ -82,7 +82,8 @@ func (a *app) fetchPublished(ctx context.Context, name string) (string, error) {
 	return dir, artifact.FetchModel(ctx, s.store, group, dir, nil)
 }
 
-// findModel is the group of what a run published, or of models/NAME/VERSION itself.
+// findModel is the group of what a run published, of models/NAME/VERSION itself, or where there is no such run, of
+// the newest version that is published under the name.
 func findModel(ctx context.Context, s *site, name string) (string, error) {
 	group, err := artifact.FindModel(ctx, s.store, name)
 	switch {
@@ -92,6 +93,12 @@ func findModel(ctx context.Context, s *site, name string) (string, error) {
 		return "", fmt.Errorf("no such published model: %s %s", name, s.place())
 	}
 	run, _, err := s.find(ctx, name)
+	if errors.Is(err, errNoRun) {
+		group, named := artifact.NewestModel(ctx, s.store, name)
+		if !errors.Is(named, artifact.ErrNotPublished) {
+			return group, named
+		}
+	}
 	if err != nil {
 		return "", err
 	}

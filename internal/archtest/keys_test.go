@@ -29,8 +29,9 @@ var notKeys = map[string][]struct{ text, why string }{
 		{"runs/demo/config.json", "the same"}, {"runs/demo/report.html", "the same"}},
 	"cmd/distilvit/cmd_recover.go": {{"runs/demo/config.json", "an example, in a help text"}},
 	"cmd/distilvit/cmd_rm.go":      {{"runs/RUN/", "the place as people are told of it, in a help text"}},
-	"cmd/distilvit/cmd_get.go":     {{"public/models/demo", "a local directory, in an example"}},
-	"internal/parity/parity.go":    {{"models/", "a local directory of vectors"}},
+	"cmd/distilvit/cmd_get.go": {{"public/models/demo", "a local directory, in an example"},
+		{"models/NAME/VERSION", "a form that people write"}, {"models/NAME/latest", "the same"}},
+	"internal/parity/parity.go": {{"models/", "a local directory of vectors"}},
 }
 
 func TestKeysAreSpeltInLayoutAlone(t *testing.T) {

@@ -24,7 +24,7 @@ func TestKeysAreThoseThatTheDocumentationLists(t *testing.T) {
 		Run("r-b7").Progress(2, 5), Run("r-b7").Export("key"), Run("r-b7").Log("20260101T000000.1-77.log"),
 		Run("r-b7").Events(4),
 		File(Model{"m", "r-b7", 2}.Group(), "onnx/a.onnx"), Condemned(Dataset("key")), Check("XYZ"),
-		Marker,
+		Marker, Latest("m"),
 	}
 	listed := documented(t)
 	for _, key := range listed {
@@ -102,6 +102,11 @@ func TestKeysAreReadAsTheyWereMade(t *testing.T) {
 	if name, ok := NameIn(m.Group(), File(m.Group(), "onnx/a.onnx")); name != "onnx/a.onnx" || !ok {
 		t.Errorf("name: %q, %v", name, ok)
 	}
+	for _, key := range []string{Latest("m"), "models/m", "models/m/"} {
+		if name, ok := NameOf(key); name != "m" || !ok {
+			t.Errorf("name of %s: %q, %v", key, name, ok)
+		}
+	}
 	if sum, ok := DigestOf(Blob(Dataset("key"), digest, ".parquet")); sum != digest || !ok {
 		t.Errorf("digest: %q, %v", sum, ok)
 	}
@@ -141,6 +146,14 @@ func TestWhatHasNotTheFormOfAKeyIsNotReadAsOne(t *testing.T) {
 		if _, _, _, ok := ParseCheckpoint(key); ok {
 			t.Errorf("checkpoint %q", key)
 		}
+	}
+	for _, key := range []string{"models/m/r-b1", "models", "models/", "models//latest", "runs/m", "models/m/latest/x"} {
+		if name, ok := NameOf(key); ok {
+			t.Errorf("name of %s: %q", key, name)
+		}
+	}
+	if group, ok := GroupOf(Latest("m")); ok {
+		t.Errorf("%s is of group %s", Latest("m"), group)
 	}
 	if _, ok := DigestOf("sources/" + digest + "/a.zip"); ok {
 		t.Error("a source's key names no digest of its bytes")
