@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -96,8 +97,8 @@ func (a *app) recoverDirectory(ctx context.Context) (devstack.Recovered, error) 
 	return devstack.Recover(ctx, data, storeMarker)
 }
 
-// recoverRuns rebuilds what is in the store and not, or not whole, in Temporal.
-func (s *site) recoverRuns(ctx context.Context, done *recovery) error {
+// recoverRuns rebuilds what is in the store and not, or not whole, in Temporal: all runs, or those that are named.
+func (s *site) recoverRuns(ctx context.Context, done *recovery, only ...string) error {
 	done.Runs = []recoveredRun{}
 	known, err := s.knownRuns(ctx)
 	if err != nil {
@@ -110,6 +111,9 @@ func (s *site) recoverRuns(ctx context.Context, done *recovery) error {
 			return err
 		}
 		id, ok := layout.RunOf(folder.Key)
+		if len(only) > 0 && !slices.Contains(only, string(id)) {
+			continue
+		}
 		if !ok || known[string(id)] || pipeline.CheckRunID(string(id)) != nil {
 			continue
 		}
@@ -228,10 +232,14 @@ func (a *app) printRecovery(s *site, done recovery) {
 		fmt.Fprintf(a.stdout, "no run %s is to be rebuilt; Temporal knows %d\n", s.place(), done.Known)
 		return
 	}
+	a.printRebuilt(done.Runs)
+}
+
+func (a *app) printRebuilt(runs []recoveredRun) {
 	t := &table{}
 	t.add("REBUILT", "STATUS", "EPOCHS", "STEP", "MODEL")
 	open := ""
-	for _, r := range done.Runs {
+	for _, r := range runs {
 		status := "completed"
 		if !r.Complete {
 			status, open = statusRecovered, r.Run
@@ -241,7 +249,7 @@ func (a *app) printRecovery(s *site, done recovery) {
 	t.write(a.stdout, "")
 	if open != "" {
 		config := layout.Run(open).Config()
-		say(true, "to go on with a recovered run, start it again with its config, or with the one in the store:\n"+
-			"  %[1]s cat %[2]s | %[1]s run -f - --id %[3]s", a.command(), config, open)
+		fmt.Fprintf(a.stdout, "to go on with a recovered run, start it again with its config, or with the one in the store:\n"+
+			"  %[1]s cat %[2]s | %[1]s run -f - --id %[3]s\n", a.command(), config, open)
 	}
 }

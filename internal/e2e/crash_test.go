@@ -82,7 +82,13 @@ func weightsDigest(t *testing.T, data, run string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "model")
 	succeed(t, "get", run, dir, "--data", data)
-	raw, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+	return fileDigest(t, filepath.Join(dir, "model.safetensors"))
+}
+
+// fileDigest is the SHA-256 of a file.
+func fileDigest(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
 	digest := sha256.Sum256(raw)
 	return hex.EncodeToString(digest[:])

@@ -24,8 +24,8 @@ func startMinIO(t testing.TB, address string) {
 	minio.Await("MinIO's answer", func() bool { return testenv.MinIOAnswers(address) })
 }
 
-// A team's set-up: a Temporal server and a MinIO elsewhere, a worker, and a
-// client that only starts and follows.
+// A team's set-up: a Temporal server and a MinIO elsewhere, a worker, and a client that only starts and follows;
+// and runs that move between it and a machine's own stack.
 func TestWorkerAgainstExternalTemporalAndMinIO(t *testing.T) {
 	temporal, s3 := testenv.FreeAddress(t), testenv.FreeAddress(t)
 	secret := writeFile(t, t.TempDir(), "secret", minioSecret+"\n")
@@ -65,4 +65,33 @@ func TestWorkerAgainstExternalTemporalAndMinIO(t *testing.T) {
 	doctor := runCommand(t, client, testenv.Program, "doctor")
 	require.Zero(t, doctor.code, doctor.stdout)
 	require.Contains(t, doctor.stdout, "answer")
+
+	// Its run comes to a machine's own stack, and half a run from there to the servers, where it is finished.
+	home := filepath.Join(t.TempDir(), "home")
+	brought := runCommand(t, client, testenv.Program, "migrate", "--back", "team", "--data", home)
+	require.Zero(t, brought.code, brought.stderr)
+	require.Regexp(t, `team +completed +2 +40 +models/team/team-b1`, brought.stdout)
+	require.Equal(t, fileDigest(t, filepath.Join(dir, "model.safetensors")), weightsDigest(t, home, "team"))
+	require.Contains(t, succeed(t, "cat", "models/team/latest", "--data", home), `"models/team/team-b1"`)
+	again := runCommand(t, client, testenv.Program, "migrate", "--data", home)
+	require.Zero(t, again.code, again.stderr)
+	require.Contains(t, again.stdout, "run team is known on "+temporal+" already")
+
+	half := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{
+		"backend": "go", "model": map[string]any{"encoder_layer": 1, "decoder_layer": 1},
+		"train": map[string]any{"epochs": 3, "checkpoint_steps": 3},
+	}))
+	want := trainUndisturbed(t, half, "half")
+	begun := start(t, nil, "run", "-f", half, "--id", "half", "--data", home)
+	awaitCheckpoint(t, begun, home, "half", 1, 20)
+	killEverything(t, begun)
+	taken := runCommand(t, client, testenv.Program, "migrate", "half", "--data", home)
+	require.Zero(t, taken.code, taken.stderr)
+	require.Regexp(t, `half +recovered`, taken.stdout)
+	finish := runCommand(t, client, testenv.Program, "run", "-f", half, "--id", "half", "-o", "json")
+	require.Zero(t, finish.code, finish.stderr)
+	got := filepath.Join(t.TempDir(), "half")
+	fetched := runCommand(t, client, testenv.Program, "get", "half", got)
+	require.Zero(t, fetched.code, fetched.stderr)
+	require.Equal(t, want, fileDigest(t, filepath.Join(got, "model.safetensors")))
 }

@@ -314,7 +314,7 @@ func RemoveRun(
 	t := &tally{}
 	groups := []string{layout.Run(run).Group()}
 	if model {
-		models, err := published(ctx, store, run)
+		models, err := Published(ctx, store, run)
 		if err != nil {
 			return nil, err
 		}
@@ -352,8 +352,8 @@ func removeAll(
 	return c.remove(ctx, store, entries, t.add)
 }
 
-// published are the models of a run, whatever its branch.
-func published(ctx context.Context, store *storage.Store, run string) ([]string, error) {
+// Published are the groups of the models that a run published, whatever their branch.
+func Published(ctx context.Context, store *storage.Store, run string) ([]string, error) {
 	var out []string
 	s := &sweeper{Store: store}
 	for group, err := range s.groups(ctx, layout.Models, "") {

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"distilvit/artifact"
+	"distilvit/internal/devstack"
+	"distilvit/report"
+	"distilvit/storage/layout"
+)
+
+func (a *app) migrateCommand() *cobra.Command {
+	var back bool
+	cmd := &cobra.Command{
+		Use:   "migrate [RUN...]",
+		Short: "copy runs from this machine's stack to servers elsewhere, or back",
+		Long: `Copy runs, all or those that are named, from the embedded stack of the data directory to the Temporal server
+and the object store that TEMPORAL_ADDRESS and S3_ENDPOINT name, or with --back from there. What comes along
+is all that a run has in the object store and what it refers to: data, tokens, checkpoints, curves, models. Each
+object is verified on its way, and what is there already is not sent again, so that a copy that broke off is begun
+once more. Then the runs are rebuilt there as distilvit recover does: a complete one with its model and scores,
+another as "recovered", which its own command goes on with from the newest checkpoint, to the same weights. Histories
+stay behind, and files of your own: a run that reads local paths goes on only where workers see them, too.
+
+A run that is being trained is refused: pause it, or let it end. Nothing is removed where it comes from.`,
+		Example: `  export TEMPORAL_ADDRESS=temporal:7233 S3_ENDPOINT=https://s3.example.org S3_ACCESS_KEY=… S3_SECRET_KEY_FILE=…
+  distilvit migrate
+  distilvit migrate demo --data ~/captions
+  distilvit migrate --back demo`,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			for _, id := range ids {
+				if err := checkRunID(id); err != nil {
+					return err
+				}
+			}
+			ctx, stop := a.interruptible(cmd.Context(), "stopping; the same command goes on")
+			defer stop()
+			return a.migrate(ctx, ids, back)
+		},
+	}
+	cmd.Flags().BoolVar(&back, "back", false, "from the servers to this machine's stack")
+	return cmd
+}
+
+// migration is what migrate prints with -o json.
+type migration struct {
+	Runs    []string       `json:"runs"`    // that were copied
+	There   []string       `json:"there"`   // that were known there already
+	Objects int            `json:"objects"` // copied
+	Bytes   int64          `json:"bytes"`
+	Skipped int            `json:"skipped"` // objects that were there already
+	Rebuilt []recoveredRun `json:"rebuilt"`
+	Notes   []string       `json:"notes,omitempty"`
+}
+
+func (a *app) migrate(ctx context.Context, ids []string, back bool) error {
+	external, err := a.external()
+	if err != nil {
+		return err
+	}
+	if !external {
+		return usagef("migrate: TEMPORAL_ADDRESS and S3_ENDPOINT are not set: they name the servers of the other side")
+	}
+	here := *a // without the servers
+	here.env = func(key string) string {
+		if key == "TEMPORAL_ADDRESS" || key == "S3_ENDPOINT" {
+			return ""
+		}
+		return a.env(key)
+	}
+	if !back {
+		if err := here.checkExists(); err != nil {
+			return err
+		}
+	}
+	embedded, err := here.openSite(ctx, devstack.Options{})
+	if err != nil {
+		return err
+	}
+	defer embedded.close()
+	elsewhere, err := a.openSite(ctx, devstack.Options{})
+	if err != nil {
+		return err
+	}
+	defer elsewhere.close()
+	from, to := embedded, elsewhere
+	if back {
+		from, to = elsewhere, embedded
+	}
+	done, err := a.copyRuns(ctx, from, to, ids)
+	if err != nil {
+		return err
+	}
+	if a.output == "json" {
+		return printJSON(a.stdout, done)
+	}
+	a.printMigration(from, to, done)
+	return nil
+}
+
+// copyRuns copies those of the runs that are not known where they go, and rebuilds them there.
+func (a *app) copyRuns(ctx context.Context, from, to *site, ids []string) (*migration, error) {
+	done := &migration{Runs: []string{}, There: []string{}, Rebuilt: []recoveredRun{}}
+	known, err := to.knownRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if ids, err = from.movable(ctx, ids); err != nil {
+		return nil, err
+	}
+	p := newProgress(a.stderr)
+	defer p.clear()
+	for _, id := range ids {
+		if known[id] {
+			done.There = append(done.There, id)
+			continue
+		}
+		if err := done.copyRun(ctx, from, to, layout.Run(id), p); err != nil {
+			return nil, fmt.Errorf("copy run %s: %w", id, err)
+		}
+		done.Runs = append(done.Runs, id)
+	}
+	if len(done.Runs) == 0 {
+		return done, nil
+	}
+	if _, err := artifact.UpdateEveryLatest(ctx, to.store); err != nil {
+		return nil, err
+	}
+	var rebuilt recovery
+	if err := to.recoverRuns(ctx, &rebuilt, done.Runs...); err != nil {
+		return nil, fmt.Errorf("all is copied, but the runs are not rebuilt (distilvit recover there does it): %w", err)
+	}
+	done.Rebuilt, done.Notes = rebuilt.Runs, rebuilt.Notes
+	return done, nil
+}
+
+// movable are the runs that can be copied, of those that are asked for, or of all.
+func (s *site) movable(ctx context.Context, ids []string) ([]string, error) {
+	var runs []*runInfo
+	var err error
+	if len(ids) == 0 {
+		runs, err = listRuns(ctx, s.client)
+	}
+	for _, id := range ids {
+		run, _, failed := describeRun(ctx, s.client, id)
+		if errors.Is(failed, errNoRun) {
+			return nil, s.noRun(id)
+		}
+		runs, err = append(runs, run), errors.Join(err, failed)
+	}
+	if err == nil {
+		err = s.standings(ctx, runs)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var movable []string
+	for _, run := range runs {
+		if run.open() && run.Status != statusPaused && run.Status != statusInterrupted {
+			return nil, fmt.Errorf("run %[1]s is open: distilvit pause %[1]s first, or let it end", run.ID)
+		}
+		movable = append(movable, run.ID)
+	}
+	return movable, nil
+}
+
+// copiers is how many objects are on their way at once.
+const copiers = 4
+
+// copyRun copies what a run has: documents after all that they name.
+func (m *migration) copyRun(ctx context.Context, from, to *site, run layout.Run, p *progress) error {
+	objects, err := artifact.RunObjects(ctx, from.store, run)
+	if err != nil {
+		return err
+	}
+	var total, sent int64
+	for _, o := range objects {
+		total += o.Size
+	}
+	var mu sync.Mutex
+	one := func(ctx context.Context, o layout.Object) error {
+		there, err := artifact.CopyObject(ctx, from.store, to.store, o)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if sent += o.Size; there {
+			m.Skipped++
+		} else {
+			m.Objects, m.Bytes = m.Objects+1, m.Bytes+o.Size
+		}
+		p.show("copy "+string(run), sent, total, report.Bytes(sent))
+		return nil
+	}
+	var group *errgroup.Group
+	for i, o := range objects {
+		if layout.IsDocument(o.Key) && (i == 0 || !layout.IsDocument(objects[i-1].Key)) && group != nil {
+			if err := group.Wait(); err != nil { // what documents name is there
+				return err
+			}
+			group = nil
+		}
+		if layout.IsDocument(o.Key) {
+			if err := one(ctx, o); err != nil {
+				return err
+			}
+			continue
+		}
+		if group == nil {
+			group, _ = errgroup.WithContext(ctx)
+			group.SetLimit(copiers)
+		}
+		group.Go(func() error { return one(ctx, o) })
+	}
+	if group != nil {
+		return group.Wait()
+	}
+	return nil
+}
+
+func (a *app) printMigration(from, to *site, done *migration) {
+	for _, note := range done.Notes {
+		fmt.Fprintf(a.stderr, "note: %s\n", note)
+	}
+	for _, id := range done.There {
+		fmt.Fprintf(a.stdout, "run %s is known %s already\n", id, to.place())
+	}
+	if len(done.Runs) == 0 {
+		fmt.Fprintln(a.stdout, "no run was copied")
+		return
+	}
+	a.printRebuilt(done.Rebuilt)
+	fmt.Fprintf(a.stdout, "%d objects copied, %s; %d were there already; what is %s stays\n",
+		done.Objects, report.Bytes(done.Bytes), done.Skipped, from.place())
+}
