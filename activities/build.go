@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"distilvit/artifact"
 	"distilvit/artifact/record"
@@ -45,6 +46,7 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 		defer done()
 		named := pipeline.ModelConfig{
 			Weights: in.Weights, Encoder: in.Encoder, Decoder: in.Decoder, Tokenizer: in.Tokenizer,
+			Adapter: in.Adapter,
 		}
 		from, err := a.givenModel(ctx, p, named, hub.ModelFiles)
 		if err != nil {
@@ -72,6 +74,7 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 // config names nothing, and the keys that name them.
 type givenModel struct {
 	weights, encoder, decoder, tokenizer string
+	adapter                              string // of weights
 	processor                            string // that of the encoder; "" with a tokenizer alone
 	key, tokenizerKey                    string
 }
@@ -88,6 +91,7 @@ func (a *Activities) givenModel(
 		{"model.weights", m.Weights, &d.weights, network}, {"model.encoder", m.Encoder, &d.encoder, network},
 		{"model.decoder", m.Decoder, &d.decoder, network},
 		{"model.tokenizer", m.Tokenizer, &d.tokenizer, hub.TokenizerFiles},
+		{"model.adapter", m.Adapter, &d.adapter, hub.AdapterFiles},
 	} {
 		if *g.dir, err = a.given(ctx, p, g.key, g.name, g.files); err != nil {
 			return d, err
@@ -172,7 +176,22 @@ func (d givenModel) copyTo(dir string, seed uint64, t *tokenizer.Tokenizer) erro
 	if err := d.copyPolicy(dir, c); err != nil {
 		return err
 	}
+	if err := d.copyAdapter(dir, c); err != nil {
+		return err
+	}
 	return proc.WriteFile(dir)
+}
+
+// copyAdapter writes a checked copy of the adapter beside the weights.
+func (d givenModel) copyAdapter(dir string, c *model.Config) error {
+	if d.adapter == "" {
+		return nil
+	}
+	l, w, err := model.ReadAdapter(d.adapter, c)
+	if err != nil {
+		return fmt.Errorf("model.adapter: %w", err)
+	}
+	return model.WriteAdapter(dir, c, l, w, slices.Sorted(maps.Keys(w)), "")
 }
 
 // copyPolicy writes what the weights' generation_config.json says that captions may have, if it says
@@ -421,7 +440,13 @@ func (a *Activities) runNetwork(
 	if err != nil {
 		return nil, nil, orInvalid(ctx, err)
 	}
-	return c, map[string]layout.Object{weightsFile: in.Pretrained.Files[weightsFile]}, proc.WriteFile(dir)
+	kept := map[string]layout.Object{}
+	for _, name := range []string{weightsFile, model.AdapterConfigName, model.AdapterWeightsName} {
+		if o, ok := in.Pretrained.Files[name]; ok {
+			kept[name] = o
+		}
+	}
+	return c, kept, proc.WriteFile(dir)
 }
 
 // storeModel makes a model directory the run's, and stores it.

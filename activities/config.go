@@ -2,6 +2,7 @@ package activities
 
 import (
 	"errors"
+	"fmt"
 
 	"distilvit/dataset"
 	"distilvit/model"
@@ -51,7 +52,7 @@ func optimisation(w pipeline.Work) train.Config {
 		Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon, MaxGradNorm: t.MaxGradNorm,
 		Dropout: t.Dropout, Precision: t.Precision, GradientCheckpointing: t.GradientCheckpointing,
 		LabelSmoothing: t.LabelSmoothingFactor, EMA: t.EMA,
-		Parts: parts(t), LayerDecay: t.LayerDecay,
+		Parts: parts(t), LayerDecay: t.LayerDecay, LoRA: lora(t.LoRA),
 		Scheduler: t.LRSchedulerType, WarmupSteps: int64(t.WarmupSteps), TotalSteps: steps, Seed: w.Seed,
 	}
 	if c.WarmupSteps == 0 {
@@ -80,13 +81,59 @@ func parts(t pipeline.TrainConfig) []train.Part {
 	return all
 }
 
+// lora is nil where no adapters are trained.
+func lora(l pipeline.LoRAConfig) *model.LoRA {
+	if l.R == 0 {
+		return nil
+	}
+	return &model.LoRA{R: l.R, Alpha: l.Alpha, Dropout: l.Dropout, RSLoRA: l.RSLoRA, TargetModules: l.TargetModules}
+}
+
+// checkLoRA makes sure that a given adapter is what the config trains, and says of new layers that nothing trains.
+func checkLoRA(net *model.Config, c pipeline.Config, from givenModel) (notes []string, err error) {
+	t := train.Config{LoRA: lora(c.Train.LoRA), Parts: parts(c.Train)}
+	if t.LoRA == nil {
+		return nil, nil
+	}
+	if from.encoder != "" {
+		fresh, err := train.FrozenOf(net, t, "decoder.cross_attention")
+		if err != nil {
+			return nil, invalid("train.lora: %v", err)
+		}
+		if fresh != "" {
+			notes = append(notes, fmt.Sprintf("train.lora: %s is new, drawn by seed, and frozen; train it whole, with "+
+				"train.parts: [{match: decoder.cross_attention, freeze: false}]", fresh))
+		}
+	}
+	if from.adapter == "" {
+		return notes, nil
+	}
+	has, given, err := model.ReadAdapter(from.adapter, net)
+	if err != nil {
+		return nil, invalid("model.adapter: %v", err)
+	}
+	if l := t.LoRA; has.R != l.R || has.Alpha != l.Alpha || has.RSLoRA != l.RSLoRA {
+		return nil, invalid("model.adapter has r %d, lora_alpha %g, use_rslora %v; train.lora has %d, %g, %v: they must be "+
+			"the same", has.R, has.Alpha, has.RSLoRA, l.R, l.Alpha, l.RSLoRA)
+	}
+	if _, err := train.Adapters(net, t, given, 0); err != nil {
+		return nil, invalid("model.adapter: %v", err)
+	}
+	return notes, nil
+}
+
 // checkParts makes sure that a network has what the config's parts mean.
 func checkParts(net *model.Config, t pipeline.TrainConfig) error {
-	err := train.CheckParts(net, train.Config{Parts: parts(t), LayerDecay: t.LayerDecay})
+	err := train.CheckParts(net, train.Config{Parts: parts(t), LayerDecay: t.LayerDecay, LoRA: lora(t.LoRA)})
 	var pattern *train.PatternError
+	var target *model.TargetError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &target):
+		return invalid("train.lora.target_modules[%d]: %v", target.Target, err)
+	case !errors.As(err, &pattern) && t.LoRA.R > 0:
+		return invalid("train.lora: %v", err)
 	case !errors.As(err, &pattern):
 		return invalid("train.freeze: %v", err)
 	case pattern.Part < len(t.Freeze):

@@ -75,6 +75,11 @@ func TestCardSaysWhatIsTrainedOtherwise(t *testing.T) {
 	if got := partsText(c); got != want {
 		t.Errorf("%q", got)
 	}
+	c = pipeline.TrainConfig{LoRA: pipeline.LoRAConfig{R: 8, Alpha: 16, TargetModules: pipeline.Paths{"c_attn", "query"}}}
+	want = "LoRA, r 8, lora_alpha 16 (lora_alpha / r), dropout 0, of c_attn, query; the rest not trained"
+	if got := partsText(c); got != want {
+		t.Errorf("%q", got)
+	}
 	if got := partsText(pipeline.TrainConfig{}); got != "" {
 		t.Errorf("%q", got)
 	}
@@ -99,6 +104,9 @@ func TestPartsThatMeanNothingAreNamedByTheirKey(t *testing.T) {
 		},
 		`train.parts[0].match: no tensor has the name "decoder.layers.2" of "decoder.layers.0-2"`: func(c *pipeline.TrainConfig) {
 			c.Parts[0] = pipeline.PartConfig{Match: "decoder.layers.0-2", Freeze: &yes}
+		},
+		`train.lora.target_modules[1]: no linear layer has the name "querry"; near ones are query`: func(c *pipeline.TrainConfig) {
+			c.LoRA = pipeline.LoRAConfig{R: 8, TargetModules: pipeline.Paths{"c_attn", "querry"}}
 		},
 		"every tensor is frozen": func(c *pipeline.TrainConfig) { c.Freeze, c.Parts = pipeline.Paths{"*"}, nil },
 	} {

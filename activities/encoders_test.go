@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,8 +28,9 @@ func TestARunStartsFromAnEncoderOfEachKind(t *testing.T) {
 		name      string
 		kind      model.EncoderKind
 		processor *pixels.Processor // nil: the directory's own
+		adapters  bool              // of the decoder are trained; else the decoder
 	}{
-		{"siglip", model.SigLIP, &siglip}, {"clip", model.CLIP, &clip}, {"dinov2", model.DINOv2, nil},
+		{"siglip", model.SigLIP, &siglip, false}, {"clip", model.CLIP, &clip, true}, {"dinov2", model.DINOv2, nil, false},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			encoder := t.TempDir()
@@ -38,13 +40,17 @@ func TestARunStartsFromAnEncoderOfEachKind(t *testing.T) {
 			}
 			want, err := pixels.ReadProcessor(encoder)
 			check(t, err)
-			dir, given := publishFrom(t, encoder)
+			dir, given := publishFrom(t, encoder, kind.adapters)
 			c, err := model.ReadConfig(dir)
 			check(t, err)
 			if c.Encoder.Kind != kind.kind || c.Encoder.ImageSize != 16 {
 				t.Errorf("the published encoder is %+v", c.Encoder)
 			}
 			wantFrozen(t, dir, given, "encoder")
+			if kind.adapters {
+				wantFrozen(t, dir, given, "decoder.layers.0.mlp")
+				wantAdapter(t, dir, given)
+			}
 			if got, err := pixels.ReadProcessor(dir); err != nil || got != want {
 				t.Errorf("the published processor is %+v, %v, want %+v", got, err, want)
 			}
@@ -84,14 +90,43 @@ func wantFrozen(t *testing.T, published, given, part string) {
 	}
 }
 
+// wantAdapter makes sure that the published adapter makes of the weights that training began with those that are
+// published.
+func wantAdapter(t *testing.T, published, given string) {
+	t.Helper()
+	c, err := model.ReadConfig(published)
+	check(t, err)
+	after, err := model.ReadWeights(published, c)
+	check(t, err)
+	w, err := model.ReadWeights(given, c)
+	check(t, err)
+	l, adapter, err := model.ReadAdapter(filepath.Join(published, "adapter"), c)
+	check(t, err)
+	if l.R != 4 || adapter["decoder.transformer.h.0.attn.c_attn.lora_B.weight"] == nil {
+		t.Errorf("the adapter is %+v with %d tensors", l, len(adapter))
+	}
+	maps.Copy(w, adapter)
+	for name, x := range l.Merge(c, w) {
+		if !slices.Equal(x.Data, after[name].Data) {
+			t.Errorf("%s of the adapter is another one", name)
+		}
+	}
+}
+
 // publishFrom runs every stage from an encoder's directory, with few pictures and the encoder frozen, and answers
-// the published directory and that which training began with.
-func publishFrom(t *testing.T, encoder string) (published, given string) {
+// the published directory and that which training began with. With adapters of the decoder only they and
+// cross-attention are trained.
+func publishFrom(t *testing.T, encoder string, adapters bool) (published, given string) {
 	_, decoder := apart(t)
 	c := tinyConfig()
 	c.Model = pipeline.ModelConfig{Encoder: encoder, Decoder: decoder}
 	c.Export.Dtypes = []string{pipeline.DtypeQ8}
 	c.Train.Freeze = pipeline.Paths{"encoder"}
+	if adapters {
+		train := false
+		c.Train.Freeze, c.Train.LoRA = nil, pipeline.LoRAConfig{R: 4, TargetModules: pipeline.Paths{"c_attn"}}
+		c.Train.Parts = []pipeline.PartConfig{{Match: "decoder.cross_attention", Freeze: &train}}
+	}
 	b := newBench(t)
 	published, w := publishSmall(b, c)
 	given, err := b.modelDir(t.Context(), w.Model, true)
@@ -116,7 +151,7 @@ func publishSmall(b *bench, c pipeline.Config) (string, pipeline.Work) {
 	m, err := artifact.ReadCheckpoint(t.Context(), b.Store, epoch.Checkpoint.Manifest)
 	check(t, err)
 	all := w.Model.Files[weightsFile].Size
-	if frozen := len(c.Train.Freeze) > 0; frozen != (m.Frozen != "") || frozen && m.Files[weightsFile].Size >= all {
+	if frozen := len(c.Train.Freeze) > 0 || c.Train.LoRA.R > 0; frozen != (m.Frozen != "") || frozen && m.Files[weightsFile].Size >= all {
 		t.Errorf("the checkpoint's weights have %d bytes, all weights %d", m.Files[weightsFile].Size, all)
 	}
 	check(t, b.CloseTrainer(t.Context(), w))

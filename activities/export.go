@@ -10,6 +10,7 @@ import (
 
 	"distilvit/artifact"
 	"distilvit/artifact/record"
+	"distilvit/hub"
 	"distilvit/internal/backend"
 	"distilvit/internal/transformersjs"
 	"distilvit/model/trainer"
@@ -60,7 +61,7 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 			Backend: choice, Checkpoint: filepath.Join(dir, "checkpoint"), OutDir: filepath.Join(dir, "model"),
 			Dtypes: in.Export.Dtypes, Pictures: in.Export.Pictures, MaxLength: in.MaxLength,
 			MaxLogitsDiff: in.Export.MaxLogitsDiff, MaxRougeDrop: in.Export.MaxRougeDrop,
-			MinEqual: in.Export.MinEqual, Frozen: m.Frozen,
+			MinEqual: in.Export.MinEqual, Frozen: m.Frozen, LoRA: adapter(in),
 		}
 		if web != nil {
 			args.SureDir = filepath.Join(dir, "sure")
@@ -122,6 +123,20 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 	})
 }
 
+// adapter says how a checkpoint's adapters are merged; nil where there are none. A base that is a directory of this
+// machine has no name elsewhere.
+func adapter(in pipeline.ExportInput) *trainer.Adapter {
+	l := lora(in.Work.Train.LoRA)
+	if l == nil {
+		return nil
+	}
+	a := &trainer.Adapter{LoRA: *l}
+	if repo, err := hub.Parse(in.Base); err == nil && repo.Pinned() {
+		a.Base = repo.ID
+	}
+	return a
+}
+
 // pruneArgs are what of the vocabulary the config keeps, and how often the training captions have each token;
 // nil: all of it.
 func (a *Activities) pruneArgs(ctx context.Context, in pipeline.ExportInput) (*trainer.PruneArgs, error) {
@@ -157,9 +172,11 @@ func exportKey(
 		Backend                 backend.Choice
 		Tokens                  string `json:",omitempty"` // that decide the vocabulary
 		Web                     string `json:",omitempty"` // what else it is checked in
+
+		LoRA *trainer.Adapter `json:",omitempty"` // that is merged
 	}{
 		"export", exportVersion, m.Files[weightsFile].SHA256, in.Work.Model.Digest, in.Work.Dataset.Manifest,
-		in.Export, in.MaxLength, b, tokens, devices,
+		in.Export, in.MaxLength, b, tokens, devices, adapter(in),
 	})
 	return layout.Run(in.Work.Run).Export(key), err
 }

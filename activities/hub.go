@@ -73,6 +73,7 @@ func (a *Activities) pinModel(
 		{"model.encoder", &m.Encoder, frozen.Encoder, hub.ConfigFiles},
 		{"model.decoder", &m.Decoder, frozen.Decoder, hub.ConfigFiles},
 		{"model.tokenizer", &m.Tokenizer, frozen.Tokenizer, hub.TokenizerFiles},
+		{"model.adapter", &m.Adapter, frozen.Adapter, hub.AdapterFiles},
 	} {
 		if !hub.Names(*g.name) {
 			continue

@@ -259,6 +259,11 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 	if err := checkParts(net, c.Train); err != nil {
 		return n, err
 	}
+	note, err := checkLoRA(net, c, from)
+	if err != nil {
+		return n, err
+	}
+	n.notes = append(n.notes, note...)
 	if from.encoder != "" {
 		beside, err := model.TextModelBeside(from.encoder)
 		if err != nil {

@@ -40,7 +40,8 @@ func mapPaths(c pipeline.Config, f func(path string) string) pipeline.Config {
 	for i, s := range c.Dataset { // no error comes from here
 		c.Dataset[i], _ = s.MapPaths(func(_, path string) (string, error) { return f(path), nil })
 	}
-	for _, from := range []*string{&c.Model.Weights, &c.Model.Encoder, &c.Model.Decoder, &c.Model.Tokenizer} {
+	m := &c.Model
+	for _, from := range []*string{&m.Weights, &m.Encoder, &m.Decoder, &m.Tokenizer, &m.Adapter} {
 		*from = f(*from)
 	}
 	return c

@@ -407,6 +407,17 @@ func settings(c pipeline.Config) []report.Pair {
 // partsText says what of the network is trained otherwise than the rest; empty: nothing is.
 func partsText(t pipeline.TrainConfig) string {
 	var list []string
+	if l := t.LoRA; l.R > 0 {
+		scale := "lora_alpha / r"
+		if l.RSLoRA {
+			scale = "lora_alpha / √r"
+		}
+		text := fmt.Sprintf("LoRA, r %d, lora_alpha %g (%s), dropout %g", l.R, l.Alpha, scale, l.Dropout)
+		if len(l.TargetModules) > 0 {
+			text += ", of " + l.TargetModules.String()
+		}
+		list = append(list, text+"; the rest not trained")
+	}
 	if len(t.Freeze) > 0 {
 		list = append(list, "not trained: "+t.Freeze.String())
 	}

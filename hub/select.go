@@ -65,6 +65,16 @@ func TokenizerFiles(files []string) ([]string, error) {
 	return chosen, err
 }
 
+// AdapterFiles selects a LoRA adapter in PEFT's form.
+func AdapterFiles(files []string) ([]string, error) {
+	for _, weights := range []string{"adapter_model.safetensors", "adapter_model.bin"} {
+		if slices.Contains(files, weights) && slices.Contains(files, "adapter_config.json") {
+			return []string{"adapter_config.json", weights}, nil
+		}
+	}
+	return nil, errors.New("it has no adapter: adapter_config.json and adapter_model.safetensors")
+}
+
 // ConfigFiles selects a model's small files: configs and tokenizer. That the
 // weights can be had is checked all the same.
 func ConfigFiles(files []string) ([]string, error) {

@@ -19,9 +19,9 @@ type Captioner struct {
 	be      compute.Backend
 	config  *Config
 	norm    Normalization
-	weights func() []*tensors.Tensor // in the order of Config.Names
-	owned   []*tensors.Tensor        // to be freed by Close
-	view    bool                     // Close frees nothing
+	weights SharedWeights
+	owned   []*tensors.Tensor // to be freed by Close
+	view    bool              // Close frees nothing
 
 	mu                         *sync.Mutex
 	encode, step, score, teach *device.Program
@@ -33,7 +33,7 @@ func NewCaptioner(be compute.Backend, c *Config, w Weights) (*Captioner, error) 
 	if err != nil {
 		return nil, err
 	}
-	g, err := NewSharedCaptioner(be, c, func() []*tensors.Tensor { return list })
+	g, err := NewSharedCaptioner(be, c, func() ([]*tensors.Tensor, error) { return list, nil })
 	if err != nil {
 		device.Free(list...)
 		return nil, err
@@ -42,9 +42,11 @@ func NewCaptioner(be compute.Backend, c *Config, w Weights) (*Captioner, error) 
 	return g, nil
 }
 
-// NewSharedCaptioner uses weights that live on the device already, in the order
-// of Config.Names; they are asked for at every call.
-func NewSharedCaptioner(be compute.Backend, c *Config, weights func() []*tensors.Tensor) (*Captioner, error) {
+// SharedWeights answers weights that live on a device, in the order of Config.Names; they stay the caller's.
+type SharedWeights func() ([]*tensors.Tensor, error)
+
+// NewSharedCaptioner uses weights that live on the device already; they are asked for at every call.
+func NewSharedCaptioner(be compute.Backend, c *Config, weights SharedWeights) (*Captioner, error) {
 	g := &Captioner{be: be, config: c, norm: HalfNormalization, weights: weights, mu: new(sync.Mutex)}
 	for _, p := range []struct {
 		program **device.Program
@@ -152,7 +154,11 @@ func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOption
 		return nil, err
 	}
 	defer device.Free(picture)
-	cross, err := g.encode.Run(g.weights(), []*tensors.Tensor{picture})
+	weights, err := g.weights()
+	if err != nil {
+		return nil, err
+	}
+	cross, err := g.encode.Run(weights, []*tensors.Tensor{picture})
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +169,7 @@ func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOption
 		return nil, err
 	}
 	d := &decoding{
-		g: g, o: o, cross: cross, state: state, start: start, ends: ends,
+		g: g, o: o, weights: weights, cross: cross, state: state, start: start, ends: ends,
 		process: o.LogitsProcessor(g.config),
 	}
 	defer d.close()
@@ -235,7 +241,11 @@ func (g *Captioner) Logits(pixels []uint8, ids []int32) ([]float32, error) {
 		return nil, err
 	}
 	defer device.Free(tokens)
-	out, err := g.teach.Run(g.weights(), []*tensors.Tensor{picture, tokens})
+	weights, err := g.weights()
+	if err != nil {
+		return nil, err
+	}
+	out, err := g.teach.Run(weights, []*tensors.Tensor{picture, tokens})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"sort"
 
 	"github.com/gomlx/compute/dtypes"
@@ -50,29 +51,59 @@ func (m *VisionEncoderDecoder) CrossKV(pixels *Node, n Normalization) []KV {
 // The tensors bound, embeddings, biases, norms, softmax and all that is added stay float32.
 func (m *VisionEncoderDecoder) MultiplyIn(dtype dtypes.DType) {
 	matrices := []**Node{&m.Encoder.Embeddings.Projection.Weight, &m.Decoder.LMHead}
-	for i := range m.Encoder.Layer {
-		l := &m.Encoder.Layer[i]
-		for _, linear := range []*Linear{
-			&l.Query, &l.Key, &l.Value, &l.AttentionOutput, &l.Up, &l.Down,
-		} {
-			matrices = append(matrices, &linear.Weight)
-		}
-	}
-	if m.EncToDecProj != nil {
-		matrices = append(matrices, &m.EncToDecProj.Weight)
-	}
-	for i := range m.Decoder.H {
-		b := &m.Decoder.H[i]
-		for _, conv := range []*Conv1D{
-			&b.Attn.CAttn, &b.Attn.CProj, &b.CrossAttention.CAttn, &b.CrossAttention.QAttn,
-			&b.CrossAttention.CProj, &b.MLP.CFc, &b.MLP.CProj,
-		} {
-			matrices = append(matrices, &conv.Weight)
+	for _, l := range m.linears() {
+		matrices = append(matrices, l.weight)
+		if lora := *l.lora; lora != nil {
+			matrices = append(matrices, &lora.A, &lora.B)
 		}
 	}
 	for _, w := range matrices {
 		*w = ConvertDType(*w, dtype)
 	}
+}
+
+// linear is a linear layer's place in a network.
+type linear struct {
+	name       string // its tensors' without .weight and .bias
+	weight     **Node
+	lora       **LowRank
+	transposed bool // the weight is [in, out], as GPT-2 has it
+	ofPictures bool // its input is a picture's: the same for all its captions
+}
+
+// linears are all but that of the patches and that of the logits.
+func (m *VisionEncoderDecoder) linears() []linear {
+	var list []linear
+	add := func(name string, l *Linear) {
+		list = append(list, linear{name, &l.Weight, &l.LoRA, false, true})
+	}
+	for i := range m.Encoder.Layer {
+		l, n := &m.Encoder.Layer[i], m.Encoder.Config.Names().OfLayer(i)
+		add(n.Query, &l.Query)
+		add(n.Key, &l.Key)
+		add(n.Value, &l.Value)
+		add(n.AttentionOutput, &l.AttentionOutput)
+		add(n.Up, &l.Up)
+		add(n.Down, &l.Down)
+	}
+	if m.EncToDecProj != nil {
+		add("enc_to_dec_proj", m.EncToDecProj)
+	}
+	for i := range m.Decoder.H {
+		b := &m.Decoder.H[i]
+		add := func(name string, l *Conv1D, ofPictures bool) {
+			name = fmt.Sprintf("%s.%d.%s", decoderLayers, i, name)
+			list = append(list, linear{name, &l.Weight, &l.LoRA, true, ofPictures})
+		}
+		add("attn.c_attn", &b.Attn.CAttn, false)
+		add("attn.c_proj", &b.Attn.CProj, false)
+		add("crossattention.c_attn", &b.CrossAttention.CAttn, true)
+		add("crossattention.q_attn", &b.CrossAttention.QAttn, false)
+		add("crossattention.c_proj", &b.CrossAttention.CProj, false)
+		add("mlp.c_fc", &b.MLP.CFc, false)
+		add("mlp.c_proj", &b.MLP.CProj, false)
+	}
+	return list
 }
 
 // Shapes returns every tensor's name and shape. A tied lm_head is absent.

@@ -59,6 +59,14 @@ type Config struct {
 	TieWordEmbeddings   bool // the decoder's: logits are computed with wte, not with an lm_head
 }
 
+// TiedEmbedding is the name of the token embeddings where the logits are computed with them, too; else "".
+func (c *Config) TiedEmbedding() string {
+	if !c.TieWordEmbeddings {
+		return ""
+	}
+	return wteName
+}
+
 // SetSpecialToken makes one id start, begin, end and pad captions, as GPT-2's
 // <|endoftext|> does.
 func (c *Config) SetSpecialToken(id int) {

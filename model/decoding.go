@@ -11,9 +11,12 @@ import (
 // decoding is one batch on its way: the pictures' cross keys and values, and
 // what a step takes and gives (see Captioner.firstState).
 type decoding struct {
-	g     *Captioner
-	o     *GenerateOptions
-	cross []*tensors.Tensor
+	g *Captioner
+	o *GenerateOptions
+
+	weights []*tensors.Tensor
+	cross   []*tensors.Tensor
+
 	state []*tensors.Tensor // tokens, position, self keys and values
 	start int32
 	ends  []int32
@@ -28,7 +31,7 @@ func (d *decoding) greedy(count int) ([][]int32, error) {
 	rows := make([][]int32, count)
 	ended := make([]bool, count)
 	for left, length := count, 1; left > 0 && length < d.o.MaxLength; length++ {
-		after, err := d.g.step.Run(d.state, d.g.weights(), d.cross)
+		after, err := d.g.step.Run(d.state, d.weights, d.cross)
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +156,7 @@ func (d *decoding) scores(from, tokens []int32) ([][]float32, error) {
 	}
 	device.Free(d.state[0])
 	d.state[0] = ids
-	after, err := d.g.score.Run([]*tensors.Tensor{order}, d.state, d.g.weights(), d.cross)
+	after, err := d.g.score.Run([]*tensors.Tensor{order}, d.state, d.weights, d.cross)
 	if err != nil {
 		return nil, err
 	}

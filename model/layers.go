@@ -10,8 +10,9 @@ import (
 
 // Linear is torch's nn.Linear.
 type Linear struct {
-	Weight *Node // [out, in]
-	Bias   *Node // [out], or nil
+	Weight *Node    // [out, in]
+	Bias   *Node    // [out], or nil
+	LoRA   *LowRank // or nil
 }
 
 func newLinear(bind Bind, name string, in, out int, bias bool) Linear {
@@ -24,13 +25,14 @@ func newLinear(bind Bind, name string, in, out int, bias bool) Linear {
 
 // Forward takes [..., in] to [..., out].
 func (l Linear) Forward(x *Node) *Node {
-	return addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{1}, nil), l.Bias)
+	return l.LoRA.add(addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{1}, nil), l.Bias), x)
 }
 
 // Conv1D is GPT-2's linear layer.
 type Conv1D struct {
-	Weight *Node // [in, out]
-	Bias   *Node // [out]
+	Weight *Node    // [in, out]
+	Bias   *Node    // [out]
+	LoRA   *LowRank // or nil
 }
 
 func newConv1D(bind Bind, name string, in, out int) Conv1D {
@@ -39,7 +41,7 @@ func newConv1D(bind Bind, name string, in, out int) Conv1D {
 
 // Forward takes [..., in] to [..., out].
 func (l Conv1D) Forward(x *Node) *Node {
-	return addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{0}, nil), l.Bias)
+	return l.LoRA.add(addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{0}, nil), l.Bias), x)
 }
 
 // dot is DotGeneral of a float32 x in the dtype of w, see VisionEncoderDecoder.MultiplyIn;

@@ -15,8 +15,10 @@ import (
 // any characters, and 0-8 between dots for each number from 0 to 8. It may begin with one of the names that all
 // kinds of encoders share instead (see aliases): encoder.layers.0-8, decoder.embeddings. A pattern that no tensor
 // has, or one number of its range, is an error that names what is spelt like it.
-func (c *Config) Match(pattern string) ([]string, error) {
-	names := c.Names()
+func (c *Config) Match(pattern string) ([]string, error) { return c.MatchOf(pattern, c.Names()) }
+
+// MatchOf is Match of these names instead of the network's.
+func (c *Config) MatchOf(pattern string, names []string) ([]string, error) {
 	var found []string
 	for _, one := range eachNumber(pattern) {
 		matched := c.matchOne(one, names)

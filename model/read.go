@@ -45,20 +45,20 @@ func ReadWeights(dir string, c *Config) (Weights, error) {
 	return f.read(c.Shapes())
 }
 
-// ReadTrained reads of dir's weights what there is, which must fit the config's network but need not be all of it.
-func ReadTrained(dir string, c *Config) (Weights, error) {
+// ReadTrained reads of dir's weights what there is, which must be of these shapes but need not be all of them.
+func ReadTrained(dir string, shapes map[string][]int) (Weights, error) {
 	f, err := openTensors(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
-	shapes := c.Shapes()
-	for name := range shapes {
-		if _, ok := f.found[name]; !ok {
-			delete(shapes, name)
+	there := map[string][]int{}
+	for name, shape := range shapes {
+		if _, ok := f.found[name]; ok {
+			there[name] = shape
 		}
 	}
-	return f.read(shapes)
+	return f.read(there)
 }
 
 // tensorFiles are the open files of a directory's weights.

@@ -20,14 +20,17 @@ type Tensor struct {
 type Weights map[string]*Tensor
 
 // Check reports missing, unknown and misshaped tensors by name.
-func (w Weights) Check(c *Config) error {
+func (w Weights) Check(c *Config) error { return w.CheckShapes(c.Shapes()) }
+
+// CheckShapes is Check for tensors of these shapes.
+func (w Weights) CheckShapes(shapes map[string][]int) error {
 	have := make(map[string][]int, len(w))
 	for name, t := range w {
 		if have[name] = t.Shape; len(t.Data) != elements(t.Shape) {
 			have[name] = []int{len(t.Data)}
 		}
 	}
-	return misfit(c.Shapes(), have)
+	return misfit(shapes, have)
 }
 
 // listed is how many tensors of a kind an error names.

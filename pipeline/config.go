@@ -165,6 +165,10 @@ type ModelConfig struct {
 	// end token ends and pads them
 	Decoder string `json:"decoder,omitempty"`
 
+	// LoRA adapter in PEFT's form to go on training, with train.lora: directory or hf:ORG/NAME[@REVISION]. It is for
+	// the weights that weights names
+	Adapter string `json:"adapter,omitempty"`
+
 	// directory with tokenizer.json, or with vocab.json and merges.txt, or
 	// hf:ORG/NAME[@REVISION]; empty: that of weights or decoder, else one trained on the training captions
 	Tokenizer string `json:"tokenizer"`
@@ -218,7 +222,7 @@ type TrainConfig struct {
 	// 48, 64, 96 and 128 that cuts at most one in a thousand; with compat: seed 128
 	MaxLength int `json:"max_length"`
 
-	// peak learning rate; 0: 5e-5 with model.weights or model.encoder, else by hidden_size
+	// peak learning rate; 0: 5e-4 with lora, else 5e-5 with model.weights or model.encoder, else by hidden_size
 	// 1e-3 (to 128), 5e-4 (to 256) or 1e-4
 	LearningRate float64 `json:"learning_rate"`
 
@@ -250,6 +254,10 @@ type TrainConfig struct {
 
 	// parts that are trained otherwise, also than freeze says; where several mean a tensor, the last one wins
 	Parts []PartConfig `json:"parts,omitempty"`
+
+	// adapters to train beside linear layers, instead of the layers: everything is frozen but they and what parts says
+	// freeze: false of. Needs model.weights, or encoder and decoder
+	LoRA LoRAConfig `json:"lora,omitzero"`
 
 	// share of each label token's probability that is spread over the whole vocabulary, as Trainer's
 	// LabelSmoother does. Of the training loss alone: eval_loss stays the cross-entropy
@@ -315,6 +323,22 @@ type PartConfig struct {
 
 	// true: not trained; false: trained although freeze or a part before says otherwise
 	Freeze *bool `json:"freeze,omitempty"`
+}
+
+// LoRAConfig is LoRA by the names of PEFT's LoraConfig. The published weights have the adapters in them; the folder
+// adapter has them apart, in PEFT's form.
+type LoRAConfig struct {
+	R int `json:"r,omitempty"` // rank of the adapters, such as 8; 0: no adapters
+
+	// what adapters are multiplied with is lora_alpha / r; 0: 16
+	Alpha float64 `json:"lora_alpha,omitempty"`
+
+	Dropout float64 `json:"lora_dropout,omitempty"` // dropout of what goes into adapters, 0 to below 1
+	RSLoRA  bool    `json:"use_rslora,omitempty"`   // lora_alpha / √r instead
+
+	// linear layers that get an adapter: ends of their names, such as c_attn or mlp.c_fc, patterns as in freeze, or
+	// all-linear. Empty: c_attn of GPT-2, and the encoder's queries and values
+	TargetModules Paths `json:"target_modules,omitempty"`
 }
 
 // AugmentConfig bounds the random change of each training picture; all zero is none.

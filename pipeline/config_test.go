@@ -84,6 +84,9 @@ func TestSchedulesAreChecked(t *testing.T) {
 func TestPartsAreChecked(t *testing.T) {
 	given := "dataset: [{kind: shapes}]\nmodel: {weights: hf:a/b}\n"
 	for text, want := range map[string]string{
+		"lora: {lora_alpha: 8}":         "train.lora.r: is 0; must be from 1 to 4096",
+		"lora: {r: 8, lora_dropout: 1}": "train.lora.lora_dropout: is 1; must be at least 0 and below 1",
+		"lora: {r: 8, lora_alfa: 1}":    "train.lora.lora_alfa: unknown key; did you mean train.lora.lora_alpha?",
 		"freeze: [encoder, '']":         "train.freeze[1]: is empty",
 		"layer_decay: 1.5":              "train.layer_decay: is 1.5; must be from 0.01 to 1",
 		"parts: [{learning_rate: 0.1}]": "train.parts[0].match: is missing; it names tensors, such as encoder or decoder.layers.0-2",
@@ -107,13 +110,24 @@ func TestPartsAreChecked(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
+	_, err = Decode([]byte(minimal + "train: {lora: {r: 8}}"))
+	if got := problems(t, err); len(got) != 1 || !strings.HasPrefix(got[0], "train.lora: freezes weights drawn by seed") {
+		t.Errorf("%q", got)
+	}
+	_, err = Decode([]byte("dataset: [{kind: shapes}]\nmodel: {weights: hf:a/b, adapter: hf:a/c}\n"))
+	if got := problems(t, err); len(got) != 1 || !strings.HasPrefix(got[0], "model.adapter: goes on with adapters") {
+		t.Errorf("%q", got)
+	}
+	if l := mustDecode(t, given+"train: {lora: {r: 4}}").Resolve().Train; l.LoRA.Alpha != 16 || l.LearningRate != 5e-4 {
+		t.Errorf("%+v", l)
+	}
 	c := mustDecode(t, given+"train: {freeze: encoder, layer_decay: 0.8, "+
 		"parts: [{match: encoder.layers.11, learning_rate: 1e-5, freeze: false}]}")
 	if p := c.Train.Parts[0]; len(c.Train.Freeze) != 1 || *p.LearningRate != 1e-5 || *p.Freeze || p.WeightDecay != nil {
 		t.Errorf("%+v", c.Train)
 	}
 	text, err := json.Marshal(mustDecode(t, minimal).Train)
-	for _, key := range []string{"freeze", "layer_decay", "parts"} {
+	for _, key := range []string{"freeze", "layer_decay", "parts", "lora"} {
 		if err != nil || strings.Contains(string(text), key) {
 			t.Errorf("%s has %s: %v", text, key, err)
 		}

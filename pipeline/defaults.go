@@ -135,6 +135,12 @@ func (c Config) Resolve() Config {
 	}
 	if c.Train.LearningRate == 0 {
 		c.Train.LearningRate = c.Model.learningRate()
+		if c.Train.LoRA.R > 0 {
+			c.Train.LearningRate = loraLearningRate
+		}
+	}
+	if c.Train.LoRA.R > 0 && c.Train.LoRA.Alpha == 0 {
+		c.Train.LoRA.Alpha = 16
 	}
 	c.byCompat(&c.Train.MaxLength, 0, SeedMaxLength)
 	c.byCompat(&c.Train.CaptionsPerPicture, 5, 1)
@@ -246,6 +252,9 @@ func (m ModelConfig) resolve() ModelConfig {
 	}
 	return m
 }
+
+// loraLearningRate is that of adapters, which begin at nothing and forget nothing of the weights.
+const loraLearningRate = 5e-4
 
 // learningRate is gentle with given weights and lower for wider networks.
 func (m ModelConfig) learningRate() float64 {

@@ -150,6 +150,7 @@ type PretrainedInput struct {
 	Decoder   string `json:"decoder,omitempty"`
 	Seed      uint64 `json:"seed,omitempty"` // of the weights that join encoder and decoder
 	Tokenizer string `json:"tokenizer"`
+	Adapter   string `json:"adapter,omitempty"`
 }
 
 // PlanInput asks for the list of pictures, cut into shards.
@@ -382,6 +383,9 @@ type ExportInput struct {
 	Checkpoint record.CheckpointRef `json:"checkpoint"`
 	Export     ExportConfig         `json:"export"`
 	MaxLength  int                  `json:"max_length"` // as BuildModelInput's
+
+	// ModelConfig's Weights, which adapters are published for; "" without train.lora
+	Base string `json:"base,omitempty"`
 }
 
 // PublishInput asks for the model's directory under its immutable name, with the

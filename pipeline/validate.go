@@ -419,6 +419,7 @@ func (v *validator) parts(c Config) {
 		v.check(c.Model.Pretrained(), path, "freezes weights drawn by seed, which know nothing yet; it needs "+
 			"model.weights, or model.encoder and model.decoder")
 	}
+	v.lora(c)
 	for i, pattern := range t.Freeze {
 		v.check(pattern != "", fmt.Sprintf("train.freeze[%d]", i), "is empty")
 	}
@@ -440,6 +441,25 @@ func (v *validator) parts(c Config) {
 			freezes(path + ".freeze")
 		}
 	}
+}
+
+// lora checks its values.
+func (v *validator) lora(c Config) {
+	l := c.Train.LoRA
+	v.check(c.Model.Adapter == "" || l.R > 0, "model.adapter", "goes on with adapters; it needs train.lora, with the "+
+		"adapter's r, lora_alpha and target_modules")
+	v.check(c.Model.Adapter == "" || c.Model.Weights != "", "model.adapter", "is for weights; it needs model.weights")
+	if l.R == 0 && l.Alpha == 0 && l.Dropout == 0 && !l.RSLoRA && len(l.TargetModules) == 0 {
+		return
+	}
+	v.within("train.lora.r", float64(l.R), 1, 4096)
+	v.check(l.Alpha > 0 && l.Alpha <= 1e6, "train.lora.lora_alpha", "is %v; must be above 0", l.Alpha)
+	v.below("train.lora.lora_dropout", l.Dropout, 0, 1)
+	for i, pattern := range l.TargetModules {
+		v.check(pattern != "", fmt.Sprintf("train.lora.target_modules[%d]", i), "is empty")
+	}
+	v.check(c.Model.Pretrained(), "train.lora", "freezes weights drawn by seed, which know nothing yet; it needs "+
+		"model.weights, or model.encoder and model.decoder")
 }
 
 // schedule checks what is known of it before the pictures are counted.

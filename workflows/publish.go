@@ -15,10 +15,14 @@ import (
 func (r *run) export(ctx workflow.Context) (record.Export, error) {
 	dtypes := strings.Join(r.Config.Export.Dtypes, ", ")
 	r.enter(ctx, pipeline.StageExport, "ONNX "+dtypes+", run beside the model")
-	return call[record.Export](ctx, r, export, "export", "ONNX "+dtypes, pipeline.ExportInput{
+	in := pipeline.ExportInput{
 		Work: r.work(), Checkpoint: r.Progress.Best.Checkpoint, Export: r.Config.Export,
 		MaxLength: r.config().Evaluate.MaxLength,
-	})
+	}
+	if r.Config.Train.LoRA.R > 0 {
+		in.Base = r.Config.Model.Weights
+	}
+	return call[record.Export](ctx, r, export, "export", "ONNX "+dtypes, in)
 }
 
 // publish makes the model directory visible under its immutable name.

@@ -101,7 +101,7 @@ func absolutePaths(cfg *pipeline.Config, base string) error {
 		name *string
 	}{
 		{"model.weights", &m.Weights}, {"model.encoder", &m.Encoder}, {"model.decoder", &m.Decoder},
-		{"model.tokenizer", &m.Tokenizer},
+		{"model.tokenizer", &m.Tokenizer}, {"model.adapter", &m.Adapter},
 	} {
 		if err := absoluteModel(given.key, given.name, base); err != nil {
 			return err
@@ -163,7 +163,7 @@ func missingFiles(cfg pipeline.Config) error {
 	}
 	for _, model := range []struct{ key, name string }{
 		{"weights", cfg.Model.Weights}, {"encoder", cfg.Model.Encoder}, {"decoder", cfg.Model.Decoder},
-		{"tokenizer", cfg.Model.Tokenizer},
+		{"tokenizer", cfg.Model.Tokenizer}, {"adapter", cfg.Model.Adapter},
 	} {
 		if err := missing("directory at model."+model.key, model.name); err != nil {
 			return err

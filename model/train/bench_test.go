@@ -1,6 +1,7 @@
 package train
 
 import (
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"syscall"
@@ -44,6 +45,17 @@ func BenchmarkFrozenStep(b *testing.B) {
 	}
 }
 
+// BenchmarkLoRAStep is BenchmarkFrozenStep of adapters of rank 8.
+func BenchmarkLoRAStep(b *testing.B) {
+	for name, targets := range map[string][]string{"all": {"all-linear"}, "decoder": {"decoder"}, "default": nil} {
+		b.Run(name, func(b *testing.B) {
+			benchmarkStep(b, backend.XLA, "small", 4000, 16, 2, 24, func(c *Config) {
+				c.LoRA = &model.LoRA{R: 8, Alpha: 16, TargetModules: targets}
+			})
+		})
+	}
+}
+
 func benchmarkStep(
 	b *testing.B, kind, preset string, vocab, pictures, captions, length int, change ...func(*Config),
 ) {
@@ -59,7 +71,13 @@ func benchmarkStep(
 	for _, f := range change {
 		f(&config)
 	}
-	t, err := New(be, &c, model.Init(&c, 1), config)
+	w := model.Init(&c, 1)
+	adapters, err := Adapters(&c, config, nil, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	maps.Copy(w, adapters)
+	t, err := New(be, &c, w, config)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -184,7 +184,7 @@ func (t *Trainer) readTrained(dir string, st record.State) (model.Weights, error
 	if len(t.plan.frozen) == 0 {
 		return model.ReadWeights(dir, t.model)
 	}
-	w, err := model.ReadTrained(dir, t.model)
+	w, err := model.ReadTrained(dir, t.shapes)
 	if err != nil {
 		return nil, err
 	}
@@ -214,13 +214,12 @@ func (t *Trainer) readMoments(path string, step int64) (all device.Tensors, err 
 	if got := s.Metadata["step"]; got != strconv.FormatInt(step, 10) {
 		return all, fmt.Errorf("read %s: moments of step %q instead of %d", path, got, step)
 	}
-	shapes := t.model.Shapes()
 	for _, prefix := range momentPrefixes[:len(t.state())-1] {
 		for _, name := range t.names {
 			data, err := s.Float32s(prefix + name)
 			if err == nil {
 				var x device.Tensors
-				if x, err = device.UploadWhole(t.group, data, shapes[name]...); err == nil {
+				if x, err = device.UploadWhole(t.group, data, t.shapes[name]...); err == nil {
 					all = all.With(x)
 				}
 			}

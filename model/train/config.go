@@ -59,6 +59,9 @@ type Config struct {
 	// model.Config.Depth; 0: 1
 	LayerDecay float64 `json:"layer_decay,omitempty"`
 
+	// trains adapters instead of the weights beside which they stand; what no part says freeze: false of is frozen
+	LoRA *model.LoRA `json:"lora,omitempty"`
+
 	// see NormalizationOf; zero: mean and standard deviation 0.5
 	Normalization model.Normalization `json:"normalization"`
 }
@@ -129,6 +132,10 @@ func (c *Config) validate(mc *model.Config) error {
 	check(c.HoldStep >= 0, "hold_step is %d; must not be negative", c.HoldStep)
 	check(c.HoldRate >= 0 && !math.IsInf(c.HoldRate, 0), "hold_rate is %g; must not be negative", c.HoldRate)
 	c.validateParts(check)
+	if c.LoRA != nil {
+		err := c.LoRA.Validate()
+		check(err == nil, "lora: %v", err)
+	}
 	check(c.TotalSteps >= 1, "total_steps is %d; must be at least 1", c.TotalSteps)
 	if bad != nil {
 		return fmt.Errorf("train config: %s", strings.Join(bad, "; "))

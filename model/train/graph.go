@@ -20,7 +20,18 @@ const ignored = -100
 // without dropout. A batch is pixels [B, H, W, 3] uint8, labels [B·K, T] int32 and
 // keys [B·K] uint32.
 func (t *Trainer) lossSum(weights, batch []*Node) *Node {
-	return t.lossSumOf(model.New(t.model, t.bind(weights)), batch, nil, 0)
+	return t.lossSumOf(t.network(weights, nil, 0), batch, nil, 0)
+}
+
+// network is that of these weights, with adapters beside its layers where adapters are trained. keys are those of
+// their dropout, of so many pictures; nil drops nothing.
+func (t *Trainer) network(weights []*Node, keys *Node, pictures int) *model.VisionEncoderDecoder {
+	bind := t.bind(weights)
+	m := model.New(t.model, bind)
+	if t.config.LoRA != nil {
+		m.Adapt(t.config.LoRA, t.plan.modules, bind, keys, pictures)
+	}
+	return m
 }
 
 // bind binds the network to the weights that are trained and, after them, those that are frozen.
@@ -41,7 +52,7 @@ func (t *Trainer) weightsIn() int { return len(t.names) + len(t.plan.frozen) }
 
 // trainingLossSum is lossSum with all that the config says of training.
 func (t *Trainer) trainingLossSum(weights, batch []*Node) *Node {
-	m := model.New(t.model, t.bind(weights))
+	m := t.network(weights, batch[2], batch[0].Shape().Dim(0))
 	if t.config.Precision == BF16 {
 		m.MultiplyIn(dtypes.BFloat16)
 	}

@@ -29,9 +29,10 @@ type pace struct {
 
 // plan is what is trained, and how.
 type plan struct {
-	names  []string // of the tensors that are trained, sorted
-	frozen []string // of the others, sorted
-	paces  []pace   // by names
+	names   []string // of the tensors that are trained, sorted
+	frozen  []string // of the others, sorted
+	paces   []pace   // by names
+	modules []string // the layers that have an adapter, sorted; the adapters' tensors are among names
 }
 
 // PatternError is a part whose pattern no tensor has.
@@ -43,21 +44,34 @@ type PatternError struct {
 func (e *PatternError) Error() string { return e.Err.Error() }
 
 // CheckParts makes sure that every pattern of c's parts means a tensor of the network, a *PatternError where one
-// does not, and that something is trained.
+// does not, that every one of LoRA's targets means a layer, else a *model.TargetError, and that something is trained.
 func CheckParts(mc *model.Config, c Config) error {
 	_, err := c.plan(mc)
 	return err
 }
 
 // plan applies the parts in their order, the last one wins; LayerDecay multiplies the learning rate that comes of it.
+// With LoRA all but the adapters is frozen to begin with.
 func (c *Config) plan(mc *model.Config) (plan, error) {
-	all := mc.Names()
-	paces, frozen := make(map[string]pace, len(all)), map[string]bool{}
+	var out plan
+	all, frozen := mc.Names(), map[string]bool{}
+	if c.LoRA != nil {
+		modules, err := c.LoRA.Modules(mc)
+		if err != nil {
+			return plan{}, err
+		}
+		for _, name := range all {
+			frozen[name] = true
+		}
+		all, out.modules = append(all, model.LoRANames(modules)...), modules
+		slices.Sort(all)
+	}
+	paces := make(map[string]pace, len(all))
 	for _, name := range all {
 		paces[name] = pace{c.LearningRate, c.WeightDecay}
 	}
 	for i, part := range c.Parts {
-		names, err := mc.Match(part.Match)
+		names, err := mc.MatchOf(part.Match, all)
 		if err != nil {
 			return plan{}, &PatternError{i, err}
 		}
@@ -75,7 +89,10 @@ func (c *Config) plan(mc *model.Config) (plan, error) {
 			paces[name] = p
 		}
 	}
-	var out plan
+	all, err := out.adapters(mc, all, frozen)
+	if err != nil {
+		return plan{}, err
+	}
 	for _, name := range all {
 		if frozen[name] {
 			out.frozen = append(out.frozen, name)
@@ -91,6 +108,38 @@ func (c *Config) plan(mc *model.Config) (plan, error) {
 		return out, errors.New("every tensor is frozen: there is nothing to train")
 	}
 	return out, nil
+}
+
+// adapters leaves out the adapters that are frozen, which would change nothing, and those of layers that are trained
+// whole, as PEFT's modules_to_save are. It answers the names that are left, and refuses what PEFT has no form for.
+func (p *plan) adapters(mc *model.Config, all []string, frozen map[string]bool) ([]string, error) {
+	if p.modules == nil {
+		return all, nil
+	}
+	gone := map[string]bool{}
+	p.modules = slices.DeleteFunc(p.modules, func(module string) bool {
+		names := model.LoRANames([]string{module})
+		out := !frozen[module+".weight"] || frozen[names[0]] && frozen[names[1]]
+		for _, name := range names {
+			gone[name] = out
+		}
+		return out
+	})
+	for _, module := range p.modules {
+		bias := module + ".bias"
+		if slices.Contains(all, bias) && !frozen[bias] {
+			return nil, fmt.Errorf("%s is trained beside an adapter, for which PEFT's files have no place: leave the bias "+
+				"frozen, or train %s.weight, too, and so without adapter", bias, module)
+		}
+		if names := model.LoRANames([]string{module}); frozen[names[0]] != frozen[names[1]] {
+			return nil, fmt.Errorf("one half of the adapter of %s is frozen: freeze both or none", module)
+		}
+	}
+	if tied := mc.TiedEmbedding(); tied != "" && !frozen[tied] {
+		return nil, fmt.Errorf("%s is trained beside adapters and is the logits' matrix, too: PEFT's files would have it "+
+			"as one of the two; leave it frozen, or train without train.lora", tied)
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return gone[name] }), nil
 }
 
 // validateParts reports values that cannot work; patterns are checked with the network.

@@ -186,7 +186,7 @@ func TestCheckpointHasWhatIsTrainedAndGoesOnBitForBit(t *testing.T) {
 	wantAlike(t, end, tr, again, step, stepAgain)
 
 	// With the frozen tensors that training began with, it is the whole model again.
-	trained, err := model.ReadTrained(end, tr.model)
+	trained, err := model.ReadTrained(end, tr.model.Shapes())
 	if err != nil {
 		t.Fatal(err)
 	}

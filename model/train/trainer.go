@@ -27,16 +27,18 @@ type Trainer struct {
 	model  *model.Config
 	config Config
 	plan   plan
-	names  []string // of the tensors that are trained: the plan's
+	names  []string         // of the tensors that are trained: the plan's
+	shapes map[string][]int // of all tensors, those of adapters, too
 
 	step          int64 // steps done
 	weights, m, v device.Tensors
 	average       device.Tensors // of the weights, with Config.EMA; else none
 	frozen        device.Tensors // the plan's: they stay as they are
 	frozenDigest  string
-	updateBytes   int64            // weights that are updated at a time, unless one tensor is larger
-	broken        error            // set once the state cannot be trusted
-	captioner     *model.Captioner // made when first asked for
+	merged        []*tensors.Tensor // with LoRA: see mergeModules; nil: not made since the last step
+	updateBytes   int64             // weights that are updated at a time, unless one tensor is larger
+	broken        error             // set once the state cannot be trusted
+	captioner     *model.Captioner  // made when first asked for
 
 	loss, gradients, begin, accumulate, norm, apply, zeros *device.Parallel
 
@@ -70,7 +72,7 @@ func (e *DivergedError) Error() string {
 		strings.Join(ids, ", "), more)
 }
 
-// New uploads weights and starts at step 0 with moments of zero. It trains on
+// New uploads weights, with LoRA those of Adapters, too, and starts at step 0 with moments of zero. It trains on
 // all devices of the backend, whose number must divide the micro-batch.
 func New(be compute.Backend, mc *model.Config, w model.Weights, c Config) (*Trainer, error) {
 	if err := c.validate(mc); err != nil {
@@ -84,16 +86,16 @@ func New(be compute.Backend, mc *model.Config, w model.Weights, c Config) (*Trai
 	if err := c.divides(group.Size()); err != nil {
 		return nil, err
 	}
-	if err := w.Check(mc); err != nil {
-		return nil, err
-	}
 	plan, err := c.plan(mc)
 	if err != nil {
 		return nil, err
 	}
 	t := &Trainer{
 		be: be, group: group, first: group.First(), model: mc, config: c, plan: plan, names: plan.names,
-		updateBytes: 64 << 20,
+		shapes: plan.shapes(mc, c.LoRA), updateBytes: 64 << 20,
+	}
+	if err := w.CheckShapes(t.shapes); err != nil {
+		return nil, err
 	}
 	if err := t.start(w); err != nil {
 		t.Close()
@@ -167,6 +169,7 @@ func (t *Trainer) Close() {
 	t.v.Free()
 	t.average.Free()
 	t.frozen.Free()
+	t.dropMerged()
 	for _, p := range []*device.Parallel{
 		t.loss, t.gradients, t.begin, t.accumulate, t.norm, t.apply, t.applyVectors, t.zeros,
 		t.mix,
@@ -187,6 +190,7 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 	if err := t.check(b); err != nil {
 		return StepResult{}, err
 	}
+	t.dropMerged()
 	r := StepResult{Step: t.step + 1, Tokens: labelTokens(b.Labels), LearningRate: t.config.RateAfter(t.step)}
 	scalars, err := t.scalars(&r, pace{t.config.LearningRate, t.config.WeightDecay})
 	if err != nil {
@@ -359,6 +363,7 @@ func (t *Trainer) state() []*device.Tensors {
 // replace frees the old state and takes the new.
 func (t *Trainer) replace(out device.Tensors) {
 	n := len(t.names)
+	t.dropMerged()
 	for i, list := range t.state() {
 		list.Free()
 		*list = out.Slice(i*n, (i+1)*n)
@@ -455,7 +460,7 @@ func (t *Trainer) Gradients(b *dataset.Batch) (model.Weights, error) {
 func (t *Trainer) Captioner() (*model.Captioner, error) {
 	if t.captioner == nil {
 		g, err := model.NewSharedCaptioner(
-			t.be, t.model, t.inOrder,
+			t.be, t.model, t.whole,
 		)
 		if err != nil {
 			return nil, err
@@ -466,7 +471,7 @@ func (t *Trainer) Captioner() (*model.Captioner, error) {
 	return t.captioner.View(), nil
 }
 
-// Weights copies the present weights to the host, with Config.EMA their average.
+// Weights copies the present weights to the host, with Config.EMA their average; adapters are merged.
 func (t *Trainer) Weights() (model.Weights, error) {
 	if t.broken != nil {
 		return nil, t.broken
@@ -477,24 +482,31 @@ func (t *Trainer) Weights() (model.Weights, error) {
 	}
 	frozen, err := t.download(t.plan.frozen, t.frozen)
 	maps.Copy(w, frozen)
+	if t.config.LoRA != nil && err == nil {
+		w = t.config.LoRA.Merge(t.model, w)
+	}
 	return w, err
 }
 
-// inOrder are all weights that are shown, in the order of the network's names.
-func (t *Trainer) inOrder() []*tensors.Tensor {
-	if t.frozen.Len() == 0 {
-		return t.shown().First()
+// whole are all weights that are shown, in the order of the network's names, adapters merged.
+func (t *Trainer) whole() ([]*tensors.Tensor, error) {
+	if err := t.mergeModules(); err != nil {
+		return nil, err
 	}
-	all := make([]*tensors.Tensor, 0, len(t.names)+t.frozen.Len())
-	trained, frozen := t.shown().First(), t.frozen.First()
-	for i, j := 0, 0; i+j < cap(all); {
-		if j == len(frozen) || i < len(trained) && t.names[i] < t.plan.frozen[j] {
-			all, i = append(all, trained[i]), i+1
-		} else {
-			all, j = append(all, frozen[j]), j+1
+	byName := make(map[string]*tensors.Tensor, len(t.shapes))
+	for _, list := range []struct {
+		names   []string
+		tensors []*tensors.Tensor
+	}{{t.names, t.shown().First()}, {t.plan.frozen, t.frozen.First()}, {weightsOf(t.plan.modules), t.merged}} {
+		for i, x := range list.tensors {
+			byName[list.names[i]] = x
 		}
 	}
-	return all
+	var all []*tensors.Tensor
+	for _, name := range t.model.Names() {
+		all = append(all, byName[name])
+	}
+	return all, nil
 }
 
 // download copies tensors, one for each name, from the first device.

@@ -115,6 +115,7 @@ type ExportArgs struct {
 	Backend       backend.Choice      `json:"backend"`
 	Checkpoint    string              `json:"checkpoint"`       // local checkpoint directory
 	Frozen        string              `json:"frozen,omitempty"` // record.State's; ModelDir then has the weights, too
+	LoRA          *Adapter            `json:"lora,omitempty"`   // of Checkpoint; nil: it has none
 	OutDir        string              `json:"out_dir"`
 	Dtypes        []string            `json:"dtypes"`
 	Shards        []dataset.ShardPair `json:"shards"`   // pictures to check on
@@ -129,6 +130,15 @@ type ExportArgs struct {
 	// where pictures are written, as PNG, that each export captions without a doubt; empty: none are
 	SureDir string `json:"sure_dir,omitempty"`
 }
+
+// Adapter is how a checkpoint's adapters are merged, and published in PEFT's form below AdapterDir of the export.
+type Adapter struct {
+	model.LoRA
+	Base string `json:"base,omitempty"` // name of the weights they are for, such as ORG/NAME of the hub; "" if it has none
+}
+
+// AdapterDir is the folder of a published model that has its adapter.
+const AdapterDir = "adapter"
 
 // PruneArgs say what of the vocabulary an export keeps.
 type PruneArgs struct {

@@ -102,10 +102,84 @@ func same(t *testing.T, what string, want, got Checkpoint) {
 	}
 }
 
+// adapted makes the lab train adapters of given weights, the decoder's cross-attention beside them whole.
+func (l *lab) adapted() {
+	l.Helper()
+	c, err := model.ReadConfig(l.open.ModelDir)
+	check(l.T, err)
+	check(l.T, model.WriteWeights(filepath.Join(l.open.ModelDir, "model.safetensors"), model.Init(c, 3), nil))
+	trained := false
+	l.open.Train.Parts = []train.Part{{Match: "decoder.cross_attention", Freeze: &trained}}
+	l.open.Train.LoRA = &model.LoRA{R: 4, Alpha: 16, Dropout: 0.1, TargetModules: []string{"all-linear"}}
+}
+
+// exported are the weights that an export of a checkpoint of adapters writes; the adapter it writes gives the same.
+func (l *lab) exported(c Checkpoint) model.Weights {
+	l.Helper()
+	a := ExportArgs{
+		ModelDir: l.open.ModelDir, Checkpoint: c.Dir, Frozen: c.State.Frozen, OutDir: l.TempDir(),
+		LoRA: &Adapter{LoRA: *l.open.Train.LoRA},
+	}
+	n, _, err := readNetwork(a)
+	check(l.T, err)
+	files, err := n.writeAdapter(a)
+	check(l.T, err)
+	if !slices.Equal(files, []string{"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}) {
+		l.Errorf("the adapter is %v", files)
+	}
+	lora, adapter, err := model.ReadAdapter(filepath.Join(a.OutDir, AdapterDir), n.config)
+	check(l.T, err)
+	base, err := model.ReadWeights(a.ModelDir, n.config)
+	check(l.T, err)
+	maps.Copy(base, adapter)
+	merged := lora.Merge(n.config, base)
+	for name, x := range n.weights {
+		if !slices.Equal(merged[name].Data, x.Data) {
+			l.Errorf("%s of the adapter is another one", name)
+		}
+	}
+	return n.weights
+}
+
+// What a trainer captions with are the weights that an export of the same checkpoint writes.
+func TestAdaptersAreMergedAsTheyAreExported(t *testing.T) {
+	l := newLab(t, backends(t)[0])
+	l.adapted()
+	p := l.lease("run")
+	end := l.epoch(p, 0, State{}, "run")
+	captions := l.evaluate(p, state(end))
+	p.Release()
+	w := l.exported(end)
+	whole := newLab(t, backends(t)[0])
+	whole.shard = l.shard
+	whole.open.ModelDir = l.open.ModelDir
+	check(t, model.WriteWeights(filepath.Join(l.open.ModelDir, "model.safetensors"), w, nil))
+	p = whole.lease("merged")
+	defer p.Release()
+	if got := whole.evaluate(p, State{}); got != captions {
+		t.Error("captions of the exported weights differ")
+	}
+}
+
 func TestTrainerResumesBitExactAfterKill(t *testing.T) {
+	type run struct {
+		choice   backend.Choice
+		adapters bool
+	}
+	var runs []run
 	for _, choice := range backends(t) {
-		t.Run(choice.Kind, func(t *testing.T) {
-			l := newLab(t, choice)
+		runs = append(runs, run{choice, false})
+	}
+	for _, r := range append(runs, run{runs[len(runs)-1].choice, true}) {
+		name := r.choice.Kind
+		if r.adapters {
+			name += " adapters"
+		}
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, r.choice)
+			if r.adapters {
+				l.adapted()
+			}
 			// Killed in the middle of an epoch, once its first checkpoint stands.
 			p := l.lease("run")
 			var saved Checkpoint

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -201,6 +202,9 @@ func (s *server) initial() error {
 	if err != nil && !errors.Is(err, model.ErrNoWeights) {
 		return &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
 	}
+	if err := s.adapt(w, c); err != nil {
+		return err
+	}
 	if s.trainer != nil {
 		s.trainer.Close()
 	}
@@ -211,6 +215,27 @@ func (s *server) initial() error {
 		Fingerprint: s.fingerprint(), Frozen: s.trainer.Frozen(),
 	}, 0, nil
 	clear(s.shapes)
+	return nil
+}
+
+// adapt adds the adapters that training begins with: the model directory's, or drawn ones.
+func (s *server) adapt(w model.Weights, c train.Config) error {
+	if c.LoRA == nil {
+		return nil
+	}
+	has, err := model.HasAdapter(s.args.ModelDir)
+	var given model.Weights
+	if err == nil && has {
+		_, given, err = model.ReadAdapter(s.args.ModelDir, s.config)
+	}
+	var adapters model.Weights
+	if err == nil {
+		adapters, err = train.Adapters(s.config, c, given, s.args.Seed)
+	}
+	if err != nil {
+		return &Error{Kind: InvalidInput, Message: fmt.Sprintf("adapter: %v", err)}
+	}
+	maps.Copy(w, adapters)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,6 +41,9 @@ type network struct {
 	generate model.GenerateOptions
 	tokens   *tokenizer.Tokenizer
 	kept     []int32 // ids that its tokens have in the whole vocabulary; nil: it is whole
+
+	unmerged model.Weights // with adapters: weights, and beside them adapters that are not merged
+	trained  []string      // of unmerged those that were trained, sorted
 }
 
 // export writes the published directory and refuses it where ONNX Runtime
@@ -60,6 +64,11 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 	if err != nil {
 		return err
 	}
+	adapter, err := whole.writeAdapter(a)
+	if err != nil {
+		return err
+	}
+	files = append(files, adapter...)
 	s.phase(PhaseExport, "opening backend "+a.Backend.Kind)
 	be, err := backend.Open(a.Backend)
 	if err != nil {
@@ -118,7 +127,7 @@ func readNetwork(a ExportArgs) (n network, p pixels.Processor, err error) {
 	if n.tokens, err = readTokenizer(a.ModelDir); err != nil {
 		return n, p, err
 	}
-	if n.weights, err = readCheckpoint(a, n.config); err != nil {
+	if err := n.readCheckpoint(a); err != nil {
 		return n, p, err
 	}
 	if err := n.config.FitPictures(n.weights, p.Width); err != nil {
@@ -131,28 +140,46 @@ func readNetwork(a ExportArgs) (n network, p pixels.Processor, err error) {
 	return n, p, nil
 }
 
-// readCheckpoint reads the weights to export; those that were frozen are the model directory's.
-func readCheckpoint(a ExportArgs, c *model.Config) (model.Weights, error) {
-	read := model.ReadWeights
-	if a.Frozen != "" {
-		read = model.ReadTrained
-	}
-	trained, err := read(a.Checkpoint, c)
-	if err != nil {
-		return nil, unreadable("read checkpoint", err)
-	}
+// readCheckpoint reads the weights to export; those that were frozen are the model directory's. Adapters are merged.
+func (n *network) readCheckpoint(a ExportArgs) (err error) {
 	if a.Frozen == "" {
-		return trained, nil
+		if n.weights, err = model.ReadWeights(a.Checkpoint, n.config); err != nil {
+			return unreadable("read checkpoint", err)
+		}
+		return nil
 	}
-	given, err := model.ReadWeights(a.ModelDir, c)
+	shapes := n.config.Shapes()
+	if a.LoRA != nil {
+		maps.Copy(shapes, a.LoRA.Shapes(n.config, n.config.LinearNames()))
+	}
+	trained, err := model.ReadTrained(a.Checkpoint, shapes)
 	if err != nil {
-		return nil, &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
+		return unreadable("read checkpoint", err)
 	}
-	w, err := train.WithFrozen(trained, given, a.Frozen)
+	given, err := model.ReadWeights(a.ModelDir, n.config)
 	if err != nil {
-		return nil, &Error{Kind: Corrupt, Message: fmt.Sprintf("checkpoint %s: %v", a.Checkpoint, err)}
+		return &Error{Kind: InvalidInput, Message: fmt.Sprintf("weights: %v", err)}
 	}
-	return w, nil
+	if n.weights, err = train.WithFrozen(trained, given, a.Frozen); err != nil {
+		return &Error{Kind: Corrupt, Message: fmt.Sprintf("checkpoint %s: %v", a.Checkpoint, err)}
+	}
+	if a.LoRA != nil {
+		n.unmerged, n.trained = n.weights, slices.Sorted(maps.Keys(trained))
+		n.weights = a.LoRA.Merge(n.config, n.unmerged)
+	}
+	return nil
+}
+
+// writeAdapter writes what was trained beside the weights as PEFT has it, below AdapterDir.
+func (n network) writeAdapter(a ExportArgs) ([]string, error) {
+	if a.LoRA == nil {
+		return nil, nil
+	}
+	dir := filepath.Join(a.OutDir, AdapterDir)
+	if err := model.WriteAdapter(dir, n.config, &a.LoRA.LoRA, n.unmerged, n.trained, a.LoRA.Base); err != nil {
+		return nil, err
+	}
+	return []string{AdapterDir + "/" + model.AdapterConfigName, AdapterDir + "/" + model.AdapterWeightsName}, nil
 }
 
 // captioner uploads the weights.
