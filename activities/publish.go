@@ -36,7 +36,7 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 		out := pipeline.Result{
 			Run: in.Run, Model: m.Model, Version: published.Version(), Epoch: in.Best.Epoch,
 			Step: in.Best.Checkpoint.Step, By: in.Best.By, Eval: in.Best.Eval, Test: in.Test.Metrics,
-			Checks: in.Export.Checks, Pruning: in.Export.Pruning,
+			Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning,
 		}
 		if err := retention.Await(ctx, a.Store, m.Model); err != nil {
 			return out, err
@@ -90,7 +90,7 @@ func manifestOf(in pipeline.PublishInput, model string) record.ModelManifest {
 		Version: 1, Model: model, Run: in.Run, Branch: in.Branch, Checkpoint: in.Best.Checkpoint,
 		Program: version.Program(), Config: layout.Run(in.Run).Config(), Dataset: in.Dataset.Manifest,
 		Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
-		Checks: in.Export.Checks, Pruning: in.Export.Pruning, Files: map[string]layout.Object{},
+		Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning, Files: map[string]layout.Object{},
 		Approval: in.Approval,
 	}
 	for _, s := range in.Sources {

@@ -44,7 +44,9 @@ type readable struct {
 	bad     []report.Bad
 	samples []report.Sample // by chance, for the card
 
-	captions []report.Sample // with the best and the worst, for the report
+	captions []report.Sample // with the best, the worst and those that exports differ in, for the report
+
+	stored string // what lies in the store
 }
 
 // gather reads what stands in the object store.
@@ -72,18 +74,85 @@ func (r *readable) gather(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pictures, err := r.readPictures(ctx, d, chosen)
+	shown, err := r.readShown(ctx, d, r.in.TestedOn, chosen)
 	if err != nil {
 		return err
 	}
+	r.addCaptions(chosen, shown)
+	if err := r.addDifferences(ctx, d); err != nil {
+		return err
+	}
+	return r.readStored(ctx)
+}
+
+func (r *readable) addCaptions(chosen []report.Sample, shown map[string]shown) {
 	for _, s := range chosen {
-		s.Picture = pictures[s.ImageID]
+		s.Picture = shown[s.ImageID].picture
 		s.ImageID = r.public(s.ImageID)
 		r.captions = append(r.captions, s)
 		if s.Choice == report.Chance {
 			r.samples = append(r.samples, s)
 		}
 	}
+}
+
+// addDifferences shows the validation pictures whose captions differ most between exports.
+func (r *readable) addDifferences(ctx context.Context, d record.DatasetManifest) error {
+	least := map[string]float64{} // by picture: how alike its captions are
+	var chosen []report.Sample
+	for _, c := range r.in.Export.Checks {
+		for _, one := range c.Differences {
+			i := slices.IndexFunc(chosen, func(s report.Sample) bool { return s.ImageID == one.ImageID })
+			if i < 0 {
+				i = len(chosen)
+				chosen = append(chosen, report.Sample{ImageID: one.ImageID, Caption: one.Model, Choice: report.Differs})
+				least[one.ImageID] = one.RougeL
+			}
+			chosen[i].Exports = append(chosen[i].Exports, report.ExportCaption{Dtype: c.Dtype, Caption: one.Export})
+			least[one.ImageID] = min(least[one.ImageID], one.RougeL)
+		}
+	}
+	slices.SortStableFunc(chosen, func(x, y report.Sample) int {
+		return cmp.Or(cmp.Compare(least[x.ImageID], least[y.ImageID]), cmp.Compare(x.ImageID, y.ImageID))
+	})
+	chosen = chosen[:min(len(chosen), extremes)]
+	shown, err := r.readShown(ctx, d, pipeline.SplitValidation, chosen)
+	if err != nil {
+		return err
+	}
+	rule := metrics.WordRule(cmp.Or(r.in.Test.Metrics.Words, pipeline.WordsRougeScore))
+	for i, s := range chosen {
+		if row, ok := shown[s.ImageID]; ok {
+			chosen[i].Group, chosen[i].References = row.group, row.captions
+			chosen[i].RougeL = 100 * metrics.Rouge(s.Caption, row.captions, rule).RL
+		}
+	}
+	r.addCaptions(chosen, shown)
+	return nil
+}
+
+// readStored adds up what lies in the store of the run at this moment: the checkpoints that are kept, not all that
+// there were.
+func (r *readable) readStored(ctx context.Context) error {
+	below := []report.Pair{{Name: "checkpoints and exports", Value: layout.Run(r.in.Run).Blobs() + "/"}}
+	for name, manifest := range map[string]string{"prepared pictures": r.in.Dataset.Manifest, "tokens": r.in.Tokens.Manifest} {
+		if group, ok := layout.GroupOf(manifest); ok {
+			below = append(below, report.Pair{Name: name, Value: group + "/"})
+		}
+	}
+	slices.SortFunc(below, func(x, y report.Pair) int { return cmp.Compare(x.Name, y.Name) })
+	var texts []string
+	for _, b := range below {
+		var bytes int64
+		for o, err := range r.a.Store.List(ctx, b.Value) {
+			if err != nil {
+				return err
+			}
+			bytes += o.Size
+		}
+		texts = append(texts, fmt.Sprintf("%s %s", b.Name, report.Bytes(bytes)))
+	}
+	r.stored = strings.Join(append(texts, "the model "+report.Bytes(r.m.Bytes())), ", ")
 	return nil
 }
 
@@ -196,18 +265,25 @@ func (a *Activities) stepRecords(ctx context.Context, key string) ([]trainer.Ste
 	return records, nil
 }
 
-// readPictures finds the samples' pictures in the shards they were captioned from.
-func (r *readable) readPictures(
-	ctx context.Context, d record.DatasetManifest, chosen []report.Sample,
-) (map[string][]byte, error) {
+// shown is a picture of the report.
+type shown struct {
+	picture  []byte // PNG
+	group    string
+	captions []string
+}
+
+// readShown finds the samples' pictures in the shards of a split, by id.
+func (r *readable) readShown(
+	ctx context.Context, d record.DatasetManifest, split string, chosen []report.Sample,
+) (map[string]shown, error) {
 	wanted := map[string]bool{}
 	for _, s := range chosen {
 		wanted[s.ImageID] = true
 	}
-	pictures := map[string][]byte{}
+	pictures := map[string]shown{}
 	var read int64
 	for _, s := range d.Shards {
-		if s.Split != r.in.TestedOn || len(pictures) == len(wanted) || read > pictureBytes {
+		if s.Split != split || len(pictures) == len(wanted) || read > pictureBytes {
 			continue
 		}
 		read += s.Object.Size
@@ -222,9 +298,11 @@ func (r *readable) readPictures(
 					return err
 				}
 				if wanted[row.ID] {
-					if pictures[row.ID], err = pixels.EncodePNG(row.Pixels, d.Pixels.Width, d.Pixels.Height); err != nil {
+					png, err := pixels.EncodePNG(row.Pixels, d.Pixels.Width, d.Pixels.Height)
+					if err != nil {
 						return err
 					}
+					pictures[row.ID] = shown{png, row.Group, slices.Clone(row.Captions)}
 				}
 			}
 			return nil
@@ -283,7 +361,9 @@ func (r *readable) run() report.Run {
 			{Name: "Backend", Value: cmp.Or(r.in.Backend, r.in.Config.Backend)},
 			{Name: "Prepared data", Value: report.Bytes(r.in.Dataset.Bytes)},
 			{Name: "Took", Value: r.took()},
+			{Name: "Stored", Value: r.stored},
 		},
+		Faults:   r.in.Faults,
 		TestedOn: r.in.TestedOn, Test: &r.in.Test.Metrics, Samples: r.captions, Checks: r.in.Export.Checks,
 		Pruning: r.in.Export.Pruning, Bad: r.bad, BadTotal: r.in.Dataset.Bad,
 		Warnings: slices.Clone(r.in.Warnings), Config: configYAML(publicConfig(r.in.Config)), Lineage: r.lineage(),

@@ -409,6 +409,9 @@ type PublishInput struct {
 	// Backend is that which computed: cuda, xla (CPU) or go. Empty: the input is
 	// of an older program, which says what its config asks for.
 	Backend string `json:"backend,omitempty"`
+
+	Tokens Tokens         `json:"tokens,omitzero"`  // zero: of an older program
+	Faults []record.Fault `json:"faults,omitempty"` // that the run survived
 }
 
 // Result is what a finished run leaves; the workflow's result.

@@ -36,7 +36,8 @@ type Run struct {
 	Bad      []Bad           // some of the examples left out
 	BadTotal int             // all of them
 	Warnings []string
-	Config   string // as YAML
+	Faults   []record.Fault // that the run survived
+	Config   string         // as YAML
 	Lineage  []Pair
 }
 
@@ -76,6 +77,9 @@ var functions = template.FuncMap{
 	"histogram": func(title string, l inspect.Lengths) histogram {
 		return histogram{title, l, histogramBars(l.Histogram)}
 	},
+	"differ": func(all []caption) bool {
+		return slices.ContainsFunc(all, func(c caption) bool { return len(c.Exports) > 0 })
+	},
 	"value": func(m *record.Metrics, metric string) float64 { return m.Value(metric) },
 	"row":   func(name string, m record.Metrics) metricsRow { return metricsRow{name, m} },
 }
@@ -102,13 +106,18 @@ func HTML(r Run) []byte {
 		Scores template.HTML
 		Rates  template.HTML // empty where no step tells its learning rate
 		Norms  template.HTML
+		Speeds template.HTML // empty where no epoch tells its pictures
+		Memory template.HTML // empty where no epoch tells its peak
 		// samples in the order of the page, and where each stands by its score, the lowest first
 		Captions []caption
 		// metric of the second chart and the first tile, and what people call it
 		ScoreKey, Score string
 	}{r, r.Run, lossChart(r), scoreChart(r),
 		stepChart(r, "Learning rate", func(s StepLoss) float64 { return s.Rate }),
-		stepChart(r, "Gradient norm", func(s StepLoss) float64 { return s.Norm }), captions(r.Samples), r.score(), scoreNames[r.score()]})
+		stepChart(r, "Gradient norm", func(s StepLoss) float64 { return s.Norm }),
+		epochChart(r, "Pictures a second", record.Times.Rate),
+		epochChart(r, "Memory, MiB", func(t record.Times) float64 { return float64(t.PeakBytes) / (1 << 20) }),
+		captions(r.Samples), r.score(), scoreNames[r.score()]})
 	if err != nil {
 		panic(err) // the template and its data are both ours
 	}
@@ -151,6 +160,20 @@ func stepChart(r Run, title string, value func(StepLoss) float64) template.HTML 
 		return ""
 	}
 	return chart{Title: title, XLabel: "step", Series: []series{line}}.svg()
+}
+
+// epochChart draws what the epochs' times tell; nothing where none does.
+func epochChart(r Run, title string, value func(record.Times) float64) template.HTML {
+	line := series{Name: title, Class: "s1", Dots: true}
+	for _, e := range r.History {
+		if v := value(e.Times); v > 0 {
+			line.add(float64(e.Step), v, fmt.Sprintf("%s: %.0f", e.Name(), v))
+		}
+	}
+	if len(line.pts) == 0 {
+		return ""
+	}
+	return chart{Title: title, XLabel: "step", Series: []series{line}, LogY: true}.svg()
 }
 
 func lossChart(r Run) template.HTML {

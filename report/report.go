@@ -31,7 +31,12 @@ const (
 	Chance Choice = "chance" // evenly out of all
 	Best   Choice = "best"   // of all by ROUGE-L
 	Worst  Choice = "worst"  // of all by ROUGE-L
+
+	Differs Choice = "differs" // of the validation set; captions of exports differ most
 )
+
+// ExportCaption is what an export says of a picture.
+type ExportCaption struct{ Dtype, Caption string }
 
 // Sample is a captioned picture.
 type Sample struct {
@@ -43,6 +48,8 @@ type Sample struct {
 	Caption    string
 	References []string
 	Picture    []byte // PNG or JPEG; empty for none
+
+	Exports []ExportCaption // that say something else than the model
 }
 
 // Dataset is one source of captioned pictures.

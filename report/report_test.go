@@ -161,7 +161,9 @@ func fullRun(t testing.TB) Run {
 		x := float64(i)
 		r.History = append(r.History, record.EpochRecord{Epoch: i, Step: int64(i) * 375,
 			TrainLoss: 0.12 + 2.6*math.Exp(-x/2.2), Seconds: 24,
-			Times: record.Times{Loop: 20, Input: 0.01 * x, Checkpoint: 0.3},
+			Times: record.Times{
+				Loop: 20 + x/4, Input: 0.01 * x, Checkpoint: 0.3, Pictures: 12000, PeakBytes: int64(900+10*i) << 20,
+			},
 			Eval: record.Metrics{Loss: 0.19 + 2.2*math.Exp(-x/2.1) + 0.004*x, Scores: record.Scores{
 				Rouge1: 60 + 33*(1-math.Exp(-x/3)), Rouge2: 50,
 				RougeL: 58 + 33.4*(1-math.Exp(-x/3)) - 0.2*math.Max(0, x-9), RougeLsum: 58, GenLen: 11.4,
@@ -175,7 +177,14 @@ func fullRun(t testing.TB) Run {
 			References: []string{"a circle", "there is one circle in the middle"}, Picture: picture(t, c),
 			Choice: []Choice{"", Worst}[i], RougeL: []float64{61.25, 20}[i]})
 	}
+	r.Faults = []record.Fault{
+		{Type: "DeviceLost", Done: "a fresh process from the newest checkpoint", Times: 3},
+		{Done: "a new session, on any worker", Times: 1},
+	}
 	r.Samples = append(r.Samples, Sample{
+		ImageID: "validation-7", Caption: "a blue circle", References: []string{"a blue circle"}, Choice: Differs, RougeL: 100,
+		Picture: picture(t, colours[1]), Exports: []ExportCaption{{"q8", "a blue ring"}, {"q4", "two <rings>"}},
+	}, Sample{
 		ImageID: "text", Caption: "not a picture", Picture: []byte("<svg onload=alert(1)>"),
 	})
 	return r

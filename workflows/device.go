@@ -163,11 +163,12 @@ func (r *run) recover(ctx workflow.Context, j job, err error) error {
 	}
 	switch errorType(err) {
 	case pipeline.NumericsChanged:
+		r.survived(pipeline.NumericsChanged, "a new branch from the newest checkpoint")
 		return r.branchFromNewest(ctx)
 	case pipeline.OutOfMemory:
 		return r.recoverMemory(ctx, j)
 	}
-	return r.recoverFault(ctx)
+	return r.recoverFault(ctx, errorType(err))
 }
 
 // sessionLost says that the session's worker is gone: then its activities are cancelled
@@ -189,15 +190,19 @@ func (r *run) recoverSession(ctx workflow.Context, j job) error {
 	if err := r.count(ctx, j, temporal.NewApplicationError(why, pipeline.DeviceLost)); err != nil {
 		return err
 	}
+	r.survived(pipeline.DeviceLost, "a new session, on any worker")
 	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
 }
 
 // recoverFault tries again in a fresh process, and when that fails too, in a
 // new session.
-func (r *run) recoverFault(ctx workflow.Context) error {
+func (r *run) recoverFault(ctx workflow.Context, kind string) error {
 	r.device.failures++
 	if r.device.failures >= failuresPerSession {
 		r.releaseDevice(ctx)
+		r.survived(kind, "a new session, on any worker")
+	} else {
+		r.survived(kind, "a fresh process from the newest checkpoint")
 	}
 	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
 }
@@ -213,6 +218,7 @@ func (r *run) leaveDevice(ctx workflow.Context, j job, err error) error {
 	if failed := r.count(ctx, j, err); failed != nil {
 		return failed
 	}
+	r.survived(pipeline.OutOfService, "another device")
 	return workflow.Sleep(ctx, pauseAfter(len(r.failures)))
 }
 
@@ -236,6 +242,7 @@ func (r *run) awaitAnotherWorker(ctx workflow.Context, what string, lacks error,
 func (r *run) recoverMemory(ctx workflow.Context, j job) error {
 	r.device.memory++
 	if r.device.memory < 2 {
+		r.survived(pipeline.OutOfMemory, "the same again in a fresh process")
 		return workflow.Sleep(ctx, pauseAfter(1))
 	}
 	how, err := j.shrink(ctx)
@@ -244,6 +251,7 @@ func (r *run) recoverMemory(ctx workflow.Context, j job) error {
 			pipeline.OutOfMemory, nil)
 	}
 	r.device.memory, r.failures = 1, nil
+	r.survived(pipeline.OutOfMemory, "less at once: "+how)
 	r.warn([]string{j.name + ": out of memory, going on with " + how})
 	return nil
 }
@@ -288,6 +296,7 @@ func (r *run) rollBack(ctx workflow.Context, diverged error) error {
 		back = last.Name()
 	}
 	r.warn([]string{fmt.Sprintf("%s: back to %s with another order of examples", reason(diverged), back)})
+	r.survived(pipeline.Diverged, "back to "+back+", with another order of examples")
 	return r.branchFrom(ctx, r.Progress.Last)
 }
 
@@ -309,6 +318,17 @@ func (r *run) branchFrom(ctx workflow.Context, checkpoint *record.CheckpointRef)
 	r.Progress.Branch++
 	r.Progress.From = checkpoint
 	return r.recordProgress(ctx)
+}
+
+// survived notes a failure that the run goes on from, for its report.
+func (r *run) survived(kind, done string) {
+	for i, f := range r.Faults {
+		if f.Type == kind && f.Done == done {
+			r.Faults[i].Times++
+			return
+		}
+	}
+	r.Faults = append(r.Faults, record.Fault{Type: kind, Done: done, Times: 1})
 }
 
 // count keeps the reason of a failure and returns an error when it was the fifth

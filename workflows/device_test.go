@@ -2,11 +2,13 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"go.temporal.io/sdk/temporal"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 )
 
@@ -174,6 +176,14 @@ func TestOutOfMemoryHalvesTheMicroBatchInANewBranch(t *testing.T) {
 	}
 	if last := w.records[len(w.records)-1]; last.MicroBatchSize != 5 || last.Branch != 3 {
 		t.Errorf("not remembered: %+v", last)
+	}
+	survived := []record.Fault{
+		{Type: pipeline.OutOfMemory, Done: "the same again in a fresh process", Times: 1},
+		{Type: pipeline.OutOfMemory, Done: "less at once: train.micro_batch_size 10", Times: 1},
+		{Type: pipeline.OutOfMemory, Done: "less at once: train.micro_batch_size 5", Times: 1},
+	}
+	if got := w.inputs["Publish"].(pipeline.PublishInput).Faults; !slices.Equal(got, survived) {
+		t.Errorf("the report is told of %+v, want %+v", got, survived)
 	}
 }
 

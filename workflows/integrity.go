@@ -74,6 +74,7 @@ func (r *run) mend(ctx workflow.Context, j job, found error) error {
 		}
 	}
 	r.warn(mended(broken, dropped.Sound, found))
+	r.survived(pipeline.Corrupt, "read again, or made again with the same bytes")
 	r.enter(ctx, stage, "going on with what was made again")
 	return nil
 }

@@ -60,6 +60,8 @@ type State struct {
 
 	EvaluateBatch int `json:"evaluate_batch"` // pictures, as lowered after OutOfMemory; 0: the config's
 
+	Faults []record.Fault `json:"faults,omitempty"` // that were survived
+
 	Recovered *pipeline.Recovered `json:"recovered,omitempty"` // the execution does nothing but to tell this
 }
 

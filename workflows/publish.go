@@ -44,6 +44,8 @@ func (r *run) publish(
 			History:  r.Progress.Epochs,
 			Export:   exported,
 			Dataset:  r.Dataset,
+			Tokens:   r.Tokens,
+			Faults:   r.Faults,
 			Sources:  r.Sources,
 			Warnings: r.Warnings,
 			Approval: r.approvedBy(),

@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"slices"
 
 	"distilvit/storage/layout"
 )
@@ -77,4 +78,28 @@ type ExportCheck struct {
 	WholeBytes int64 `json:"whole_bytes,omitempty"` // of a pruned dtype's files, had it the whole vocabulary
 
 	Devices []DeviceCheck `json:"devices,omitempty"` // by Transformers.js; none: not checked
+
+	// Differences are the pictures whose captions differ most from the model's, at most MostDifferences, the most
+	// different first. None: there is none, or the export is of an older program. A published manifest leaves them out.
+	Differences []CaptionDifference `json:"differences,omitempty"`
+}
+
+// MostDifferences bounds ExportCheck.Differences.
+const MostDifferences = 8
+
+// CaptionDifference is a picture that an export captions otherwise than the model.
+type CaptionDifference struct {
+	ImageID string  `json:"image_id"`
+	Model   string  `json:"model"`  // caption of the model
+	Export  string  `json:"export"` // caption of the export
+	RougeL  float64 `json:"rougeL"` // of one beside the other, × 100
+}
+
+// WithoutDifferences are checks for those who do not look at single pictures.
+func WithoutDifferences(checks []ExportCheck) []ExportCheck {
+	out := slices.Clone(checks)
+	for i := range out {
+		out[i].Differences = nil
+	}
+	return out
 }

@@ -57,6 +57,24 @@ type Times struct {
 
 	CompileCPU    float64 `json:"compile_cpu"`    // of CPU, as Compile
 	CheckpointCPU float64 `json:"checkpoint_cpu"` // of CPU, as Checkpoint
+
+	Pictures  int64 `json:"pictures,omitempty"`   // that the loop's steps learned from; 0: not known
+	PeakBytes int64 `json:"peak_bytes,omitempty"` // most resident memory of the trainer until then; 0: not known
+}
+
+// Rate is how many pictures a second the loop learned from, compiling and waiting included; 0: not known.
+func (t Times) Rate() float64 {
+	if t.Loop <= 0 {
+		return 0
+	}
+	return float64(t.Pictures) / t.Loop
+}
+
+// Fault is a failure that a run has survived, and what was done about it.
+type Fault struct {
+	Type  string `json:"type"` // as docs/architecture.md lists them; empty: another error
+	Done  string `json:"done"`
+	Times int    `json:"times"`
 }
 
 // Waited is the share of the loop in which the device waited for a batch, 0 to 1.

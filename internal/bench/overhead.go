@@ -162,6 +162,8 @@ func addTimes(t *record.Times, e record.Times) {
 	t.Checkpoint += e.Checkpoint
 	t.CompileCPU += e.CompileCPU
 	t.CheckpointCPU += e.CheckpointCPU
+	t.Pictures += e.Pictures
+	t.PeakBytes = max(t.PeakBytes, e.PeakBytes)
 }
 
 // OverheadOf is what something took beside training steps, and its share of theirs.

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -291,6 +292,7 @@ func (v *verification) finish() (record.ExportCheck, error) {
 	}
 	c.RougeL, c.ModelRougeL = RougeL(v.captions), RougeL(v.modelCaptions)
 	c.Divergence = v.divergence / float64(max(v.tokens, 1))
+	c.Differences = v.mostDifferent()
 	var bad bool
 	if c.Dtype == "fp32" {
 		bad = c.EqualIDs < c.Pictures || c.MaxLogitsDiff > v.options.MaxLogitsDiff
@@ -301,6 +303,24 @@ func (v *verification) finish() (record.ExportCheck, error) {
 		return c, &VerifyError{Check: c, Options: v.options, Differences: v.differences}
 	}
 	return c, nil
+}
+
+// mostDifferent are the captions that differ most from the model's.
+func (v *verification) mostDifferent() []record.CaptionDifference {
+	rule, _ := metrics.ChooseWords(metrics.ReferencesOf(v.captions))
+	var out []record.CaptionDifference
+	for _, d := range v.differences {
+		if d.Model != d.Export {
+			out = append(out, record.CaptionDifference{
+				ImageID: d.ID, Model: d.Model, Export: d.Export,
+				RougeL: 100 * metrics.Rouge(d.Export, []string{d.Model}, rule).RL,
+			})
+		}
+	}
+	slices.SortStableFunc(out, func(x, y record.CaptionDifference) int {
+		return cmp.Or(cmp.Compare(x.RougeL, y.RougeL), cmp.Compare(x.ImageID, y.ImageID))
+	})
+	return out[:min(len(out), record.MostDifferences)]
 }
 
 // equal is the share of pictures, 0 to 1, whose token ids are all the model's.

@@ -217,3 +217,28 @@ func TestVerifyBoundsTheShareOfOtherCaptionsWhateverTheirLanguage(t *testing.T) 
 		}
 	}
 }
+
+// Of the captions that differ those least alike are kept, and none that reads the same.
+func TestVerifyKeepsTheMostDifferentCaptions(t *testing.T) {
+	v := &verification{check: record.ExportCheck{Dtype: "q8"}}
+	for i := range record.MostDifferences + 3 {
+		d := Difference{ID: fmt.Sprint(i), Model: "a red star", Export: "a red circle"}
+		switch i {
+		case 4:
+			d.Export = "two blue rings"
+		case 5:
+			d.Export = d.Model // other tokens for the same text
+		}
+		v.captions = append(v.captions, metrics.Prediction{Caption: d.Export, References: []string{d.Model}})
+		v.differences = append(v.differences, d)
+	}
+	got := v.mostDifferent()
+	if len(got) != record.MostDifferences || got[0].ImageID != "4" || got[0].RougeL != 0 || got[0].Export != "two blue rings" {
+		t.Fatalf("%+v", got)
+	}
+	for _, d := range got[1:] {
+		if d.Export != "a red circle" || d.RougeL < 66 || d.RougeL > 67 {
+			t.Errorf("%+v", d)
+		}
+	}
+}

@@ -127,6 +127,7 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 			return err
 		}
 	}
+	e.times.PeakBytes = rusage.PeakMemory()
 	e.times.Loop, e.times.CPU = time.Since(e.begun).Seconds(), (rusage.CPUTime() - used).Seconds()
 	s.send(Event{Event: EventDone, Trained: &Trained{
 		Times: e.times, Stopped: stopped, Epoch: s.state.Epoch, Step: s.state.Step,
@@ -171,6 +172,7 @@ func (e *epoch) step(b *dataset.Batch) error {
 	seconds := time.Since(begun).Seconds()
 	st := &e.state
 	st.Step, st.EpochStep = r.Step, st.EpochStep+1
+	e.times.Pictures += int64(b.N)
 	st.LossSum += r.LossSum
 	st.Tokens += r.Tokens
 	e.records = append(e.records, StepRecord{
