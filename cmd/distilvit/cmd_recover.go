@@ -78,6 +78,13 @@ func (a *app) recover(ctx context.Context) error {
 	if err := s.recoverRuns(ctx, &done); err != nil {
 		return err
 	}
+	changed, err := artifact.UpdateEveryLatest(ctx, s.store)
+	if err != nil {
+		return err
+	}
+	for _, key := range changed {
+		done.Notes = append(done.Notes, key+" named another version than the newest, or was missing: it is put right")
+	}
 	if a.output == "json" {
 		return printJSON(a.stdout, done)
 	}
