@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -94,7 +95,16 @@ func (s *Store) classify(err error) (detail string, kind error) {
 		return s.classifyResponse(response)
 	}
 	var network *url.Error
+	var keyless noKeysError
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &keyless) && keyless.before:
+		return keyless.Error(), ErrUnavailable
+	case errors.As(err, &keyless):
+		return keyless.Error(), ErrDenied
+	case errors.As(err, &untrusted):
+		return "the server's certificate is not trusted: " + oneLine(untrusted.Err) +
+			" (S3_CA_FILE names the certificates of those who may sign it)", ErrUnavailable
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return oneLine(err), ErrFull
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -113,12 +123,12 @@ func (s *Store) classifyResponse(response minio.ErrorResponse) (detail string, k
 	said := oneLine(response)
 	switch response.Code {
 	case "SignatureDoesNotMatch":
-		return fmt.Sprintf("wrong secret key for access key %q", s.config.AccessKey), ErrDenied
+		return fmt.Sprintf("wrong secret key for access key %q", s.accessKey()), ErrDenied
 	case "InvalidAccessKeyId", "XAdminUserNotFound": // MinIO's and AWS's code, versitygw's code
-		return fmt.Sprintf("no such access key %q", s.config.AccessKey), ErrDenied
+		return fmt.Sprintf("no such access key %q", s.accessKey()), ErrDenied
 	case "AccessDenied", "AllAccessDisabled":
 		return fmt.Sprintf("access key %q lacks the right to do this (it needs to list, get, put and delete)",
-			s.config.AccessKey), ErrDenied
+			s.accessKey()), ErrDenied
 	case "AuthorizationHeaderMalformed", "InvalidRegion", "InvalidToken", "ExpiredToken":
 		return said, ErrDenied
 	case "RequestTimeTooSkewed":

@@ -21,11 +21,12 @@ type Link struct {
 	Until time.Time // when the store refuses it; sooner where the keys it is signed with end sooner
 }
 
-// Presign signs a URL to download an object with, and asks for the object's first byte by it: ErrNotFound where
-// there is none, ErrCorrupt where it has another size, ErrDenied where the store takes no URLs that are signed.
+// Presign signs a URL to download an object with, and asks for the object's first byte by it: ErrNotFound
+// where there is none, ErrCorrupt where it has another size, ErrDenied where the store takes no signed URLs.
 func (s *Store) Presign(ctx context.Context, o layout.Object, valid time.Duration) (Link, error) {
 	if valid < time.Second || valid > LongestPresign {
-		return Link{}, s.fail("sign", o.Key, nil, fmt.Sprintf("a URL can be valid for 1s to %s, not %s", LongestPresign, valid))
+		return Link{}, s.fail("sign", o.Key, nil,
+			fmt.Sprintf("a URL can be valid for 1s to %s, not %s", LongestPresign, valid))
 	}
 	link := Link{Until: time.Now().Add(valid)}
 	keys, err := s.core.GetCreds()

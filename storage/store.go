@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"iter"
@@ -36,9 +37,12 @@ type Config struct {
 	Endpoint  string // host:port, or a URL, whose scheme then decides Secure
 	AccessKey string
 	SecretKey string
+	Role      *Role  // in place of both keys; nil: they must be given
 	Bucket    string // created when absent
 	Region    string // default us-east-1
 	Secure    bool   // https
+
+	RootCAs *x509.CertPool // who may sign the server's certificate; nil: those that the machine trusts
 
 	Transport func(http.RoundTripper) http.RoundTripper // goes around the one that asks; nil: none
 }
@@ -64,12 +68,15 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	transport.ResponseHeaderTimeout = headerTimeout // completing a large upload takes its time
 	transport.MaxIdleConnsPerHost = idleConnsLimit
+	if c.Secure && c.RootCAs != nil {
+		transport.TLSClientConfig.RootCAs = c.RootCAs
+	}
 	var asks http.RoundTripper = transport
 	if c.Transport != nil {
 		asks = c.Transport(transport)
 	}
 	client, err := minio.New(c.Endpoint, &minio.Options{
-		Creds:           credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
+		Creds:           c.credentials(),
 		Secure:          c.Secure,
 		Region:          c.Region,
 		BucketLookup:    minio.BucketLookupPath,
@@ -102,10 +109,17 @@ func (c Config) resolve() (Config, error) {
 		return c, errors.New("object store: no endpoint given")
 	case c.Bucket == "":
 		return c, fmt.Errorf("object store %s: no bucket given", c.url())
-	case c.AccessKey == "" || c.SecretKey == "":
+	case c.Role == nil && (c.AccessKey == "" || c.SecretKey == ""):
 		return c, fmt.Errorf("object store %s: access key and secret key must both be given", c.url())
 	}
 	return c, nil
+}
+
+func (c Config) credentials() *credentials.Credentials {
+	if c.Role != nil {
+		return credentials.New(newRoleKeys(*c.Role, c))
+	}
+	return credentials.NewStaticV4(c.AccessKey, c.SecretKey, "")
 }
 
 func (c Config) url() string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -46,6 +47,9 @@ func (a *app) workerCommand() *cobra.Command {
                     and the other TEMPORAL_* variables of Temporal's own tools too
   S3_ENDPOINT       host:port or URL      S3_BUCKET   default distilvit
   S3_ACCESS_KEY     S3_SECRET_KEY         S3_REGION   S3_SECURE=true for https
+                    without keys: those of AWS_* variables, ~/.aws or a role of the
+                    machine or pod, as AWS's own tools find them
+  S3_CA_FILE        certificates (PEM) that are trusted beside the machine's
 
 Servers that do not answer yet are waited for. S3_ACCESS_KEY, S3_SECRET_KEY,
 TEMPORAL_API_KEY, HF_TOKEN and what source URLs refer to may be files: NAME_FILE
@@ -151,6 +155,9 @@ func (a *app) awaitSite(ctx context.Context, pause retry.Pauser) (*site, error) 
 
 // mayAppear says whether a server that could not be reached may only be late.
 func mayAppear(err error) bool {
+	if untrusted(err) {
+		return false
+	}
 	if errors.Is(err, storage.ErrUnavailable) {
 		return true
 	}
@@ -161,6 +168,12 @@ func mayAppear(err error) bool {
 func refused(err error) bool {
 	return errors.As(err, new(*serviceerror.PermissionDenied)) || errors.As(err, new(*serviceerror.InvalidArgument)) ||
 		status.Code(err) == codes.Unauthenticated
+}
+
+// untrusted says whether a server has a certificate that is not accepted; gRPC hands on no more than the text.
+func untrusted(err error) bool {
+	return errors.As(err, new(*tls.CertificateVerificationError)) ||
+		strings.Contains(err.Error(), "tls: failed to verify certificate")
 }
 
 // someStack refuses to start a stack that nobody else would know of.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -182,10 +183,46 @@ func s3Config(env func(string) string) (storage.Config, error) {
 		}
 		config.Secure = value
 	}
-	if config.AccessKey == "" || config.SecretKey == "" {
-		return config, usagef("S3_ENDPOINT is set but S3_ACCESS_KEY or S3_SECRET_KEY (or its _FILE) is not")
+	if (config.AccessKey == "") != (config.SecretKey == "") {
+		return config, usagef("of S3_ACCESS_KEY and S3_SECRET_KEY (or their _FILE) one is set: set both, or neither where " +
+			"keys come from the environment, ~/.aws or a role, as AWS's own tools find them")
 	}
-	return config, nil
+	if config.AccessKey == "" {
+		config.Role = s3Role(env)
+	}
+	var err error
+	config.RootCAs, err = readCAs(env("S3_CA_FILE"))
+	return config, err
+}
+
+// s3Role asks for keys with the endpoints that AWS's own variables name.
+func s3Role(env func(string) string) *storage.Role {
+	switch {
+	case env("AWS_WEB_IDENTITY_TOKEN_FILE") != "":
+		return &storage.Role{WebIdentity: true, Endpoint: env("AWS_ENDPOINT_URL_STS")}
+	case env("AWS_CONTAINER_CREDENTIALS_FULL_URI") != "", env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") != "":
+		return &storage.Role{}
+	}
+	return &storage.Role{Endpoint: env("AWS_EC2_METADATA_SERVICE_ENDPOINT")}
+}
+
+// readCAs are the certificates that the machine trusts and those of a PEM file; nil without one.
+func readCAs(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fileError("file at S3_CA_FILE", path, err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the certificates that this machine trusts: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(raw) {
+		return nil, usagef("S3_CA_FILE: %s has no certificate in PEM form", path)
+	}
+	return pool, nil
 }
 
 func (s *site) openEmbedded(ctx context.Context, options devstack.Options) error {
