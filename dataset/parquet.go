@@ -6,16 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// Limits of what the Parquet files of one source may list.
+// Limits of what the Parquet files of one source may list. Beside them, the more there are bytes in the files,
+// the more they may hold: run lengths and dictionaries write a gigabyte in a hundred bytes.
 const (
 	maxCaptionBytes  = 1 << 30
 	maxCaptionValues = 1 << 26 // in columns of captions, empty ones included
+
+	freeCaptionBytes, captionBytesPerByte   = 64 << 20, 32
+	freeCaptionValues, captionValuesPerByte = 1 << 20, 8
+
+	maxRowBytes  = 16 << 20 // of one row's texts
+	maxRowValues = 1 << 16
 )
 
 // listParquet lists the rows of Parquet files as the datasets library writes
@@ -77,6 +85,7 @@ type parquetList struct {
 	captions []string // columns, once they are known
 	pictures *pictureList
 
+	size          int64 // of the files so far, bytes
 	bytes, values int
 	paths         map[idDigest]struct{} // of pictures, where no column has ids
 	shared        int                   // rows whose path another row has
@@ -89,6 +98,7 @@ func (l *parquetList) file(ctx context.Context, i int, f File) error {
 		return err
 	}
 	defer closer.Close()
+	l.size += size
 	t, err := openTable(r, size)
 	if err != nil {
 		return err
@@ -108,43 +118,108 @@ func (l *parquetList) file(ctx context.Context, i int, f File) error {
 	return nil
 }
 
-// group lists the rows of one row group.
-func (l *parquetList) group(t *table, c tableColumns, file, group int) error {
-	rows := make([]tableRow, t.meta.RowGroups[group].NumRows)
-	for i := range rows {
-		row := t.starts[group] + int64(i)
-		rows[i].ID = fmt.Sprintf("%s#%d", l.names[file], row)
-		rows[i].place = fmt.Sprintf("%s row %d", l.names[file], row)
-		rows[i].Image = ImageRef{File: file, Row: row}
+// group lists the rows of one row group, one after another: it holds a page of each column that is read.
+func (l *parquetList) group(t *table, c tableColumns, file, group int) (err error) {
+	rows := int(t.meta.RowGroups[group].NumRows)
+	var columns []*rowTexts
+	defer func() {
+		for _, column := range columns {
+			column.stop()
+		}
+	}()
+	read := func(at int, put func(p *tableRow, text []byte)) {
+		var r *rowTexts
+		if r, err = l.texts(t, group, at, rows); err == nil {
+			r.put = put
+			columns = append(columns, r)
+		}
 	}
-	if err := l.conditions(t, c, group, rows); err != nil {
-		return err
-	}
-	for _, column := range c.captions {
-		err := l.texts(t, group, column, len(rows), func(row int, text string) {
-			rows[row].Captions = append(rows[row].Captions, text)
-		})
-		if err != nil {
+	for _, column := range l.puts(c) {
+		if read(column.at, column.put); err != nil {
 			return err
 		}
 	}
-	if err := l.splits(t, c, group, rows); err != nil {
-		return err
-	}
-	if err := l.ids(t, c, group, rows); err != nil {
-		return err
-	}
-	for _, p := range rows {
+	for i := range rows {
+		row := t.starts[group] + int64(i)
+		p := tableRow{place: fmt.Sprintf("%s row %d", l.names[file], row), values: make([]string, len(c.where))}
+		p.Image = ImageRef{File: file, Row: row}
+		if c.id < 0 {
+			p.ID = fmt.Sprintf("%s#%d", l.names[file], row)
+		}
+		for _, column := range columns {
+			if err := column.row(i, &p); err != nil {
+				return err
+			}
+		}
+		for j, w := range c.where {
+			p.out = p.out || !w.holds(p.values[j]) && !w.holds(nameOf(p.values[j], w.names))
+		}
 		if p.out {
 			l.left++
 			continue
 		}
+		l.countPath(c, p)
 		err := l.add(c, p)
 		if err := l.pictures.orBad(p.place, err); err != nil {
 			return err
 		}
 	}
+	for _, column := range columns {
+		if err := column.end(); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// putText is a column and what its texts are to a row.
+type putText struct {
+	at  int
+	put func(p *tableRow, text []byte)
+}
+
+// puts are the columns that are read.
+func (l *parquetList) puts(c tableColumns) (all []putText) {
+	for i, w := range c.where {
+		all = append(all, putText{w.at, func(p *tableRow, text []byte) { p.values[i] = string(text) }})
+	}
+	for _, column := range c.captions {
+		all = append(all, putText{column, func(p *tableRow, text []byte) {
+			p.Captions = append(p.Captions, string(text))
+		}})
+	}
+	if c.split >= 0 {
+		all = append(all, putText{c.split, func(p *tableRow, text []byte) { p.given = nameOf(string(text), c.splits) }})
+	}
+	if l.spec.ByPath {
+		all = append(all, putText{c.path, func(p *tableRow, text []byte) {
+			p.several = p.several || p.Name != ""
+			p.Name = string(text)
+		}})
+	}
+	switch {
+	case c.id >= 0:
+		all = append(all, putText{c.id, func(p *tableRow, text []byte) { p.ID = string(text) }})
+	case c.path >= 0:
+		all = append(all, putText{c.path, func(p *tableRow, text []byte) { p.path = string(text) }})
+	}
+	return all
+}
+
+// countPath counts rows that seem to be of one picture, where no column has ids: their captions would be held
+// out apart from each other.
+func (l *parquetList) countPath(c tableColumns, p tableRow) {
+	if c.id >= 0 || p.path == "" {
+		return
+	}
+	if l.paths == nil {
+		l.paths = map[idDigest]struct{}{}
+	}
+	d := digestID(p.path)
+	if _, seen := l.paths[d]; seen {
+		l.shared++
+	}
+	l.paths[d] = struct{}{}
 }
 
 // tableRow is a row with what becomes of it.
@@ -154,22 +229,8 @@ type tableRow struct {
 	out     bool   // a condition does not hold
 	several bool   // names several pictures
 	given   string // split as the file has it
-}
-
-// conditions marks the rows for which one of them does not hold.
-func (l *parquetList) conditions(t *table, c tableColumns, group int, rows []tableRow) error {
-	for _, w := range c.where {
-		values := make([]string, len(rows))
-		if err := l.texts(t, group, w.at, len(rows), func(row int, text string) {
-			values[row] = text
-		}); err != nil {
-			return err
-		}
-		for i, value := range values {
-			rows[i].out = rows[i].out || !w.holds(value) && !w.holds(nameOf(value, w.names))
-		}
-	}
-	return nil
+	path    string
+	values  []string // of the conditions' columns
 }
 
 // nameOf is what a ClassLabel's number stands for; other values are as they are.
@@ -178,52 +239,6 @@ func nameOf(value string, names []string) string {
 		return names[n]
 	}
 	return value
-}
-
-// splits reads the split column.
-func (l *parquetList) splits(t *table, c tableColumns, group int, rows []tableRow) error {
-	if c.split < 0 {
-		return nil
-	}
-	return l.texts(t, group, c.split, len(rows), func(row int, text string) {
-		rows[row].given = nameOf(text, c.splits)
-	})
-}
-
-// ids reads the column that names the pictures, or counts those that seem to be of one name: their
-// captions would be held out apart from each other.
-func (l *parquetList) ids(t *table, c tableColumns, group int, rows []tableRow) error {
-	if l.spec.ByPath {
-		err := l.texts(t, group, c.path, len(rows), func(row int, text string) {
-			rows[row].several = rows[row].several || rows[row].Name != ""
-			rows[row].Name = text
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if c.id >= 0 {
-		for i := range rows {
-			rows[i].ID = ""
-		}
-		return l.texts(t, group, c.id, len(rows), func(row int, text string) { rows[row].ID = text })
-	}
-	if c.path < 0 {
-		return nil
-	}
-	if l.paths == nil {
-		l.paths = map[idDigest]struct{}{}
-	}
-	return l.texts(t, group, c.path, len(rows), func(row int, text string) {
-		if rows[row].out || text == "" {
-			return
-		}
-		d := digestID(text)
-		if _, seen := l.paths[d]; seen {
-			l.shared++
-		}
-		l.paths[d] = struct{}{}
-	})
 }
 
 // add takes a row. Rows of the same id are one picture, that of the first.
@@ -283,48 +298,123 @@ func (l *parquetList) warnings() []string {
 		"if they are the same pictures, id_column: %s.path makes them one each", column))
 }
 
-// texts reads a column of one row group and calls put for each value that is there.
-func (l *parquetList) texts(t *table, group, column, rows int, put func(row int, text string)) error {
+// rowTexts walks over a column of one row group, row by row.
+type rowTexts struct {
+	name string
+	put  func(p *tableRow, text []byte)
+
+	next func() (rowText, error, bool)
+	stop func()
+
+	ahead  rowText // the next text, of this row or a later one
+	there  bool    // there is one
+	begun  bool
+	failed error
+}
+
+// rowText is a text and the row that it is of.
+type rowText struct {
+	row  int
+	text []byte
+}
+
+// texts reads a column of one row group.
+func (l *parquetList) texts(t *table, group, column, rows int) (*rowTexts, error) {
 	c, err := t.chunk(group, column)
+	if err != nil {
+		return nil, err
+	}
+	c.walked = true
+	next, stop := iter.Pull2(l.walk(c, rows))
+	return &rowTexts{name: c.leaf.name, next: next, stop: stop}, nil
+}
+
+// row puts the texts of a row, which follows the one before.
+func (r *rowTexts) row(i int, p *tableRow) error {
+	size, values := 0, 0
+	for {
+		if !r.begun || r.there && r.ahead.row < i {
+			r.begun = true
+			if r.ahead, r.failed, r.there = r.next(); r.failed != nil {
+				return r.failed
+			}
+		}
+		if !r.there || r.ahead.row > i {
+			return nil
+		}
+		size, values = size+len(r.ahead.text), values+1
+		if size > maxRowBytes || values > maxRowValues {
+			return fmt.Errorf("column %s: row %d of the row group has more than %d bytes or %d texts", r.name, i,
+				maxRowBytes, maxRowValues)
+		}
+		r.put(p, r.ahead.text)
+		r.ahead.row = -1
+	}
+}
+
+// end sees to it that nothing comes after the last row.
+func (r *rowTexts) end() error {
+	if _, err, more := r.next(); more {
+		return err
+	}
+	return nil
+}
+
+// walk yields the texts of a column that are there, and an error where the column has not as many rows.
+func (l *parquetList) walk(c *chunk, rows int) iter.Seq2[rowText, error] {
+	return func(yield func(rowText, error) bool) {
+		row := -1
+		for {
+			p, err := c.nextPage()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err == nil {
+				err = l.page(c, p, rows, &row, yield)
+			}
+			if errors.Is(err, errEnough) {
+				return
+			}
+			if err != nil {
+				yield(rowText{}, err)
+				return
+			}
+		}
+		if row+1 != rows {
+			yield(rowText{}, fmt.Errorf("column %s: corrupt: %d rows, the row group has %d", c.leaf.name, row+1, rows))
+		}
+	}
+}
+
+var errEnough = errors.New("nobody wants more")
+
+// page walks over one page.
+func (l *parquetList) page(c *chunk, p page, rows int, row *int, yield func(rowText, error) bool) error {
+	l.values += p.values
+	if most := min(maxCaptionValues, freeCaptionValues+captionValuesPerByte*l.size); int64(l.values) > most {
+		return fmt.Errorf("column %s: more than %d values in files of %d bytes", c.leaf.name, most, l.size)
+	}
+	v, err := c.decode(p, c.dict)
 	if err != nil {
 		return err
 	}
-	row := -1
-	for {
-		p, err := c.nextPage()
-		if errors.Is(err, io.EOF) {
-			break
+	return v.each(c.leaf.maxDef, func(begins bool, text []byte) error {
+		if begins {
+			*row++
 		}
-		if err != nil {
-			return err
+		if *row < 0 || *row >= rows {
+			return fmt.Errorf("column %s: corrupt: more rows than the row group's %d", c.leaf.name, rows)
 		}
-		if l.values += p.values; l.values > maxCaptionValues {
-			return fmt.Errorf("column %s: more than %d values", c.leaf.name, maxCaptionValues)
+		if text == nil {
+			return nil
 		}
-		v, err := c.decode(p, c.dict)
-		if err != nil {
-			return err
+		l.bytes += len(text)
+		if most := min(maxCaptionBytes, freeCaptionBytes+captionBytesPerByte*l.size); int64(l.bytes) > most {
+			return fmt.Errorf("column %s: more than %d bytes of text in files of %d bytes", c.leaf.name, most, l.size)
 		}
-		for i := range v.n {
-			if v.rep == nil || v.rep[i] == 0 {
-				row++
-			}
-			if row < 0 || row >= rows {
-				return fmt.Errorf("column %s: corrupt: more rows than the row group's %d", c.leaf.name, rows)
-			}
-			if v.def != nil && v.def[i] != uint32(c.leaf.maxDef) {
-				continue
-			}
-			text := string(v.values[0])
-			v.values = v.values[1:]
-			if l.bytes += len(text); l.bytes > maxCaptionBytes {
-				return fmt.Errorf("column %s: more than %d bytes of text", c.leaf.name, maxCaptionBytes)
-			}
-			put(row, text)
+		if !yield(rowText{*row, text}, nil) {
+			return errEnough
 		}
-	}
-	if row+1 != rows {
-		return fmt.Errorf("column %s: corrupt: %d rows, the row group has %d", c.leaf.name, row+1, rows)
-	}
-	return nil
+		return nil
+	})
 }

@@ -26,9 +26,22 @@ func valueBytes(kind format.Type) int {
 	return 0
 }
 
+// plainBytes cuts values out of a body as they are asked for.
+func plainBytes(b []byte) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
+			return nil, io.ErrUnexpectedEOF
+		}
+		end := 4 + int(binary.LittleEndian.Uint32(b))
+		value := b[4:end:end]
+		b = b[end:]
+		return value, nil
+	}
+}
+
 // decodeValues reads n values of a page's body. What is not bytes becomes text: numbers
 // in decimals, truth values as true and false.
-func (c *chunk) decodeValues(encoding format.Encoding, body []byte, n int, dict *page) ([][]byte, error) {
+func (c *chunk) decodeValues(encoding format.Encoding, body []byte, n int) ([][]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
@@ -36,9 +49,6 @@ func (c *chunk) decodeValues(encoding format.Encoding, body []byte, n int, dict 
 	switch encoding {
 	case format.Plain:
 		return plainValues(body, n, kind)
-	//lint:ignore SA1019 files of version 1 name the dictionary so
-	case format.PlainDictionary, format.RLEDictionary:
-		return c.fromDictionary(body, n, dict)
 	case format.DeltaBinaryPacked:
 		if kind == format.Int32 || kind == format.Int64 {
 			numbers, _, err := deltaNumbers(body, n)
@@ -75,7 +85,7 @@ func plainValues(b []byte, n int, kind format.Type) ([][]byte, error) {
 		if n > 8*len(b) {
 			return nil, io.ErrUnexpectedEOF
 		}
-		return truths(unpackBits(nil, b, 1, n)), nil
+		return truths(unpackBits[uint8](nil, b, 1, n)), nil
 	}
 	least := valueBytes(kind)
 	if least == 0 {
@@ -85,13 +95,13 @@ func plainValues(b []byte, n int, kind format.Type) ([][]byte, error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	out := make([][]byte, n)
+	next := plainBytes(b)
 	for i := range out {
 		if kind == format.ByteArray {
-			if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
-				return nil, io.ErrUnexpectedEOF
+			var err error
+			if out[i], err = next(); err != nil {
+				return nil, err
 			}
-			end := 4 + int(binary.LittleEndian.Uint32(b))
-			out[i], b = b[4:end:end], b[end:]
 			continue
 		}
 		out[i], b = plainNumber(b, kind), b[least:]
@@ -112,7 +122,7 @@ func plainNumber(b []byte, kind format.Type) []byte {
 	return strconv.AppendInt(nil, int64(binary.LittleEndian.Uint64(b)), 10)
 }
 
-func truths(bits []uint32) [][]byte {
+func truths(bits []uint8) [][]byte {
 	out := make([][]byte, len(bits))
 	for i, bit := range bits {
 		out[i] = strconv.AppendBool(nil, bit == 1)
@@ -125,7 +135,7 @@ func runsOfTruth(b []byte, n int) ([][]byte, error) {
 	if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
 		return nil, io.ErrUnexpectedEOF
 	}
-	bits, err := runs(b[4:4+binary.LittleEndian.Uint32(b)], 1, n)
+	bits, err := runs[uint8](b[4:4+binary.LittleEndian.Uint32(b)], 1, n)
 	return truths(bits), err
 }
 

@@ -19,9 +19,11 @@ import (
 
 const (
 	maxPageBytes   = 1 << 30 // of a page, unpacked: old files hold a row group's pictures in one
-	maxPageValues  = 1 << 24
-	maxHeaderBytes = 1 << 20 // of a page's header, which may hold whole values as bounds
-	headerBytes    = 4 << 10 // read at first
+	maxPageValues  = maxGroupRows
+	maxPageRatio   = 16       // of pages larger than freePageBytes, whose bytes must be there
+	freePageBytes  = 32 << 20 // unpacked
+	maxHeaderBytes = 1 << 20  // of a page's header, which may hold whole values as bounds
+	headerBytes    = 4 << 10  // read at first
 )
 
 // page is where a page lies, as its header has it.
@@ -77,18 +79,42 @@ func (t *table) pageAt(offset, end int64) (page, error) {
 		return page{}, fmt.Errorf("a page of %d bytes and %d values is larger than %d bytes or %d values; "+
 			"write the file with smaller row groups", p.unpacked, p.values, maxPageBytes, maxPageValues)
 	}
+	if p.unpacked > freePageBytes && p.unpacked/maxPageRatio > p.packed {
+		return page{}, fmt.Errorf("a page of %d bytes would unpack to %d, more than %d and than %d times as many; "+
+			"write the file with smaller pages or row groups", p.packed, p.unpacked, freePageBytes, maxPageRatio)
+	}
 	return p, nil
 }
 
 // next is the offset after the page.
 func (p page) next() int64 { return p.body + int64(p.packed) }
 
-// pageValues is a decoded page: a value for each definition level that is the
+// pageValues is a page that is decoded as it is walked over: a value for each definition level that is the
 // column's highest. Levels are nil where the column has none.
 type pageValues struct {
 	n        int
-	rep, def []uint32
-	values   [][]byte
+	rep, def []uint8
+	value    func() ([]byte, error) // the next one
+}
+
+// each calls put for each of the page's entries: whether it begins a row, and its value; nil: none.
+func (v pageValues) each(maxDef int, put func(begins bool, value []byte) error) error {
+	for i := range v.n {
+		var value []byte
+		if v.def == nil || int(v.def[i]) == maxDef {
+			var err error
+			if value, err = v.value(); err != nil {
+				return err
+			}
+			if value == nil {
+				value = []byte{}
+			}
+		}
+		if err := put(v.rep == nil || v.rep[i] == 0, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chunk walks over the pages of a column in one row group.
@@ -99,6 +125,10 @@ type chunk struct {
 	at    int64 // next page
 	end   int64
 	dict  *page
+
+	walked  bool  // by one goroutine, from page to page
+	decoded *page // the dictionary whose values are these; of one that is walked
+	words   [][]byte
 }
 
 func (t *table) chunk(group, column int) (*chunk, error) {
@@ -158,12 +188,27 @@ func (c *chunk) decodePage(p page, dict *page) (pageValues, error) {
 	if v.def != nil {
 		n = 0
 		for _, d := range v.def {
-			if d == uint32(c.leaf.maxDef) {
+			if int(d) == c.leaf.maxDef {
 				n++
 			}
 		}
 	}
-	v.values, err = c.decodeValues(p.encoding, body, n, dict)
+	switch {
+	case n == 0:
+	case p.encoding == format.Plain && c.leaf.kind == format.ByteArray:
+		v.value = plainBytes(body)
+	//lint:ignore SA1019 files of version 1 name the dictionary so
+	case p.encoding == format.PlainDictionary || p.encoding == format.RLEDictionary:
+		v.value, err = c.fromDictionary(body, n, dict)
+	default:
+		var values [][]byte
+		values, err = c.decodeValues(p.encoding, body, n)
+		v.value = func() ([]byte, error) {
+			value := values[0]
+			values = values[1:]
+			return value, nil
+		}
+	}
 	return v, err
 }
 
@@ -251,7 +296,7 @@ func unpackBytes(codec format.CompressionCodec, raw []byte, want int) ([]byte, e
 			"brotli, LZ4_RAW or none", codec)
 	}
 	var out bytes.Buffer
-	out.Grow(min(want, snappyRatio*len(raw)) + bytes.MinRead)
+	out.Grow(min(want, snappyRatio*len(raw)+maxHeaderBytes) + bytes.MinRead)
 	if _, err := out.ReadFrom(io.LimitReader(r, int64(want)+1)); err != nil {
 		return nil, err
 	}
@@ -262,7 +307,7 @@ func unpackBytes(codec format.CompressionCodec, raw []byte, want int) ([]byte, e
 }
 
 // levels reads repetition or definition levels and answers what follows them.
-func (p page) levels(body []byte, highest, n, length int) ([]uint32, []byte, error) {
+func (p page) levels(body []byte, highest, n, length int) ([]uint8, []byte, error) {
 	if p.kind == format.DataPage {
 		if highest == 0 {
 			return nil, body, nil
@@ -278,16 +323,16 @@ func (p page) levels(body []byte, highest, n, length int) ([]uint32, []byte, err
 	if highest == 0 {
 		return nil, body[length:], nil
 	}
-	levels, err := runs(body[:length], bits.Len(uint(highest)), n)
+	levels, err := runs[uint8](body[:length], bits.Len(uint(highest)), n) // of at most maxNesting+1
 	return levels, body[length:], err
 }
 
 // runs decodes n numbers of Parquet's hybrid of runs and packed bits.
-func runs(b []byte, width, n int) ([]uint32, error) {
+func runs[N uint8 | uint32](b []byte, width, n int) ([]N, error) {
 	if width > 32 {
 		return nil, fmt.Errorf("corrupt: numbers of %d bits", width)
 	}
-	out := make([]uint32, 0, n)
+	out := make([]N, 0, n)
 	for len(out) < n {
 		head, used := binary.Uvarint(b)
 		if used <= 0 {
@@ -306,7 +351,7 @@ func runs(b []byte, width, n int) ([]uint32, error) {
 			}
 			b = b[size:]
 			for range count {
-				out = append(out, v)
+				out = append(out, N(v))
 			}
 			continue
 		}
@@ -322,7 +367,7 @@ func runs(b []byte, width, n int) ([]uint32, error) {
 }
 
 // unpackBits appends n numbers of width bits, the lowest bits first.
-func unpackBits(out []uint32, b []byte, width, n int) []uint32 {
+func unpackBits[N uint8 | uint32](out []N, b []byte, width, n int) []N {
 	var have uint64
 	bitsLeft := 0
 	for range n {
@@ -331,7 +376,7 @@ func unpackBits(out []uint32, b []byte, width, n int) []uint32 {
 			b = b[1:]
 			bitsLeft += 8
 		}
-		out = append(out, uint32(have&(1<<width-1)))
+		out = append(out, N(have&(1<<width-1)))
 		have >>= width
 		bitsLeft -= width
 	}
@@ -339,34 +384,40 @@ func unpackBits(out []uint32, b []byte, width, n int) []uint32 {
 }
 
 // fromDictionary looks up values by the indexes that a body holds.
-func (c *chunk) fromDictionary(body []byte, n int, dict *page) ([][]byte, error) {
+func (c *chunk) fromDictionary(body []byte, n int, dict *page) (func() ([]byte, error), error) {
 	if dict == nil {
 		return nil, errors.New("corrupt: it has no dictionary")
 	}
-	raw, err := c.unpack(*dict)
+	words, err := c.dictionary(dict)
 	if err != nil {
 		return nil, fmt.Errorf("dictionary: %w", err)
-	}
-	values, err := plainValues(raw, dict.values, c.leaf.kind)
-	if err != nil {
-		return nil, fmt.Errorf("dictionary: %w", err)
-	}
-	if n == 0 {
-		return nil, nil
 	}
 	if len(body) == 0 {
 		return nil, io.ErrUnexpectedEOF
 	}
-	indexes, err := runs(body[1:], int(body[0]), n)
+	indexes, err := runs[uint32](body[1:], int(body[0]), n)
+	return func() ([]byte, error) {
+		at := int(indexes[0])
+		indexes = indexes[1:]
+		if at >= len(words) {
+			return nil, fmt.Errorf("corrupt: value %d of a dictionary of %d", at, len(words))
+		}
+		return words[at], nil
+	}, err
+}
+
+// dictionary decodes one, once for all pages in a row where the chunk is walked over by one goroutine.
+func (c *chunk) dictionary(dict *page) ([][]byte, error) {
+	if c.decoded == dict {
+		return c.words, nil
+	}
+	raw, err := c.unpack(*dict)
 	if err != nil {
 		return nil, err
 	}
-	out := make([][]byte, n)
-	for i, at := range indexes {
-		if int(at) >= len(values) {
-			return nil, fmt.Errorf("corrupt: value %d of a dictionary of %d", at, len(values))
-		}
-		out[i] = values[at]
+	words, err := plainValues(raw, dict.values, c.leaf.kind)
+	if err == nil && c.walked {
+		c.decoded, c.words = dict, words
 	}
-	return out, nil
+	return words, err
 }

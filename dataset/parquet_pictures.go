@@ -218,7 +218,9 @@ func (g *picturePage) value(row int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		g.put(v)
+		if err := g.put(v); err != nil {
+			return nil, err
+		}
 	}
 	at := row - g.first
 	if g.chunk.leaf.maxRep > 0 {
@@ -236,27 +238,27 @@ func (g *picturePage) value(row int64) ([]byte, error) {
 var errSeveralPictures = badRow("holds several pictures; one a row is needed")
 
 // put keeps a decoded page's values by row, of lists the last of each.
-func (g *picturePage) put(v pageValues) {
-	g.values, g.counts = make([][]byte, g.rows), nil
+func (g *picturePage) put(v pageValues) error {
+	values, counts := make([][]byte, g.rows), []int(nil)
 	if v.rep != nil {
-		g.counts = make([]int, g.rows)
+		counts = make([]int, g.rows)
 	}
 	row := -1
-	for i := range v.n {
-		if v.rep == nil || v.rep[i] == 0 {
+	err := v.each(g.chunk.leaf.maxDef, func(begins bool, value []byte) error {
+		if begins {
 			row++
 		}
-		if v.def != nil && v.def[i] != uint32(g.chunk.leaf.maxDef) {
-			continue
+		if value == nil || row < 0 { // of the row before the page's first
+			return nil
 		}
-		value := v.values[0]
-		v.values = v.values[1:]
-		if row < 0 {
-			continue // of the row before the page's first
+		values[row] = value
+		if counts != nil {
+			counts[row]++
 		}
-		g.values[row] = value
-		if g.counts != nil {
-			g.counts[row]++
-		}
+		return nil
+	})
+	if err == nil {
+		g.values, g.counts = values, counts
 	}
+	return err
 }

@@ -19,6 +19,8 @@ const (
 	maxGroupRows   = 1 << 22 // rows of one row group
 	maxColumns     = 4096
 	maxNesting     = 16 // groups within each other
+
+	freeRows, bytesPerRow = 1 << 16, 4 // more rows need so many bytes of the file each
 )
 
 // table is a Parquet file of anybody's making, read a column and a page at a
@@ -163,7 +165,7 @@ func (t *table) checkGroups(size int64) error {
 		rows += g.NumRows
 	}
 	t.starts = append(t.starts, rows)
-	if rows != t.meta.NumRows || rows > size {
+	if rows != t.meta.NumRows || rows > freeRows+size/bytesPerRow {
 		return fmt.Errorf("%d rows in row groups, %d in the footer, %d bytes in the file", rows,
 			t.meta.NumRows, size)
 	}
