@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/model"
 	"distilvit/model/preset"
@@ -142,18 +143,14 @@ func checkParts(net *model.Config, t pipeline.TrainConfig) error {
 	return invalid("train.parts[%d].match: %v", pattern.Part-len(t.Freeze), err)
 }
 
-// stepsInAll is the number of the last step of training, extension included.
-func stepsInAll(w pipeline.Work) int64 {
+// stepsInAll is the number of the last step of training, extension included, whose epochs are whole ones: it is
+// counted from where the branch began, since max_steps or a stop may have cut short any epoch before.
+func stepsInAll(w pipeline.Work, from *record.CheckpointRef) int64 {
 	e := w.Extension
-	if e == nil {
+	if e == nil || from == nil {
 		return scheduled(w)
 	}
-	epoch := stepsPerEpoch(w)
-	all, before := epoch*int64(e.After+e.Epochs), epoch*int64(e.After)
-	if n := int64(w.Train.MaxSteps); before-epoch < n && n < before {
-		return all - (before - n) // what the epoch lacks that max_steps cut short
-	}
-	return all
+	return from.Step - from.EpochStep + stepsPerEpoch(w)*int64(e.After+e.Epochs-from.Epoch)
 }
 
 func augment(a pipeline.AugmentConfig) dataset.Augment {

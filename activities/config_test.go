@@ -21,9 +21,9 @@ func scheduledWork(change func(*pipeline.Work)) pipeline.Work {
 
 func TestScheduleIsOfTheStepsThatAreTrained(t *testing.T) {
 	w := scheduledWork(func(w *pipeline.Work) {})
-	if c := optimisation(w); c.TotalSteps != 100 || c.WarmupSteps != 5 || c.Scheduler != "" || stepsInAll(w) != 100 ||
+	if c := optimisation(w); c.TotalSteps != 100 || c.WarmupSteps != 5 || c.Scheduler != "" || stepsInAll(w, nil) != 100 ||
 		mostSteps(w, 3) != 0 {
-		t.Errorf("%+v, %d steps", c, stepsInAll(w))
+		t.Errorf("%+v, %d steps", c, stepsInAll(w, nil))
 	}
 	w = scheduledWork(func(w *pipeline.Work) {
 		w.Train.MaxSteps, w.Train.WarmupSteps, w.Train.LRSchedulerType = 60, 7, pipeline.CosineSchedule
@@ -33,24 +33,34 @@ func TestScheduleIsOfTheStepsThatAreTrained(t *testing.T) {
 		c.LabelSmoothing != 0.1 || c.EMA != 0.99 {
 		t.Errorf("%+v", c)
 	}
-	if stepsInAll(w) != 60 || mostSteps(w, 1) != 35 || mostSteps(w, 2) != 10 {
-		t.Errorf("%d steps, epochs of at most %d and %d", stepsInAll(w), mostSteps(w, 1), mostSteps(w, 2))
+	if stepsInAll(w, nil) != 60 || mostSteps(w, 1) != 35 || mostSteps(w, 2) != 10 {
+		t.Errorf("%d steps, epochs of at most %d and %d", stepsInAll(w, nil), mostSteps(w, 1), mostSteps(w, 2))
 	}
 }
 
-// The epoch that max_steps cut short is over; those of an extension are whole.
+// The epoch that max_steps cut short is over; those of an extension are whole, and of the one after it.
 func TestExtensionOfAShortEpochTrainsWholeOnes(t *testing.T) {
-	for after, want := range map[int]int64{2: 2*25 + 50, 3: 60 + 50} {
+	for _, c := range []struct {
+		after int
+		from  record.CheckpointRef // where the extension's branch began
+		want  int64
+	}{
+		{2, record.CheckpointRef{Epoch: 2, Step: 50}, 50 + 50},
+		{3, record.CheckpointRef{Epoch: 3, Step: 60}, 60 + 50},
+		{5, record.CheckpointRef{Epoch: 5, Step: 110}, 110 + 50},               // extended once more
+		{5, record.CheckpointRef{Epoch: 6, Step: 135}, 110 + 50},               // and rolled back within it
+		{3, record.CheckpointRef{Epoch: 2, Step: 57, EpochStep: 7}, 50 + 25*3}, // after a stop within the third
+	} {
 		w := scheduledWork(func(w *pipeline.Work) {
 			w.Train.MaxSteps = 60
-			w.Extension = &record.Extension{After: after, Epochs: 2, Step: min(60, int64(after)*25)}
+			w.Extension = &record.Extension{After: c.after, Epochs: 2, Step: min(60, int64(c.after)*25)}
 		})
-		if got := stepsInAll(w); got != want || mostSteps(w, after) != 0 {
-			t.Errorf("after %d epochs: %d steps in all, want %d", after, got, want)
+		if got := stepsInAll(w, &c.from); got != c.want || mostSteps(w, c.after) != 0 {
+			t.Errorf("after %d epochs, from %+v: %d steps in all, want %d", c.after, c.from, got, c.want)
 		}
-		if c := optimisation(w); c.TotalSteps != 60 || c.HoldStep != w.Extension.Step ||
-			c.HoldRate != c.RateAfter(w.Extension.Step-1) {
-			t.Errorf("%+v", c)
+		if opt := optimisation(w); opt.TotalSteps != 60 || opt.HoldStep != w.Extension.Step ||
+			opt.HoldRate != opt.RateAfter(w.Extension.Step-1) {
+			t.Errorf("%+v", opt)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (a *Activities) TrainEpoch(ctx context.Context, in pipeline.EpochInput) (pi
 	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.EpochResult, error) {
 		begun := time.Now()
 		p.set(func(b *pipeline.Heartbeat) {
-			b.Epoch, b.Steps = in.Epoch+1, stepsInAll(in.Work)
+			b.Epoch, b.Steps = in.Epoch+1, stepsInAll(in.Work, in.From)
 		})
 		if err := a.adoptWork(ctx, in.Work); err != nil {
 			return pipeline.EpochResult{}, err

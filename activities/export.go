@@ -110,16 +110,7 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 			}
 			out.Files[name] = o
 		}
-		err = a.Store.Publish(ctx, key, out)
-		if web != nil && errors.Is(err, storage.ErrConflict) {
-			// Another attempt was first: a browser that was killed for its silence may have been quicker there.
-			made, err := artifact.FindExport(ctx, a.Store, key)
-			if made != nil {
-				out = *made
-			}
-			return out, err
-		}
-		return out, err
+		return a.publishExport(ctx, key, out, web != nil)
 	})
 }
 
@@ -135,6 +126,29 @@ func adapter(in pipeline.ExportInput) *trainer.Adapter {
 		a.Base = repo.ID
 	}
 	return a
+}
+
+// publishExport stores an export's document once. Where browsers had a say, another attempt may have made
+// another one: theirs counts, unless files that it names are gone.
+func (a *Activities) publishExport(
+	ctx context.Context, key string, out record.Export, browsers bool,
+) (record.Export, error) {
+	err := a.Store.Publish(ctx, key, out)
+	if !browsers || !errors.Is(err, storage.ErrConflict) {
+		return out, err
+	}
+	// Another attempt was first: a browser that was killed for its silence may have been quicker there.
+	made, err := artifact.FindExport(ctx, a.Store, key)
+	if err != nil {
+		return out, err
+	}
+	if made != nil {
+		return *made, nil
+	}
+	if err := a.Store.Remove(ctx, key); err != nil {
+		return out, err
+	}
+	return out, a.Store.Publish(ctx, key, out)
 }
 
 // pruneArgs are what of the vocabulary the config keeps, and how often the training captions have each token;

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"distilvit/artifact"
 	"distilvit/artifact/record"
 	"distilvit/internal/testenv"
 	"distilvit/internal/transformersjs"
@@ -79,5 +80,41 @@ func TestABrowserThatIsNotThereIsAWarningOfTheRun(t *testing.T) {
 	web, _, err := b.web(tinyConfig().Export)
 	if err != nil || web == nil || !slices.Equal(web.Devices(), []string{record.DeviceNode}) {
 		t.Errorf("checked in %+v, %v", web, err)
+	}
+}
+
+// Two attempts whose browsers disagree leave one export, the first; one that names files that are gone is no export.
+func TestExportThatWasFirstCountsUnlessItsFilesAreGone(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	export := func(name string) record.Export {
+		o, err := b.Store.PutBytes(ctx, "runs/r/blobs/"+name, []byte(name))
+		check(t, err)
+		return record.Export{Files: map[string]layout.Object{"onnx/model.onnx": o}, Checks: []record.ExportCheck{{Dtype: name}}}
+	}
+	const key = "runs/r/exports/k.json"
+	first, second := export("first"), export("second")
+	for _, step := range []struct {
+		publish, want record.Export
+		lose          string
+	}{
+		{first, first, ""},
+		{second, first, ""},
+		{second, second, first.Files["onnx/model.onnx"].Key},
+	} {
+		if step.lose != "" {
+			check(t, b.Store.Remove(ctx, step.lose))
+		}
+		got, err := b.publishExport(ctx, key, step.publish, true)
+		check(t, err)
+		stored, err := artifact.FindExport(ctx, b.Store, key)
+		check(t, err)
+		if got.Checks[0].Dtype != step.want.Checks[0].Dtype ||
+			stored == nil || stored.Checks[0].Dtype != step.want.Checks[0].Dtype {
+			t.Errorf("published %+v, stored %+v, want %+v", got, stored, step.want)
+		}
+	}
+	if _, err := b.publishExport(ctx, key, first, false); kindOf(err) != pipeline.Nondeterministic {
+		t.Errorf("where no browser had a say, other bytes are %v", err)
 	}
 }

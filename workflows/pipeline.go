@@ -32,6 +32,7 @@ func Pipeline(ctx workflow.Context, cfg pipeline.Config, state *State) (*pipelin
 		return nil, err
 	}
 	result, err := r.run(ctx)
+	r.ended = err != nil && !workflow.IsContinueAsNewError(err)
 	r.releaseDevice(ctx)
 	r.tellEnd(ctx, result, err)
 	return result, err
@@ -78,6 +79,7 @@ type run struct {
 	cancelJob   workflow.CancelFunc // ends what uses a device or waits for one; nil: nothing does
 	interrupted bool                // cancelJob was called because a person asked
 	breakOff    bool                // a stop was asked for that does not wait for the epoch's end
+	ended       bool                // the run has failed: it only tells so
 
 	asked   *pipeline.Question // nil: the run does not wait for approval
 	verdict *verdict           // nil: there is none yet

@@ -62,6 +62,9 @@ func serve[A any](
 
 // over is an error once training has ended, when its requests come too late.
 func (r *run) over() error {
+	if r.ended {
+		return r.failed()
+	}
 	switch r.status.Stage {
 	case pipeline.StageEvaluate, pipeline.StageExport, pipeline.StageApprove, pipeline.StagePublish,
 		pipeline.StagePush, pipeline.StageDone:
@@ -71,10 +74,13 @@ func (r *run) over() error {
 }
 
 func (r *run) refuseStop(s pipeline.Stop) error {
+	if err := r.over(); err != nil {
+		return err
+	}
 	if s.Now && len(r.Progress.Epochs) == 0 {
 		return fmt.Errorf("run %s has not finished its first epoch: there is nothing to publish yet", r.id)
 	}
-	return r.over()
+	return nil
 }
 
 // stop ends a pause too, and whatever was to be trained later.
@@ -92,8 +98,16 @@ func (r *run) refusePause(any) error {
 		return fmt.Errorf("run %s is paused already", r.id)
 	case r.status.Stage == pipeline.StageDone:
 		return fmt.Errorf("run %s is done", r.id)
+	case r.ended:
+		return r.failed()
 	}
 	return nil
+}
+
+// failed refuses what is asked while a run that has failed tells others so, for up to two minutes.
+func (r *run) failed() error {
+	return fmt.Errorf("run %s has failed, at stage %s, and is about to end; started again it goes on", r.id,
+		r.status.Stage)
 }
 
 // pause takes the device away. An activity that needs none goes on to its end, but no

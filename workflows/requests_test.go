@@ -219,3 +219,41 @@ func TestWhatWasAskedForIsCarriedIntoTheContinuation(t *testing.T) {
 		t.Errorf("%+v", state.Progress)
 	}
 }
+
+// A run that has failed and only tells so takes nothing: it would be forgotten with it.
+func TestFailedRunRefusesWhatItCannotDoAnyMore(t *testing.T) {
+	for stage, set := range map[string]string{pipeline.StageTrain: "seed=1", pipeline.StageRejected: "publish.approve=true"} {
+		w := newWorld()
+		env := environment(t, w)
+		w.fail = func(name string, _ int) error {
+			if stage == pipeline.StageTrain && name == "TrainEpoch" {
+				return temporal.NewNonRetryableApplicationError("no such plugin", pipeline.InvalidInput, nil)
+			}
+			return nil
+		}
+		if stage == pipeline.StageRejected {
+			atApproval(env, w, func() { env.SignalWorkflow(pipeline.RejectRequest, record.Decision{}) })
+		}
+		asked := map[string]*answer{}
+		known := w.during
+		w.during = func(name string, call int) {
+			if known != nil {
+				known(name, call)
+			}
+			if name == "Notify" && w.events[len(w.events)-1].Event.Type != pipeline.EventApproval {
+				asked["extend"] = ask(env, pipeline.ExtendRequest, record.Extend{Epochs: 1})
+				asked["pause"] = ask(env, pipeline.PauseRequest)
+				asked["stop"] = ask(env, pipeline.StopRequest)
+			}
+		}
+		env.ExecuteWorkflow(pipeline.WorkflowType, config(t, set, hook))
+		if _, err := outcome(t, env); err == nil || len(asked) != 3 {
+			t.Fatalf("%s: %v, asked %d", stage, err, len(asked))
+		}
+		for request, a := range asked {
+			if !strings.Contains(a.refusal(), "run r has failed, at stage "+stage) {
+				t.Errorf("%s: %s is answered %q", stage, request, a.refusal())
+			}
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/server/common/headers"
 	_ "modernc.org/sqlite" // to look into a database before the server does
 )
@@ -36,6 +37,9 @@ func (s state) check(ctx context.Context, dir, marker string) error {
 	database := filepath.Join(dir, databaseName)
 	_, err := os.Stat(database)
 	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return err
+	}
 	switch {
 	case missing && s.Settled:
 		return lost{fmt.Errorf("%s is missing: Temporal would know none of the runs of this data directory; %s",
@@ -48,16 +52,46 @@ func (s state) check(ctx context.Context, dir, marker string) error {
 			return err
 		}
 	}
-	if s.Settled && marker != "" {
+	emptied, why := false, "runs are completed, and nothing is stored"
+	switch {
+	case s.Settled && marker != "":
 		_, err := os.Stat(ObjectsDir(dir, marker))
-		if errors.Is(err, fs.ErrNotExist) {
-			return lost{fmt.Errorf("the object store in %s is empty or gone (%s is missing): data, checkpoints and "+
-				"models of all runs are lost, or a disk is not mounted; %s", filepath.Join(dir, s3Name), marker, toDo)}
+		emptied, why = errors.Is(err, fs.ErrNotExist), marker+" is missing"
+		if err != nil && !emptied {
+			return err
 		}
-		return err
+	case !s.Settled && !s.Anew && !missing && !hasObjects(dir): // nothing is marked yet, as older programs left it
+		if emptied, err = hasCompletedRuns(ctx, database); err != nil {
+			return err
+		}
+	}
+	if emptied {
+		return lost{fmt.Errorf("the object store in %s is empty or gone (%s): data, checkpoints and "+
+			"models of all runs are lost, or a disk is not mounted; %s", filepath.Join(dir, s3Name), why, toDo)}
 	}
 	return nil
 }
+
+// hasCompletedRuns says whether Temporal knows a run that came to its end, which has stored a model. What
+// distilvit rm removed it does not know.
+func hasCompletedRuns(ctx context.Context, path string) (bool, error) {
+	db, err := sql.Open("sqlite", "file:"+escapePath(path)+"?mode=rw")
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer db.Close()
+	var completed int
+	err = db.QueryRowContext(ctx,
+		`SELECT count(*) FROM executions_visibility WHERE workflow_type_name = ? AND status = ?`,
+		pipelineType, enums.WORKFLOW_EXECUTION_STATUS_COMPLETED).Scan(&completed)
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	return completed > 0, nil
+}
+
+// pipelineType is the type of runs' workflows; pipeline names it too.
+const pipelineType = "Pipeline"
 
 // hasObjects says whether a bucket has anything in it but what the S3 server keeps there for itself.
 func hasObjects(dir string) bool {
@@ -179,9 +213,15 @@ func Recover(ctx context.Context, dir, marker string) (done Recovered, err error
 		}
 		done.NewDatabase = true
 	}
-	if _, err := os.Stat(ObjectsDir(dir, marker)); errors.Is(err, fs.ErrNotExist) && kept.Settled {
-		done.EmptyStore = !hasObjects(dir)
-		kept.Settled = false // until the marker is there again
+	if _, err := os.Stat(ObjectsDir(dir, marker)); errors.Is(err, fs.ErrNotExist) {
+		known := kept.Settled
+		if !known && !done.NewDatabase {
+			if known, err = hasCompletedRuns(ctx, database); err != nil {
+				return done, err
+			}
+		}
+		done.EmptyStore = known && !hasObjects(dir)
+		kept.Settled, kept.Anew = false, done.EmptyStore // until the marker is there again
 	}
 	return done, writePrivate(filepath.Join(dir, stateName), kept)
 }

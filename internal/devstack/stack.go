@@ -190,7 +190,7 @@ func (s *Stack) Settle() error {
 	if err != nil || kept.Settled {
 		return err
 	}
-	kept.Settled = true
+	kept.Settled, kept.Anew = true, false
 	return writePrivate(filepath.Join(s.dir, stateName), kept)
 }
 

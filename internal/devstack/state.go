@@ -48,6 +48,8 @@ type state struct {
 
 	// once database and store have both been there: from then on it is a loss if one is not
 	Settled bool `json:"settled,omitempty"`
+	// the store was lost and begins anew, as a person has said; until Settled
+	Anew bool `json:"anew,omitempty"`
 }
 
 // errNewer is a state that only a newer program understands.
