@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"distilvit/internal/devstack/s3d/s3test"
@@ -96,24 +98,53 @@ func TestBrokenCopyInTheCacheIsFetchedAgain(t *testing.T) {
 	})
 }
 
-// An object that a folder has replaced is missing, and can be stored again; nobody else may read objects.
+// An object that a folder has replaced is missing, and can be stored again, and so is one whose folder a file has
+// replaced; what stood there is kept, unless it was nothing. Nobody else may read objects.
 func TestObjectReplacedByAFolderIsStoredAgain(t *testing.T) {
 	server := s3test.Start(t)
 	s := open(t, server)
 	content := []byte("content")
-	object, err := s.PutBytes(t.Context(), "a/b", content)
+	bucket := s.Config().Bucket
+	for key, replace := range map[string]func(key string){
+		"a/b": func(key string) {
+			if mode := server.ReplaceByFolder(t, bucket, key); mode.Perm()&0o077 != 0 {
+				t.Errorf("the object's file has mode %v", mode)
+			}
+		},
+		"c/d":       func(key string) { server.ReplaceByFolder(t, bucket, key, "notes.txt", "more.txt") },
+		"e/f/g/h.i": func(string) { server.ReplaceByFile(t, bucket, "e/f") },
+	} {
+		object, err := s.PutBytes(t.Context(), key, content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace(key)
+		if _, err := s.GetBytes(t.Context(), object); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("read %s: %v", key, err)
+		}
+		again, err := s.PutBytes(t.Context(), object.Key, content)
+		if err != nil {
+			t.Errorf("store %s again: %v", key, err)
+			continue
+		}
+		want(t, s, again, content)
+	}
+	aside := server.Aside(t)
+	slices.Sort(aside)
+	if !slices.Equal(aside, []string{"f", "more.txt", "notes.txt"}) {
+		t.Errorf("laid aside: %q", aside)
+	}
+
+	// Objects are never laid aside, and what is refused for them is said.
+	within, err := s.PutBytes(t.Context(), "c/e/object", content)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if mode := server.ReplaceByFolder(t, s.Config().Bucket, object.Key); mode.Perm()&0o077 != 0 {
-		t.Errorf("the object's file has mode %v", mode)
+	if _, err := s.PutBytes(t.Context(), "c/e", content); err == nil || !strings.Contains(err.Error(), "c/e") {
+		t.Errorf("an object in a folder's place: %v", err)
 	}
-	if _, err := s.GetBytes(t.Context(), object); !errors.Is(err, storage.ErrNotFound) {
-		t.Errorf("read: %v", err)
+	if _, err := s.PutBytes(t.Context(), "c/e/object/under", content); err == nil {
+		t.Error("an object under an object")
 	}
-	again, err := s.PutBytes(t.Context(), object.Key, content)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want(t, s, again, content)
+	want(t, s, within, content)
 }

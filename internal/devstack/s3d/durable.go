@@ -3,13 +3,16 @@ package s3d
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/s3err"
 	"github.com/versity/versitygw/s3response"
@@ -20,7 +23,8 @@ import (
 // the server does not.
 type durable struct {
 	*posix.Posix
-	root string // absolute
+	root       string // absolute
+	attributes meta.MetadataStorer
 }
 
 func (d *durable) PutObject(
@@ -82,16 +86,70 @@ func (d *durable) UploadPartCopy(
 	return out, full(err)
 }
 
-// clear removes an empty directory that stands where an object's file belongs: the server refuses to store
-// anything there, for ever. One that is not empty stays, with what is in it.
+// etag is the attribute that every object of the server has.
+const etag = "etag"
+
+// clear makes room for an object: a directory may stand where its file belongs, or a file where one of its
+// directories does, and the server refuses to store anything there, for ever. An empty directory is removed; what
+// is none of the server's objects and holds none is laid aside, with all that is in it; and objects stay.
 func (d *durable) clear(bucket, key *string) {
 	if bucket == nil || key == nil || strings.HasSuffix(*key, "/") || !filepath.IsLocal(filepath.FromSlash(*key)) {
 		return
 	}
-	path := filepath.Join(d.root, *bucket, filepath.FromSlash(*key))
-	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		_ = os.Remove(path) // refused where it is not empty
+	name := filepath.FromSlash(*key)
+	for parent := filepath.Dir(name); parent != "."; parent = filepath.Dir(parent) {
+		if info, err := os.Lstat(filepath.Join(d.root, *bucket, parent)); err == nil && info.Mode().IsRegular() {
+			d.layAside(*bucket, parent)
+		}
 	}
+	path := filepath.Join(d.root, *bucket, name)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() && os.Remove(path) != nil { // it is not empty
+		d.layAside(*bucket, name)
+	}
+}
+
+// layAside moves what stands in an object's way to a directory of its own beside all objects, and says so in the
+// log, unless there is an object of the server in it.
+func (d *durable) layAside(bucket, name string) {
+	root := filepath.Join(d.root, bucket)
+	errObject := errors.New("an object")
+	err := filepath.WalkDir(filepath.Join(root, name), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		within, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if _, err := d.attributes.RetrieveAttribute(nil, bucket, within, etag); err == nil {
+			return errObject
+		}
+		return nil
+	})
+	var aside string
+	if err == nil {
+		aside, err = d.aside()
+	}
+	if err == nil {
+		aside = filepath.Join(aside, filepath.Base(name))
+		err = os.Rename(filepath.Join(root, name), aside)
+	}
+	switch {
+	case errors.Is(err, errObject):
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "%s stands where an object belongs: %v\n", filepath.Join(root, name), err)
+	default:
+		fmt.Fprintf(os.Stderr, "%s stood where an object belongs; it is %s now\n", filepath.Join(root, name), aside)
+	}
+}
+
+// aside makes a directory for what is laid aside.
+func (d *durable) aside() (string, error) {
+	dir := filepath.Join(filepath.Dir(d.root), AsideDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(dir, time.Now().UTC().Format("20060102-150405-"))
 }
 
 // sync writes an object's file, and every directory from it up to the root,

@@ -32,6 +32,9 @@ const shutdownGrace = 3 * time.Second
 // ObjectsDir is the directory of all objects below Config.Dir.
 const ObjectsDir = "objects"
 
+// AsideDir is the directory, below Config.Dir too, of what stood in an object's way.
+const AsideDir = "aside"
+
 // Config is what the child reads from its stdin, so that no secret stands in
 // an argument or the environment.
 type Config struct {
@@ -110,7 +113,7 @@ func open(dir string) (*durable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &durable{Posix: backend, root: root}, nil
+	return &durable{Posix: backend, root: root, attributes: attributes}, nil
 }
 
 func hasXattr(dir string) bool {

@@ -34,9 +34,9 @@ func (s *Server) FlipBit(t testing.TB, bucket, key string) {
 	}
 }
 
-// ReplaceByFolder puts an empty folder where the embedded server has an object's bytes, and answers the mode
-// that the bytes had.
-func (s *Server) ReplaceByFolder(t testing.TB, bucket, key string) fs.FileMode {
+// ReplaceByFolder puts a folder with these files where the embedded server has an object's bytes, and answers the
+// mode that the bytes had.
+func (s *Server) ReplaceByFolder(t testing.TB, bucket, key string, files ...string) fs.FileMode {
 	t.Helper()
 	path := filepath.Join(s.dir, "objects", bucket, filepath.FromSlash(key))
 	info, err := os.Stat(path)
@@ -46,10 +46,43 @@ func (s *Server) ReplaceByFolder(t testing.TB, bucket, key string) fs.FileMode {
 	if err == nil {
 		err = os.Mkdir(path, 0o755)
 	}
+	for _, name := range files {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(path, name), []byte(name), 0o644)
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return info.Mode()
+}
+
+// ReplaceByFile puts a file where the embedded server has a folder, and all that is in it.
+func (s *Server) ReplaceByFile(t testing.TB, bucket, folder string) {
+	t.Helper()
+	path := filepath.Join(s.dir, "objects", bucket, filepath.FromSlash(folder))
+	err := os.RemoveAll(path)
+	if err == nil {
+		err = os.WriteFile(path, []byte(folder), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Aside are the files that the embedded server has laid aside, by their last names.
+func (s *Server) Aside(t testing.TB) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(s.dir, "aside"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			names = append(names, d.Name())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 func largestFile(t testing.TB, dir string) string {
