@@ -75,6 +75,10 @@ func stackFlags(cmd *cobra.Command, o *devstack.Options) {
 	flags.IntVar(&o.S3Port, "s3-port", 0, "port of the embedded S3 server (default 9000, or the next free one)")
 }
 
+func upAlready(data string, pid int, temporal string) error {
+	return usagef("a stack is up for %s already (process %d, Temporal %s)", data, pid, temporal)
+}
+
 func (a *app) up(ctx context.Context, stack devstack.Options, o workerOptions, credentials bool) error {
 	data, err := a.dataDir()
 	if err != nil {
@@ -84,8 +88,7 @@ func (a *app) up(ctx context.Context, stack devstack.Options, o workerOptions, c
 		if credentials {
 			return a.printCredentials(*addresses)
 		}
-		return usagef("a stack is up for %s already (process %d, Temporal %s)",
-			data, addresses.PID, addresses.Temporal)
+		return upAlready(data, addresses.PID, addresses.Temporal)
 	}
 	embedded := *a
 	embedded.env = withoutExternal(a.env)
@@ -94,6 +97,9 @@ func (a *app) up(ctx context.Context, stack devstack.Options, o workerOptions, c
 		return err
 	}
 	defer s.close()
+	if s.hosted == nil { // another process was about to start it
+		return upAlready(data, s.host, s.temporal)
+	}
 	ctx, stop := a.interruptible(ctx, "stopping: trainers write a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
 	o.trainer = a.trainerArgs()

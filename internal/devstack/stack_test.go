@@ -233,7 +233,7 @@ func TestSecondStartGoesOnWhereTheFirstStopped(t *testing.T) {
 		t.Errorf("stack.json: %v, %v", info, err)
 	}
 	wantLoopbackOnly(t, os.Getpid(), childOf(t, os.Getpid()))
-	if _, err := Start(t.Context(), Options{Dir: dir}); err == nil ||
+	if _, err := Start(t.Context(), Options{Dir: dir}); !errors.Is(err, ErrBusy) ||
 		!strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
 		t.Errorf("second stack on the same directory: %v", err)
 	}

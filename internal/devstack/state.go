@@ -158,6 +158,11 @@ func writePrivate(path string, v any) error {
 // directory's stack: Find will tell in a moment.
 var ErrBusy = errors.New("is in use by another process")
 
+// busy is an ErrBusy that says by whom.
+type busy struct{ error }
+
+func (busy) Is(target error) bool { return target == ErrBusy }
+
 // lockDir takes the directory for this process. The lock belongs to the open
 // file, so Find can ask for it without taking it, and it ends with the process.
 func lockDir(dir string) (*os.File, error) {
@@ -174,8 +179,8 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	if running, ok := Find(dir); ok {
-		return nil, fmt.Errorf("%s is in use by process %d, whose web UI is at %s", dir,
-			running.PID, running.UI)
+		return nil, busy{fmt.Errorf("%s is in use by process %d, whose web UI is at %s", dir,
+			running.PID, running.UI)}
 	}
 	return nil, fmt.Errorf("%s %w", dir, ErrBusy)
 }

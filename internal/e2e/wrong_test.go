@@ -161,4 +161,36 @@ func TestNoTemporalServerIsSaid(t *testing.T) {
 func TestSecondStackOnADirectoryIsRefused(t *testing.T) {
 	data, _ := sharedStack(t)
 	oneLine(t, distilvit(t, "up", "--data", data), 2, data)
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(data, link))
+	oneLine(t, distilvit(t, "up", "--data", link), 2, "already")
+}
+
+// Of several that are started at the same moment one is up, whatever came before, and the others say so.
+func TestOneOfSeveralStacksStartedAtOnceIsUp(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	for range 2 {
+		started := make([]*testenv.Process, 3)
+		for i := range started {
+			started[i] = start(t, nil, "up", "--data", data, "-o", "json")
+		}
+		var up *testenv.Process
+		testenv.Await(t, "one that is up, and the others' ends", func() bool {
+			ended := 0
+			for _, p := range started {
+				if !p.Alive() {
+					ended++
+				} else if strings.Contains(p.Stdout.String(), "\n") {
+					up = p
+				}
+			}
+			return up != nil && ended == len(started)-1
+		})
+		for _, p := range started {
+			if p != up {
+				oneLine(t, finished{p.Wait(), p.Stdout.String(), p.Stderr.String()}, 2, "a stack is up for", data)
+			}
+		}
+		up.Kill() // and once more on what it left
+	}
 }
