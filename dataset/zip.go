@@ -50,6 +50,13 @@ const (
 	in64 = 1<<32 - 1
 )
 
+// A picture larger than freeEntryBytes may be so many times what is really there of it: several are unpacked at
+// once, and zeros take a thousandth of their bytes.
+const (
+	freeEntryBytes = 16 << 20
+	maxEntryRatio  = 64
+)
+
 var errNotZip = errors.New("not a zip file, or one cut short")
 
 // flagEncrypted is the bit of an entry's flags that says that a password is wanted.
@@ -245,9 +252,10 @@ func readEntry(r io.ReaderAt, e Entry) ([]byte, error) {
 	switch e.Method {
 	case methodStore:
 	case methodDeflate:
-		unpacked := flate.NewReader(from)
+		packed := &counted{r: from}
+		unpacked := flate.NewReader(packed)
 		defer unpacked.Close()
-		from = unpacked
+		from = &proportionate{r: unpacked, packed: packed}
 	default:
 		return nil, fmt.Errorf("packed by method %d of zip; 0 (stored) and 8 (deflate) can be read", e.Method)
 	}
@@ -278,4 +286,33 @@ func shortZip(err error) error {
 		return errNotZip
 	}
 	return err
+}
+
+// counted knows how many bytes were read through it.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// proportionate ends where what is unpacked is out of proportion to what was read for it, whatever the archive
+// says of both.
+type proportionate struct {
+	r      io.Reader
+	n      int64
+	packed *counted
+}
+
+func (p *proportionate) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	if p.n += int64(n); p.n > freeEntryBytes && p.n/maxEntryRatio > p.packed.n {
+		return n, fmt.Errorf("%d bytes unpack to more than %d, and more than %d times as many", p.packed.n, freeEntryBytes,
+			maxEntryRatio)
+	}
+	return n, err
 }

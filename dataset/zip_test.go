@@ -189,3 +189,37 @@ func TestEncryptedZipIsCalledOne(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A picture of zeros is not unpacked, whatever the archive says that it takes.
+func TestPictureOutOfProportionIsNotUnpacked(t *testing.T) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for name, content := range map[string]io.Reader{
+		"zeros.bmp": bytes.NewReader(make([]byte, 200<<20)), "drawing.bmp": bytes.NewReader(make([]byte, 10<<20)),
+		"noise.bmp": io.LimitReader(rand.NewChaCha8([32]byte{}), 20<<20),
+	} {
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate})
+		if err == nil {
+			_, err = io.Copy(w, content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := eachEntry(bytes.NewReader(b.Bytes()), int64(b.Len()), func(name string, e Entry) error {
+		if name == "zeros.bmp" {
+			e.Packed = 150 << 20 // a lie
+		}
+		raw, err := readEntry(bytes.NewReader(b.Bytes()), e)
+		if want := name == "zeros.bmp"; (err != nil) != want || want && !strings.Contains(err.Error(), "times as many") {
+			t.Errorf("%s: %d bytes, %v", name, len(raw), err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
