@@ -5,6 +5,8 @@
 # make web-test  every export in every Transformers.js: 50 pictures, and docs/web.md's table
 # make python-test runs the Python example of model cards; installs torch, 7 GB, below .cache
 # make chaos  one training with every kind of fault, 12 minutes; SEED=2 for others
+# make mutants  300 mutants of each kind of foreign file; make flood  10,000 hostile requests to each port
+# make soak   200 small runs on one stack, then 20 at once; RUNS=20 for fewer
 # make chaos-cuda  the same with CUDA's faults alone, on a plugin that fails as CUDA does
 # One set of flags everywhere: another one would compile every dependency again.
 export GOEXPERIMENT := simd
@@ -37,7 +39,7 @@ QUICK  = $(filter-out $(SLOW:%=distilvit/%),$(shell go list ./...))
 SEED   := 1
 FAULTS := 27
 
-.PHONY: build demo quick test web-test python-test parity chaos chaos-cuda tools check race clean
+.PHONY: build demo quick test web-test python-test parity chaos chaos-cuda mutants flood soak tools check race clean
 
 build:
 	go build -ldflags '-X distilvit/internal/version.linked=$(VERSION)' -o $(BIN) ./cmd/distilvit
@@ -118,6 +120,19 @@ chaos: build $(TOOLS)/temporal
 chaos-cuda: build $(TOOLS)/temporal
 	$(BIN) backend install cpu onnxruntime
 	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 30m -run TestCUDAFaults ./internal/chaos -faults $(FAULTS)
+
+mutants: build
+	$(BIN) backend install onnxruntime
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 60m -run TestMutants ./internal/e2e -mutants 300
+
+flood: build
+	$(BIN) backend install onnxruntime
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 60m -run TestHostileRequests ./internal/e2e -flood 10000
+
+RUNS := 200
+soak: build
+	$(BIN) backend install onnxruntime
+	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 180m -run TestSoak ./internal/e2e -soak $(RUNS)
 
 clean:
 	rm -rf bin .cache web/node_modules
