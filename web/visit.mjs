@@ -65,6 +65,21 @@ try {
     print({ how, image, caption: await text('caption'), alt: await text('alt'), html: await text('html'), status: await text('status') });
   };
 
+  // draw has captions drawn by chance, and takes one.
+  const draw = async () => {
+    await page.click('#more');
+    await page.waitForFunction(() => / drawn by chance\.$|^No other|^Chance gave/.test(document.querySelector('#status').textContent));
+    const said = await page.$$eval('#others button', (all) => all.map((e) => e.textContent));
+    const [likeliest, status] = [await page.textContent('#caption'), await page.textContent('#status')];
+    if (new Set(said).size < said.length || said.includes(likeliest)) print({ problem: `drawn beside ${likeliest}: ${said.join('; ')}` });
+    if (said.length) {
+      await page.click('#others button');
+      const html = await page.$eval('#html', (e) => e.value);
+      if ((await page.inputValue('#alt')) !== said[0] || !html.includes(said[0])) print({ problem: `${said[0]} is not taken: ${html}` });
+    }
+    print({ how: 'others', image: '', caption: said.join('; '), status });
+  };
+
   // look has axe-core look at the page, light and dark, on a screen and on a phone.
   const look = async (when) => {
     await page.evaluate(await readFile(axe, 'utf8'));
@@ -88,7 +103,6 @@ try {
   await look('before');
   await caption('chosen', first, () => page.setInputFiles('#file', first));
   for (const image of others) await caption('chosen', image, () => page.setInputFiles('#file', image));
-  await look('after');
 
   await caption('keyboard', first, async () => {
     await page.evaluate(() => document.activeElement.blur());
@@ -98,6 +112,8 @@ try {
     await (await chooser).setFiles(first);
   });
   await keys(page);
+  if (values.device !== 'server') await draw();
+  await look('after');
 
   const bytes = [...(await readFile(first))];
   const transfer = ([content, name]) => {

@@ -1,7 +1,8 @@
 // What captions: Transformers.js in a worker, or the server that the page comes from.
 
 // open makes the captioner of a choice {device, dtype, bytes, runtime, url}. It has caption(blob, grow), which promises
-// {caption, milliseconds, loaded}, and close(). loading hears of loaded and total bytes.
+// {caption, milliseconds, loaded}, and close(); where the browser computes also others(blob), which promises captions drawn by chance.
+// loading hears of loaded and total bytes.
 export function open(choice, loading) {
   return choice.device === 'server' ? server(choice.url) : local(choice, loading);
 }
@@ -9,7 +10,7 @@ export function open(choice, loading) {
 // local runs worker.js, so that the page answers while it computes.
 function local(choice, loading) {
   const worker = new Worker('worker.js', { type: 'module' });
-  let asked; // {grow, resolve, reject} of the caption under way
+  let asked; // {grow, resolve, reject} of what is under way
   let tail = Promise.resolve(); // captions come one after another
   worker.onmessage = ({ data }) => {
     if (data.loading) loading(...data.loading);
@@ -19,13 +20,19 @@ function local(choice, loading) {
   };
   worker.onerror = (event) => asked?.reject(new Error(event.message || 'the program of this page cannot be loaded'));
   worker.postMessage({ open: choice });
-  const ask = (blob, grow) =>
-    new Promise((resolve, reject) => {
-      asked = { grow, resolve, reject };
-      worker.postMessage({ caption: blob });
-    });
+  const ask = (question, grow) =>
+    (tail = tail
+      .catch(() => {})
+      .then(
+        () =>
+          new Promise((resolve, reject) => {
+            asked = { grow, resolve, reject };
+            worker.postMessage(question);
+          }),
+      ));
   return {
-    caption: (blob, grow) => (tail = tail.catch(() => {}).then(() => ask(blob, grow))),
+    caption: (blob, grow) => ask({ caption: blob }, grow),
+    others: async (blob) => (await ask({ others: blob })).others,
     close() {
       worker.terminate();
       asked?.reject(new Error('closed'));

@@ -34,6 +34,7 @@ async function start() {
   };
   $('dtype').onchange = change;
   $('alt').oninput = showHTML;
+  $('more').onclick = drawOthers;
   for (const button of document.querySelectorAll('[data-copy]')) button.onclick = () => copy(button.dataset.copy);
   await offerNumbers();
   tellWhere();
@@ -106,7 +107,7 @@ async function take(blob, name) {
 async function describe() {
   const mine = ++turn;
   const current = () => mine === turn;
-  $('uses').hidden = true;
+  $('uses').hidden = $('others').hidden = true;
   $('caption').textContent = '…';
   try {
     captioner ??= open(choice(), showLoading);
@@ -119,6 +120,7 @@ async function describe() {
     $('caption').textContent = caption;
     $('shown').alt = $('alt').value = caption;
     showHTML();
+    $('more').hidden = !captioner.others;
     $('uses').hidden = false;
     say(`It took ${seconds(milliseconds)}${loaded ? `; the model was loaded in ${seconds(loaded)}` : ''}.`, `Caption: ${caption}. `);
   } catch (error) {
@@ -134,6 +136,38 @@ async function describe() {
     }
     $('caption').textContent = 'No caption.';
     say(error.message);
+  }
+}
+
+// drawOthers lists captions that chance gives; one that is chosen becomes the text.
+async function drawOthers() {
+  if (drawOthers.busy) return;
+  drawOthers.busy = true;
+  const mine = turn;
+  say('Drawing other captions …');
+  try {
+    const drawn = await captioner.others(picture.blob);
+    if (mine !== turn) return;
+    const others = new Set(drawn.map((text) => text.trim()).filter((text) => text && text !== $('caption').textContent));
+    const items = [...others].map((text) => {
+      const item = document.createElement('li');
+      const button = item.appendChild(document.createElement('button'));
+      Object.assign(button, { type: 'button', textContent: text });
+      button.onclick = () => {
+        $('alt').value = text;
+        showHTML();
+        say('The text is this caption now.');
+      };
+      return item;
+    });
+    $('others').querySelector('ul').replaceChildren(...items);
+    $('others').hidden = items.length === 0;
+    const number = items.length === 1 ? '1 other caption' : `${items.length} other captions`;
+    say(items.length ? `${number}, drawn by chance.` : 'Chance gave no other caption: the model is sure of this one.');
+  } catch (error) {
+    if (mine === turn) say(`No other captions: ${error.message}`);
+  } finally {
+    drawOthers.busy = false;
   }
 }
 

@@ -1,5 +1,6 @@
-// Captions with Transformers.js. It is told {open: {device, dtype, bytes, runtime}} once and {caption: blob} any number
-// of times, and answers {loading: [bytes, total]}, {text} as a caption grows, and {caption, milliseconds, loaded} or {error}.
+// Captions with Transformers.js. It is told {open: {device, dtype, bytes, runtime}} once and {caption: blob} or {others: blob} any
+// number of times, and answers {loading: [bytes, total]}, {text} as a caption grows, and {caption, milliseconds, loaded}, {others:
+// captions} or {error}.
 import { env, pipeline, RawImage, TextStreamer } from './lib/transformers.min.js';
 
 const here = new URL('.', import.meta.url).href;
@@ -17,7 +18,7 @@ onmessage = async ({ data }) => {
     return;
   }
   try {
-    postMessage(await caption(data.caption));
+    postMessage(data.others ? await others(data.others) : await caption(data.caption));
   } catch (error) {
     postMessage({ error: String(error?.message ?? error) });
   }
@@ -72,6 +73,18 @@ async function caption(blob) {
   });
   const [{ generated_text }] = await captioner(image, { streamer });
   return { caption: generated_text, milliseconds: performance.now() - begun, loaded: first };
+}
+
+// others draws captions by chance, each token by how likely it is: Transformers.js 4 has no beams, and no seed.
+async function others(blob) {
+  const { captioner, size } = await opened;
+  const image = await shrink(blob, size);
+  const said = [];
+  for (let i = 0; i < 6; i++) {
+    const [{ generated_text }] = await captioner(image, { do_sample: true, temperature: 0.8, top_k: 20 });
+    said.push(generated_text);
+  }
+  return { others: said };
 }
 
 // shrink gives a picture the model's size, smoothly, as training did: Transformers.js would leave pixels out. White is
