@@ -62,6 +62,7 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 			Dtypes: in.Export.Dtypes, Pictures: in.Export.Pictures, MaxLength: in.MaxLength,
 			MaxLogitsDiff: in.Export.MaxLogitsDiff, MaxRougeDrop: in.Export.MaxRougeDrop,
 			MinEqual: in.Export.MinEqual, Frozen: m.Frozen, LoRA: adapter(in),
+			Calibrate: in.Export.Calibrate,
 		}
 		if web != nil {
 			args.SureDir = filepath.Join(dir, "sure")
@@ -100,7 +101,8 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 				return out, err
 			}
 		}
-		out.Pruning, out.Files = e.Exported.Pruning, map[string]layout.Object{}
+		out.Pruning, out.Calibration = e.Exported.Pruning, e.Exported.Calibration
+		out.Files = map[string]layout.Object{}
 		for i, name := range e.Exported.Files {
 			p.progress("upload", int64(i), int64(len(e.Exported.Files)), name)
 			o, err := a.Store.PutBlob(ctx, layout.Run(in.Work.Run).Blobs(), "",

@@ -90,7 +90,8 @@ func manifestOf(in pipeline.PublishInput, model string) record.ModelManifest {
 		Version: 1, Model: model, Run: in.Run, Branch: in.Branch, Checkpoint: in.Best.Checkpoint,
 		Program: version.Program(), Config: layout.Run(in.Run).Config(), Dataset: in.Dataset.Manifest,
 		Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
-		Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning, Files: map[string]layout.Object{},
+		Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning,
+		Calibration: in.Export.Calibration, Files: map[string]layout.Object{},
 		Approval: in.Approval,
 	}
 	for _, s := range in.Sources {

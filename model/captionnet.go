@@ -69,13 +69,15 @@ type linear struct {
 	lora       **LowRank
 	transposed bool // the weight is [in, out], as GPT-2 has it
 	ofPictures bool // its input is a picture's: the same for all its captions
+
+	seen *func(x *Node)
 }
 
 // linears are all but that of the patches and that of the logits.
 func (m *VisionEncoderDecoder) linears() []linear {
 	var list []linear
 	add := func(name string, l *Linear) {
-		list = append(list, linear{name, &l.Weight, &l.LoRA, false, true})
+		list = append(list, linear{name, &l.Weight, &l.LoRA, false, true, &l.seen})
 	}
 	for i := range m.Encoder.Layer {
 		l, n := &m.Encoder.Layer[i], m.Encoder.Config.Names().OfLayer(i)
@@ -93,7 +95,7 @@ func (m *VisionEncoderDecoder) linears() []linear {
 		b := &m.Decoder.H[i]
 		add := func(name string, l *Conv1D, ofPictures bool) {
 			name = fmt.Sprintf("%s.%d.%s", decoderLayers, i, name)
-			list = append(list, linear{name, &l.Weight, &l.LoRA, true, ofPictures})
+			list = append(list, linear{name, &l.Weight, &l.LoRA, true, ofPictures, &l.seen})
 		}
 		add("attn.c_attn", &b.Attn.CAttn, false)
 		add("attn.c_proj", &b.Attn.CProj, false)

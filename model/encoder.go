@@ -119,7 +119,9 @@ func (m *Embeddings) Forward(pixels *Node, c *EncoderConfig) *Node {
 	x = TransposeAllAxes(x, 0, 1, 3, 2, 4, 5) // [B, n, n, p, p, 3]
 	x = Reshape(x, b, n*n, p*p*c.NumChannels)
 	w := TransposeAllAxes(m.Projection.Weight, 0, 2, 3, 1) // [hidden, p, p, 3]
-	x = Linear{Weight: Reshape(w, h, p*p*c.NumChannels), Bias: m.Projection.Bias}.Forward(x)
+	patches := m.Projection
+	patches.Weight = Reshape(w, h, p*p*c.NumChannels)
+	x = patches.Forward(x)
 	var tokens []*Node
 	for _, token := range []*Node{m.ClassToken, m.DistillationToken} {
 		if token != nil {

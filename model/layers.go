@@ -13,6 +13,8 @@ type Linear struct {
 	Weight *Node    // [out, in]
 	Bias   *Node    // [out], or nil
 	LoRA   *LowRank // or nil
+
+	seen func(x *Node) // is shown what Weight multiplies, or nil
 }
 
 func newLinear(bind Bind, name string, in, out int, bias bool) Linear {
@@ -25,6 +27,9 @@ func newLinear(bind Bind, name string, in, out int, bias bool) Linear {
 
 // Forward takes [..., in] to [..., out].
 func (l Linear) Forward(x *Node) *Node {
+	if l.seen != nil {
+		l.seen(x)
+	}
 	return l.LoRA.add(addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{1}, nil), l.Bias), x)
 }
 
@@ -33,6 +38,8 @@ type Conv1D struct {
 	Weight *Node    // [in, out]
 	Bias   *Node    // [out]
 	LoRA   *LowRank // or nil
+
+	seen func(x *Node) // as Linear's
 }
 
 func newConv1D(bind Bind, name string, in, out int) Conv1D {
@@ -41,6 +48,9 @@ func newConv1D(bind Bind, name string, in, out int) Conv1D {
 
 // Forward takes [..., in] to [..., out].
 func (l Conv1D) Forward(x *Node) *Node {
+	if l.seen != nil {
+		l.seen(x)
+	}
 	return l.LoRA.add(addBias(dot(x, []int{x.Rank() - 1}, nil, l.Weight, []int{0}, nil), l.Bias), x)
 }
 

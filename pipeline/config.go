@@ -413,6 +413,11 @@ type ExportConfig struct {
 	// max_rouge_l_drop is 100
 	MinEqual float64 `json:"min_equal,omitempty"`
 
+	// validation pictures whose captions the model reads before its weights are rounded, so that what its matrices
+	// multiply there comes out right, rather than each weight (GPTQ). Files of q8, int8, q4 and q4f16 have the same
+	// size and form; those of 4 bits come nearer to the model. 64 will do. 0: each weight is rounded to the nearest
+	Calibrate int `json:"calibrate,omitempty"`
+
 	// leave tokens out of the published vocabulary: auto keeps those that the training captions are made
 	// of, a number at most so many, the most frequent of them. Bytes and special tokens stay in any case, so
 	// that every text can still be encoded. Validation captions may lose max_rouge_l_drop by it. Empty: the

@@ -458,6 +458,7 @@ func TestPresetOfACaptionerIsItsWeights(t *testing.T) {
 		"train.metric_for_best_model=rougeL":         "eval_rougeL",
 		"evaluate.words=words":                       "must be one of auto, rouge_score, unicode",
 		"export.min_equal=90":                        "must be from 0 to 1",
+		"export.calibrate=-1":                        "must be",
 	} {
 		if _, err := Decode([]byte(minimal), set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", set, err)

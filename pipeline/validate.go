@@ -541,6 +541,7 @@ func (v *validator) export(e ExportConfig) {
 		}
 	}
 	v.atLeast("export.pictures", e.Pictures, 0)
+	v.atLeast("export.calibrate", e.Calibrate, 0)
 	v.check(e.MaxLogitsDiff > 0, "export.max_logits_diff", "is %v; must be above 0", e.MaxLogitsDiff)
 	v.within("export.max_rouge_l_drop", e.MaxRougeDrop, 0, 100)
 	v.within("export.min_equal", e.MinEqual, 0, 1)

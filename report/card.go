@@ -46,8 +46,11 @@ type Card struct {
 	Settings []Pair         // of training
 	Checks   []record.ExportCheck
 	Pruning  *record.Pruning // nil: the vocabulary is whole
-	Samples  []Sample
-	Lineage  []Pair // run, branch, digests, program version
+
+	Calibration *record.Calibration // nil: weights are rounded to the nearest
+
+	Samples []Sample
+	Lineage []Pair // run, branch, digests, program version
 }
 
 //go:embed card.md.tmpl

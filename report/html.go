@@ -33,8 +33,11 @@ type Run struct {
 	Samples  []Sample
 	Checks   []record.ExportCheck
 	Pruning  *record.Pruning // nil: the vocabulary is whole
-	Bad      []Bad           // some of the examples left out
-	BadTotal int             // all of them
+
+	Calibration *record.Calibration // nil: weights are rounded to the nearest
+
+	Bad      []Bad // some of the examples left out
+	BadTotal int   // all of them
 	Warnings []string
 	Faults   []record.Fault // that the run survived
 	Config   string         // as YAML

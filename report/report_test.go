@@ -312,3 +312,20 @@ func TestCaptionsStandInTheirOrders(t *testing.T) {
 		t.Errorf("choices %s, %s", all[0].Choice, all[1].Choice)
 	}
 }
+
+// Card and report say what the exports are rounded by, and nothing where each weight is to the nearest.
+func TestCalibrationIsSaid(t *testing.T) {
+	r := fullRun(t)
+	card := fullCard()
+	for _, told := range []bool{false, true} {
+		if told {
+			r.Calibration = &record.Calibration{Pictures: 61, Captions: 305}
+			card.Calibration = r.Calibration
+		}
+		for what, text := range map[string]string{"report": string(HTML(r)), "card": string(ModelCard(card))} {
+			if got := strings.Contains(text, "61 validation pictures"); got != told {
+				t.Errorf("%s: calibration is said: %v, want %v", what, got, told)
+			}
+		}
+	}
+}

@@ -14,6 +14,15 @@ type Export struct {
 	Checks []ExportCheck            `json:"checks"` // by dtype, in the config's order
 
 	Pruning *Pruning `json:"pruning,omitempty"` // nil: the vocabulary is whole
+
+	Calibration *Calibration `json:"calibration,omitempty"` // nil: every weight is rounded to the nearest
+}
+
+// Calibration is what the rounding of an export goes by.
+type Calibration struct {
+	Pictures int    `json:"pictures"` // that the model read the captions of
+	Captions int    `json:"captions"` // of these pictures
+	Moments  string `json:"moments"`  // SHA-256 of the moments of what its matrices multiplied
 }
 
 // Devices of Transformers.js.

@@ -120,21 +120,24 @@ func shardObjects(shards []Shard) []layout.Object {
 // ModelManifest is models/<name>/<version>/manifest.json: what makes a published
 // model complete, with its files' digests and where it comes from.
 type ModelManifest struct {
-	Version    int                      `json:"version"`
-	Model      string                   `json:"model"` // models/<name>/<version>
-	Run        string                   `json:"run"`
-	Branch     int                      `json:"branch"`
-	Checkpoint CheckpointRef            `json:"checkpoint"`
-	Program    string                   `json:"program"` // version of this program
-	Config     string                   `json:"config"`  // key of the run's resolved config
-	Dataset    string                   `json:"dataset"` // key of the prepared dataset's manifest
-	Sources    []Source                 `json:"sources"`
-	Eval       Metrics                  `json:"eval"` // validation
-	Test       Metrics                  `json:"test"`
-	TestedOn   string                   `json:"tested_on"` // test, or validation where there is no test set
-	Checks     []ExportCheck            `json:"checks"`
-	Pruning    *Pruning                 `json:"pruning,omitempty"` // nil: the vocabulary is whole
-	Files      map[string]layout.Object `json:"files"`             // by path below the model, without keys
+	Version    int           `json:"version"`
+	Model      string        `json:"model"` // models/<name>/<version>
+	Run        string        `json:"run"`
+	Branch     int           `json:"branch"`
+	Checkpoint CheckpointRef `json:"checkpoint"`
+	Program    string        `json:"program"` // version of this program
+	Config     string        `json:"config"`  // key of the run's resolved config
+	Dataset    string        `json:"dataset"` // key of the prepared dataset's manifest
+	Sources    []Source      `json:"sources"`
+	Eval       Metrics       `json:"eval"` // validation
+	Test       Metrics       `json:"test"`
+	TestedOn   string        `json:"tested_on"` // test, or validation where there is no test set
+	Checks     []ExportCheck `json:"checks"`
+	Pruning    *Pruning      `json:"pruning,omitempty"` // nil: the vocabulary is whole
+
+	Calibration *Calibration `json:"calibration,omitempty"` // nil: weights are rounded to the nearest
+
+	Files map[string]layout.Object `json:"files"` // by path below the model, without keys
 
 	Approval *Decision `json:"approval,omitempty"` // nil: nobody was asked (publish.approve)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distilvit/artifact/record"
+	"distilvit/dataset"
 	"distilvit/hub"
 	"distilvit/internal/transformersjs"
 	"distilvit/model"
@@ -20,17 +21,18 @@ import (
 
 // exportOptions are the flags of export.
 type exportOptions struct {
-	model    string
-	dataset  string
-	backend  string
-	dtypes   []string
-	pictures int
-	maxDrop  float64
-	minEqual float64
-	prune    string // pipeline.Vocabulary
-	captions string // file that decides what is kept
-	require  []string
-	checkWeb *bool // nil: where it is usual
+	model     string
+	dataset   string
+	backend   string
+	dtypes    []string
+	pictures  int
+	calibrate int
+	maxDrop   float64
+	minEqual  float64
+	prune     string // pipeline.Vocabulary
+	captions  string // file that decides what is kept
+	require   []string
+	checkWeb  *bool // nil: where it is usual
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -54,12 +56,17 @@ keeps those that the training captions are made of, a number at most so many, th
 of them. Bytes and special tokens stay in any case, so that every text can still be encoded. The
 training captions are those of the run that MODEL names, or of --captions FILE.
 
+--calibrate N lets the model read the captions of N validation pictures of DATASET first, and rounds
+so that what its matrices multiply there comes out right (GPTQ) rather than each weight. Files
+have the same size and form; q4 captions more like the model.
+
 After distilvit backend install transformers.js transformers.js-node each export also captions a
 few pictures under Node and, where Chromium is, in WebAssembly and on WebGPU; --require refuses
 what is not right on such a device. DISTILVIT_CHROMIUM=PATH names another browser than that in
 PATH.`,
 		Example: `  distilvit export -m ./model --dtypes fp32,q8 ./exported
   distilvit export -m ./model -d coco:captions.json,images/ --dtypes q8 ./exported
+  distilvit export -m ./model -d coco:captions.json,images/ --dtypes q4 --calibrate 64 ./exported
   distilvit export -m demo --dtypes q4 --prune-vocab auto ./exported
   distilvit export -m ./model --prune-vocab 10000 --captions captions.txt ./exported`,
 		Args: args(1, 1, "a DIR to write to"),
@@ -71,6 +78,9 @@ PATH.`,
 			}
 			if o.pictures < 1 {
 				return usagef("--pictures %d: use 1 or more", o.pictures)
+			}
+			if o.calibrate < 0 {
+				return usagef("--calibrate %d: use 0 or more", o.calibrate)
 			}
 			if err := o.checkPruning(); err != nil {
 				return err
@@ -96,6 +106,8 @@ PATH.`,
 	flags.StringVarP(&o.dataset, "dataset", "d", pipeline.KindShapes,
 		"DATASET the checks run on, as in distilvit evaluate")
 	flags.IntVar(&o.pictures, "pictures", 64, "pictures each export is checked on")
+	flags.IntVar(&o.calibrate, "calibrate", 0, "pictures of DATASET's validation split that rounding goes by; 0: each "+
+		"weight is rounded to the nearest")
 	flags.Float64Var(&o.maxDrop, "max-rouge-l-drop", limits.MaxRougeDrop,
 		"points of rougeL an export other than fp32 may lose; q4 and q4f16 twice as many")
 	flags.Float64Var(&o.minEqual, "min-equal", 0,
@@ -138,6 +150,17 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	if err != nil {
 		return err
 	}
+	var calibrate []dataset.ShardPair
+	if o.calibrate > 0 {
+		d.split, d.limit = pipeline.SplitValidation, 0
+		beside := *w
+		if beside.temp, err = os.MkdirTemp(w.temp, "calibrate-"); err != nil {
+			return err
+		}
+		if calibrate, err = a.shards(ctx, &beside, d, p); err != nil {
+			return err
+		}
+	}
 	prune, err := a.pruneArgs(ctx, dir, o)
 	if err != nil {
 		return err
@@ -154,19 +177,21 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	}
 	done, err := w.pool.Once(ctx, "export", w.choice,
 		trainer.Command{Do: trainer.DoExport, Export: &trainer.ExportArgs{
-			ModelDir:      dir,
-			Backend:       w.choice,
-			Checkpoint:    dir,
-			OutDir:        out,
-			Dtypes:        o.dtypes,
-			Shards:        shards,
-			MaxLength:     generate.MaxLength,
-			MaxLogitsDiff: pipeline.Default().Export.MaxLogitsDiff,
-			MaxRougeDrop:  o.maxDrop,
-			MinEqual:      o.minEqual,
-			ONNXRuntime:   library,
-			Prune:         prune,
-			SureDir:       sure,
+			ModelDir:        dir,
+			Backend:         w.choice,
+			Checkpoint:      dir,
+			OutDir:          out,
+			Dtypes:          o.dtypes,
+			Shards:          shards,
+			MaxLength:       generate.MaxLength,
+			MaxLogitsDiff:   pipeline.Default().Export.MaxLogitsDiff,
+			MaxRougeDrop:    o.maxDrop,
+			MinEqual:        o.minEqual,
+			ONNXRuntime:     library,
+			Prune:           prune,
+			SureDir:         sure,
+			Calibrate:       o.calibrate,
+			CalibrateShards: calibrate,
 		}}, showEvents(p, "export"))
 	if err != nil {
 		return err
@@ -188,7 +213,9 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 			Files     []string             `json:"files"`
 			Checks    []record.ExportCheck `json:"checks"`
 			Pruning   *record.Pruning      `json:"pruning,omitempty"`
-		}{out, done.Exported.Files, done.Exported.Checks, done.Exported.Pruning})
+
+			Calibration *record.Calibration `json:"calibration,omitempty"`
+		}{out, done.Exported.Files, done.Exported.Checks, done.Exported.Pruning, done.Exported.Calibration})
 	}
 	writeChecks(a.stdout, done.Exported.Checks, done.Exported.Pruning, "")
 	fmt.Fprintf(a.stdout, "%d files in %s\n", len(done.Exported.Files), out)

@@ -11,11 +11,12 @@ import (
 // builder appends nodes to a graph; a value is known by its name. What depends on how weights are stored is
 // asked of numbers.
 type builder struct {
-	graph     graph
-	weights   model.Weights
-	numbers   numbers
-	names     map[string]int    // nodes of each kind so far
-	constants map[string]string // constants already in the graph
+	graph       graph
+	weights     model.Weights
+	numbers     numbers
+	calibration *Calibration      // how they are found, or nil
+	names       map[string]int    // nodes of each kind so far
+	constants   map[string]string // constants already in the graph
 }
 
 // numbers is how a file stores its matrices: one type per dtype. x is float32 [..., in], ids int64 [batch,
@@ -28,9 +29,9 @@ type numbers interface {
 	gather(b *builder, table matrix, ids string) string
 }
 
-func newBuilder(name string, w model.Weights, n numbers) *builder {
+func newBuilder(name string, w model.Weights, n numbers, c *Calibration) *builder {
 	return &builder{
-		graph: graph{name: name}, weights: w, numbers: n, names: map[string]int{},
+		graph: graph{name: name}, weights: w, numbers: n, calibration: c, names: map[string]int{},
 		constants: map[string]string{},
 	}
 }

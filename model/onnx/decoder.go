@@ -24,10 +24,10 @@ import (
 //
 // Transformers.js 4 makes the first caches from the declared shapes: numbers are kept, batch_size becomes 1,
 // all else 0.
-func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
+func decoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*graph, error) {
 	d := c.Decoder
 	heads, size := int64(d.NHead), int64(d.NEmbd/d.NHead)
-	b := newBuilder("decoder", w, n)
+	b := newBuilder("decoder", w, n, known)
 	ids := b.input("input_ids", elemInt64, "batch_size", "sequence_length")
 	pictures := b.input("encoder_hidden_states", elemFloat32, "batch_size", "encoder_sequence_length",
 		int64(c.Encoder.HiddenSize))
@@ -66,6 +66,7 @@ func decoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
 
 	if !c.TieWordEmbeddings {
 		tokens = b.table("decoder.lm_head.weight")
+		tokens.table = false
 	}
 	b.output(n.matmul(b, x, tokens), "logits", "batch_size", "sequence_length", int64(d.VocabSize))
 	for i, x := range present {
@@ -122,7 +123,7 @@ func cacheName(prefix string, layer int, kind string) string {
 // tied table of the tokens is stored once, and nothing has to be transposed when the model is loaded.
 func (b *builder) table(name string) matrix {
 	t := b.weights[name]
-	return matrix{name: name, in: t.Shape[1], out: t.Shape[0], data: t.Data, transposed: true}
+	return matrix{name: name, in: t.Shape[1], out: t.Shape[0], data: t.Data, transposed: true, table: true}
 }
 
 // gptBlock is one layer; x [B, T, width], pictures [B, P or 0, width].

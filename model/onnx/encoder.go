@@ -4,12 +4,12 @@ import "distilvit/model"
 
 // encoder builds the encoder: pixel_values float32 [batch_size, C, H, W] → last_hidden_state float32 [batch_size,
 // T, width], a vector for each special token and patch, without a pooler, which nothing reads.
-func encoder(c *model.Config, w model.Weights, n numbers) (*graph, error) {
+func encoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*graph, error) {
 	e := c.Encoder
 	names := e.Names()
 	side := int64(e.ImageSize / e.PatchSize) // patches per row
 	patch, width := int64(e.PatchSize), int64(e.HiddenSize)
-	b := newBuilder("encoder", w, n)
+	b := newBuilder("encoder", w, n, known)
 
 	// Patches do not overlap, so their convolution is a matrix product; ConvInteger does not exist for every
 	// kind of weight.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/compute"
+
 	"distilvit/internal/backend"
 	"distilvit/internal/testenv"
 	"distilvit/model"
@@ -78,8 +80,7 @@ func picture(n, side int) []uint8 {
 	return pixels
 }
 
-// captioner is the model on the pure-Go backend.
-func captioner(t *testing.T, c *model.Config, w model.Weights) *model.Captioner {
+func goBackend(t *testing.T) compute.Backend {
 	t.Helper()
 	choice, err := backend.Choose(backend.Options{Kind: backend.Go})
 	if err != nil {
@@ -89,7 +90,13 @@ func captioner(t *testing.T, c *model.Config, w model.Weights) *model.Captioner 
 	if err != nil {
 		t.Fatal(err)
 	}
-	captioner, err := model.NewCaptioner(be, c, w)
+	return be
+}
+
+// captioner is the model on the pure-Go backend.
+func captioner(t *testing.T, c *model.Config, w model.Weights) *model.Captioner {
+	t.Helper()
+	captioner, err := model.NewCaptioner(goBackend(t), c, w)
 	if err != nil {
 		t.Fatal(err)
 	}

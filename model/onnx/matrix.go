@@ -1,5 +1,7 @@
 package onnx
 
+import "slices"
+
 // matrix is the W [in, out] of y = x·W, read from the weights as they are stored: as it is (GPT-2's Conv1D),
 // or transposed (a Linear's [out, in], an embedding table's [vocabulary, width], a patch projection's [width,
 // channels·p·p]).
@@ -9,6 +11,7 @@ type matrix struct {
 	data       []float32
 	transposed bool
 	fine       bool // a table too small to be worth storing in 4 bits
+	table      bool // its columns are looked up, too
 }
 
 // flipped is Wᵀ, of the same data.
@@ -35,6 +38,43 @@ func (m matrix) eachBlock(s *sink, f func(rows []float32) error) error {
 		}
 	}
 	return nil
+}
+
+// eachRow calls f with each row.
+func (m matrix) eachRow(f func(row []float32)) {
+	_ = m.eachBlock(&sink{}, func(rows []float32) error { // of f alone come errors
+		for row := range slices.Chunk(rows, m.out) {
+			f(row)
+		}
+		return nil
+	})
+}
+
+// at is the weight of an input to an output.
+func (m matrix) at(in, out int) float32 {
+	if m.transposed {
+		return m.data[out*m.in+in]
+	}
+	return m.data[in*m.out+out]
+}
+
+// filled are weights as f has them, in the order of data.
+func (m matrix) filled(f func(in, out int) float32) []float32 {
+	data := make([]float32, 0, m.in*m.out)
+	if m.transposed {
+		for o := range m.out {
+			for i := range m.in {
+				data = append(data, f(i, o))
+			}
+		}
+		return data
+	}
+	for i := range m.in {
+		for o := range m.out {
+			data = append(data, f(i, o))
+		}
+	}
+	return data
 }
 
 // turned is rows first to last of a transposed matrix.

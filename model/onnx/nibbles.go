@@ -2,7 +2,7 @@ package onnx
 
 import (
 	"math"
-	"sync"
+	"slices"
 
 	"github.com/x448/float16"
 )
@@ -27,58 +27,56 @@ func (n nibbles) store(b *builder, w matrix) (codes, scales string) {
 		return codes, scales
 	}
 	blocks := w.blocks()
-	scale := sync.OnceValue(func() []float32 { return n.scales(w) })
+	found := finder{find: func() coded { return n.encode(w, b.calibration) }}
 	shape := []int64{int64(w.out), int64(blocks), nibbleBlock / 2}
 	b.tensor(codes, elemUint8, shape, func(s *sink) error {
-		scale, first := scale(), 0 // of the blocks
-		return w.flipped().eachBlock(s, func(columns []float32) error {
-			s.bytes = s.bytes[:0]
-			eachNibbleBlock(columns, w.in, func(block []float32) {
-				s.bytes = appendNibbles(s.bytes, block, scale[first])
-				first++
-			})
-			return s.write(s.bytes)
-		})
+		of := found.take()
+		s.bytes = s.bytes[:0]
+		for o := range w.out {
+			s.bytes = appendNibbles(s.bytes, of[o*w.in:(o+1)*w.in])
+		}
+		return s.write(s.bytes)
 	})
 	elem, write := elemFloat32, (*sink).float32s
 	if n.half {
 		elem, write = elemFloat16, (*sink).float16s
 	}
 	return codes, b.tensor(scales, elem, []int64{int64(w.out * blocks)}, func(s *sink) error {
-		return write(s, scale())
+		return write(s, found.scales())
+	})
+}
+
+// encode finds the codes, less 8, [out, in], and the scales of all blocks, column by column.
+func (n nibbles) encode(w matrix, known *Calibration) coded {
+	if known.knows(w) {
+		return known.factor(w).round(w, n.rule())
+	}
+	c := coded{of: make([]int8, 0, w.in*w.out), scales: make([]float32, 0, w.out*w.blocks())}
+	w.flipped().eachRow(func(column []float32) {
+		for block := range slices.Chunk(column, nibbleBlock) {
+			scale := n.scale(block)
+			for _, v := range block {
+				c.of = append(c.of, int8(nibble(v, scale)-8))
+			}
+			c.scales = append(c.scales, scale)
+		}
+	})
+	return c
+}
+
+// decode is what codes stand for, in the order of the weights.
+func (n nibbles) decode(w matrix, c coded) []float32 {
+	return w.filled(func(in, out int) float32 {
+		return float32(c.of[out*w.in+in]) * c.scales[out*w.blocks()+in/nibbleBlock]
 	})
 }
 
 // blocks is how many blocks a column has.
 func (m matrix) blocks() int { return (m.in + nibbleBlock - 1) / nibbleBlock }
 
-// eachNibbleBlock calls f with the blocks of columns of that length, the last of each of what is left.
-func eachNibbleBlock(columns []float32, length int, f func(block []float32)) {
-	for start := 0; start < len(columns); start += length {
-		column := columns[start : start+length]
-		for len(column) > 0 {
-			n := min(nibbleBlock, len(column))
-			f(column[:n])
-			column = column[n:]
-		}
-	}
-}
-
-// scales are those of all blocks, column by column.
-func (n nibbles) scales(w matrix) []float32 {
-	scale := make([]float32, 0, w.out*w.blocks())
-	_ = w.flipped().eachBlock(&sink{}, func(columns []float32) error { // of f alone come errors
-		eachNibbleBlock(columns, w.in, func(block []float32) {
-			scale = append(scale, n.scale(block))
-		})
-		return nil
-	})
-	return scale
-}
-
 // Codes, less 8, that the weight of the largest magnitude may be given: -8 keeps it, and beyond it loses what all
 // others gain by a finer step. Its sign becomes the scale's, as there is no code 16.
-const leastDivisor, mostDivisor, divisorStep = 6.5, 9, 0.25
+const leastDivisor, mostDivisor, divisorStep = 6.5, 9.0, 0.25
 
 // scale is the one of the candidates, all fractions of the weight of the largest magnitude, whose codes have
 // the least squared error. Of zeros, and of what float16 cannot hold, it is 0.
@@ -120,15 +118,15 @@ func nibble(v, scale float32) int {
 	return max(0, min(15, code+8))
 }
 
-// appendNibbles appends a block's codes, filled up with those of zeros.
-func appendNibbles(b []byte, block []float32, scale float32) []byte {
+// appendNibbles appends a column's codes, less 8, filled up with those of zeros.
+func appendNibbles(b []byte, column []int8) []byte {
 	at := func(i int) byte {
-		if i >= len(block) {
+		if i >= len(column) {
 			return 8
 		}
-		return byte(nibble(block[i], scale))
+		return byte(column[i] + 8)
 	}
-	for i := 0; i < nibbleBlock; i += 2 {
+	for i := 0; i < (len(column)+nibbleBlock-1)/nibbleBlock*nibbleBlock; i += 2 {
 		b = append(b, at(i)|at(i+1)<<4)
 	}
 	return b

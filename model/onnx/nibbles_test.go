@@ -55,8 +55,8 @@ func takenApart(t *testing.T, c *model.Config, w model.Weights, dtype string) mo
 	for name, x := range w {
 		got[name] = &model.Tensor{Shape: x.Shape, Data: slices.Clone(x.Data)}
 	}
-	for _, build := range []func(*model.Config, model.Weights, numbers) (*graph, error){encoder, decoder} {
-		g, err := build(c, w, dtypes[dtype].numbers)
+	for _, build := range []builds{encoder, decoder} {
+		g, err := build(c, w, dtypes[dtype].numbers, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestNibblesAreNearest(t *testing.T) {
 			t.Errorf("error %v, with the scale that keeps the largest %v", e, nibbleError(block, extreme/-8))
 		}
 	}
-	zeros := appendNibbles(nil, make([]float32, 5), nibbles{}.scale(make([]float32, 5)))
+	zeros := appendNibbles(nil, nibbles{}.encode(matrix{in: 5, out: 1, data: make([]float32, 5)}, nil).of)
 	if len(zeros) != 16 || slices.ContainsFunc(zeros, func(b byte) bool { return b != 0x88 }) {
 		t.Errorf("five zeros are % x", zeros)
 	}

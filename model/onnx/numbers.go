@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync"
 )
 
 // dtypes are the forms a graph is written in; suffix is Transformers.js's, between the file's stem and
@@ -89,22 +88,37 @@ func (n integerNumbers) store(b *builder, w matrix) (quantized, scales string) {
 	if b.constants[quantized] != "" {
 		return quantized, scales
 	}
-	scale := sync.OnceValue(func() []float32 { return n.scales(w) })
+	found := finder{find: func() coded { return n.encode(w, b.calibration) }}
 	b.tensor(quantized, n.elem, []int64{int64(w.in), int64(w.out)}, func(s *sink) error {
-		scale := scale()
-		return w.eachBlock(s, func(rows []float32) error {
-			s.bytes = s.bytes[:0]
-			for start := 0; start < len(rows); start += w.out {
-				for i, v := range rows[start : start+w.out] {
-					s.bytes = append(s.bytes, n.quantize(v, scale[i]))
-				}
-			}
-			return s.write(s.bytes)
-		})
+		s.bytes = s.bytes[:0]
+		for _, code := range found.take() {
+			s.bytes = append(s.bytes, byte(int(code)+n.zero))
+		}
+		return s.write(s.bytes)
 	})
 	return quantized, b.tensor(scales, elemFloat32, []int64{int64(w.out)}, func(s *sink) error {
-		return s.float32s(scale())
+		return s.float32s(found.scales())
 	})
+}
+
+// encode finds the codes, [in, out].
+func (n integerNumbers) encode(w matrix, known *Calibration) coded {
+	if known.knows(w) {
+		f := known.factor(w)
+		return f.round(w, n.rule(w, f))
+	}
+	c := coded{of: make([]int8, 0, w.in*w.out), scales: n.scales(w)}
+	w.eachRow(func(row []float32) {
+		for i, v := range row {
+			c.of = append(c.of, n.quantize(v, c.scales[i]))
+		}
+	})
+	return c
+}
+
+// decode is what codes stand for, in the order of the weights.
+func (n integerNumbers) decode(w matrix, c coded) []float32 {
+	return w.filled(func(in, out int) float32 { return float32(c.of[in*w.out+out]) * c.scales[out] })
 }
 
 // scales are those of the columns [out].
@@ -118,10 +132,10 @@ func (n integerNumbers) scales(w matrix) []float32 {
 	return scale
 }
 
-// quantize is the code of v, as a byte of the file.
-func (n integerNumbers) quantize(v, scale float32) byte {
+// quantize is the code of v, zero point left out.
+func (n integerNumbers) quantize(v, scale float32) int8 {
 	code := int(math.RoundToEven(float64(v / scale)))
-	return byte(max(-n.top, min(n.top, code)) + n.zero)
+	return int8(max(-n.top, min(n.top, code)))
 }
 
 func (n integerNumbers) matmul(b *builder, x string, w matrix) string {

@@ -59,7 +59,7 @@ func wantHalfAStep(t *testing.T, n integerNumbers) {
 			}
 			*at(i, 1) = 0.25 * float32(i%3-1)
 		}
-		b := newBuilder("test", nil, n)
+		b := newBuilder("test", nil, n, nil)
 		codesName, scalesName := n.store(b, m)
 		codes, raw := content(t, b, codesName), content(t, b, scalesName)
 		for o := range out {
@@ -92,7 +92,7 @@ func TestTiedTableIsStoredOnce(t *testing.T) {
 		"fp32": 4 * rows * width, "fp16": 2 * rows * width, "q8": rows * width, "int8": rows * width,
 		"q4": rows * width / 2, "q4f16": rows * width / 2,
 	} {
-		g, err := decoder(c, lively(c, 1), dtypes[dtype].numbers)
+		g, err := decoder(c, lively(c, 1), dtypes[dtype].numbers, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestUntiedHeadIsStoredByItself(t *testing.T) {
 	w := lively(c, 1)
 	c.TieWordEmbeddings = false
 	w["decoder.lm_head.weight"] = w["decoder.transformer.wte.weight"]
-	g, err := decoder(c, w, float32Numbers{})
+	g, err := decoder(c, w, float32Numbers{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,15 @@ func graphFile(stem, dtype string) string {
 // weights, same bytes; a file is complete or absent. Weights are converted as they are written: beside them
 // it takes a few tens of MiB.
 func Write(dir string, c *model.Config, w model.Weights, dtype string) ([]string, error) {
-	files, err := build(c, w, dtype)
+	return WriteCalibrated(dir, c, w, dtype, nil)
+}
+
+// WriteCalibrated is Write with rounding that minds what is multiplied. Then it takes as many bytes beside the
+// weights as its largest matrix has, and the squares of its widths.
+func WriteCalibrated(
+	dir string, c *model.Config, w model.Weights, dtype string, calibration *Calibration,
+) ([]string, error) {
+	files, err := build(c, w, dtype, calibration)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +63,11 @@ type file struct {
 	graph *graph
 }
 
+// builds makes one of a model's graphs.
+type builds func(*model.Config, model.Weights, numbers, *Calibration) (*graph, error)
+
 // build makes a dtype's graphs; weights are converted when they are written.
-func build(c *model.Config, w model.Weights, dtype string) ([]file, error) {
+func build(c *model.Config, w model.Weights, dtype string, known *Calibration) ([]file, error) {
 	if err := checkDtype(dtype); err != nil {
 		return nil, err
 	}
@@ -64,9 +75,9 @@ func build(c *model.Config, w model.Weights, dtype string) ([]file, error) {
 		return nil, err
 	}
 	files := []file{{name: EncoderFile(dtype)}, {name: DecoderFile(dtype)}}
-	for i, make := range []func(*model.Config, model.Weights, numbers) (*graph, error){encoder, decoder} {
+	for i, make := range []builds{encoder, decoder} {
 		var err error
-		if files[i].graph, err = make(c, w, dtypes[dtype].numbers); err != nil {
+		if files[i].graph, err = make(c, w, dtypes[dtype].numbers, known); err != nil {
 			return nil, fmt.Errorf("build %s: %w", files[i].name, err)
 		}
 	}
@@ -75,7 +86,7 @@ func build(c *model.Config, w model.Weights, dtype string) ([]file, error) {
 
 // Size is how many bytes Write would write.
 func Size(c *model.Config, w model.Weights, dtype string) (int64, error) {
-	files, err := build(c, w, dtype)
+	files, err := build(c, w, dtype, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -127,6 +127,9 @@ type ExportArgs struct {
 	ONNXRuntime   string              `json:"onnx_runtime"` // path of libonnxruntime.so
 	Prune         *PruneArgs          `json:"prune,omitempty"`
 
+	Calibrate       int                 `json:"calibrate,omitempty"`        // pictures that rounding goes by; 0: none
+	CalibrateShards []dataset.ShardPair `json:"calibrate_shards,omitempty"` // that they are of; nil: Shards
+
 	// where pictures are written, as PNG, that each export captions without a doubt; empty: none are
 	SureDir string `json:"sure_dir,omitempty"`
 }
@@ -246,7 +249,8 @@ type Exported struct {
 	Files  []string             `json:"files"`
 	Checks []record.ExportCheck `json:"checks"`
 
-	Pruning *record.Pruning `json:"pruning,omitempty"`
+	Pruning     *record.Pruning     `json:"pruning,omitempty"`
+	Calibration *record.Calibration `json:"calibration,omitempty"`
 
 	Sure []transformersjs.Line `json:"sure,omitempty"` // by dtype, the pictures of SureDir
 }

@@ -60,15 +60,6 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 			return err
 		}
 	}
-	files, err := n.write(a, func(m string) { s.phase(PhaseExport, m) })
-	if err != nil {
-		return err
-	}
-	adapter, err := whole.writeAdapter(a)
-	if err != nil {
-		return err
-	}
-	files = append(files, adapter...)
 	s.phase(PhaseExport, "opening backend "+a.Backend.Kind)
 	be, err := backend.Open(a.Backend)
 	if err != nil {
@@ -76,7 +67,21 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 	}
 	defer be.Finalize()
 	normalization := train.NormalizationOf(pixels)
-	exported := &Exported{Files: files}
+	exported := &Exported{}
+	var calibration *onnx.Calibration
+	if a.Calibrate > 0 {
+		if calibration, exported.Calibration, err = s.calibrate(ctx, a, be, n, normalization); err != nil {
+			return err
+		}
+	}
+	if exported.Files, err = n.write(a, calibration, func(m string) { s.phase(PhaseExport, m) }); err != nil {
+		return err
+	}
+	adapter, err := whole.writeAdapter(a)
+	if err != nil {
+		return err
+	}
+	exported.Files = append(exported.Files, adapter...)
 	if a.Prune != nil {
 		if exported.Pruning, err = s.comparePruned(ctx, a, be, whole, n, normalization); err != nil {
 			return err
@@ -196,11 +201,11 @@ func (n network) captioner(be compute.Backend, normalization model.Normalization
 func (n network) decode(ids []int32) string { return n.tokens.Decode(ids, true) }
 
 // write fills OutDir and answers what stands in it.
-func (n network) write(a ExportArgs, phase func(string)) ([]string, error) {
+func (n network) write(a ExportArgs, calibration *onnx.Calibration, phase func(string)) ([]string, error) {
 	var files []string
 	for _, dtype := range a.Dtypes {
 		phase("writing " + dtype)
-		names, err := onnx.Write(a.OutDir, n.config, n.weights, dtype)
+		names, err := onnx.WriteCalibrated(a.OutDir, n.config, n.weights, dtype, calibration)
 		if err != nil {
 			return nil, fmt.Errorf("write the %s export: %w", dtype, err)
 		}
