@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -172,9 +173,11 @@ func (r *run) recover(ctx workflow.Context, j job, err error) error {
 }
 
 // sessionLost says that the session's worker is gone: then its activities are cancelled
-// although the run is not.
+// although the run is not, or nobody takes them.
 func (r *run) sessionLost(err error) bool {
+	var timeout *temporal.TimeoutError
 	return errors.Is(err, workflow.ErrSessionFailed) || temporal.IsCanceledError(err) ||
+		errors.As(err, &timeout) && timeout.TimeoutType() == enums.TIMEOUT_TYPE_SCHEDULE_TO_START ||
 		r.device.session == nil ||
 		workflow.GetSessionInfo(r.device.session).SessionState == workflow.SessionStateFailed
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 
 	"distilvit/artifact/record"
@@ -84,6 +85,29 @@ func TestSessionLostWithItsWorkerIsReplaced(t *testing.T) {
 	// The lost trainer is not closed, the one of the second session is.
 	if w.count["TrainEpoch"] != 4 || len(w.closed) != 1 {
 		t.Errorf("calls: %s", w.without())
+	}
+}
+
+// A worker that stops just when it has told of the session leaves activities that nobody takes: another has the
+// session, and Temporal's SDK knows the first one's queue alone.
+func TestSessionWhoseActivitiesNobodyTakesIsReplaced(t *testing.T) {
+	w := newWorld()
+	w.fail = failing("TrainEpoch", temporal.NewTimeoutError(enums.TIMEOUT_TYPE_SCHEDULE_TO_START, nil))
+	if _, err := start(t, w, config(t)); err != nil {
+		t.Fatal(err)
+	}
+	// nothing is asked of the queue that nobody polls, not even to close the trainer
+	if got := w.without(); !strings.Contains(got, "TrainEpoch FindProgress TrainEpoch Evaluate") ||
+		w.count["CloseTrainer"] != 1 {
+		t.Errorf("calls: %s", got)
+	}
+	for _, given := range []task{trainEpoch, evaluate} {
+		if got := given.options("", "").ScheduleToStartTimeout; got != sessionStart {
+			t.Errorf("%s may wait %v to be taken", given.name, got)
+		}
+	}
+	if got := preflightGPU.options("", "").ScheduleToStartTimeout; got != 0 {
+		t.Errorf("a run waits %v for a worker with a device", got)
 	}
 }
 

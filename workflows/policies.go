@@ -122,10 +122,15 @@ var sessionOptions = &workflow.SessionOptions{
 
 const sessionBeat = 20 * time.Second
 
+// sessionStart is how long an activity of a session may wait to be taken by the session's worker, which has
+// nothing else to do. The worker may have stopped just when it told of the session: then another has taken the
+// session over, of which Temporal's SDK tells nothing, and nobody asks for this one's activities any more.
+const sessionStart = 2 * time.Minute
+
 // options of one call. Cancelled work is waited for: a trainer leaves a
 // checkpoint, an upload ends or is taken back.
 func (t task) options(id, summary string) workflow.ActivityOptions {
-	return workflow.ActivityOptions{
+	o := workflow.ActivityOptions{
 		ActivityID:          id,
 		Summary:             summary,
 		TaskQueue:           t.queue,
@@ -134,4 +139,8 @@ func (t task) options(id, summary string) workflow.ActivityOptions {
 		RetryPolicy:         t.retry,
 		WaitForCancellation: true,
 	}
+	if t.retry == deviceRetry {
+		o.ScheduleToStartTimeout = sessionStart
+	}
+	return o
 }
