@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/contrib/envconfig"
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	policy "k8s.io/api/policy/v1"
@@ -287,8 +289,19 @@ func TestKubernetesVariablesAreRead(t *testing.T) {
 			"HF_HOME", "HF_TOKEN_PATH", "DISTILVIT_DATA"} {
 			require.NotEmpty(t, c.environment[needed], needed)
 		}
+		profile, err := envconfig.LoadClientConfigProfile(envconfig.LoadClientConfigProfileOptions{
+			EnvLookup: variables(c.environment), DisableFile: true,
+		})
+		require.NoError(t, err)
+		require.Equal(t, c.environment["TEMPORAL_ADDRESS"], profile.Address)
+		require.Equal(t, c.environment["TEMPORAL_NAMESPACE"], profile.Namespace)
 		for variable := range c.environment {
-			if _, ok := compose[variable]; ok || strings.HasPrefix(variable, "TEMPORAL_TLS_") {
+			if _, ok := compose[variable]; ok {
+				continue
+			}
+			if strings.HasPrefix(variable, "TEMPORAL_TLS_") { // read by Temporal's own package
+				require.NotNil(t, profile.TLS)
+				require.Contains(t, fmt.Sprintf("%+v", *profile.TLS), c.environment[variable], "it reads no %s", variable)
 				continue
 			}
 			name, isFile := strings.CutSuffix(variable, "_FILE")
@@ -321,6 +334,21 @@ func TestExampleOfTheDocsIsBuilt(t *testing.T) {
 	require.Equal(t, "registry.example.org/distilvit/worker:cpu", c.deployments["worker"].Spec.Template.Spec.Containers[0].Image)
 	require.Equal(t, "http://minio.minio.svc:9000", c.environment["S3_ENDPOINT"])
 	require.Len(t, c.scalers, 1)
+}
+
+// variables are an environment for envconfig.
+type variables map[string]string
+
+func (v variables) Environ() (all []string) {
+	for name, value := range v {
+		all = append(all, name+"="+value)
+	}
+	return all
+}
+
+func (v variables) LookupEnv(name string) (string, bool) {
+	value, ok := v[name]
+	return value, ok
 }
 
 func readDockerfile(t *testing.T) string {
