@@ -110,9 +110,17 @@ func (r *reference) section(path string, defaults reflect.Value) {
 		case field.Kind() == reflect.Struct:
 			r.section(join(path, name), field)
 		case field.Kind() == reflect.Slice && field.Type().Elem().Kind() == reflect.Struct:
-			r.section(join(path, name)+"[]", reflect.ValueOf(SourceConfig{Shapes: defaultShapes()}))
+			r.section(join(path, name)+"[]", elementOf(field.Type().Elem()))
 		}
 	}
+}
+
+// elementOf is an element of a list with its defaults.
+func elementOf(t reflect.Type) reflect.Value {
+	if t == reflect.TypeFor[SourceConfig]() {
+		return reflect.ValueOf(SourceConfig{Shapes: defaultShapes()})
+	}
+	return reflect.Zero(t)
 }
 
 func (r *reference) presets() {
