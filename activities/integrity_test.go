@@ -91,6 +91,7 @@ func TestFlippedBitInPreparedDataIsFoundAndPreparedAgain(t *testing.T) {
 		t.Errorf("prepared again: %+v", again)
 	}
 
+	other = b.elsewhere() // the one before may have fetched it already
 	broken = tokens.Shards[0].Object.Key
 	b.flip(broken)
 	_, err = try[pipeline.EpochResult](other, other.TrainEpoch, pipeline.EpochInput{Work: w})
