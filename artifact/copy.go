@@ -13,23 +13,19 @@ import (
 )
 
 // RunObjects are all objects that a run has, published or refers to, in an order in which they can be stored
-// elsewhere: what a document names comes before it, and the run's config, by which others know the run, last.
+// elsewhere: all documents (see layout.IsDocument) after everything else, manifests after other documents, and the
+// run's config, by which others know the run, last.
 func RunObjects(ctx context.Context, s *storage.Store, run layout.Run) ([]layout.Object, error) {
-	groups := []string{run.Group()}
-	for o, err := range s.List(ctx, run.Folder(layout.Refs)) {
-		if err != nil {
-			return nil, err
-		}
-		if group, ok := layout.RefOf(o.Key); ok {
-			groups = append(groups, group)
-		}
+	used, err := Groups(ctx, s, run, "")
+	if err != nil {
+		return nil, err
 	}
 	models, err := retention.Published(ctx, s, string(run))
 	if err != nil {
 		return nil, err
 	}
 	var all []layout.Object
-	for _, group := range append(groups, models...) {
+	for _, group := range slices.Concat([]string{run.Group()}, used, models) {
 		for o, err := range s.List(ctx, group+"/") {
 			if err != nil {
 				return nil, err

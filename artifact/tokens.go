@@ -44,13 +44,13 @@ func CountTokens(ctx context.Context, s *storage.Store, manifest string) (map[in
 	return counts, nil
 }
 
-// Groups are those of an area, such as layout.Datasets, that a run refers to.
+// Groups are those of an area, such as layout.Datasets, that a run refers to; with area "" those of all areas.
 func Groups(ctx context.Context, s *storage.Store, run layout.Run, area string) (groups []string, err error) {
 	for o, err := range s.List(ctx, run.Folder(layout.Refs)) {
 		if err != nil {
 			return nil, err
 		}
-		if group, ok := layout.RefOf(o.Key); ok && layout.AreaOf(group) == area {
+		if group, ok := layout.RefOf(o.Key); ok && (area == "" || layout.AreaOf(group) == area) {
 			groups = append(groups, group)
 		}
 	}

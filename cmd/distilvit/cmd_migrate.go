@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -199,28 +200,22 @@ func (m *migration) copyRun(ctx context.Context, from, to *site, run layout.Run,
 		p.show("copy "+string(run), sent, total, report.Bytes(sent))
 		return nil
 	}
-	var group *errgroup.Group
-	for i, o := range objects {
-		if layout.IsDocument(o.Key) && (i == 0 || !layout.IsDocument(objects[i-1].Key)) && group != nil {
-			if err := group.Wait(); err != nil { // what documents name is there
-				return err
-			}
-			group = nil
-		}
-		if layout.IsDocument(o.Key) {
-			if err := one(ctx, o); err != nil {
-				return err
-			}
-			continue
-		}
-		if group == nil {
-			group, _ = errgroup.WithContext(ctx)
-			group.SetLimit(copiers)
-		}
-		group.Go(func() error { return one(ctx, o) })
+	documents := slices.IndexFunc(objects, func(o layout.Object) bool { return layout.IsDocument(o.Key) })
+	if documents < 0 {
+		documents = len(objects)
 	}
-	if group != nil {
-		return group.Wait()
+	group, blobs := errgroup.WithContext(ctx)
+	group.SetLimit(copiers)
+	for _, o := range objects[:documents] {
+		group.Go(func() error { return one(blobs, o) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, o := range objects[documents:] { // what they name is there
+		if err := one(ctx, o); err != nil {
+			return err
+		}
 	}
 	return nil
 }
