@@ -1,12 +1,13 @@
 package dataset
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"distilvit/internal/testenv"
 )
 
 // foreign are files as other tools write them, each the one file of a source that
@@ -42,40 +43,6 @@ func listAndOpen(t testing.TB, spec Spec, files []File) {
 	}
 }
 
-// mutate changes a few bytes, cuts, doubles or swaps a stretch.
-func mutate(r *rand.Rand, b []byte) []byte {
-	b = bytes.Clone(b)
-	for range 1 + r.IntN(4) {
-		if len(b) < 2 {
-			return b
-		}
-		i, j := r.IntN(len(b)), r.IntN(len(b))
-		if i > j {
-			i, j = j, i
-		}
-		switch r.IntN(6) {
-		case 0:
-			b[i] = byte(r.Uint32())
-		case 1:
-			b[i] ^= 1 << r.IntN(8)
-		case 2:
-			b = b[:j]
-		case 3:
-			j = min(j, i+64)
-			b = append(b[:j:j], b[i:]...)
-		case 4:
-			b = append(b[:i:i], b[min(j, i+16):]...)
-		case 5: // a number becomes another
-			for k := i; k < j && k < i+200; k++ {
-				if b[k] >= '0' && b[k] <= '9' {
-					b[k] = '0' + byte(r.IntN(10))
-				}
-			}
-		}
-	}
-	return b
-}
-
 // 10,000 mutants of what other tools write end in a list or an error, soon.
 func TestMutantsOfForeignFilesNeitherPanicNorHang(t *testing.T) {
 	pictures := tool(t, RoleImages, "pictures.zip")
@@ -86,7 +53,7 @@ func TestMutantsOfForeignFilesNeitherPanicNorHang(t *testing.T) {
 		}
 		r := rand.New(rand.NewPCG(1, 2))
 		for i := range 10_000 / len(foreign) {
-			files := []File{memory(f.role, f.name, mutate(r, whole))}
+			files := []File{memory(f.role, f.name, testenv.Mutate(r, whole))}
 			if f.role == RoleCaptions {
 				files = append(files, pictures)
 			}

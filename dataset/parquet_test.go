@@ -22,6 +22,8 @@ import (
 
 	"github.com/parquet-go/parquet-go/encoding/delta"
 	"github.com/parquet-go/parquet-go/format"
+
+	"distilvit/internal/testenv"
 )
 
 // testParquet is a file of testdata/parquet, see make_parquet.py.
@@ -313,7 +315,7 @@ func TestParquetDamagedBodiesEndWithAnErrorOrValues(t *testing.T) {
 			for _, encoding := range []format.Encoding{
 				format.DeltaBinaryPacked, format.DeltaLengthByteArray, format.DeltaByteArray, format.ByteStreamSplit,
 			} {
-				values, err := c.decodeValues(encoding, mutate(r, body), p.values)
+				values, err := c.decodeValues(encoding, testenv.Mutate(r, body), p.values)
 				if err == nil && len(values) != p.values {
 					t.Fatalf("%s %v: %d values of %d", column, encoding, len(values), p.values)
 				}

@@ -151,12 +151,12 @@ func (f foreignFile) try(t *testing.T) {
 	if f.many {
 		dir := t.TempDir()
 		for i := range *mutants {
-			writeFile(t, dir, fmt.Sprintf("%04d-%s", i, f.name), string(mutated(r, seed)))
+			writeFile(t, dir, fmt.Sprintf("%04d-%s", i, f.name), string(testenv.Mutate(r, seed)))
 		}
 		got.run(t, f.args(dir), nil)
 	} else {
 		for range *mutants {
-			work <- mutated(r, seed)
+			work <- testenv.Mutate(r, seed)
 		}
 	}
 	close(work)
@@ -220,43 +220,4 @@ func (got *tried) run(t *testing.T, args []string, mutant []byte) {
 		}
 		t.Errorf("%s\nexit code %d, %d MB, mutant %s\n%.3000s", strings.Join(args, " "), code, most>>20, kept, said.String())
 	}
-}
-
-// mutated changes a few bytes, cuts, doubles or swaps a stretch, or makes a number another.
-func mutated(r *rand.Rand, b []byte) []byte {
-	b = bytes.Clone(b)
-	for range 1 + r.IntN(4) {
-		if len(b) < 2 {
-			return b
-		}
-		i, j := r.IntN(len(b)), r.IntN(len(b))
-		if i > j {
-			i, j = j, i
-		}
-		switch r.IntN(7) {
-		case 0:
-			b[i] = byte(r.Uint32())
-		case 1:
-			b[i] ^= 1 << r.IntN(8)
-		case 2:
-			if r.IntN(4) == 0 { // a cut leaves little to try
-				b = b[:j]
-			}
-		case 3:
-			b = append(b[:min(j, i+64):min(j, i+64)], b[i:]...)
-		case 4:
-			b = append(b[:i:i], b[min(j, i+16):]...)
-		case 5:
-			for k := i; k < j && k < i+200; k++ {
-				if b[k] >= '0' && b[k] <= '9' {
-					b[k] = '0' + byte(r.IntN(10))
-				}
-			}
-		case 6: // the largest numbers of four bytes
-			for k := i; k < min(len(b), i+4); k++ {
-				b[k] = []byte{0xff, 0x7f, 0}[r.IntN(3)]
-			}
-		}
-	}
-	return b
 }
