@@ -261,7 +261,7 @@ func (g *Captioner) Logits(pixels []uint8, ids []int32) ([]float32, error) {
 func (g *Captioner) buildEncode(in []*Node) []*Node {
 	w := len(g.config.Names())
 	m := New(g.config, g.config.BindNodes(in[:w]))
-	return flatten(m.CrossKV(in[w], g.norm))
+	return flatten(m.CrossKV(m.Encode(in[w], g.norm)))
 }
 
 // buildStep: tokens [N], position, self keys and values, weights, cross keys
@@ -294,7 +294,7 @@ func (g *Captioner) buildScore(in []*Node) []*Node {
 func (g *Captioner) buildLogits(in []*Node) []*Node {
 	w := len(g.config.Names())
 	m := New(g.config, g.config.BindNodes(in[:w]))
-	return []*Node{m.Decoder.Logits(m.Decoder.Forward(in[w+1], m.CrossKV(in[w], g.norm), nil))}
+	return []*Node{m.Decoder.Logits(m.Decoder.Forward(in[w+1], m.CrossKV(m.Encode(in[w], g.norm)), nil))}
 }
 
 func flatten(list []KV) []*Node {

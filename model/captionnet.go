@@ -34,12 +34,18 @@ func New(c *Config, bind Bind) *VisionEncoderDecoder {
 	return m
 }
 
-// CrossKV encodes pictures and makes each decoder layer's cross-attention keys
-// and values of them, once for all captions.
+// Encode makes the encoder's vectors of pictures: its last_hidden_state, on which captions depend in no other way.
 //
-//	pixels [B, H, W, 3] uint8 → a KV a layer
-func (m *VisionEncoderDecoder) CrossKV(pixels *Node, n Normalization) []KV {
-	h := m.Encoder.Forward(Normalize(pixels, n)) // [B, S, hidden]
+//	pixels [B, H, W, 3] uint8 → [B, S, hidden]
+func (m *VisionEncoderDecoder) Encode(pixels *Node, n Normalization) *Node {
+	return m.Encoder.Forward(Normalize(pixels, n))
+}
+
+// CrossKV makes each decoder layer's cross-attention keys and values of Encode's vectors, once for all captions.
+//
+//	features [B, S, hidden] → a KV a layer
+func (m *VisionEncoderDecoder) CrossKV(features *Node) []KV {
+	h := features
 	if m.EncToDecProj != nil {
 		h = m.EncToDecProj.Forward(h) // [B, S, n_embd]
 	}

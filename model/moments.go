@@ -162,7 +162,7 @@ func (o *Observer) build(in []*Node) []*Node {
 	if o.config.TieWordEmbeddings {
 		head = "decoder.transformer.wte.weight"
 	}
-	see(head, m.Decoder.Forward(ids, m.CrossKV(pixels, o.norm), nil))
+	see(head, m.Decoder.Forward(ids, m.CrossKV(m.Encode(pixels, o.norm)), nil))
 	o.groups = groups
 	return out
 }

@@ -69,8 +69,9 @@ func (t *Trainer) lossSumOf(
 	m *model.VisionEncoderDecoder, batch []*Node, drop *model.Dropout, smoothing float64,
 ) *Node {
 	pixels, labels := batch[0], batch[1]
-	ids := t.shiftRight(labels)                                                  // [B·K, T]
-	h := m.Decoder.Forward(ids, m.CrossKV(pixels, t.config.Normalization), drop) // [B·K, T, n_embd]
+	ids := t.shiftRight(labels)                            // [B·K, T]
+	features := m.Encode(pixels, t.config.Normalization)   // [B, S, hidden]
+	h := m.Decoder.Forward(ids, m.CrossKV(features), drop) // [B·K, T, n_embd]
 	return crossEntropySum(m.Decoder.Logits(h), labels, smoothing)
 }
 
