@@ -29,19 +29,27 @@ func prune(t *testing.T, tok *Tokenizer, keep []int32) *Tokenizer {
 	return pruned
 }
 
-// goldenPruned is of hf what some of the captions are made of.
-func goldenPruned(t *testing.T) (whole, pruned *Tokenizer, keep []int32) {
+// goldenPruned is of a tokenizer what some of the captions are made of.
+func goldenPruned(t *testing.T, name string) (whole, pruned *Tokenizer, keep []int32) {
 	t.Helper()
-	whole = load(t, "testdata/hf")
+	whole = load(t, filepath.Join("testdata", name))
 	keep = whole.Kept(count(whole, captions(t)[:20]), nil, 0)
 	return whole, prune(t, whole, keep), keep
 }
 
 // The files of a pruned tokenizer are those that tokenizers has read to make its golden ids.
 func TestPrunedTokenizerEncodesAsHuggingFace(t *testing.T) {
-	whole, pruned, keep := goldenPruned(t)
+	for name, golden := range map[string]string{"hf": "pruned", "smollm2": "smollm2/pruned"} {
+		t.Run(name, func(t *testing.T) { wantPrunedAsGolden(t, name, golden) })
+	}
+}
+
+func wantPrunedAsGolden(t *testing.T, name, golden string) {
+	t.Helper()
+	whole, pruned, keep := goldenPruned(t, name)
+	beside := filepath.Join("testdata", golden)
 	if *update {
-		if err := pruned.WriteDir("testdata/pruned"); err != nil {
+		if err := pruned.WriteDir(beside); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -58,17 +66,17 @@ func TestPrunedTokenizerEncodesAsHuggingFace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := os.ReadFile(filepath.Join("testdata/pruned", name))
+		want, err := os.ReadFile(filepath.Join(beside, name))
 		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s differs from testdata/pruned, %v", name, err)
+			t.Errorf("%s differs from %s, %v", name, beside, err)
 		}
 	}
-	checkGolden(t, "pruned", pruned)
+	checkGolden(t, golden, pruned)
 }
 
 // What the kept tokens come from is encoded to the same tokens, and all other text still means the same.
 func TestPrunedTokenizerEncodesWhatItKeepsAlike(t *testing.T) {
-	for _, name := range []string{"hf", "odd", "trained"} {
+	for _, name := range []string{"hf", "odd", "trained", "smollm2"} {
 		whole, some := load(t, filepath.Join("testdata", name)), captions(t)[:150]
 		keep := whole.Kept(count(whole, some), nil, 0)
 		pruned := prune(t, whole, keep)

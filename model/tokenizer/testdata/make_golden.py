@@ -2,7 +2,7 @@
 
     pip install tokenizers==0.22.2
     python make_golden.py
-    go test .. -run 'TestTrain|TestPruned' -update     # writes trained/ and pruned/ in Go
+    go test .. -run 'TestTrain|Pruned' -update         # writes trained/, pruned/ and smollm2/pruned/ in Go
     python make_golden.py                              # and now the golden of these
 
 captions.txt        what both trainers read
@@ -12,6 +12,7 @@ odd/                hand-made: bytes missing, unknown token, added tokens of eve
 trained/            written by this package's Train and WriteDir
 forms.json.gz       normalizers and pre_tokenizers of other byte-level models, and the ids of texts with hf's vocabulary
 pruned/             written by this package's Prune and WriteDir: of hf/ what 20 captions are made of
+smollm2/            trained by tokenizers with SmolLM2's pre-tokenizer and special tokens; of it pruned/ in Go, and its own golden.json.gz
 golden.json.gz      texts, and for each tokenizer their ids and what decoding gives
 """
 import gzip
@@ -206,3 +207,42 @@ for name, (normalizer, pre) in forms.items():
     }
 write_gz("forms.json.gz", json.dumps({"texts": some, "forms": out}, ensure_ascii=False))
 print(len(some), "texts,", list(forms))
+
+# --- SmolLM2 ------------------------------------------------------------------------------------
+# Of HuggingFaceTB/SmolLM2-135M all but the vocabulary: its special tokens come first, and each digit stands alone.
+SMOLLM2 = [EOT, "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>", "<gh_stars>"]
+SMOLLM2 += ["<issue_start>", "<issue_comment>", "<issue_closed>", "<jupyter_start>", "<jupyter_text>", "<jupyter_code>"]
+SMOLLM2 += ["<jupyter_output>", "<jupyter_script>", "<empty_output>"]
+tok = Tokenizer(models.BPE())
+tok.pre_tokenizer = sequence([pre_tokenizers.Digits(individual_digits=True), level()])
+tok.decoder = decoders.ByteLevel()
+alphabet = pre_tokenizers.ByteLevel.alphabet()
+tok.train_from_iterator(
+    captions, trainers.BpeTrainer(vocab_size=600, min_frequency=2, show_progress=False, special_tokens=SMOLLM2, initial_alphabet=alphabet)
+)
+tok.save(path("smollm2", "tokenizer.json"))
+roles = {"bos_token": EOT, "eos_token": EOT, "unk_token": EOT}
+with open(path("smollm2", "tokenizer_config.json"), "w") as f:
+    json.dump(
+        {
+            "add_prefix_space": False, **roles, "additional_special_tokens": SMOLLM2, "clean_up_tokenization_spaces": False,
+            "model_max_length": 8192, "tokenizer_class": "GPT2Tokenizer", "vocab_size": 49152,
+        },
+        f, indent=1,
+    )
+some = texts[::9] + ["1990 12 345", "a 10-year-old at 12:30", "3 dogs2cats", "٣٤ ２３½"]
+for t in SMOLLM2 + ["<|im_start|>user\nwhat is this?<|im_end|>\n", "<|im_start|>  <|im_end|>", "<|im_start", "im_start|>"]:
+    some += [t, "a " + t + "b 7", t + t, t + " 1"]
+out = {"texts": some, "tokenizers": {}}
+for name in ["", "pruned"]:
+    if not os.path.exists(path("smollm2", name, "tokenizer.json")):
+        continue
+    tok = Tokenizer.from_file(path("smollm2", name, "tokenizer.json"))
+    ids = [tok.encode(t, add_special_tokens=False).ids for t in some]
+    out["tokenizers"]["smollm2/" + name if name else "smollm2"] = {
+        "ids": ids,
+        "decoded": [tok.decode(i, skip_special_tokens=False) for i in ids],
+        "skipped": [tok.decode(i, skip_special_tokens=True) for i in ids],
+    }
+write_gz("smollm2/golden.json.gz", json.dumps(out, ensure_ascii=False))
+print(len(some), "texts,", list(out["tokenizers"]))
