@@ -108,12 +108,14 @@ func (a *Activities) givenModel(
 	return d, nil
 }
 
+func (d givenModel) parts() model.Parts { return model.Parts{Encoder: d.encoder, Decoder: d.decoder} }
+
 // config is the network's, for the pictures of its processor.
 func (d givenModel) config() (c *model.Config, err error) {
 	if d.weights != "" {
 		c, err = model.ReadConfig(d.weights)
 	} else {
-		c, err = model.ReadPartsConfig(d.encoder, d.decoder)
+		c, err = d.parts().ReadConfig()
 	}
 	if err != nil {
 		return nil, err
@@ -125,7 +127,7 @@ func (d givenModel) config() (c *model.Config, err error) {
 // read reads all tensors: a missing or misshapen one is to be known now.
 func (d givenModel) read(seed uint64) (c *model.Config, w model.Weights, proc pixels.Processor, err error) {
 	if d.weights == "" {
-		c, w, err = model.ReadParts(d.encoder, d.decoder, seed)
+		c, w, err = d.parts().Read(seed)
 	} else if c, err = model.ReadConfig(d.weights); err == nil {
 		w, err = model.ReadWeights(d.weights, c)
 	}
@@ -164,8 +166,8 @@ func (d givenModel) copyTo(dir string, seed uint64, t *tokenizer.Tokenizer) erro
 	if err != nil {
 		return err
 	}
-	if t.VocabSize() > c.Decoder.VocabSize {
-		return fmt.Errorf("the tokenizer has %d tokens, the weights know %d", t.VocabSize(), c.Decoder.VocabSize)
+	if t.VocabSize() > c.VocabSize() {
+		return fmt.Errorf("the tokenizer has %d tokens, the weights know %d", t.VocabSize(), c.VocabSize())
 	}
 	if err := model.WriteWeights(filepath.Join(dir, weightsFile), w, nil); err != nil {
 		return err
@@ -204,7 +206,7 @@ func (d givenModel) copyPolicy(dir string, c *model.Config) error {
 	if err != nil {
 		return err
 	}
-	o.MaxLength = c.Decoder.NPositions
+	o.MaxLength = c.Positions()
 	if err := o.Validate(c); err != nil {
 		return fmt.Errorf("%s: %w", generationFile, err)
 	}
@@ -239,7 +241,7 @@ func (a *Activities) BuildModel(ctx context.Context, in pipeline.BuildModelInput
 		if err := c.Validate(); err != nil {
 			return out, invalid("model: %v", err)
 		}
-		if out.Lengths, err = a.lengths(ctx, in, t, c.Decoder.NPositions); err != nil {
+		if out.Lengths, err = a.lengths(ctx, in, t, c.Positions()); err != nil {
 			return out, err
 		}
 		o, err := a.runPolicy(ctx, in, t)

@@ -67,7 +67,7 @@ func TestEncoderAndDecoderAreJoinedBySeed(t *testing.T) {
 	check(t, err)
 	stored, err := model.ReadWeights(local, net)
 	check(t, err)
-	_, want, err := model.ReadParts(encoder, decoder, 3)
+	_, want, err := (model.Parts{Encoder: encoder, Decoder: decoder}).Read(3)
 	check(t, err)
 	for name, w := range want {
 		if !slices.Equal(stored[name].Data, w.Data) {

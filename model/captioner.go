@@ -185,8 +185,8 @@ func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOption
 // firstState is what a step takes and gives: tokens [N], position, and keys
 // and values [N, heads, room, head width] of every layer.
 func (g *Captioner) firstState(batch, maxLength int, startID int32) (state []*tensors.Tensor, err error) {
-	d := &g.config.Decoder
-	room := min((maxLength-1+7)/8*8, d.NPositions)
+	heads, width := g.config.keyHeads()
+	room := min((maxLength-1+7)/8*8, g.config.Positions())
 	start := make([]int32, batch)
 	for i := range start {
 		start[i] = startID
@@ -199,9 +199,9 @@ func (g *Captioner) firstState(batch, maxLength int, startID int32) (state []*te
 	}
 	add(device.Upload(g.be, start, batch))
 	add(device.Upload(g.be, []int32{0}))
-	zeros := make([]float32, batch*room*d.NEmbd)
-	for range 2 * d.NLayer {
-		add(device.Upload(g.be, zeros, batch, d.NHead, room, d.NEmbd/d.NHead))
+	zeros := make([]float32, batch*heads*room*width)
+	for range 2 * g.config.DecoderLayers() {
+		add(device.Upload(g.be, zeros, batch, heads, room, width))
 	}
 	if err != nil {
 		device.Free(state...)
@@ -213,20 +213,20 @@ func (g *Captioner) firstState(batch, maxLength int, startID int32) (state []*te
 // Logits runs one picture with the decoder's input ids, the start token first,
 // and returns the logits [len(ids)·vocab] at every position.
 func (g *Captioner) Logits(pixels []uint8, ids []int32) ([]float32, error) {
-	d := &g.config.Decoder
+	positions, vocab := g.config.Positions(), g.config.VocabSize()
 	if len(pixels) != g.pictureBytes() {
 		return nil, fmt.Errorf("%d bytes of pixels for a picture of %d", len(pixels), g.pictureBytes())
 	}
-	if len(ids) < 1 || len(ids) > d.NPositions {
+	if len(ids) < 1 || len(ids) > positions {
 		return nil, fmt.Errorf("%d input ids; must be from 1 to the decoder's %d positions",
-			len(ids), d.NPositions)
+			len(ids), positions)
 	}
 	for _, id := range ids {
-		if id < 0 || int(id) >= d.VocabSize {
-			return nil, fmt.Errorf("input id %d; must be from 0 to below vocab_size %d", id, d.VocabSize)
+		if id < 0 || int(id) >= vocab {
+			return nil, fmt.Errorf("input id %d; must be from 0 to below vocab_size %d", id, vocab)
 		}
 	}
-	room := min((len(ids)+7)/8*8, d.NPositions) // what follows does not change what is before
+	room := min((len(ids)+7)/8*8, positions) // what follows does not change what is before
 	padded := append(make([]int32, 0, room), ids...)[:room]
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -254,7 +254,7 @@ func (g *Captioner) Logits(pixels []uint8, ids []int32) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return logits[:len(ids)*d.VocabSize], nil
+	return logits[:len(ids)*vocab], nil
 }
 
 // buildEncode: weights, pixels [N, H, W, 3] → keys and values of every layer's cross-attention
@@ -267,7 +267,7 @@ func (g *Captioner) buildEncode(in []*Node) []*Node {
 // buildStep: tokens [N], position, self keys and values, weights, cross keys
 // and values → next tokens, next position, self keys and values
 func (g *Captioner) buildStep(in []*Node) []*Node {
-	l, w := 2*g.config.Decoder.NLayer, len(g.config.Names())
+	l, w := 2*g.config.DecoderLayers(), len(g.config.Names())
 	tokens, position, self := in[0], in[1], pairs(in[2:2+l])
 	m := New(g.config, g.config.BindNodes(in[2+l:2+l+w]))
 	h, self := m.Decoder.Step(tokens, position, self, pairs(in[2+l+w:]))
@@ -278,7 +278,7 @@ func (g *Captioner) buildStep(in []*Node) []*Node {
 // buildScore: rows [N] that each row goes on from, then as buildStep → logits [N, vocab],
 // next position, self keys and values
 func (g *Captioner) buildScore(in []*Node) []*Node {
-	l, w := 2*g.config.Decoder.NLayer, len(g.config.Names())
+	l, w := 2*g.config.DecoderLayers(), len(g.config.Names())
 	rows := InsertAxes(in[0], -1)
 	tokens, position, self := in[1], in[2], in[3:3+l]
 	reordered := make([]*Node, l)

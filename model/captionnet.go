@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"sort"
 
 	"github.com/gomlx/compute/dtypes"
@@ -13,9 +12,36 @@ import (
 // the number of pictures, K of captions a picture, T of tokens a caption, S of
 // the encoder's vectors a picture.
 type VisionEncoderDecoder struct {
-	Encoder      Encoder
-	EncToDecProj *Linear // only where the widths differ
-	Decoder      GPT2
+	Encoder   Encoder
+	Projector *Projector // nil where the decoder takes the encoder's vectors as they are
+	Decoder   Decoder
+}
+
+// Decoder writes captions of pictures, of which it keeps a KV a layer.
+type Decoder interface {
+	// CrossKV: a picture's vectors [B, S, decoder's width] → the KV [B, heads, S, head width] of each layer
+	CrossKV(vectors *Node) []KV
+	// Forward: ids [B·K, T] int32, pictures of B → [B·K, T, width], input of Logits
+	Forward(ids *Node, pictures []KV, drop *Dropout) *Node
+	// Step: tokens [B·K] int32, position scalar int32, self with room for all positions, pictures of B
+	// → [B·K, width], self with this position filled in
+	Step(tokens, position *Node, self, pictures []KV) (*Node, []KV)
+	// Logits: [..., width] → [..., vocab]
+	Logits(x *Node) *Node
+
+	linears() []linear
+	head() **Node // the matrix of the logits
+	checkpoint()  // see VisionEncoderDecoder.CheckpointGradients
+}
+
+// Projector makes vectors of the encoder's width those of the decoder's.
+type Projector struct {
+	First     Linear
+	Act       func(*Node) *Node // between both, or nil
+	Second    *Linear           // or nil
+	DropFirst bool              // the encoder's first vector, a class token, is left out
+
+	names [2]string // of First and Second
 }
 
 // Bind returns the node of a tensor. The network asks for each tensor once.
@@ -23,15 +49,39 @@ type Bind func(name string, shape ...int) *Node
 
 // New binds the network that c describes.
 func New(c *Config, bind Bind) *VisionEncoderDecoder {
-	m := &VisionEncoderDecoder{Encoder: newEncoder(&c.Encoder, bind), Decoder: newGPT2(&c.Decoder, bind)}
-	if !c.TieWordEmbeddings {
-		m.Decoder.LMHead = bind(lmHeadName, c.Decoder.VocabSize, c.Decoder.NEmbd)
+	m := &VisionEncoderDecoder{Encoder: newEncoder(&c.Encoder, bind)}
+	if c.Kind == Prefix {
+		m.Projector, m.Decoder = newLlavaProjector(c, bind), newLlama(&c.Llama, c.TieWordEmbeddings, bind)
+		return m
 	}
-	if c.Encoder.HiddenSize != c.Decoder.NEmbd {
-		p := newLinear(bind, "enc_to_dec_proj", c.Encoder.HiddenSize, c.Decoder.NEmbd, true)
-		m.EncToDecProj = &p
+	gpt2 := newGPT2(&c.Decoder, bind)
+	if !c.TieWordEmbeddings {
+		gpt2.LMHead = bind(lmHeadName, c.Decoder.VocabSize, c.Decoder.NEmbd)
+	}
+	if m.Decoder = gpt2; c.Encoder.HiddenSize != c.Decoder.NEmbd {
+		m.Projector = &Projector{
+			First: newLinear(bind, crossProjector, c.Encoder.HiddenSize, c.Decoder.NEmbd, true),
+			names: [2]string{crossProjector},
+		}
 	}
 	return m
+}
+
+// crossProjector is the projector of a VisionEncoderDecoderModel.
+const crossProjector = "enc_to_dec_proj"
+
+// Forward: [B, S, encoder's width] → [B, S or one less, decoder's width]
+func (p *Projector) Forward(x *Node) *Node {
+	if p.DropFirst {
+		x = Slice(x, AxisRange(), AxisRange(1))
+	}
+	if x = p.First.Forward(x); p.Act != nil {
+		x = p.Act(x)
+	}
+	if p.Second != nil {
+		x = p.Second.Forward(x)
+	}
+	return x
 }
 
 // Encode makes the encoder's vectors of pictures: its last_hidden_state, on which captions depend in no other way.
@@ -41,13 +91,14 @@ func (m *VisionEncoderDecoder) Encode(pixels *Node, n Normalization) *Node {
 	return m.Encoder.Forward(Normalize(pixels, n))
 }
 
-// CrossKV makes each decoder layer's cross-attention keys and values of Encode's vectors, once for all captions.
+// CrossKV makes each decoder layer's keys and values of Encode's vectors, once for all captions: those of
+// cross-attention, or of vectors that stand before the captions.
 //
 //	features [B, S, hidden] → a KV a layer
 func (m *VisionEncoderDecoder) CrossKV(features *Node) []KV {
 	h := features
-	if m.EncToDecProj != nil {
-		h = m.EncToDecProj.Forward(h) // [B, S, n_embd]
+	if m.Projector != nil {
+		h = m.Projector.Forward(h) // [B, S, decoder's width]
 	}
 	return m.Decoder.CrossKV(h)
 }
@@ -56,7 +107,7 @@ func (m *VisionEncoderDecoder) CrossKV(features *Node) []KV {
 // layers and of the logits are rounded to it, and so is what they, and attention, multiply.
 // The tensors bound, embeddings, biases, norms, softmax and all that is added stay float32.
 func (m *VisionEncoderDecoder) MultiplyIn(dtype dtypes.DType) {
-	matrices := []**Node{&m.Encoder.Embeddings.Projection.Weight, &m.Decoder.LMHead}
+	matrices := []**Node{&m.Encoder.Embeddings.Projection.Weight, m.Decoder.head()}
 	for _, l := range m.linears() {
 		matrices = append(matrices, l.weight)
 		if lora := *l.lora; lora != nil {
@@ -66,6 +117,13 @@ func (m *VisionEncoderDecoder) MultiplyIn(dtype dtypes.DType) {
 	for _, w := range matrices {
 		*w = ConvertDType(*w, dtype)
 	}
+}
+
+// CheckpointGradients makes the network compute each layer again in the backward pass instead of keeping what it
+// computed.
+func (m *VisionEncoderDecoder) CheckpointGradients() {
+	m.Encoder.GradientCheckpointing = true
+	m.Decoder.checkpoint()
 }
 
 // linear is a linear layer's place in a network.
@@ -94,24 +152,13 @@ func (m *VisionEncoderDecoder) linears() []linear {
 		add(n.Up, &l.Up)
 		add(n.Down, &l.Down)
 	}
-	if m.EncToDecProj != nil {
-		add("enc_to_dec_proj", m.EncToDecProj)
-	}
-	for i := range m.Decoder.H {
-		b := &m.Decoder.H[i]
-		add := func(name string, l *Conv1D, ofPictures bool) {
-			name = fmt.Sprintf("%s.%d.%s", decoderLayers, i, name)
-			list = append(list, linear{name, &l.Weight, &l.LoRA, true, ofPictures, &l.seen})
+	if p := m.Projector; p != nil {
+		add(p.names[0], &p.First)
+		if p.Second != nil {
+			add(p.names[1], p.Second)
 		}
-		add("attn.c_attn", &b.Attn.CAttn, false)
-		add("attn.c_proj", &b.Attn.CProj, false)
-		add("crossattention.c_attn", &b.CrossAttention.CAttn, true)
-		add("crossattention.q_attn", &b.CrossAttention.QAttn, false)
-		add("crossattention.c_proj", &b.CrossAttention.CProj, false)
-		add("mlp.c_fc", &b.MLP.CFc, false)
-		add("mlp.c_proj", &b.MLP.CProj, false)
 	}
-	return list
+	return append(list, m.Decoder.linears()...)
 }
 
 // Shapes returns every tensor's name and shape. A tied lm_head is absent.

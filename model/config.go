@@ -26,6 +26,9 @@ type EncoderConfig struct {
 	LayerNormEps      float64     `json:"layer_norm_eps"`
 	HiddenAct         string      `json:"hidden_act"` // one of activations
 	QKVBias           bool        `json:"qkv_bias"`
+
+	Tower        bool `json:"-"` // of a captioner of the kind Prefix, where it has another name
+	UnusedLayers int  `json:"-"` // so many of the last layers are not run, and no norm behind them
 }
 
 // GPT2Config is the decoder: Hugging Face's GPT2Config with cross-attention.
@@ -47,16 +50,111 @@ type GPT2Config struct {
 	ScaleByLayer bool `json:"scale_attn_by_inverse_layer_idx"`
 }
 
+// Kind is how a captioner's decoder knows of the picture.
+type Kind int
+
+// The kinds of captioners, by the Hugging Face model that each is.
+const (
+	CrossAttention Kind = iota // a VisionEncoderDecoderModel whose GPT-2 attends to the picture beside the caption
+	Prefix                     // a LlavaForConditionalGeneration: the picture's vectors stand before the caption's tokens
+)
+
 // Config is a captioner's architecture and special tokens, read from and
-// written to the config.json of a VisionEncoderDecoderModel.
+// written to the config.json of the Hugging Face model that its kind is.
 type Config struct {
+	Kind                Kind
 	Encoder             EncoderConfig
-	Decoder             GPT2Config
+	Projector           ProjectorConfig // of a Prefix
+	Decoder             GPT2Config      // of a CrossAttention
+	Llama               LlamaConfig     // of a Prefix, in the place of Decoder
 	DecoderStartTokenID int
 	BOSTokenID          int
 	EOSTokenID          int
 	PadTokenID          int
-	TieWordEmbeddings   bool // the decoder's: logits are computed with wte, not with an lm_head
+	TieWordEmbeddings   bool // the decoder's: logits are computed with its table, not with an lm_head
+
+	// of a Prefix: the id that stands for each of a picture's vectors where transformers is given ids
+	ImageTokenID int
+}
+
+// VocabSize is the number of tokens.
+func (c *Config) VocabSize() int { return *c.vocabSize() }
+
+// SetVocabSize makes it another.
+func (c *Config) SetVocabSize(n int) { *c.vocabSize() = n }
+
+func (c *Config) vocabSize() *int {
+	if c.Kind == Prefix {
+		return &c.Llama.VocabSize
+	}
+	return &c.Decoder.VocabSize
+}
+
+// Positions is the number of tokens of a caption at most, start token included.
+func (c *Config) Positions() int {
+	if c.Kind == Prefix {
+		return c.Llama.MaxPositionEmbeddings - c.PrefixLength()
+	}
+	return c.Decoder.NPositions
+}
+
+// PrefixLength is the number of vectors that stand before a caption.
+func (c *Config) PrefixLength() int {
+	switch {
+	case c.Kind != Prefix:
+		return 0
+	case c.Projector.DropFirst:
+		return c.Encoder.Tokens() - 1
+	}
+	return c.Encoder.Tokens()
+}
+
+// DecoderWidth is that of the decoder's vectors.
+func (c *Config) DecoderWidth() int {
+	if c.Kind == Prefix {
+		return c.Llama.HiddenSize
+	}
+	return c.Decoder.NEmbd
+}
+
+// DecoderLayers is the number of the decoder's layers.
+func (c *Config) DecoderLayers() int {
+	if c.Kind == Prefix {
+		return c.Llama.NumHiddenLayers
+	}
+	return c.Decoder.NLayer
+}
+
+// keyHeads are the heads of the decoder's keys and values, and their width.
+func (c *Config) keyHeads() (heads, width int) {
+	if c.Kind == Prefix {
+		return c.Llama.NumKeyValueHeads, c.Llama.HeadDim
+	}
+	return c.Decoder.NHead, c.Decoder.NEmbd / c.Decoder.NHead
+}
+
+// TableName is the name of the token embeddings.
+func (c *Config) TableName() string {
+	if c.Kind == Prefix {
+		return llamaTokenName
+	}
+	return wteName
+}
+
+// HeadName is the name of the logits' matrix where it is not the table's.
+func (c *Config) HeadName() string {
+	if c.Kind == Prefix {
+		return llamaHeadName
+	}
+	return lmHeadName
+}
+
+// decoderRoot begins the names of the decoder's tensors.
+func (c *Config) decoderRoot() string {
+	if c.Kind == Prefix {
+		return languageModel
+	}
+	return "decoder."
 }
 
 // TiedEmbedding is the name of the token embeddings where the logits are computed with them, too; else "".
@@ -64,18 +162,33 @@ func (c *Config) TiedEmbedding() string {
 	if !c.TieWordEmbeddings {
 		return ""
 	}
-	return wteName
+	return c.TableName()
 }
 
 // SetSpecialToken makes one id start, begin, end and pad captions, as GPT-2's
 // <|endoftext|> does.
 func (c *Config) SetSpecialToken(id int) {
 	c.DecoderStartTokenID, c.BOSTokenID, c.EOSTokenID, c.PadTokenID = id, id, id, id
+	c.setImageToken()
+}
+
+// setImageToken takes the first id that stands for nothing else.
+func (c *Config) setImageToken() {
+	if c.Kind != Prefix {
+		return
+	}
+	taken := []int{c.DecoderStartTokenID, c.BOSTokenID, c.EOSTokenID, c.PadTokenID}
+	for c.ImageTokenID = 0; slices.Contains(taken, c.ImageTokenID); c.ImageTokenID++ {
+	}
 }
 
 // SetDropout says with which dropout the decoder was, or will be, trained: one rate for its
-// embeddings, attention probabilities and residuals. The encoder has none.
+// embeddings, attention probabilities and residuals; a Llama's for attention probabilities alone. The encoder has none.
 func (c *Config) SetDropout(rate float64) {
+	if c.Kind == Prefix {
+		c.Llama.AttentionDropout = rate
+		return
+	}
 	c.Decoder.EmbdPdrop, c.Decoder.AttnPdrop, c.Decoder.ResidPdrop = rate, rate, rate
 }
 
@@ -196,12 +309,45 @@ func (c *Config) Validate() error {
 		e.LayerNormEps)
 	known("encoder.hidden_act", e.HiddenAct)
 
-	width := size("decoder.n_embd", d.NEmbd)
-	if size("decoder.n_head", d.NHead) && width {
+	vocab := "decoder.vocab_size"
+	if c.Kind == Prefix {
+		vocab = "text_config.vocab_size"
+		c.validatePrefix(check, within)
+	} else {
+		d.validate(check, within, known)
+	}
+	if size(vocab, c.VocabSize()) {
+		ids := []struct {
+			name string
+			id   int
+		}{
+			{"decoder_start_token_id", c.DecoderStartTokenID}, {"bos_token_id", c.BOSTokenID},
+			{"eos_token_id", c.EOSTokenID}, {"pad_token_id", c.PadTokenID},
+		}
+		if c.Kind == Prefix {
+			ids = append(ids, struct {
+				name string
+				id   int
+			}{"image_token_index", c.ImageTokenID})
+		}
+		for _, t := range ids {
+			check(t.id >= 0 && t.id < c.VocabSize(), "%s is %d; must be from 0 to below vocab_size %d", t.name,
+				t.id, c.VocabSize())
+		}
+	}
+	return oneLine(errs)
+}
+
+// validate reports every value that cannot work.
+func (d *GPT2Config) validate(
+	check func(ok bool, format string, args ...any), within func(string, int, int) bool, known func(name, act string),
+) {
+	width := within("decoder.n_embd", d.NEmbd, maxSize)
+	if within("decoder.n_head", d.NHead, maxSize) && width {
 		check(d.NEmbd%d.NHead == 0, "decoder.n_head is %d; must divide n_embd %d", d.NHead, d.NEmbd)
 	}
 	within("decoder.n_layer", d.NLayer, maxLayers)
-	size("decoder.n_positions", d.NPositions)
+	within("decoder.n_positions", d.NPositions, maxSize)
 	check(d.NInner >= 0 && d.NInner <= maxSize, "decoder.n_inner is %d; must be from 0 to %d",
 		d.NInner, maxSize)
 	check(d.LayerNormEpsilon > 0 && d.LayerNormEpsilon < 1,
@@ -213,20 +359,22 @@ func (c *Config) Validate() error {
 	}{{"embd_pdrop", d.EmbdPdrop}, {"attn_pdrop", d.AttnPdrop}, {"resid_pdrop", d.ResidPdrop}} {
 		check(p.rate >= 0 && p.rate < 1, "decoder.%s is %g; must be from 0 to below 1", p.name, p.rate)
 	}
-	if size("decoder.vocab_size", d.VocabSize) {
-		ids := []struct {
-			name string
-			id   int
-		}{
-			{"decoder_start_token_id", c.DecoderStartTokenID}, {"bos_token_id", c.BOSTokenID},
-			{"eos_token_id", c.EOSTokenID}, {"pad_token_id", c.PadTokenID},
-		}
-		for _, t := range ids {
-			check(t.id >= 0 && t.id < d.VocabSize, "%s is %d; must be from 0 to below vocab_size %d", t.name,
-				t.id, d.VocabSize)
-		}
+}
+
+// validatePrefix reports every value of projector and Llama that cannot work.
+func (c *Config) validatePrefix(check func(ok bool, format string, args ...any), within func(string, int, int) bool) {
+	act := c.Projector.HiddenAct
+	_, ok := activations[act]
+	check(ok || act == linearAct, "projector_hidden_act is %q; must be %s or one of %s", act, linearAct,
+		strings.Join(slices.Sorted(maps.Keys(activations)), ", "))
+	e := &c.Encoder
+	check(e.UnusedLayers < e.NumHiddenLayers, "vision_feature_layer is %d; must be from -%d to -1", -1-e.UnusedLayers,
+		e.NumHiddenLayers)
+	c.Llama.validate(check, within)
+	if e.PatchSize > 0 && e.ImageSize > 0 {
+		check(c.Positions() >= 2, "text_config.max_position_embeddings is %d, and a picture's vectors take %d of them; there "+
+			"must be room for captions", c.Llama.MaxPositionEmbeddings, c.PrefixLength())
 	}
-	return oneLine(errs)
 }
 
 // oneLine joins errors as one line.

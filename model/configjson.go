@@ -151,6 +151,9 @@ func (s *side) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON writes the config in Hugging Face's form.
 func (c Config) MarshalJSON() ([]byte, error) {
+	if c.Kind == Prefix {
+		return json.Marshal(c.llavaJSON())
+	}
 	no, scaled := false, !c.Decoder.Unscaled
 	inner := c.Decoder.Inner()
 	j := vedJSON{
@@ -242,8 +245,19 @@ func (e *encoderJSON) UnmarshalJSON(b []byte) error {
 // UnmarshalJSON reads Hugging Face's form. What this network cannot do is an
 // error that names the key; sizes are checked by Validate.
 func (c *Config) UnmarshalJSON(b []byte) error {
-	j := defaultVED()
-	if err := json.Unmarshal(b, &j); err != nil {
+	var of struct {
+		ModelType string `json:"model_type"`
+	}
+	if err := json.Unmarshal(b, &of); err != nil {
+		return err
+	}
+	ved := defaultVED()
+	var j interface{ config() (*Config, error) } = &ved
+	if of.ModelType == llava {
+		llava := defaultLlava()
+		j = &llava
+	}
+	if err := json.Unmarshal(b, j); err != nil {
 		return err
 	}
 	read, err := j.config()
@@ -251,6 +265,13 @@ func (c *Config) UnmarshalJSON(b []byte) error {
 		*c = *read
 	}
 	return err
+}
+
+// config is the encoder that the keys describe, sizes not checked.
+func (e *encoderJSON) config() EncoderConfig {
+	c := e.EncoderConfig
+	c.ImageSize, c.PatchSize = int(e.ImageSize), int(e.PatchSize)
+	return c
 }
 
 // defaultVED is what absent keys mean.
@@ -265,8 +286,7 @@ func (j *vedJSON) config() (*Config, error) {
 	if err := j.supported(); err != nil {
 		return nil, err
 	}
-	c := &Config{Encoder: j.Encoder.EncoderConfig, Decoder: j.Decoder.GPT2Config}
-	c.Encoder.ImageSize, c.Encoder.PatchSize = int(j.Encoder.ImageSize), int(j.Encoder.PatchSize)
+	c := &Config{Encoder: j.Encoder.config(), Decoder: j.Decoder.GPT2Config}
 	c.Decoder.Unscaled = j.Decoder.ScaleAttnWeights != nil && !*j.Decoder.ScaleAttnWeights
 	if j.Decoder.NInner != nil {
 		c.Decoder.NInner = *j.Decoder.NInner
@@ -297,7 +317,7 @@ func (j *vedJSON) supported() error {
 	e, d := &j.Encoder, &j.Decoder
 	switch {
 	case j.ModelType != visionEncoderDecoder:
-		return fmt.Errorf("model_type is %q; must be %s", j.ModelType, visionEncoderDecoder)
+		return fmt.Errorf("model_type is %q; must be %s or %s", j.ModelType, visionEncoderDecoder, llava)
 	case e.ModelType != e.kind().modelType:
 		return fmt.Errorf("encoder.model_type is %q; must be %s", e.ModelType, encoderTypes())
 	case e.UseSwiGLU != nil && *e.UseSwiGLU:

@@ -166,7 +166,7 @@ func (d *decoding) scores(from, tokens []int32) ([][]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	vocab := d.g.config.Decoder.VocabSize
+	vocab := d.g.config.VocabSize()
 	rows := make([][]float32, len(from))
 	for i := range rows {
 		rows[i] = flat[i*vocab : (i+1)*vocab]

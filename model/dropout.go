@@ -17,13 +17,17 @@ type Dropout struct {
 	sites uint32 // sites passed so far
 }
 
-// Hidden drops of vectors x [B·K, T, width].
+// Hidden drops of vectors x [B·K, T, width], or of pictures' [B, S, width] by the keys of their first captions.
 func (d *Dropout) Hidden(x *Node) *Node {
 	if d == nil || d.Rate <= 0 {
 		return x
 	}
 	rows, t, width := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
-	lines := Reshape(d.lines(t), rows, t, 1)
+	keys := d.Keys
+	if n := keys.Shape().Dim(0); rows != n { // of a prefix
+		keys = Reshape(Slice(Reshape(keys, rows, n/rows), AxisRange(), AxisRange(0, 1)), rows)
+	}
+	lines := Reshape(d.linesOf(keys, t), rows, t, 1)
 	return d.apply(x, lines, count(x.Graph(), 2, 1, 1, width))
 }
 
@@ -46,11 +50,25 @@ func (d *Dropout) CrossProbabilities(p *Node) *Node {
 	return d.apply(p, Reshape(d.lines(kt/k), b, 1, kt, 1), headChannels(p.Graph(), heads, s))
 }
 
+// GroupedProbabilities drops of attention to the picture and the caption so far, p [B, KV, K, G, T, S] as Llama has it.
+func (d *Dropout) GroupedProbabilities(p *Node) *Node {
+	if d == nil || d.Rate <= 0 {
+		return p
+	}
+	x := p.Shape().Dimensions
+	head := Add(MulScalar(count(p.Graph(), 1, 1, x[1], 1, 1, 1, 1), uint32(x[3])), count(p.Graph(), 3, 1, 1, 1, x[3], 1, 1))
+	channels := Add(MulScalar(head, uint32(1<<16)), count(p.Graph(), 5, 1, 1, 1, 1, 1, x[5]))
+	return d.apply(p, Reshape(d.lines(x[4]), x[0], 1, x[2], 1, x[4], 1), channels)
+}
+
 // lines are the hashes of (key, site, position): [B·K, T] uint32.
-func (d *Dropout) lines(t int) *Node {
+func (d *Dropout) lines(t int) *Node { return d.linesOf(d.Keys, t) }
+
+// linesOf are those of other keys [rows]: [rows, T].
+func (d *Dropout) linesOf(keys *Node, t int) *Node {
 	d.sites++
-	g := d.Keys.Graph()
-	row := mix(Add(d.Keys, Const(g, d.sites*0x9e3779b9))) // [B·K]
+	g := keys.Graph()
+	row := mix(Add(keys, Const(g, d.sites*0x9e3779b9))) // [rows]
 	position := MulScalar(count(g, 1, 1, t), uint32(0x85ebca6b))
 	return mix(Add(InsertAxes(row, -1), position))
 }

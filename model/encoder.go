@@ -60,7 +60,7 @@ func newEncoder(c *EncoderConfig, bind Bind) Encoder {
 		m.Embeddings.Projection.Bias = bind(n.Patches+".bias", h)
 	}
 	m.PreNorm = optionalNorm(n.PreNorm)
-	for i := range c.NumHiddenLayers {
+	for i := range c.NumHiddenLayers - c.UnusedLayers {
 		n := n.OfLayer(i)
 		m.Layer = append(m.Layer, EncoderLayer{
 			Norm1:           newLayerNorm(bind, n.Norm1, h, c.LayerNormEps),
@@ -75,7 +75,9 @@ func newEncoder(c *EncoderConfig, bind Bind) Encoder {
 			Scale2:          optional(n.Scale2, h),
 		})
 	}
-	m.Norm = optionalNorm(n.Norm)
+	if c.UnusedLayers == 0 {
+		m.Norm = optionalNorm(n.Norm)
+	}
 	return m
 }
 

@@ -141,7 +141,28 @@ func defaultEncoder(kind EncoderKind, patch int, eps float64, act string) Encode
 func (c *EncoderConfig) kind() *encoderKind { return &encoderKinds[c.Kind] }
 
 // Names are those of the encoder's tensors.
-func (c *EncoderConfig) Names() EncoderNames { return c.kind().names }
+func (c *EncoderConfig) Names() EncoderNames {
+	n := c.kind().names
+	if !c.Tower {
+		return n
+	}
+	for _, name := range []*string{&n.ClassToken, &n.DistillationToken, &n.Positions, &n.Patches, &n.PreNorm, &n.Layer, &n.Norm} {
+		if *name != "" {
+			*name = visionTower + strings.TrimPrefix(*name, encoderRoot)
+		}
+	}
+	return n
+}
+
+// root begins the names of the encoder's tensors.
+func (c *EncoderConfig) root() string {
+	if c.Tower {
+		return visionTower
+	}
+	return encoderRoot
+}
+
+const encoderRoot = "encoder."
 
 // Name is the architecture's.
 func (c *EncoderConfig) Name() string { return c.kind().name }
@@ -168,13 +189,14 @@ func encoderTypes() string {
 }
 
 // tensor is the network's name of an encoder's tensor, given without "encoder.", or "" if it has no use.
-func (k *encoderKind) tensor(name string) string {
+func (c *EncoderConfig) tensor(name string) string {
+	k := c.kind()
 	// transformers 5 leaves the prefix out in memory; files may have either form
-	if strings.HasPrefix(k.names.Positions, "encoder."+towerPrefix) && !strings.HasPrefix(name, towerPrefix) {
+	if strings.HasPrefix(k.names.Positions, encoderRoot+towerPrefix) && !strings.HasPrefix(name, towerPrefix) {
 		name = towerPrefix + name
 	}
 	if slices.ContainsFunc(k.unused, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 		return ""
 	}
-	return "encoder." + name
+	return c.root() + name
 }

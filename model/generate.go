@@ -217,18 +217,18 @@ func (o *GenerateOptions) Validate(c *Config) error {
 		return err
 	}
 	switch {
-	case o.MaxLength < 2 || o.MaxLength > c.Decoder.NPositions:
+	case o.MaxLength < 2 || o.MaxLength > c.Positions():
 		return fmt.Errorf("max_length is %d; must be from 2 to the decoder's %d positions",
-			o.MaxLength, c.Decoder.NPositions)
+			o.MaxLength, c.Positions())
 	case o.MinLength > o.MaxLength:
 		return fmt.Errorf("min_length is %d; must be from 0 to max_length %d", o.MinLength, o.MaxLength)
-	case 2*o.NumBeams > c.Decoder.VocabSize:
+	case 2*o.NumBeams > c.VocabSize():
 		return fmt.Errorf("num_beams is %d; must be from 1 to half of vocab_size %d",
-			o.NumBeams, c.Decoder.VocabSize)
+			o.NumBeams, c.VocabSize())
 	case o.EarlyStopping != StopHopeless && o.EarlyStopping != StopFull && o.EarlyStopping != StopNever:
 		return fmt.Errorf("early_stopping is %q; must be true, never or empty", string(o.EarlyStopping))
 	}
-	return o.idsBelow(c.Decoder.VocabSize, "vocab_size")
+	return o.idsBelow(c.VocabSize(), "vocab_size")
 }
 
 // Start is the id that captions start with.

@@ -15,7 +15,10 @@ import (
 	"distilvit/model/safetensors"
 )
 
-// golden is what testdata/make_golden.py wrote with PyTorch.
+// goldenNames are the folders that testdata/make_golden.py and make_llava.py wrote.
+var goldenNames = []string{"same", "differ", "llava/siglip", "llava/clip"}
+
+// golden is what testdata/make_golden.py or make_llava.py wrote with PyTorch.
 type golden struct {
 	Pictures  int       `json:"pictures"`
 	Captions  int       `json:"captions"`
@@ -24,6 +27,10 @@ type golden struct {
 	Pixels64  string    `json:"pixels"`
 	Labels    []int32   `json:"labels"`
 	Greedy    [][]int32 `json:"greedy"`
+	Searches  []struct {
+		Options json.RawMessage `json:"options"`
+		IDs     [][]int32       `json:"ids"`
+	} `json:"searches"`
 
 	pixels  []uint8
 	logits  []float32
@@ -68,7 +75,7 @@ func readGolden(t *testing.T, name string) golden {
 }
 
 func TestLogitsEqualPyTorch(t *testing.T) {
-	for _, name := range []string{"same", "differ"} {
+	for _, name := range goldenNames {
 		g := readGolden(t, name)
 		backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 			c, err := NewCaptioner(be, g.config, g.weights)
@@ -76,7 +83,7 @@ func TestLogitsEqualPyTorch(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			bytes, vocab := len(g.pixels)/g.Pictures, g.config.Decoder.VocabSize
+			bytes, vocab := len(g.pixels)/g.Pictures, g.config.VocabSize()
 			for row := range g.Pictures * g.Captions {
 				picture := row / g.Captions
 				ids := []int32{int32(g.config.DecoderStartTokenID)}
@@ -102,7 +109,7 @@ func TestLogitsEqualPyTorch(t *testing.T) {
 }
 
 func TestGreedyCaptionsEqualTransformers(t *testing.T) {
-	for _, name := range []string{"same", "differ"} {
+	for _, name := range goldenNames {
 		g := readGolden(t, name)
 		backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 			c, err := NewCaptioner(be, g.config, g.weights)
@@ -125,10 +132,46 @@ func TestGreedyCaptionsEqualTransformers(t *testing.T) {
 	}
 }
 
+// TestSearchesBehindPicturesEqualTransformers is greedy and beam search of what stands behind a picture's vectors.
+func TestSearchesBehindPicturesEqualTransformers(t *testing.T) {
+	for _, name := range []string{"llava/siglip", "llava/clip"} {
+		g := readGolden(t, name)
+		if len(g.Searches) < 4 {
+			t.Fatalf("%s: %d searches", name, len(g.Searches))
+		}
+		backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+			c, err := NewCaptioner(be, g.config, g.weights)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for _, search := range g.Searches {
+				o := DefaultGenerate()
+				if err := json.Unmarshal(search.Options, &o); err != nil {
+					t.Fatal(err)
+				}
+				o.MaxLength = g.MaxLength
+				got, err := c.Generate(g.pixels, g.Pictures, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.EqualFunc(got, search.IDs, slices.Equal) {
+					t.Errorf("%s, %s: got %v instead of %v", name, search.Options, got, search.IDs)
+				}
+			}
+		})
+	}
+}
+
 // TestCachedDecodingEqualsTeacherForcing lets a random model speak: each token
 // must be the largest logit of the whole caption run at once.
 func TestCachedDecodingEqualsTeacherForcing(t *testing.T) {
-	g := readGolden(t, "same")
+	for _, name := range []string{"same", "llava/clip"} {
+		t.Run(name, func(t *testing.T) { cachedEqualsTeacherForcing(t, readGolden(t, name)) })
+	}
+}
+
+func cachedEqualsTeacherForcing(t *testing.T, g golden) {
 	w := Init(g.config, 7)
 	for _, x := range w {
 		for i := range x.Data {
@@ -145,7 +188,7 @@ func TestCachedDecodingEqualsTeacherForcing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bytes, vocab := len(g.pixels)/g.Pictures, g.config.Decoder.VocabSize
+		bytes, vocab := len(g.pixels)/g.Pictures, g.config.VocabSize()
 		for i, ids := range all {
 			input := append([]int32{int32(g.config.DecoderStartTokenID)}, ids[:len(ids)-1]...)
 			logits, err := c.Logits(g.pixels[i*bytes:(i+1)*bytes], input)

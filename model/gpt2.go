@@ -17,7 +17,7 @@ type GPT2 struct {
 	H      []GPT2Block
 	LnF    LayerNorm
 
-	GradientCheckpointing bool // as ViT's, of Forward
+	gradientCheckpointing bool // of Forward
 }
 
 // GPT2Block is one layer: self-attention, cross-attention, MLP, norms first.
@@ -40,10 +40,10 @@ type GPT2Block struct {
 	}
 }
 
-func newGPT2(c *GPT2Config, bind Bind) GPT2 {
+func newGPT2(c *GPT2Config, bind Bind) *GPT2 {
 	const root = "decoder.transformer."
 	w, eps := c.NEmbd, c.LayerNormEpsilon
-	m := GPT2{
+	m := &GPT2{
 		Config: c, WTE: bind(root+"wte.weight", c.VocabSize, w),
 		WPE: bind(root+"wpe.weight", c.NPositions, w),
 	}
@@ -88,7 +88,7 @@ func (m *GPT2) Forward(ids *Node, cross []KV, drop *Dropout) *Node {
 	x = drop.Hidden(x)
 	bias := causalBias(ids.Graph(), t)
 	for i := range m.H {
-		if m.GradientCheckpointing {
+		if m.gradientCheckpointing {
 			x = x.Checkpoint()
 		}
 		b, scale := &m.H[i], m.Config.ScoreScale(i)
@@ -107,7 +107,7 @@ func (m *GPT2) Forward(ids *Node, cross []KV, drop *Dropout) *Node {
 
 		x = Add(x, drop.Hidden(m.mlp(b, x)))
 	}
-	if m.GradientCheckpointing {
+	if m.gradientCheckpointing {
 		x = x.StopCheckpoint()
 	}
 	return m.LnF.Forward(x)
@@ -161,6 +161,28 @@ func (m *GPT2) embed(ids *Node) *Node {
 func (m *GPT2) mlp(b *GPT2Block, x *Node) *Node {
 	act := activations[m.Config.ActivationFunction]
 	return b.MLP.CProj.Forward(act(b.MLP.CFc.Forward(b.Ln2.Forward(x))))
+}
+
+func (m *GPT2) head() **Node { return &m.LMHead }
+
+func (m *GPT2) checkpoint() { m.gradientCheckpointing = true }
+
+func (m *GPT2) linears() (list []linear) {
+	for i := range m.H {
+		b := &m.H[i]
+		add := func(name string, l *Conv1D, ofPictures bool) {
+			name = fmt.Sprintf("%s.%d.%s", decoderLayers, i, name)
+			list = append(list, linear{name, &l.Weight, &l.LoRA, true, ofPictures, &l.seen})
+		}
+		add("attn.c_attn", &b.Attn.CAttn, false)
+		add("attn.c_proj", &b.Attn.CProj, false)
+		add("crossattention.c_attn", &b.CrossAttention.CAttn, true)
+		add("crossattention.q_attn", &b.CrossAttention.QAttn, false)
+		add("crossattention.c_proj", &b.CrossAttention.CProj, false)
+		add("mlp.c_fc", &b.MLP.CFc, false)
+		add("mlp.c_proj", &b.MLP.CProj, false)
+	}
+	return list
 }
 
 // fill puts one position's vectors [N, heads, 1, d] into the cache [N, heads,

@@ -20,12 +20,25 @@ func Init(c *Config, seed uint64) Weights {
 	w := Weights{}
 	for name, shape := range c.Shapes() {
 		std := initStd(c.Encoder.HiddenSize)
-		if strings.HasPrefix(name, "decoder.") {
-			std = initStd(c.Decoder.NEmbd)
+		if strings.HasPrefix(name, c.decoderRoot()) {
+			std = initStd(c.DecoderWidth())
 		}
-		w[name] = draw(name, shape, std, c.Decoder.NLayer, seed)
+		w[name] = draw(name, shape, std, c.DecoderLayers(), seed)
 	}
+	c.setIdentity(w)
 	return w
+}
+
+// setIdentity makes the second layer of a linear projection change nothing.
+func (c *Config) setIdentity(w Weights) {
+	if c.Kind != Prefix || c.Projector.HiddenAct != linearAct {
+		return
+	}
+	x := w[projectorOut+".weight"]
+	clear(x.Data)
+	for i := range x.Shape[0] {
+		x.Data[i*x.Shape[1]+i] = 1
+	}
 }
 
 // draw makes one tensor of a network whose decoder has so many layers.

@@ -38,17 +38,22 @@ func (c *Config) aliases() map[string][]string {
 	embeddings := slices.DeleteFunc(
 		[]string{e.ClassToken, e.DistillationToken, e.Positions, e.Patches, e.PreNorm},
 		func(name string) bool { return name == "" })
-	all := map[string][]string{
-		"encoder.embeddings": embeddings, "encoder.layers": {layer},
-		"decoder.embeddings": {"decoder.transformer.wte", "decoder.transformer.wpe"},
-		"decoder.layers":     {decoderLayers}, "decoder.norm": {"decoder.transformer.ln_f"},
-		"decoder.cross_attention": {decoderLayers + ".*.crossattention", decoderLayers + ".*.ln_cross_attn"},
-	}
-	if e.Norm != "" {
+	all := map[string][]string{"encoder.embeddings": embeddings, "encoder.layers": {layer}}
+	if e.Norm != "" && c.Encoder.UnusedLayers == 0 {
 		all["encoder.norm"] = []string{e.Norm}
 	}
+	if c.Kind == Prefix {
+		trim := func(prefix string) []string { return []string{strings.TrimSuffix(prefix, ".")} }
+		all["encoder"], all["projection"], all["decoder"] = trim(visionTower), trim(projectorRoot), trim(languageModel)
+		all["decoder.embeddings"], all["decoder.norm"] = []string{llamaTokens}, []string{llamaNorm}
+		all["decoder.layers"] = []string{llamaLayers}
+		return all
+	}
+	all["decoder.embeddings"] = []string{"decoder.transformer.wte", "decoder.transformer.wpe"}
+	all["decoder.layers"], all["decoder.norm"] = []string{decoderLayers}, []string{"decoder.transformer.ln_f"}
+	all["decoder.cross_attention"] = []string{decoderLayers + ".*.crossattention", decoderLayers + ".*.ln_cross_attn"}
 	if c.Encoder.HiddenSize != c.Decoder.NEmbd {
-		all["projection"] = []string{"enc_to_dec_proj"}
+		all["projection"] = []string{crossProjector}
 	}
 	return all
 }
@@ -106,10 +111,10 @@ func (c *Config) noMatch(one, pattern string, names []string) error {
 	for alias := range c.aliases() {
 		known = append(known, alias)
 	}
-	for i := range c.Encoder.NumHiddenLayers {
+	for i := range c.Encoder.NumHiddenLayers - c.Encoder.UnusedLayers {
 		known = append(known, fmt.Sprintf("encoder.layers.%d", i))
 	}
-	for i := range c.Decoder.NLayer {
+	for i := range c.DecoderLayers() {
 		known = append(known, fmt.Sprintf("decoder.layers.%d", i))
 	}
 	for _, name := range names {
@@ -136,8 +141,8 @@ func (c *Config) Depth(name string) int {
 		layers     int
 		embeddings []string
 	}{
-		{strings.TrimSuffix(e.Layer, "%d."), c.Encoder.NumHiddenLayers, c.aliases()["encoder.embeddings"]},
-		{decoderLayers + ".", c.Decoder.NLayer, c.aliases()["decoder.embeddings"]},
+		{strings.TrimSuffix(e.Layer, "%d."), c.Encoder.NumHiddenLayers - c.Encoder.UnusedLayers, c.aliases()["encoder.embeddings"]},
+		{c.aliases()["decoder.layers"][0] + ".", c.DecoderLayers(), c.aliases()["decoder.embeddings"]},
 	}
 	for _, t := range towers {
 		if rest, ok := strings.CutPrefix(name, t.layer); ok {

@@ -2,7 +2,7 @@ package model
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -116,20 +116,34 @@ func (o *Observer) add(group, width int, flat []float32) {
 }
 
 // Moments are those of every matrix that is multiplied, by its tensor's name. Several have the same where they
-// multiply the same.
+// multiply the same. What a matrix multiplies of pictures and what of captions is summed up.
 func (o *Observer) Moments() map[string]*Moments {
-	all := map[string]*Moments{}
+	of := map[string][]int{}
 	for i, names := range o.groups {
 		for _, name := range names {
-			all[name] = o.sums[i]
+			of[name] = append(of[name], i)
 		}
 	}
+	all, joined := map[string]*Moments{}, map[string]*Moments{}
+	for name, groups := range of {
+		if len(groups) == 1 {
+			all[name] = o.sums[groups[0]]
+			continue
+		}
+		key := fmt.Sprint(groups)
+		if joined[key] == nil {
+			sum := *o.sums[groups[0]]
+			sum.Sum = slices.Clone(sum.Sum)
+			for _, i := range groups[1:] {
+				for j, v := range o.sums[i].Sum {
+					sum.Sum[j] += v
+				}
+			}
+			joined[key] = &sum
+		}
+		all[name] = joined[key]
+	}
 	return all
-}
-
-// ofPictures says whether a matrix multiplies vectors of pictures rather than of tokens.
-func (o *Observer) ofPictures(name string) bool {
-	return !strings.HasPrefix(name, "decoder.") || strings.HasSuffix(name, "crossattention.c_attn.weight")
 }
 
 // build: weights, pixels [n, H, W, 3], ids [n·k, T], real [n·k, T] → the moments [width, width] of each group
@@ -140,29 +154,34 @@ func (o *Observer) build(in []*Node) []*Node {
 
 	var out []*Node
 	groups, groupOf := [][]string{}, map[*Node]int{}
-	see := func(name string, x *Node) {
+	see := func(name string, x, real *Node) {
 		if i, ok := groupOf[x]; ok {
 			groups[i] = append(groups[i], name)
 			return
 		}
 		groupOf[x], groups = len(out), append(groups, []string{name})
-		if !o.ofPictures(name) {
+		if real != nil {
 			x = Mul(x, real)
 		}
 		x = Reshape(x, -1, x.Shape().Dim(-1))
 		out = append(out, DotGeneral(x, []int{0}, nil, x, []int{0}, nil))
 	}
+	watch := func(real *Node) {
+		for _, l := range m.linears() {
+			*l.seen = func(x *Node) { see(l.name+".weight", x, real) }
+		}
+	}
 	m.Encoder.Embeddings.Projection.seen = func(x *Node) {
-		see(o.config.Encoder.Names().Patches+".weight", asConvolution(x, &o.config.Encoder))
+		see(o.config.Encoder.Names().Patches+".weight", asConvolution(x, &o.config.Encoder), nil)
 	}
-	for _, l := range m.linears() {
-		*l.seen = func(x *Node) { see(l.name+".weight", x) }
-	}
-	head := "decoder.lm_head.weight"
+	watch(nil)
+	pictures := m.CrossKV(m.Encode(pixels, o.norm))
+	watch(real)
+	head := o.config.HeadName()
 	if o.config.TieWordEmbeddings {
-		head = "decoder.transformer.wte.weight"
+		head = o.config.TableName()
 	}
-	see(head, m.Decoder.Forward(ids, m.CrossKV(m.Encode(pixels, o.norm)), nil))
+	see(head, m.Decoder.Forward(ids, pictures, nil), real)
 	o.groups = groups
 	return out
 }

@@ -7,18 +7,24 @@ import (
 	"strings"
 )
 
-// ReadPartsConfig reads the captioner that an encoder's and a decoder's
-// directories make together, as from_encoder_decoder_pretrained does: an encoder of any kind
-// with or without a classifier or a text model, and a GPT-2 that is given cross-attention.
-// Captions begin with the decoder's begin token and are padded with its end token.
-func ReadPartsConfig(encoder, decoder string) (*Config, error) {
-	c, _, err := readPartsConfig(encoder, decoder)
+// Parts are the directories of an encoder and a decoder that a captioner is made of: an encoder of any kind with or
+// without a classifier or a text model, and a GPT-2 that is given cross-attention, as from_encoder_decoder_pretrained
+// does, or a Llama that a projector gives the picture's vectors as if they were tokens'.
+type Parts struct {
+	Encoder, Decoder string
+	Projection       string // of a Llama, one of Projections; "": mlp
+}
+
+// ReadConfig reads the captioner that the parts make together. Captions begin with the decoder's begin token and are
+// padded with its end token.
+func (p Parts) ReadConfig() (*Config, error) {
+	c, _, err := p.readConfig()
 	return c, err
 }
 
-// ReadParts reads the weights of both, too, and draws those that join them by seed.
-func ReadParts(encoder, decoder string, seed uint64) (*Config, Weights, error) {
-	c, std, err := readPartsConfig(encoder, decoder)
+// Read reads the weights of both, too, and draws those that join them by seed.
+func (p Parts) Read(seed uint64) (*Config, Weights, error) {
+	c, std, err := p.readConfig()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -26,7 +32,7 @@ func ReadParts(encoder, decoder string, seed uint64) (*Config, Weights, error) {
 	for _, part := range []struct {
 		dir, prefix string
 		rename      func(string) string
-	}{{encoder, "encoder.", c.encoderName}, {decoder, "decoder.", c.decoderName}} {
+	}{{p.Encoder, c.Encoder.root(), c.encoderName}, {p.Decoder, c.decoderRoot(), c.decoderName}} {
 		read, err := readPart(c, part.dir, part.prefix, part.rename)
 		if err != nil {
 			return nil, nil, err
@@ -39,6 +45,7 @@ func ReadParts(encoder, decoder string, seed uint64) (*Config, Weights, error) {
 	for name, shape := range missing {
 		w[name] = join(c, name, shape, std, seed)
 	}
+	c.setIdentity(w)
 	return c, w, nil
 }
 
@@ -54,32 +61,67 @@ func TextModelBeside(dir string) (bool, error) {
 	return towers, nil
 }
 
-// readPartsConfig also answers the deviation of the decoder's initial weights.
-func readPartsConfig(encoder, decoder string) (*Config, float64, error) {
-	j := defaultVED()
-	if err := readConfigFile(encoder, &j.Encoder); err != nil {
+// readConfig also answers the deviation of the decoder's initial weights.
+func (p Parts) readConfig() (c *Config, std float64, err error) {
+	var encoder encoderJSON
+	if err := readConfigFile(p.Encoder, &encoder); err != nil {
 		return nil, 0, err
 	}
-	j.Decoder.InitializerRange = 0.02
-	if err := readConfigFile(decoder, &j.Decoder); err != nil {
+	var of struct {
+		ModelType string `json:"model_type"`
+	}
+	if err := readConfigFile(p.Decoder, &of); err != nil {
 		return nil, 0, err
 	}
-	j.ModelType = visionEncoderDecoder
-	j.Decoder.AddCrossAttention = true
-	j.Decoder.DecoderStartTokenID, j.Decoder.PadTokenID = nil, nil // follow from the others
-	c, err := j.config()
+	if of.ModelType == llamaType {
+		c, std, err = p.withLlama(encoder)
+	} else {
+		c, std, err = p.withGPT2(encoder)
+	}
 	if err == nil {
 		err = c.Validate()
 	}
-	std := j.Decoder.InitializerRange
 	if err == nil && (std <= 0 || std > 1) {
 		err = fmt.Errorf("decoder.initializer_range is %g; must be above 0 and at most 1", std)
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s and %s: %w", filepath.Join(encoder, configName),
-			filepath.Join(decoder, configName), err)
+		return nil, 0, fmt.Errorf("read %s and %s: %w", filepath.Join(p.Encoder, configName),
+			filepath.Join(p.Decoder, configName), err)
 	}
 	return c, std, nil
+}
+
+func (p Parts) withGPT2(encoder encoderJSON) (*Config, float64, error) {
+	if p.Projection != "" {
+		return nil, 0, fmt.Errorf("projection is %s; only a Llama has one, a GPT-2 attends to the encoder's vectors", p.Projection)
+	}
+	j := defaultVED()
+	j.ModelType, j.Encoder, j.Decoder.InitializerRange = visionEncoderDecoder, encoder, 0.02
+	if err := readConfigFile(p.Decoder, &j.Decoder); err != nil {
+		return nil, 0, err
+	}
+	j.Decoder.AddCrossAttention = true
+	j.Decoder.DecoderStartTokenID, j.Decoder.PadTokenID = nil, nil // follow from the others
+	c, err := j.config()
+	return c, j.Decoder.InitializerRange, err
+}
+
+func (p Parts) withLlama(encoder encoderJSON) (*Config, float64, error) {
+	yes := true
+	j := defaultLlava()
+	j.VisionConfig = towerJSON{encoderJSON: encoder, TieLast: &yes}
+	j.FeatureLayer, j.SelectStrategy = -1, selectFull
+	if err := readConfigFile(p.Decoder, &j.TextConfig); err != nil {
+		return nil, 0, err
+	}
+	j.TextConfig.PadTokenID = nil // follows from the end token
+	c, err := j.config()
+	if err != nil {
+		return nil, 0, err
+	}
+	c.Projector.setProjection(p.Projection)
+	c.setImageToken()
+	return c, j.TextConfig.InitializerRange, nil
 }
 
 // readPart reads the tensors under prefix. The decoder's cross-attention may be missing.
@@ -90,9 +132,7 @@ func readPart(c *Config, dir, prefix string, rename func(string) string) (Weight
 	}
 	defer f.close()
 	f.rename(rename)
-	if c.TieWordEmbeddings {
-		f.tie()
-	}
+	f.tie(c)
 	shapes := c.Shapes()
 	for name := range shapes {
 		_, found := f.found[name]
@@ -124,11 +164,17 @@ func (c *Config) encoderName(name string) string {
 			return ""
 		}
 	}
-	return c.tensorName("encoder." + name)
+	if c.Kind == Prefix {
+		return c.towerName(name)
+	}
+	return c.tensorName(encoderRoot + name)
 }
 
-// decoderName is the network's name of a GPT-2's tensor, "" for those of its masks.
+// decoderName is the network's name of the decoder's tensor, "" for what it has no use for.
 func (c *Config) decoderName(name string) string {
+	if c.Kind == Prefix {
+		return c.llamaName(name)
+	}
 	if name == "lm_head.weight" {
 		return lmHeadName
 	}
@@ -136,11 +182,11 @@ func (c *Config) decoderName(name string) string {
 }
 
 // join draws a tensor between encoder and decoder as transformers initialises
-// it: the decoder's cross-attention as all of GPT-2, and the projection, which no
-// initialisation of theirs reaches, as torch's nn.Linear by its input's width.
+// it: the decoder's cross-attention as all of GPT-2, a LLaVA's projector as all of its decoder, and the projection
+// before cross-attention, which no initialisation of theirs reaches, as torch's nn.Linear by its input's width.
 func join(c *Config, name string, shape []int, std float64, seed uint64) *Tensor {
-	if !strings.HasPrefix(name, "enc_to_dec_proj.") {
-		return draw(name, shape, std, c.Decoder.NLayer, seed)
+	if !strings.HasPrefix(name, crossProjector+".") {
+		return draw(name, shape, std, c.DecoderLayers(), seed)
 	}
 	t := &Tensor{Shape: shape, Data: make([]float32, elements(shape))}
 	rng, bound := generator(name, seed), 1/math.Sqrt(float64(c.Encoder.HiddenSize))

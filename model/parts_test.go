@@ -19,7 +19,7 @@ const partsDir = "testdata/variants/parts"
 // TestPartsJoinedEqualPyTorch puts in the golden file's weights for those that are drawn.
 func TestPartsJoinedEqualPyTorch(t *testing.T) {
 	for _, decoder := range []string{"decoder", "decoder-bare"} {
-		c, w, err := ReadParts(partsDir+"/encoder", filepath.Join(partsDir, decoder), 1)
+		c, w, err := (Parts{Encoder: partsDir + "/encoder", Decoder: filepath.Join(partsDir, decoder)}).Read(1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestEncodersOfOtherKindsJoinedEqualPyTorch(t *testing.T) {
 		SigLIP: "testdata/variants/parts-siglip", CLIP: "testdata/variants/parts-clip",
 		DINOv2: "testdata/variants/parts-dinov2",
 	} {
-		c, w, err := ReadParts(dir+"/encoder", partsDir+"/decoder", 1)
+		c, w, err := (Parts{Encoder: dir + "/encoder", Decoder: partsDir + "/decoder"}).Read(1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestWhatJoinsPartsIsDrawnAsTransformersDoes(t *testing.T) {
 		e["pooler.dense.bias"] = &Tensor{Shape: []int{1}, Data: []float32{1}}
 		d["transformer.h.0.attn.bias"] = &Tensor{Shape: []int{1}, Data: []float32{1}}
 	})
-	c, w, err := ReadParts(encoder, decoder, 5)
+	c, w, err := (Parts{Encoder: encoder, Decoder: decoder}).Read(5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,11 +158,11 @@ func TestWhatJoinsPartsIsDrawnAsTransformersDoes(t *testing.T) {
 			t.Errorf("%s has deviation %g instead of %g", name, got, want)
 		}
 	}
-	_, again, err := ReadParts(encoder, decoder, 5)
+	_, again, err := (Parts{Encoder: encoder, Decoder: decoder}).Read(5)
 	if err != nil || !reflect.DeepEqual(w, again) {
 		t.Errorf("the same seed gives other weights (%v)", err)
 	}
-	_, other, err := ReadParts(encoder, decoder, 6)
+	_, other, err := (Parts{Encoder: encoder, Decoder: decoder}).Read(6)
 	if err != nil || reflect.DeepEqual(w, other) {
 		t.Errorf("another seed gives the same weights (%v)", err)
 	}
@@ -185,7 +185,7 @@ func TestPartsThatDoNotFitAreNamed(t *testing.T) {
 		" and 42 more": func(e, d Weights) { maps.DeleteFunc(e, notTokens) },
 	} {
 		encoder, decoder := writeParts(t, change)
-		if _, _, err := ReadParts(encoder, decoder, 1); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := (Parts{Encoder: encoder, Decoder: decoder}).Read(1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
@@ -195,7 +195,7 @@ func TestPartsThatDoNotFitAreNamed(t *testing.T) {
 		`decoder.model_type is "vit"; must be gpt2`:                                                         {encoder, encoder},
 		"has no config.json": {t.TempDir(), decoder},
 	} {
-		if _, err := ReadPartsConfig(dirs[0], dirs[1]); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := (Parts{Encoder: dirs[0], Decoder: dirs[1]}).ReadConfig(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}

@@ -20,9 +20,9 @@ func NamedTokens(c *Config, o GenerateOptions) []int32 {
 func Prune(c *Config, w Weights, o GenerateOptions, keep []int32) (*Config, Weights, GenerateOptions, error) {
 	to := make(map[int32]int32, len(keep))
 	for i, id := range keep {
-		if id < 0 || int(id) >= c.Decoder.VocabSize || i > 0 && id <= keep[i-1] {
+		if id < 0 || int(id) >= c.VocabSize() || i > 0 && id <= keep[i-1] {
 			return nil, nil, o, fmt.Errorf("prune: token id %d; must ascend from 0 to below vocab_size %d", id,
-				c.Decoder.VocabSize)
+				c.VocabSize())
 		}
 		to[id] = int32(i)
 	}
@@ -32,13 +32,14 @@ func Prune(c *Config, w Weights, o GenerateOptions, keep []int32) (*Config, Weig
 		}
 	}
 	pruned, weights := *c, Weights{}
-	pruned.Decoder.VocabSize = len(keep)
+	pruned.SetVocabSize(len(keep))
 	for _, id := range []*int{&pruned.DecoderStartTokenID, &pruned.BOSTokenID, &pruned.EOSTokenID, &pruned.PadTokenID} {
 		*id = int(to[int32(*id)])
 	}
+	pruned.setImageToken()
 	for name, t := range w {
 		weights[name] = t
-		if name == wteName || name == lmHeadName {
+		if name == c.TableName() || name == c.HeadName() {
 			weights[name] = t.rows(keep)
 		}
 	}

@@ -31,11 +31,11 @@ func TestPyTorchsWeightsAreThoseOfSafetensors(t *testing.T) {
 		}
 	}
 	const parts, safe = "testdata/pytorch/parts/", "testdata/variants/parts/"
-	_, got, err := ReadParts(parts+"encoder", parts+"decoder", 1)
+	_, got, err := (Parts{Encoder: parts + "encoder", Decoder: parts + "decoder"}).Read(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, want, err := ReadParts(safe+"encoder", safe+"decoder", 1); err != nil ||
+	if _, want, err := (Parts{Encoder: safe + "encoder", Decoder: safe + "decoder"}).Read(1); err != nil ||
 		!reflect.DeepEqual(got, want) {
 		t.Errorf("other weights of the parts: %v", err)
 	}

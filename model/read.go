@@ -39,9 +39,7 @@ func ReadWeights(dir string, c *Config) (Weights, error) {
 	}
 	defer f.close()
 	f.rename(c.tensorName)
-	if c.TieWordEmbeddings {
-		f.tie()
-	}
+	f.tie(c)
 	return f.read(c.Shapes())
 }
 
@@ -152,13 +150,16 @@ func (f *tensorFiles) rename(to func(string) string) {
 	f.found = renamed
 }
 
-// tie leaves out the tied lm_head. A file may hold it in the place of wte.
-func (f *tensorFiles) tie() {
-	head, ok := f.found[lmHeadName]
-	if _, both := f.found[wteName]; ok && !both {
-		f.found[wteName] = head
+// tie leaves out the tied lm_head. A file may hold it in the place of the table.
+func (f *tensorFiles) tie(c *Config) {
+	if !c.TieWordEmbeddings {
+		return
 	}
-	delete(f.found, lmHeadName)
+	head, ok := f.found[c.HeadName()]
+	if _, both := f.found[c.TableName()]; ok && !both {
+		f.found[c.TableName()] = head
+	}
+	delete(f.found, c.HeadName())
 }
 
 // read reads the tensors of these shapes, which must be all there are.
@@ -249,8 +250,11 @@ func shardNames(index []byte, ext string) ([]string, error) {
 // tensorName is the network's name of a captioner's tensor, "" for what a checkpoint may hold that this
 // network has no use for.
 func (c *Config) tensorName(name string) string {
-	if own, ok := strings.CutPrefix(name, "encoder."); ok {
-		return c.Encoder.kind().tensor(own)
+	if c.Kind == Prefix {
+		return c.llavaName(name)
+	}
+	if own, ok := strings.CutPrefix(name, encoderRoot); ok {
+		return c.Encoder.tensor(own)
 	}
 	for _, suffix := range []string{
 		".attn.bias", ".attn.masked_bias", ".crossattention.bias", ".crossattention.masked_bias",

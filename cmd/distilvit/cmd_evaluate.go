@@ -253,7 +253,7 @@ func (w *workbench) close() {
 // labels answers what makes a caption's label ids: cut to what the decoder has
 // positions for, or as compat says.
 func (w *workbench) labels(compat string) (func(caption string) []int32, error) {
-	l := dataset.Labels{End: w.tokenizer.EOS(), MaxLength: w.config.Decoder.NPositions}
+	l := dataset.Labels{End: w.tokenizer.EOS(), MaxLength: w.config.Positions()}
 	if compat == pipeline.CompatSeed {
 		if l.MaxLength < pipeline.SeedMaxLength {
 			return nil, usagef(
@@ -294,7 +294,7 @@ func (w *workbench) noTraining(batch int) train.Config {
 	return train.Config{
 		BatchSize:          batch,
 		CaptionsPerPicture: 1,
-		MaxLength:          w.config.Decoder.NPositions,
+		MaxLength:          w.config.Positions(),
 		Epsilon:            1e-8,
 		TotalSteps:         1,
 		Normalization:      train.NormalizationOf(w.processor),

@@ -110,12 +110,12 @@ func (v *modelVectors) inputs() error {
 	if len(shape) == 2 { // one caption a picture
 		shape = []int{shape[0], 1, shape[1]}
 	}
-	if len(shape) != 3 || shape[0] != v.b || shape[2] < 1 || shape[2] > v.config.Decoder.NPositions {
+	if len(shape) != 3 || shape[0] != v.b || shape[2] < 1 || shape[2] > v.config.Positions() {
 		return layoutf("vectors %s: labels has shape %v; must be [%d, captions, tokens], at most %d tokens",
-			v.tensors.path, shape, v.b, v.config.Decoder.NPositions)
+			v.tensors.path, shape, v.b, v.config.Positions())
 	}
 	v.k, v.t = shape[1], shape[2]
-	labels, err := v.tensors.ints("labels", dataset.Masked, int64(v.config.Decoder.VocabSize)-1,
+	labels, err := v.tensors.ints("labels", dataset.Masked, int64(v.config.VocabSize())-1,
 		v.tensors.shape("labels")...)
 	if err != nil {
 		return err
@@ -207,9 +207,9 @@ func (r *run) logits(v *modelVectors, be Backend) error {
 	if v.labels == nil {
 		return layoutf("vectors %s: logits without labels", v.tensors.path)
 	}
-	shape := []int{v.b, v.k, v.t, v.config.Decoder.VocabSize}
+	shape := []int{v.b, v.k, v.t, v.config.VocabSize()}
 	if len(v.tensors.shape("labels")) == 2 {
-		shape = []int{v.b, v.t, v.config.Decoder.VocabSize}
+		shape = []int{v.b, v.t, v.config.VocabSize()}
 	}
 	want, err := v.tensors.floats("logits", shape...)
 	if err != nil {
@@ -224,7 +224,7 @@ func (r *run) logits(v *modelVectors, be Backend) error {
 	defer c.Close()
 	c.SetNormalization(v.pixel)
 	scale := largest(want)
-	picture, caption := len(v.pixels)/v.b, v.t*v.config.Decoder.VocabSize
+	picture, caption := len(v.pixels)/v.b, v.t*v.config.VocabSize()
 	for i := range v.b * v.k {
 		first := i / v.k * picture
 		got, err := c.Logits(v.pixels[first:first+picture], v.decoderInput(i))

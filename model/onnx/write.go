@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -40,6 +41,9 @@ func Write(dir string, c *model.Config, w model.Weights, dtype string) ([]string
 func WriteCalibrated(
 	dir string, c *model.Config, w model.Weights, dtype string, calibration *Calibration,
 ) ([]string, error) {
+	if c.Kind == model.Prefix {
+		return nil, errors.New("a captioner whose picture stands before the caption has no ONNX files yet")
+	}
 	files, err := build(c, w, dtype, calibration)
 	if err != nil {
 		return nil, err

@@ -23,16 +23,16 @@ func (t *Trainer) check(b *dataset.Batch) error {
 	case b.K < 1 || b.T < 1 || len(b.Labels) != pictures*b.K*b.T:
 		return fmt.Errorf("batch: %d labels for %d pictures of %d captions of %d tokens", len(b.Labels),
 			pictures, b.K, b.T)
-	case b.T > t.model.Decoder.NPositions:
+	case b.T > t.model.Positions():
 		return fmt.Errorf("batch: captions of %d tokens; the decoder has %d positions",
-			b.T, t.model.Decoder.NPositions)
+			b.T, t.model.Positions())
 	case len(b.Rows) != pictures:
 		return fmt.Errorf("batch: %d row numbers for %d pictures", len(b.Rows), pictures)
 	}
 	for _, id := range b.Labels {
-		if id != ignored && (id < 0 || int(id) >= t.model.Decoder.VocabSize) {
+		if id != ignored && (id < 0 || int(id) >= t.model.VocabSize()) {
 			return fmt.Errorf("batch: label %d; must be %d or from 0 to below vocab_size %d", id, ignored,
-				t.model.Decoder.VocabSize)
+				t.model.VocabSize())
 		}
 	}
 	return nil

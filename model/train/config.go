@@ -110,8 +110,8 @@ func (c *Config) validate(mc *model.Config) error {
 	check(c.MicroBatchSize >= 0 && (c.MicroBatchSize == 0 || c.BatchSize%c.MicroBatchSize == 0),
 		"micro_batch_size is %d; must divide batch_size %d", c.MicroBatchSize, c.BatchSize)
 	check(c.CaptionsPerPicture >= 1, "captions_per_picture is %d; must be at least 1", c.CaptionsPerPicture)
-	check(c.MaxLength >= 1 && c.MaxLength <= mc.Decoder.NPositions,
-		"max_length is %d; must be from 1 to the decoder's %d positions", c.MaxLength, mc.Decoder.NPositions)
+	check(c.MaxLength >= 1 && c.MaxLength <= mc.Positions(),
+		"max_length is %d; must be from 1 to the decoder's %d positions", c.MaxLength, mc.Positions())
 	check(c.LearningRate >= 0 && !math.IsInf(c.LearningRate, 0), "learning_rate is %g; must not be negative",
 		c.LearningRate)
 	check(c.WeightDecay >= 0 && !math.IsInf(c.WeightDecay, 0), "weight_decay is %g; must not be negative",

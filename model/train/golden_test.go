@@ -2,6 +2,7 @@ package train
 
 import (
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,11 +15,17 @@ import (
 )
 
 func TestLossAndGradientsEqualPyTorch(t *testing.T) {
-	g, b, c, w, err := readGolden()
+	for _, dir := range goldenDirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) { lossAndGradients(t, dir) })
+	}
+}
+
+func lossAndGradients(t *testing.T, dir string) {
+	g, b, c, w, err := readGoldenOf(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := goldenTensors(t, goldenDir)
+	want := goldenTensors(t, dir)
 	be := backendtest.Open(t, backend.Go) // XLA's gradients are tested by the steps below
 	tr, err := New(be, c, w, goldenConfig(g))
 	if err != nil {
@@ -70,11 +77,17 @@ func biasesKey(name string, j, n int) bool {
 }
 
 func TestStepsOfAdamWEqualPyTorch(t *testing.T) {
-	g, b, c, w, err := readGolden()
+	for _, dir := range goldenDirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) { stepsOfAdamW(t, dir) })
+	}
+}
+
+func stepsOfAdamW(t *testing.T, dir string) {
+	g, b, c, w, err := readGoldenOf(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := goldenTensors(t, goldenDir)
+	want := goldenTensors(t, dir)
 	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 		tr, err := New(be, c, w, goldenConfig(g))
 		if err != nil {

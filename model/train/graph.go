@@ -56,8 +56,9 @@ func (t *Trainer) trainingLossSum(weights, batch []*Node) *Node {
 	if t.config.Precision == BF16 {
 		m.MultiplyIn(dtypes.BFloat16)
 	}
-	m.Encoder.GradientCheckpointing = t.config.GradientCheckpointing
-	m.Decoder.GradientCheckpointing = t.config.GradientCheckpointing
+	if t.config.GradientCheckpointing {
+		m.CheckpointGradients()
+	}
 	var drop *model.Dropout
 	if rate := t.config.Dropout; rate > 0 {
 		drop = &model.Dropout{Rate: rate, Keys: batch[2]}

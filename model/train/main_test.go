@@ -19,6 +19,9 @@ import (
 
 const goldenDir = "../testdata/same"
 
+// goldenDirs are those of captioners of every kind.
+var goldenDirs = []string{goldenDir, "../testdata/llava/siglip", "../testdata/llava/clip"}
+
 // TestMain also is the body of the processes that trainInProcess starts.
 func TestMain(m *testing.M) {
 	if args := os.Getenv("TRAIN_TEST_PROCESS"); args != "" {
@@ -48,7 +51,11 @@ type golden struct {
 }
 
 func readGolden() (g golden, b *dataset.Batch, c *model.Config, w model.Weights, err error) {
-	raw, err := os.ReadFile(filepath.Join(goldenDir, "golden.json"))
+	return readGoldenOf(goldenDir)
+}
+
+func readGoldenOf(dir string) (g golden, b *dataset.Batch, c *model.Config, w model.Weights, err error) {
+	raw, err := os.ReadFile(filepath.Join(dir, "golden.json"))
 	if err != nil {
 		return
 	}
@@ -64,10 +71,10 @@ func readGolden() (g golden, b *dataset.Batch, c *model.Config, w model.Weights,
 		b.IDs = append(b.IDs, strconv.Itoa(i))
 		b.Rows = append(b.Rows, uint64(i))
 	}
-	if c, err = model.ReadConfig(goldenDir); err != nil {
+	if c, err = model.ReadConfig(dir); err != nil {
 		return
 	}
-	w, err = model.ReadWeights(goldenDir, c)
+	w, err = model.ReadWeights(dir, c)
 	return
 }
 

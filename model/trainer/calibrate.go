@@ -97,7 +97,7 @@ func (n network) choose(ctx context.Context, a ExportArgs) ([]shown, error) {
 			p := shown{pixels: slices.Clone(b.Pixels[i*size : (i+1)*size])}
 			for _, tokens := range b.Tokens[i][:min(len(b.Tokens[i]), calibrationCaptions)] {
 				if tokens = n.narrowed(tokens); len(tokens) > 0 {
-					p.captions = append(p.captions, tokens[:min(len(tokens), n.config.Decoder.NPositions)])
+					p.captions = append(p.captions, tokens[:min(len(tokens), n.config.Positions())])
 				}
 			}
 			pictures = append(pictures, p)

@@ -17,9 +17,9 @@ import (
 // prune leaves out of the vocabulary what training captions have no use for.
 func (n network) prune(a PruneArgs) (network, error) {
 	for id := range a.Counts {
-		if id < 0 || int(id) >= n.config.Decoder.VocabSize {
+		if id < 0 || int(id) >= n.config.VocabSize() {
 			return n, errorf(InvalidInput, "training captions have token id %d; the model knows %d", id,
-				n.config.Decoder.VocabSize)
+				n.config.VocabSize())
 		}
 	}
 	pruned := n
@@ -47,7 +47,7 @@ func (s *server) comparePruned(
 		return nil, err
 	}
 	p := &record.Pruning{
-		Tokens: len(pruned.kept), WholeTokens: whole.config.Decoder.VocabSize, Pictures: len(before),
+		Tokens: len(pruned.kept), WholeTokens: whole.config.VocabSize(), Pictures: len(before),
 		WholeRougeL: onnx.RougeL(before),
 	}
 	for i := range after {
