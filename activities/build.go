@@ -46,7 +46,7 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 		defer done()
 		named := pipeline.ModelConfig{
 			Weights: in.Weights, Encoder: in.Encoder, Decoder: in.Decoder, Tokenizer: in.Tokenizer,
-			Adapter: in.Adapter,
+			Adapter: in.Adapter, Kind: in.Kind, Projection: in.Projection,
 		}
 		from, err := a.givenModel(ctx, p, named, hub.ModelFiles)
 		if err != nil {
@@ -76,6 +76,7 @@ type givenModel struct {
 	weights, encoder, decoder, tokenizer string
 	adapter                              string // of weights
 	processor                            string // that of the encoder; "" with a tokenizer alone
+	kind, projection                     string // the config's
 	key, tokenizerKey                    string
 }
 
@@ -97,6 +98,7 @@ func (a *Activities) givenModel(
 			return d, err
 		}
 	}
+	d.kind, d.projection = m.Kind, m.Projection
 	d.key, d.tokenizerKey = "model.weights", "model.tokenizer"
 	if d.encoder != "" {
 		d.key = "model.encoder and model.decoder"
@@ -108,7 +110,19 @@ func (a *Activities) givenModel(
 	return d, nil
 }
 
-func (d givenModel) parts() model.Parts { return model.Parts{Encoder: d.encoder, Decoder: d.decoder} }
+func (d givenModel) parts() model.Parts {
+	return model.Parts{Encoder: d.encoder, Decoder: d.decoder, Projection: d.projection}
+}
+
+// ofKind makes sure that the network is of the kind that the config asks for.
+func (d givenModel) ofKind(c *model.Config) error {
+	kinds := map[string]model.Kind{pipeline.ModelCrossAttention: model.CrossAttention, pipeline.ModelPrefix: model.Prefix}
+	if kind, ok := kinds[d.kind]; ok && kind != c.Kind {
+		return fmt.Errorf("model.kind is %s, which needs a Llama for prefix and a GPT-2 for cross_attention; the decoder is "+
+			"another", d.kind)
+	}
+	return nil
+}
 
 // config is the network's, for the pictures of its processor.
 func (d givenModel) config() (c *model.Config, err error) {
@@ -116,6 +130,9 @@ func (d givenModel) config() (c *model.Config, err error) {
 		c, err = model.ReadConfig(d.weights)
 	} else {
 		c, err = d.parts().ReadConfig()
+	}
+	if err == nil {
+		err = d.ofKind(c)
 	}
 	if err != nil {
 		return nil, err

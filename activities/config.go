@@ -15,10 +15,15 @@ import (
 // network is the architecture of a model built from scratch, with a tokenizer's vocabulary and end token.
 func network(m pipeline.ModelConfig, vocab, eos int) *model.Config {
 	c := model.NewConfig(preset.Sizes{
+		Prefix: m.Kind == pipeline.ModelPrefix, DecoderHiddenSize: m.DecoderHiddenSize, DecoderHeads: m.DecoderHeads,
+		KeyValueHeads: m.KeyValueHeads, DecoderMLPSize: m.DecoderMLPSize,
 		ImageSize: m.ImageSize, PatchSize: m.PatchSize, HiddenSize: m.HiddenSize,
 		EncoderLayers: m.EncoderLayer, DecoderLayers: m.DecoderLayer, Heads: m.Heads, MLPSize: m.MLPSize,
 		VocabSize: vocab, Positions: m.Positions,
 	})
+	if c.Kind == model.Prefix {
+		c.SetProjection(m.Projection)
+	}
 	c.SetSpecialToken(eos)
 	return &c
 }
@@ -97,13 +102,17 @@ func checkLoRA(net *model.Config, c pipeline.Config, from givenModel) (notes []s
 		return nil, nil
 	}
 	if from.encoder != "" {
-		fresh, err := train.FrozenOf(net, t, "decoder.cross_attention")
+		drawn := "decoder.cross_attention"
+		if net.Kind == model.Prefix {
+			drawn = "projection"
+		}
+		fresh, err := train.FrozenOf(net, t, drawn)
 		if err != nil {
 			return nil, invalid("train.lora: %v", err)
 		}
 		if fresh != "" {
 			notes = append(notes, fmt.Sprintf("train.lora: %s is new, drawn by seed, and frozen; train it whole, with "+
-				"train.parts: [{match: decoder.cross_attention, freeze: false}]", fresh))
+				"train.parts: [{match: %s, freeze: false}]", fresh, drawn))
 		}
 	}
 	if from.adapter == "" {

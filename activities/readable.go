@@ -318,7 +318,7 @@ func (r *readable) readShown(
 func (r *readable) public(text string) string { return publicText(r.in.Config, text) }
 
 func (r *readable) card() report.Card {
-	c, e, d := r.in.Config, r.config.Encoder, r.config.Decoder
+	c, e := r.in.Config, r.config.Encoder
 	var parameters int64
 	for _, shape := range r.config.Shapes() {
 		n := int64(1)
@@ -332,11 +332,10 @@ func (r *readable) card() report.Card {
 		RepoID: cmp.Or(c.Publish.RepoID, pushID(c)), License: c.Publish.License, LicenseName: c.Publish.LicenseName,
 		LicenseLink: c.Publish.LicenseLink, Languages: languages(c), BaseModels: hubModels(c),
 		StartedFrom: startedFrom(c.Model), ImageSize: e.ImageSize, Crops: r.crops, Parameters: parameters,
-		VocabSize: d.VocabSize, MaxLength: c.Evaluate.MaxLength, Decoding: r.decoding,
+		VocabSize: r.config.VocabSize(), MaxLength: c.Evaluate.MaxLength, Decoding: r.decoding,
 		Encoder: fmt.Sprintf("%s, %d layers, width %d, %d heads, patches of %d × %d",
 			e.Name(), e.NumHiddenLayers, e.HiddenSize, e.NumAttentionHeads, e.PatchSize, e.PatchSize),
-		Decoder: fmt.Sprintf("GPT-2 with cross-attention, %d layers, width %d, %d heads, %d positions",
-			d.NLayer, d.NEmbd, d.NHead, d.NPositions),
+		Decoder:  decoderText(r.config),
 		Datasets: r.datasets(), Rows: r.in.Dataset.Rows,
 		Epoch: r.in.Best.Epoch, Step: r.in.Best.Checkpoint.Step, TestedOn: r.in.TestedOn,
 		Test: r.in.Test.Metrics, Eval: r.in.Best.Eval,
@@ -344,6 +343,18 @@ func (r *readable) card() report.Card {
 		Pruning: r.in.Export.Pruning, Calibration: r.in.Export.Calibration,
 		Samples: withoutPictures(r.samples), Lineage: r.lineage(),
 	}
+}
+
+// decoderText says what a captioner's decoder is.
+func decoderText(c *model.Config) string {
+	if c.Kind == model.Prefix {
+		l := c.Llama
+		return fmt.Sprintf("Llama behind %d vectors of the picture, %d layers, width %d, %d heads, %d of keys, %d positions",
+			c.PrefixLength(), l.NumHiddenLayers, l.HiddenSize, l.NumAttentionHeads, l.NumKeyValueHeads, l.MaxPositionEmbeddings)
+	}
+	d := c.Decoder
+	return fmt.Sprintf("GPT-2 with cross-attention, %d layers, width %d, %d heads, %d positions", d.NLayer, d.NEmbd, d.NHead,
+		d.NPositions)
 }
 
 // pushID is the repository that a run pushes to, "" where it does not.

@@ -240,6 +240,9 @@ func Preset(name string) (Config, bool) {
 // NewConfig is a network of these sizes, in all else as Hugging Face has it by default. The special
 // token is left to set.
 func NewConfig(s preset.Sizes) Config {
+	if s.Prefix {
+		return newPrefix(s)
+	}
 	c := Config{Encoder: encoderKinds[ViT].defaults, Decoder: defaultGPT2(), TieWordEmbeddings: true}
 	e, d := &c.Encoder, &c.Decoder
 	e.ImageSize, e.PatchSize = s.ImageSize, s.PatchSize
@@ -249,6 +252,27 @@ func NewConfig(s preset.Sizes) Config {
 	d.VocabSize, d.NPositions = s.VocabSize, s.Positions
 	return c
 }
+
+// newPrefix is SmolLM2 behind a SigLIP, of these sizes.
+func newPrefix(s preset.Sizes) Config {
+	c := Config{Kind: Prefix, Encoder: encoderKinds[SigLIP].defaults, Llama: defaultLlama(), TieWordEmbeddings: true}
+	c.Projector.setProjection("")
+	e, l := &c.Encoder, &c.Llama
+	e.Tower, e.ImageSize, e.PatchSize = true, s.ImageSize, s.PatchSize
+	e.HiddenSize, e.IntermediateSize = s.HiddenSize, cmp.Or(s.MLPSize, 4*s.HiddenSize)
+	e.NumHiddenLayers, e.NumAttentionHeads = s.EncoderLayers, s.Heads
+	l.HiddenSize, l.IntermediateSize, l.NumHiddenLayers = s.DecoderHiddenSize, s.DecoderMLPSize, s.DecoderLayers
+	l.NumAttentionHeads, l.NumKeyValueHeads = s.DecoderHeads, s.KeyValueHeads
+	if l.NumAttentionHeads > 0 {
+		l.HeadDim = l.HiddenSize / l.NumAttentionHeads
+	}
+	l.VocabSize, l.MaxPositionEmbeddings = s.VocabSize, s.Positions
+	l.RMSNormEps, l.RopeTheta = 1e-5, 100000
+	return c
+}
+
+// SetProjection makes a Prefix's projector one of Projections; "" is mlp.
+func (c *Config) SetProjection(kind string) { c.Projector.setProjection(kind) }
 
 // defaultGPT2 are the values an absent key of Hugging Face's GPT2Config has.
 func defaultGPT2() GPT2Config {

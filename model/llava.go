@@ -163,7 +163,7 @@ func (c *Config) llamaJSON() llamaJSON {
 	j := llamaJSON{
 		Architectures: []string{"LlamaForCausalLM"}, ModelType: llamaType, LlamaConfig: l,
 		NumKeyValueHeads: &l.NumKeyValueHeads, HeadDim: &l.HeadDim, UseCache: true,
-		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID,
+		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, // no pad_token_id, whose embedding transformers does not train
 		TieWordEmbeddings: &c.TieWordEmbeddings, InitializerRange: initStd(l.HiddenSize),
 	}
 	if l.Rope.Type != "" {
@@ -320,8 +320,11 @@ func (c *Config) towerName(name string) string {
 	return name
 }
 
-// inMemory is the name that a LLaVA's module has in Python, by which PEFT knows it.
-func inMemory(name string) string {
+// inMemory is the name that a tensor or module has in Python, by which PEFT knows it: a LLaVA's files have others.
+func (c *Config) inMemory(name string) string {
+	if c.Kind != Prefix {
+		return name
+	}
 	for _, r := range [][2]string{
 		{llamaRoot, "model.language_model."}, {languageModel, ""}, {visionTower, "model." + visionTower},
 		{projectorRoot, "model." + projectorRoot},

@@ -57,21 +57,22 @@ func WriteAdapter(dir string, c *Config, l *LoRA, w Weights, trained []string, b
 			saved[name[:strings.LastIndex(name, ".")]] = true
 			continue
 		}
-		out[peftPrefix+name] = w[name]
-		j.TargetModules = append(j.TargetModules, module)
+		out[peftPrefix+c.inMemory(name)] = w[name]
+		j.TargetModules = append(j.TargetModules, c.inMemory(module))
 	}
 	slices.Sort(j.TargetModules)
 	j.TargetModules = slices.Compact(j.TargetModules)
 	for _, layer := range c.linears() {
-		j.FanInFanOut = j.FanInFanOut || layer.transposed && slices.Contains(j.TargetModules, layer.name)
+		j.FanInFanOut = j.FanInFanOut || layer.transposed && slices.Contains(j.TargetModules, c.inMemory(layer.name))
 	}
 	j.ModulesToSave = outermost(saved)
-	for _, module := range j.ModulesToSave {
+	for i, module := range j.ModulesToSave {
 		for name, t := range w {
 			if strings.HasPrefix(name, module+".") {
-				out[peftPrefix+name] = t
+				out[peftPrefix+c.inMemory(name)] = t
 			}
 		}
+		j.ModulesToSave[i] = c.inMemory(module)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write adapter: %w", err)

@@ -145,7 +145,12 @@ type ShapesConfig struct {
 // ModelConfig chooses the network: sizes, of which a preset fills those that are
 // 0, or weights to start from, or an encoder and a decoder to join.
 type ModelConfig struct {
-	// tiny, small or base (base: ViT-base/16-224 + DistilGPT2), drawn by seed; or a captioner
+	// how the decoder knows of the picture: cross_attention (a GPT-2 attends to it beside the caption) or prefix (its
+	// vectors stand before the caption's tokens in a Llama, such as SmolLM2). Empty: as preset, weights or decoder have it
+	Kind string `json:"kind,omitempty"`
+
+	// tiny, small or base (base: ViT-base/16-224 + DistilGPT2), or of the kind prefix modern-tiny, modern-base
+	// (SigLIP-base/16-224 + SmolLM2-135M) or modern-large (+ SmolLM2-360M), drawn by seed; or a captioner
 	// that exists to start from: distilvit (weights: hf:Mozilla/distilvit) or vit-gpt2
 	// (weights: hf:nlpconnect/vit-gpt2-image-captioning), which few pictures need. Empty: small,
 	// unless every size is given
@@ -160,10 +165,14 @@ type ModelConfig struct {
 	// model is left out
 	Encoder string `json:"encoder,omitempty"`
 
-	// GPT-2 to start from, together with encoder: directory or hf:ORG/NAME[@REVISION], such as
-	// hf:distilbert/distilgpt2. Its cross-attention is drawn by seed; its begin token starts captions, its
-	// end token ends and pads them
+	// GPT-2 or Llama to start from, together with encoder: directory or hf:ORG/NAME[@REVISION], such as
+	// hf:distilbert/distilgpt2 or hf:HuggingFaceTB/SmolLM2-135M. A GPT-2's cross-attention, and the projection before a
+	// Llama, are drawn by seed; its begin token starts captions, its end token ends and pads them
 	Decoder string `json:"decoder,omitempty"`
+
+	// of the kind prefix, what makes the encoder's vectors the decoder's: mlp (two layers, gelu between them) or linear
+	// (two layers with nothing between them, of which the second begins as the identity). Empty: mlp
+	Projection string `json:"projection,omitempty"`
 
 	// LoRA adapter in PEFT's form to go on training, with train.lora: directory or hf:ORG/NAME[@REVISION]. It is for
 	// the weights that weights names
@@ -181,7 +190,12 @@ type ModelConfig struct {
 	Heads        int `json:"heads"`         // attention heads of both; divides hidden_size
 	MLPSize      int `json:"mlp_size"`      // inner width of both MLPs; 0: 4 × hidden_size
 	VocabSize    int `json:"vocab_size"`    // size of a trained tokenizer, at most; at least 257
-	Positions    int `json:"positions"`     // GPT-2 n_positions
+	Positions    int `json:"positions"`     // tokens of a caption at most; of the kind prefix, with the picture's vectors
+
+	DecoderHiddenSize int `json:"decoder_hidden_size,omitempty"` // of the kind prefix: width of the decoder
+	DecoderHeads      int `json:"decoder_heads,omitempty"`       // of the kind prefix: attention heads of the decoder
+	KeyValueHeads     int `json:"key_value_heads,omitempty"`     // of the kind prefix: divides decoder_heads
+	DecoderMLPSize    int `json:"decoder_mlp_size,omitempty"`    // of the kind prefix: inner width of the decoder's MLPs
 }
 
 // PrepareConfig turns sources into rows of the model's picture size.

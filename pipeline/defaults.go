@@ -147,7 +147,7 @@ func (c Config) Resolve() Config {
 	if c.Evaluate.MaxLength == 0 && c.Train.MaxLength > 0 {
 		c.byCompat(&c.Evaluate.MaxLength, c.Train.MaxLength+1, seedGenerate)
 		if c.Model.Positions > 0 {
-			c.Evaluate.MaxLength = min(c.Evaluate.MaxLength, c.Model.Positions)
+			c.Evaluate.MaxLength = min(c.Evaluate.MaxLength, c.Model.Positions-c.Model.PictureVectors())
 		}
 	}
 	if c.Evaluate.Words == "" && c.Compat == CompatSeed {
@@ -213,12 +213,27 @@ func (c CleanConfig) asSeed(kind string) CleanConfig {
 	return c
 }
 
+// Kinds of models that a config names.
+const (
+	ModelCrossAttention = "cross_attention"
+	ModelPrefix         = "prefix"
+)
+
 // pretrainedImageSize is drawn where the model's own size stands in files that
 // are not read yet; the processor resizes in any case.
 const pretrainedImageSize = 224
 
 // Pretrained says that training starts from given weights, which bring their own sizes.
 func (m ModelConfig) Pretrained() bool { return m.Weights != "" || m.Encoder != "" || m.Decoder != "" }
+
+// PictureVectors are the vectors that stand before a caption of the kind prefix.
+func (m ModelConfig) PictureVectors() int {
+	if m.Kind != ModelPrefix || m.PatchSize < 1 {
+		return 0
+	}
+	side := m.ImageSize / m.PatchSize
+	return side * side
+}
 
 // resolve fills sizes from the preset; given weights bring their own.
 func (m ModelConfig) resolve() ModelConfig {
@@ -236,14 +251,22 @@ func (m ModelConfig) resolve() ModelConfig {
 	if m.Preset == "" {
 		for _, size := range sizes {
 			if *size == 0 {
-				m.Preset = "small"
+				if m.Preset = "small"; m.Kind == ModelPrefix {
+					m.Preset = "modern-tiny"
+				}
 			}
 		}
 	}
 	p, _ := preset.Of(m.Preset)
+	if p.Prefix && m.Kind == "" {
+		m.Kind = ModelPrefix
+	}
+	if m.Kind == ModelPrefix {
+		sizes = append(sizes, &m.DecoderHiddenSize, &m.DecoderHeads, &m.KeyValueHeads, &m.DecoderMLPSize)
+	}
 	for i, value := range []int{p.ImageSize, p.PatchSize, p.HiddenSize, p.EncoderLayers, p.DecoderLayers,
-		p.Heads, p.VocabSize, p.Positions} {
-		if *sizes[i] == 0 {
+		p.Heads, p.VocabSize, p.Positions, p.DecoderHiddenSize, p.DecoderHeads, p.KeyValueHeads, p.DecoderMLPSize} {
+		if i < len(sizes) && *sizes[i] == 0 {
 			*sizes[i] = value
 		}
 	}

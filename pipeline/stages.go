@@ -144,13 +144,15 @@ type SourceFile struct {
 // weights/<digest>/: a given one, local or of the hub, or what an encoder's and a
 // decoder's make together. The result is a ModelRef.
 type PretrainedInput struct {
-	Run       string `json:"run"`
-	Weights   string `json:"weights"` // as ModelConfig's, and so are the others
-	Encoder   string `json:"encoder,omitempty"`
-	Decoder   string `json:"decoder,omitempty"`
-	Seed      uint64 `json:"seed,omitempty"` // of the weights that join encoder and decoder
-	Tokenizer string `json:"tokenizer"`
-	Adapter   string `json:"adapter,omitempty"`
+	Run        string `json:"run"`
+	Weights    string `json:"weights"` // as ModelConfig's, and so are the others
+	Encoder    string `json:"encoder,omitempty"`
+	Decoder    string `json:"decoder,omitempty"`
+	Kind       string `json:"kind,omitempty"`
+	Projection string `json:"projection,omitempty"`
+	Seed       uint64 `json:"seed,omitempty"` // of the weights that join encoder and decoder
+	Tokenizer  string `json:"tokenizer"`
+	Adapter    string `json:"adapter,omitempty"`
 }
 
 // PlanInput asks for the list of pictures, cut into shards.

@@ -301,6 +301,15 @@ func (v *validator) splits(c Config) {
 
 func (v *validator) model(c Config) {
 	m := c.Model
+	if m.Kind != "" && !v.oneOf("model.kind", m.Kind, []string{ModelCrossAttention, ModelPrefix}) {
+		return
+	}
+	if m.Projection != "" {
+		v.oneOf("model.projection", m.Projection, []string{"mlp", "linear"})
+		v.check(m.Weights == "", "model.projection", "is given by the config.json of model.weights; leave it out")
+		v.check(m.Kind != ModelCrossAttention && (m.Pretrained() || m.Kind == ModelPrefix), "model.projection",
+			"is that of the kind prefix")
+	}
 	if m.Pretrained() {
 		from := v.towers(m)
 		for _, size := range []struct {
@@ -311,6 +320,8 @@ func (v *validator) model(c Config) {
 			{"encoder_layer", m.EncoderLayer},
 			{"decoder_layer", m.DecoderLayer}, {"heads", m.Heads}, {"mlp_size", m.MLPSize},
 			{"vocab_size", m.VocabSize}, {"positions", m.Positions},
+			{"decoder_hidden_size", m.DecoderHiddenSize}, {"decoder_heads", m.DecoderHeads},
+			{"key_value_heads", m.KeyValueHeads}, {"decoder_mlp_size", m.DecoderMLPSize},
 		} {
 			v.check(
 				size.value == 0, "model."+size.key, "is given by the config.json of %s; leave it out", from,
@@ -337,17 +348,46 @@ func (v *validator) model(c Config) {
 	v.atLeast("model.decoder_layer", m.DecoderLayer, 1)
 	v.atLeast("model.mlp_size", m.MLPSize, 1)
 	v.atLeast("model.vocab_size", m.VocabSize, leastVocabulary)
-	positions := v.atLeast("model.positions", m.Positions, 2)
+	if p, ok := preset.Of(m.Preset); ok && m.Kind != "" {
+		v.check(p.Prefix == (m.Kind == ModelPrefix), "model.preset", "is %s, which is not of the kind %s", m.Preset, m.Kind)
+	}
+	least := 2
+	if m.Kind == ModelPrefix {
+		least = v.prefix(m) + 2
+	}
+	positions := v.atLeast("model.positions", m.Positions, least)
+	m.Positions -= least - 2
 	if positions && c.Compat == CompatSeed {
 		positions = v.check(m.Positions >= SeedMaxLength, "model.positions",
 			"is %d; compat: seed pads captions to %d tokens, which need as many", m.Positions, SeedMaxLength)
 	}
 	if positions {
+		what := "model.positions"
+		if m.Kind == ModelPrefix {
+			what = "what the picture's vectors leave of model.positions,"
+		}
 		v.check(c.Train.MaxLength <= m.Positions, "train.max_length",
-			"is %d; must be at most model.positions %d", c.Train.MaxLength, m.Positions)
+			"is %d; must be at most %s %d", c.Train.MaxLength, what, m.Positions)
 		v.check(c.Evaluate.MaxLength <= m.Positions, "evaluate.max_length",
-			"is %d; must be at most model.positions %d", c.Evaluate.MaxLength, m.Positions)
+			"is %d; must be at most %s %d", c.Evaluate.MaxLength, what, m.Positions)
 	}
+}
+
+// prefix checks the decoder's sizes of the kind prefix and answers how many vectors stand before a caption.
+func (v *validator) prefix(m ModelConfig) int {
+	hidden := v.atLeast("model.decoder_hidden_size", m.DecoderHiddenSize, 1)
+	if v.atLeast("model.decoder_heads", m.DecoderHeads, 1) {
+		if hidden {
+			v.check(m.DecoderHiddenSize%(2*m.DecoderHeads) == 0, "model.decoder_heads",
+				"is %d; twice that must divide model.decoder_hidden_size %d", m.DecoderHeads, m.DecoderHiddenSize)
+		}
+		if v.atLeast("model.key_value_heads", m.KeyValueHeads, 1) {
+			v.check(m.DecoderHeads%m.KeyValueHeads == 0, "model.key_value_heads", "is %d; must divide model.decoder_heads %d",
+				m.KeyValueHeads, m.DecoderHeads)
+		}
+	}
+	v.atLeast("model.decoder_mlp_size", m.DecoderMLPSize, 1)
+	return m.PictureVectors()
 }
 
 // towers checks that weights or both parts are given, and names what gives the sizes.

@@ -63,7 +63,7 @@ func (r *run) download(ctx workflow.Context) (*record.ModelRef, error) {
 	r.show(ctx, "storing given weights and tokenizer")
 	input := pipeline.PretrainedInput{
 		Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer, Encoder: model.Encoder,
-		Decoder: model.Decoder, Adapter: model.Adapter,
+		Decoder: model.Decoder, Adapter: model.Adapter, Kind: model.Kind, Projection: model.Projection,
 	}
 	if model.Encoder != "" {
 		input.Seed = r.Config.Seed

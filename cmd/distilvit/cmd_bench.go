@@ -94,8 +94,8 @@ func (f *networkFlags) network(tokens int) (bench.Network, error) {
 	if f.vocab < 2 {
 		return bench.Network{}, usagef("--vocabulary %d: use 2 or more", f.vocab)
 	}
-	if tokens < 1 || tokens >= c.Decoder.NPositions {
-		return bench.Network{}, usagef("--tokens %d: use 1 to %d", tokens, c.Decoder.NPositions-1)
+	if tokens < 1 || tokens >= c.Positions() {
+		return bench.Network{}, usagef("--tokens %d: use 1 to %d", tokens, c.Positions()-1)
 	}
 	return bench.NewNetwork(f.preset, c, f.vocab, f.seed), nil
 }

@@ -85,7 +85,7 @@ func (a *app) benchGPU(ctx context.Context, o benchGPUOptions) error {
 	if !ok {
 		return usagef("--preset %s: use tiny, small or base", o.Preset)
 	}
-	o.Tokens = min(128, preset.Decoder.NPositions-1)
+	o.Tokens = min(128, preset.Positions()-1)
 	dir, err := os.MkdirTemp("", "distilvit-gpu-")
 	if err != nil {
 		return err

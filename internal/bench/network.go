@@ -14,7 +14,7 @@ type Network struct {
 
 // NewNetwork gives a preset a vocabulary of so many tokens, at least 2.
 func NewNetwork(preset string, c model.Config, vocabulary int, seed uint64) Network {
-	c.Decoder.VocabSize = vocabulary
+	c.SetVocabSize(vocabulary)
 	c.SetSpecialToken(vocabulary - 1)
 	c.EOSTokenID = vocabulary - 2 // a random network repeats the start token, which must not end it
 	return Network{Config: &c, Preset: preset, Seed: seed}

@@ -74,7 +74,7 @@ func (o OverheadOptions) config() pipeline.Config {
 		Train: o.Steps / o.Epochs * o.Pictures, Validation: held, Test: held, MaxObjects: 3,
 		ImageSize: o.Network.side(),
 	}}}
-	c.Model.Preset, c.Model.VocabSize = o.Network.Preset, o.Network.Config.Decoder.VocabSize
+	c.Model.Preset, c.Model.VocabSize = o.Network.Preset, o.Network.Config.VocabSize()
 	c.Train.Epochs, c.Train.Patience = o.Epochs, 0
 	c.Train.BatchSize, c.Train.CaptionsPerPicture, c.Train.MaxLength = o.Pictures, o.Captions, o.Tokens
 	c.Export.MaxRougeDrop = 100 // of no interest here
@@ -88,7 +88,7 @@ func (o OverheadOptions) bare(ctx context.Context, steps int) (m Measurement, er
 		return m, err
 	}
 	cmd := exec.CommandContext(ctx, exe, "bench", "train", "-o", "json", "--backend", o.Backend,
-		"--preset", o.Network.Preset, "--vocabulary", strconv.Itoa(o.Network.Config.Decoder.VocabSize),
+		"--preset", o.Network.Preset, "--vocabulary", strconv.Itoa(o.Network.Config.VocabSize()),
 		"--pictures", strconv.Itoa(o.Pictures), "--captions", strconv.Itoa(o.Captions),
 		"--tokens", strconv.Itoa(o.Tokens), "--steps", strconv.Itoa(steps))
 	cmd.Stderr = os.Stderr

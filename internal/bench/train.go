@@ -73,7 +73,7 @@ func (o TrainOptions) batch(n Network) *dataset.Batch {
 				case j == length-1:
 					label = int32(n.Config.EOSTokenID)
 				case j < length:
-					label = int32(rng.IntN(n.Config.Decoder.VocabSize))
+					label = int32(rng.IntN(n.Config.VocabSize()))
 				}
 				b.Labels = append(b.Labels, label)
 			}

@@ -41,8 +41,8 @@ func Write(dir string, c *model.Config, w model.Weights, dtype string) ([]string
 func WriteCalibrated(
 	dir string, c *model.Config, w model.Weights, dtype string, calibration *Calibration,
 ) ([]string, error) {
-	if c.Kind == model.Prefix {
-		return nil, errors.New("a captioner whose picture stands before the caption has no ONNX files yet")
+	if err := Exportable(c); err != nil {
+		return nil, err
 	}
 	files, err := build(c, w, dtype, calibration)
 	if err != nil {
@@ -59,6 +59,14 @@ func WriteCalibrated(
 		names = append(names, f.name)
 	}
 	return names, nil
+}
+
+// Exportable says why a captioner has no ONNX files, nil where it has.
+func Exportable(c *model.Config) error {
+	if c.Kind == model.Prefix {
+		return errors.New("a captioner whose picture stands before the caption has no ONNX files yet")
+	}
+	return nil
 }
 
 // file is a graph and its file's name within a model directory.

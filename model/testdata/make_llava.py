@@ -20,7 +20,7 @@ def siglip():
     vision = SiglipVisionConfig(hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20, image_size=SIDE, patch_size=8,
                                 vision_use_head=False, tie_last_hidden_states=True)
     text = LlamaConfig(vocab_size=VOCAB, hidden_size=16, intermediate_size=28, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-                       max_position_embeddings=64, bos_token_id=END, eos_token_id=END, pad_token_id=END, tie_word_embeddings=True)
+                       max_position_embeddings=64, bos_token_id=END, eos_token_id=END, tie_word_embeddings=True)
     return LlavaConfig(vision.to_dict(), text.to_dict(), image_token_index=IMAGE, image_seq_length=4, vision_feature_layer=-1,
                        vision_feature_select_strategy="full")
 
@@ -29,7 +29,7 @@ def clip():
     vision = CLIPVisionConfig(hidden_size=12, num_hidden_layers=3, num_attention_heads=2, intermediate_size=20, image_size=SIDE, patch_size=8)
     scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
     text = LlamaConfig(vocab_size=VOCAB, hidden_size=16, intermediate_size=28, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1,
-                       head_dim=8, max_position_embeddings=64, bos_token_id=END, eos_token_id=END, pad_token_id=END, rope_scaling=scaling,
+                       head_dim=8, max_position_embeddings=64, bos_token_id=END, eos_token_id=END, rope_scaling=scaling,
                        rope_theta=500.0, attention_bias=True, mlp_bias=True, tie_word_embeddings=False)
     return LlavaConfig(vision.to_dict(), text.to_dict(), image_token_index=IMAGE, image_seq_length=4, projector_hidden_act="relu",
                        vision_feature_layer=-2, vision_feature_select_strategy="default")
@@ -100,7 +100,7 @@ def adamw(m, lr):
 
 
 def generated(m, pixels, **options):
-    ids = m.generate(input_ids=prefixed(m, torch.full((B, 1), END)), pixel_values=normalised(pixels), do_sample=False, **options)
+    ids = m.generate(input_ids=prefixed(m, torch.full((B, 1), END)), pixel_values=normalised(pixels), do_sample=False, pad_token_id=END, **options)
     rows = ids[:, m.config.image_seq_length + 1:].tolist()
     return [row[: row.index(END) + 1] if END in row else row for row in rows]
 
