@@ -185,7 +185,7 @@ func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOption
 // firstState is what a step takes and gives: tokens [N], position, and keys
 // and values [N, heads, room, head width] of every layer.
 func (g *Captioner) firstState(batch, maxLength int, startID int32) (state []*tensors.Tensor, err error) {
-	heads, width := g.config.keyHeads()
+	heads, width := g.config.KeyHeads()
 	room := min((maxLength-1+7)/8*8, g.config.Positions())
 	start := make([]int32, batch)
 	for i := range start {

@@ -125,8 +125,8 @@ func (c *Config) DecoderLayers() int {
 	return c.Decoder.NLayer
 }
 
-// keyHeads are the heads of the decoder's keys and values, and their width.
-func (c *Config) keyHeads() (heads, width int) {
+// KeyHeads are the heads of the decoder's keys and values, and their width.
+func (c *Config) KeyHeads() (heads, width int) {
 	if c.Kind == Prefix {
 		return c.Llama.NumKeyValueHeads, c.Llama.HeadDim
 	}

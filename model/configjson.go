@@ -246,10 +246,14 @@ func (e *encoderJSON) UnmarshalJSON(b []byte) error {
 // error that names the key; sizes are checked by Validate.
 func (c *Config) UnmarshalJSON(b []byte) error {
 	var of struct {
-		ModelType string `json:"model_type"`
+		ModelType string          `json:"model_type"`
+		Llava     json.RawMessage `json:"llava"` // of what is published for Transformers.js, see onnx.WriteConfigs
 	}
 	if err := json.Unmarshal(b, &of); err != nil {
 		return err
+	}
+	if of.ModelType == visionEncoderDecoder && of.Llava != nil {
+		b, of.ModelType = of.Llava, llava
 	}
 	ved := defaultVED()
 	var j interface{ config() (*Config, error) } = &ved

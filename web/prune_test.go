@@ -15,7 +15,13 @@ import (
 // kept tokens.
 func TestPrunedVocabularyCaptionsAsTheWhole(t *testing.T) {
 	need(t, "node", "node_modules/@huggingface/transformers", "node_modules/tjs3", "node_modules/tjs2")
-	p := publish(t)
+	for name, p := range map[string]*published{"cross-attention": publish(t), "prefix": publishPrefix(t)} {
+		t.Run(name, func(t *testing.T) { wantPrunedAlike(t, p) })
+	}
+}
+
+func wantPrunedAlike(t *testing.T, p *published) {
+	t.Helper()
 	dtypes := []string{"fp32", "q8", "q4"}
 	dir, keep := p.pruned(t, dtypes)
 	for _, version := range []string{"2", "3", "4"} {
@@ -53,8 +59,8 @@ func (p *published) pruned(t *testing.T, dtypes []string) (string, []int32) {
 	}
 	o := model.GenerateOptions{MaxLength: maxLength}
 	keep := p.tokens.Kept(counts, model.NamedTokens(p.config, o), 0)
-	if len(keep) > p.config.Decoder.VocabSize-20 || !slices.Contains(keep, p.tokens.EOS()) {
-		t.Fatalf("%d of %d tokens are kept", len(keep), p.config.Decoder.VocabSize)
+	if len(keep) > p.config.VocabSize()-20 || !slices.Contains(keep, p.tokens.EOS()) {
+		t.Fatalf("%d of %d tokens are kept", len(keep), p.config.VocabSize())
 	}
 	tokens, err := p.tokens.Prune(keep)
 	check(t, err)

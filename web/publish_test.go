@@ -60,53 +60,8 @@ func publish(t *testing.T) *published { return publishKind(t, model.ViT) }
 // publishKind makes that of a captioner with another encoder.
 func publishKind(t *testing.T, kind model.EncoderKind) *published {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	library, err := backend.ONNXRuntime(filepath.Join(cache, "distilvit", "backend"))
-	if err != nil {
-		testenv.Without(t, err)
-	}
-	p, err := publishOnce(library, kind)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-var shared = struct {
-	sync.Mutex
-	published map[model.EncoderKind]*published
-}{published: map[model.EncoderKind]*published{}}
-
-func publishOnce(library string, kind model.EncoderKind) (*published, error) {
-	shared.Lock()
-	defer shared.Unlock()
-	if p := shared.published[kind]; p != nil {
-		return p, nil
-	}
-	p, err := makePublished(library, kind)
-	if err == nil {
-		shared.published[kind] = p
-	}
-	return p, err
-}
-
-func makePublished(library string, kind model.EncoderKind) (*published, error) {
 	encoder := modeltest.Encoder()
 	encoder.Kind = kind
-	p := &published{
-		folder: filepath.Join(work, encoder.Name()), lines: map[string][]line{},
-	}
-	p.dir = filepath.Join(p.folder, "model")
-	tokens, err := modeltest.Words()
-	if err != nil {
-		return nil, err
-	}
-	if err := tokens.WriteDir(p.dir); err != nil {
-		return nil, err
-	}
 	processor := pixels.NewProcessor(modeltest.Side)
 	switch kind {
 	case model.SigLIP:
@@ -115,10 +70,61 @@ func makePublished(library string, kind model.EncoderKind) (*published, error) {
 		encoder.HiddenAct = "quick_gelu"
 		processor.Resample, processor.Resized = pixels.Bicubic, pixels.Resized{ShortestEdge: modeltest.Side}
 	}
+	return publishOnce(t, encoder.Name(), processor, func(words *tokenizer.Tokenizer) *model.Config {
+		return modeltest.Config(encoder, words)
+	})
+}
+
+// publishPrefix makes that of one whose pictures stand before captions.
+func publishPrefix(t *testing.T) *published {
+	t.Helper()
+	processor := pixels.NewProcessor(modeltest.Side)
+	processor.Resample = pixels.Bicubic
+	return publishOnce(t, "prefix", processor, modeltest.PrefixConfig)
+}
+
+var shared = struct {
+	sync.Mutex
+	published map[string]*published
+}{published: map[string]*published{}}
+
+func publishOnce(
+	t *testing.T, name string, processor pixels.Processor, network func(*tokenizer.Tokenizer) *model.Config,
+) *published {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	check(t, err)
+	library, err := backend.ONNXRuntime(filepath.Join(cache, "distilvit", "backend"))
+	if err != nil {
+		testenv.Without(t, err)
+	}
+	shared.Lock()
+	defer shared.Unlock()
+	if p := shared.published[name]; p != nil {
+		return p
+	}
+	p, err := makePublished(library, name, processor, network)
+	check(t, err)
+	shared.published[name] = p
+	return p
+}
+
+func makePublished(
+	library, name string, processor pixels.Processor, network func(*tokenizer.Tokenizer) *model.Config,
+) (*published, error) {
+	p := &published{folder: filepath.Join(work, name), lines: map[string][]line{}}
+	p.dir = filepath.Join(p.folder, "model")
+	tokens, err := modeltest.Words()
+	if err != nil {
+		return nil, err
+	}
+	if err := tokens.WriteDir(p.dir); err != nil {
+		return nil, err
+	}
 	if err := processor.WriteFile(p.dir); err != nil {
 		return nil, err
 	}
-	c := modeltest.Config(encoder, tokens)
+	c := network(tokens)
 	w := modeltest.Lively(c)
 	p.config, p.weights, p.tokens = c, w, tokens
 	if err := model.WriteWeights(filepath.Join(p.dir, "model.safetensors"), w, nil); err != nil {

@@ -204,6 +204,8 @@ func (b *builder) activation(x, name string) (string, error) {
 		return b.mul(b.mul(x, b.float(0.5)), b.add(tanh, b.float(1))), nil
 	case "quick_gelu":
 		return b.mul(x, b.op("Sigmoid", []string{b.mul(x, b.float(1.702))})), nil
+	case "silu":
+		return b.mul(x, b.op("Sigmoid", []string{x})), nil
 	case "relu":
 		return b.op("Relu", []string{x}), nil
 	default:

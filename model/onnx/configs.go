@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,14 +18,16 @@ import (
 // WriteConfigs writes config.json and generation_config.json. dtypes are those that the directory will
 // hold: config.json names those that Transformers.js 3 and 4 load unless they are told otherwise. Of the
 // options lengths, special tokens and what may follow are written.
+//
+// Of a Prefix, config.json is what Transformers.js takes it for, a VisionEncoderDecoderModel, with Hugging Face's own
+// config under the key llava.
 func WriteConfigs(dir string, c *model.Config, o model.GenerateOptions, dtypes []string) error {
-	raw, err := json.Marshal(c)
+	config, err := keys(c)
 	if err != nil {
 		return err
 	}
-	var config map[string]any
-	if err := json.Unmarshal(raw, &config); err != nil {
-		return err
+	if c.Kind == model.Prefix {
+		config = asEncoderDecoder(c, config)
 	}
 	if defaults := defaultDtypes(dtypes, dtypes); defaults != nil {
 		config[defaultsKey] = defaults
@@ -33,6 +36,36 @@ func WriteConfigs(dir string, c *model.Config, o model.GenerateOptions, dtypes [
 		return err
 	}
 	return WriteGenerationConfig(dir, c, o)
+}
+
+// keys are a config's as its config.json has them.
+func keys(c *model.Config) (config map[string]any, err error) {
+	raw, err := json.Marshal(c)
+	if err == nil {
+		err = json.Unmarshal(raw, &config)
+	}
+	return config, err
+}
+
+// asEncoderDecoder are the keys by which Transformers.js runs the two files of a Prefix: from those of a GPT-2 it
+// computes which caches they have and of which shapes, from nothing else. llava is Hugging Face's config.
+func asEncoderDecoder(c *model.Config, llava map[string]any) map[string]any {
+	heads, size := c.KeyHeads()
+	special := map[string]any{
+		"bos_token_id": c.BOSTokenID, "eos_token_id": c.EOSTokenID, "pad_token_id": c.PadTokenID,
+		"decoder_start_token_id": c.DecoderStartTokenID,
+	}
+	decoder := map[string]any{
+		"model_type": "gpt2", "architectures": []string{"GPT2LMHeadModel"}, "is_decoder": true,
+		"n_layer": c.DecoderLayers(), "n_head": heads, "n_embd": heads * size, "vocab_size": c.VocabSize(),
+	}
+	maps.Copy(decoder, special)
+	config := map[string]any{
+		"model_type": "vision-encoder-decoder", "architectures": []string{"VisionEncoderDecoderModel"},
+		"is_encoder_decoder": true, "encoder": llava["vision_config"], "decoder": decoder, "llava": llava,
+	}
+	maps.Copy(config, special)
+	return config
 }
 
 const (

@@ -26,18 +26,11 @@ import (
 // all else 0.
 func decoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*graph, error) {
 	d := c.Decoder
-	heads, size := int64(d.NHead), int64(d.NEmbd/d.NHead)
 	b := newBuilder("decoder", w, n, known)
 	ids := b.input("input_ids", elemInt64, "batch_size", "sequence_length")
 	pictures := b.input("encoder_hidden_states", elemFloat32, "batch_size", "encoder_sequence_length",
 		int64(c.Encoder.HiddenSize))
-	for i := range d.NLayer {
-		for _, kind := range []string{"key", "value"} {
-			b.input(cacheName("past_key_values", i, kind), elemFloat32, "batch_size", heads,
-				"past_sequence_length", size)
-		}
-	}
-
+	b.cacheInputs(c)
 	views := b.cacheViews(ids, pictures)
 
 	transformer := "decoder.transformer."
@@ -69,11 +62,30 @@ func decoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*
 		tokens.table = false
 	}
 	b.output(n.matmul(b, x, tokens), "logits", "batch_size", "sequence_length", int64(d.VocabSize))
-	for i, x := range present {
-		name := cacheName("present", i/2, []string{"key", "value"}[i%2])
-		b.output(x, name, "batch_size", heads, "present_sequence_length", size)
-	}
+	b.cacheOutputs(c, present)
 	return &b.graph, nil
+}
+
+var cacheKinds = []string{"key", "value"}
+
+// cacheInputs declares the caches so far.
+func (b *builder) cacheInputs(c *model.Config) {
+	heads, size := c.KeyHeads()
+	for i := range c.DecoderLayers() {
+		for _, kind := range cacheKinds {
+			b.input(cacheName("past_key_values", i, kind), elemFloat32, "batch_size", int64(heads),
+				"past_sequence_length", int64(size))
+		}
+	}
+}
+
+// cacheOutputs declares the caches that the next call gets, keys and values by turns.
+func (b *builder) cacheOutputs(c *model.Config, present []string) {
+	heads, size := c.KeyHeads()
+	for i, x := range present {
+		name := cacheName("present", i/2, cacheKinds[i%2])
+		b.output(x, name, "batch_size", int64(heads), "present_sequence_length", int64(size))
+	}
 }
 
 // cacheViews are the values by which a graph finds its way in caches [B, heads, P + tokens, d].
@@ -86,32 +98,36 @@ type cacheViews struct {
 }
 
 func (b *builder) cacheViews(ids, pictures string) cacheViews {
-	size := func(x string, axis int64) string { // [1]
-		return b.op("Gather", []string{b.op("Shape", []string{x}), b.ints(axis)}, axisAttr(0))
-	}
-	scalar := func(x string) string { return b.op("Squeeze", []string{x}) }
-	mask := func(seen string) string {
-		return b.op("Where", []string{seen, b.float(0), b.float(-3.4028234663852886e38)})
-	}
-
-	length, picture, cached := size(ids, 1), size(pictures, 1), size(
+	length, picture, cached := b.size(ids, 1), b.size(pictures, 1), b.size(
 		cacheName("past_key_values", 0, "key"), 2,
 	)
 	projected := b.op("Min", []string{cached, picture}) // 0 or P
 	past := b.op("Sub", []string{cached, projected})    // tokens of earlier calls
 	total := b.add(past, length)
-	positions := b.op("Range", []string{scalar(past), scalar(total), b.int(1)})
-	columns := b.op("Range", []string{b.int(0), scalar(total), b.int(1)})
-	all := b.op("Range", []string{b.int(0), scalar(b.add(picture, total)), b.int(1)})
+	positions := b.op("Range", []string{b.scalar(past), b.scalar(total), b.int(1)})
+	columns := b.op("Range", []string{b.int(0), b.scalar(total), b.int(1)})
+	all := b.op("Range", []string{b.int(0), b.scalar(b.add(picture, total)), b.int(1)})
 	return cacheViews{
 		picture:     picture,
 		unprojected: b.op("Sub", []string{picture, projected}),
 		positions:   positions,
-		tokens: mask(
+		tokens: b.mask(
 			b.op("LessOrEqual", []string{columns, b.op("Unsqueeze", []string{positions, b.ints(1)})}),
 		),
-		crossed: mask(b.op("Less", []string{all, picture})),
+		crossed: b.mask(b.op("Less", []string{all, picture})),
 	}
+}
+
+// size is the length [1] of an axis.
+func (b *builder) size(x string, axis int64) string {
+	return b.op("Gather", []string{b.op("Shape", []string{x}), b.ints(axis)}, axisAttr(0))
+}
+
+func (b *builder) scalar(x string) string { return b.op("Squeeze", []string{x}) }
+
+// mask is what is added to scores: nothing to those that are seen, and to others what makes them vanish.
+func (b *builder) mask(seen string) string {
+	return b.op("Where", []string{seen, b.float(0), b.float(-3.4028234663852886e38)})
 }
 
 // cacheName is how Transformers.js finds a layer's cache.

@@ -3,7 +3,8 @@ package onnx
 import "distilvit/model"
 
 // encoder builds the encoder: pixel_values float32 [batch_size, C, H, W] → last_hidden_state float32 [batch_size,
-// T, width], a vector for each special token and patch, without a pooler, which nothing reads.
+// T, width], a vector for each special token and patch, without a pooler, which nothing reads. Before a Llama the vectors
+// are those that its caption begins with, projected to its width.
 func encoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*graph, error) {
 	e := c.Encoder
 	names := e.Names()
@@ -29,16 +30,24 @@ func encoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*
 	if names.PreNorm != "" {
 		x = b.layerNorm(x, names.PreNorm, e.LayerNormEps)
 	}
-	for i := range e.NumHiddenLayers {
+	for i := range e.NumHiddenLayers - e.UnusedLayers {
 		var err error
 		if x, err = b.encoderLayer(x, names.OfLayer(i), e); err != nil {
 			return nil, err
 		}
 	}
-	if names.Norm != "" {
+	if names.Norm != "" && e.UnusedLayers == 0 {
 		x = b.layerNorm(x, names.Norm, e.LayerNormEps)
 	}
-	b.output(x, "last_hidden_state", "batch_size", int64(e.Tokens()), width)
+	vectors := e.Tokens()
+	if c.Kind == model.Prefix {
+		var err error
+		if x, err = b.projector(x, c.Projector); err != nil {
+			return nil, err
+		}
+		vectors, width = c.PrefixLength(), int64(c.DecoderWidth())
+	}
+	b.output(x, "last_hidden_state", "batch_size", int64(vectors), width)
 	return &b.graph, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"distilvit/model"
 )
 
 var update = flag.Bool("update", false, "write testdata/sha256.txt anew")
@@ -15,8 +17,15 @@ var update = flag.Bool("update", false, "write testdata/sha256.txt anew")
 // The files of given weights stay the same, bit for bit: what has been published can be made again. Whoever
 // changes them on purpose runs go test ./model/onnx -run Golden -update, and raises exportVersion.
 func TestGoldenFiles(t *testing.T) {
-	const name = "testdata/sha256.txt"
-	c := testConfig(32, 48)
+	for name, c := range map[string]*model.Config{
+		"testdata/sha256.txt": testConfig(32, 48), "testdata/prefix/sha256.txt": prefixConfig(),
+	} {
+		wantGolden(t, name, c)
+	}
+}
+
+func wantGolden(t *testing.T, name string, c *model.Config) {
+	t.Helper()
 	var lines strings.Builder
 	for _, dtype := range Dtypes() {
 		dir := export(t, c, lively(c, 1), dtype)
@@ -35,6 +44,6 @@ func TestGoldenFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(want) != lines.String() {
-		t.Errorf("the files' digests are\n%s, want\n%s", lines.String(), want)
+		t.Errorf("%s: the files' digests are\n%s, want\n%s", name, lines.String(), want)
 	}
 }

@@ -84,8 +84,8 @@ func Open(libraryPath, dir, dtype string) (*Session, error) {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
 	in, out := []string{"input_ids", "encoder_hidden_states"}, []string{"logits"}
-	for i := range config.Decoder.NLayer {
-		for _, kind := range []string{"key", "value"} {
+	for i := range config.DecoderLayers() {
+		for _, kind := range cacheKinds {
 			in = append(in, cacheName("past_key_values", i, kind))
 			out = append(out, cacheName("present", i, kind))
 		}
@@ -144,7 +144,7 @@ func (s *Session) GenerateBatch(pixelValues []float32, n int, o model.GenerateOp
 		return nil, err
 	}
 	defer d.close()
-	vocab, ends, process := s.config.Decoder.VocabSize, o.Ends(s.config), o.LogitsProcessor(s.config)
+	vocab, ends, process := s.config.VocabSize(), o.Ends(s.config), o.LogitsProcessor(s.config)
 	rows := make([][]int32, n) // start token first
 	next, ended := make([]int64, n), make([]bool, n)
 	for i := range next {
@@ -191,7 +191,7 @@ func (s *Session) Logits(pixelValues []float32, ids []int32) ([]float32, error) 
 		return nil, err
 	}
 	defer d.close()
-	all := make([]float32, 0, len(ids)*s.config.Decoder.VocabSize)
+	all := make([]float32, 0, len(ids)*s.config.VocabSize())
 	for _, id := range ids {
 		logits, err := d.step([]int64{int64(id)})
 		if err != nil {
@@ -224,7 +224,8 @@ type decoding struct {
 
 // begin encodes n pictures and makes caches of length zero.
 func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
-	e, d := s.config.Encoder, s.config.Decoder
+	e := s.config.Encoder
+	heads, size := s.config.KeyHeads()
 	channels, side := int64(e.NumChannels), int64(e.ImageSize)
 	batch := int64(n)
 	if n < 1 || int64(len(pixelValues)) != batch*channels*side*side {
@@ -241,10 +242,8 @@ func (s *Session) begin(pixelValues []float32, n int) (*decoding, error) {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
 	state := &decoding{session: s, n: n, pictures: out[0]}
-	for range 2 * d.NLayer {
-		empty, err := ort.NewEmptyTensor[float32](
-			ort.NewShape(batch, int64(d.NHead), 0, int64(d.NEmbd/d.NHead)),
-		)
+	for range 2 * s.config.DecoderLayers() {
+		empty, err := ort.NewEmptyTensor[float32](ort.NewShape(batch, int64(heads), 0, int64(size)))
 		if err != nil {
 			state.close()
 			return nil, err

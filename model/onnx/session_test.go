@@ -36,43 +36,46 @@ func TestExportComputesWhatTheModelComputes(t *testing.T) {
 			t.Parallel()
 			c := testConfig(32, 32)
 			change(c)
-			w := lively(c, 7)
-			reference, session := captioner(t, c, w), open(t, export(t, c, w, "fp32"), "fp32")
-			captions := map[string]bool{}
-			for n := range 4 {
-				pixels := picture(n, c.Encoder.ImageSize)
-				values := PixelValues(pixels, model.HalfNormalization)
-				want, err := reference.Generate(
-					pixels, 1, model.GenerateOptions{MaxLength: testMaxLength, NumBeams: 1},
-				)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got, err := session.Generate(values, greedy)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !slices.Equal(got, want[0]) {
-					t.Errorf("picture %d: ids %v, the model's %v", n, got, want[0])
-				}
-				captions[string(encode(got))] = true
-				inputs := append([]int32{session.StartTokenID()}, want[0][:len(want[0])-1]...)
-				wantLogits, err := reference.Logits(pixels, inputs)
-				if err != nil {
-					t.Fatal(err)
-				}
-				gotLogits, err := session.Logits(values, inputs)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d := distance(gotLogits, wantLogits); d > 1e-4 {
-					t.Errorf("picture %d: logits differ by %g", n, d)
-				}
-			}
-			if len(captions) < 2 {
-				t.Error("all pictures have the same caption: the test shows nothing of the encoder")
-			}
+			wantExported(t, c, lively(c, 7))
 		})
+	}
+}
+
+// wantExported compares a model with its fp32 files.
+func wantExported(t *testing.T, c *model.Config, w model.Weights) {
+	t.Helper()
+	reference, session := captioner(t, c, w), open(t, export(t, c, w, "fp32"), "fp32")
+	captions := map[string]bool{}
+	for n := range 4 {
+		pixels := picture(n, c.Encoder.ImageSize)
+		values := PixelValues(pixels, model.HalfNormalization)
+		want, err := reference.Generate(pixels, 1, greedy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := session.Generate(values, greedy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, want[0]) {
+			t.Errorf("picture %d: ids %v, the model's %v", n, got, want[0])
+		}
+		captions[string(encode(got))] = true
+		inputs := append([]int32{session.StartTokenID()}, want[0][:len(want[0])-1]...)
+		wantLogits, err := reference.Logits(pixels, inputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gotLogits, err := session.Logits(values, inputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := distance(gotLogits, wantLogits); d > 1e-4 {
+			t.Errorf("picture %d: logits differ by %g", n, d)
+		}
+	}
+	if len(captions) < 2 {
+		t.Error("all pictures have the same caption: the test shows nothing of the encoder")
 	}
 }
 

@@ -41,9 +41,6 @@ func Write(dir string, c *model.Config, w model.Weights, dtype string) ([]string
 func WriteCalibrated(
 	dir string, c *model.Config, w model.Weights, dtype string, calibration *Calibration,
 ) ([]string, error) {
-	if err := Exportable(c); err != nil {
-		return nil, err
-	}
 	files, err := build(c, w, dtype, calibration)
 	if err != nil {
 		return nil, err
@@ -87,6 +84,7 @@ func build(c *model.Config, w model.Weights, dtype string, known *Calibration) (
 		return nil, err
 	}
 	files := []file{{name: EncoderFile(dtype)}, {name: DecoderFile(dtype)}}
+	decoder := map[model.Kind]builds{model.CrossAttention: decoder, model.Prefix: prefixDecoder}[c.Kind]
 	for i, make := range []builds{encoder, decoder} {
 		var err error
 		if files[i].graph, err = make(c, w, dtypes[dtype].numbers, known); err != nil {

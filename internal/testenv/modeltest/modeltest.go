@@ -73,6 +73,19 @@ func Config(encoder model.EncoderConfig, words *tokenizer.Tokenizer) *model.Conf
 	}
 }
 
+// PrefixConfig is a network with a SigLIP whose vectors stand before the tokens of a Llama.
+func PrefixConfig(words *tokenizer.Tokenizer) *model.Config {
+	c := Config(Encoder(), words)
+	c.Kind, c.Decoder = model.Prefix, model.GPT2Config{}
+	c.Encoder.Kind, c.Encoder.HiddenAct, c.Encoder.Tower = model.SigLIP, "gelu_pytorch_tanh", true
+	c.Projector = model.ProjectorConfig{HiddenAct: "gelu", Bias: true}
+	c.Llama = model.LlamaConfig{VocabSize: words.VocabSize(), HiddenSize: 48, IntermediateSize: 96,
+		NumHiddenLayers: 2, NumAttentionHeads: 6, NumKeyValueHeads: 2, HeadDim: 8, MaxPositionEmbeddings: 64,
+		RMSNormEps: 1e-5, HiddenAct: "silu", RopeTheta: 10000}
+	c.SetSpecialToken(int(words.EOS()))
+	return c
+}
+
 // Dir is Write's in a folder of the test.
 func Dir(t testing.TB, dtypes ...string) string {
 	t.Helper()
@@ -97,7 +110,7 @@ func Lively(c *model.Config) model.Weights {
 			w[name].Data[i] += float32(spread * r.NormFloat64())
 		}
 	}
-	clear(w["decoder.transformer.wte.weight"].Data[:256*c.Decoder.NEmbd])
+	clear(w[c.TableName()].Data[:256*c.DecoderWidth()])
 	return w
 }
 
