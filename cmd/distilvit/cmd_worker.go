@@ -52,8 +52,9 @@ func (a *app) workerCommand() *cobra.Command {
   S3_CA_FILE        certificates (PEM) that are trusted beside the machine's
 
 Servers that do not answer yet are waited for. S3_ACCESS_KEY, S3_SECRET_KEY,
-TEMPORAL_API_KEY, HF_TOKEN and what source URLs refer to may be files: NAME_FILE
-holds the path of one.
+TEMPORAL_API_KEY, HF_TOKEN, DISTILVIT_PAYLOAD_KEYS and what source URLs refer to may
+be files: NAME_FILE holds the path of one. DISTILVIT_PAYLOAD_KEYS, the same for all
+workers and commands, encrypts what passes through Temporal: distilvit codec-server --help.
 
 Queue distilvit holds workflows and everything that needs no device, queue
 distilvit-gpu holds training and evaluation. Without these variables the worker

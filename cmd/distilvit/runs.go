@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
+	"distilvit/internal/encryption"
 	"distilvit/pipeline"
 )
 
@@ -249,7 +250,7 @@ func startedConfig(ctx context.Context, c client.Client, run *runInfo) (pipeline
 		return cfg, fmt.Errorf("run %s was started without a config", run.ID)
 	}
 	var raw json.RawMessage
-	if err := converter.GetDefaultDataConverter().FromPayload(input.Payloads[0], &raw); err != nil {
+	if err := encryption.DataConverter().FromPayload(input.Payloads[0], &raw); err != nil {
 		return cfg, fmt.Errorf("read the config of run %s: %w", run.ID, err)
 	}
 	return pipeline.Decode(raw)
@@ -313,7 +314,7 @@ func heartbeats(described *workflowservice.DescribeWorkflowExecutionResponse) []
 		}
 		if payloads := pending.GetHeartbeatDetails(); payloads != nil && len(payloads.Payloads) > 0 {
 			var beat pipeline.Heartbeat
-			if converter.GetDefaultDataConverter().FromPayload(payloads.Payloads[0], &beat) == nil &&
+			if encryption.DataConverter().FromPayload(payloads.Payloads[0], &beat) == nil &&
 				beat.Phase != "" {
 				state.Beat = &beat
 			}

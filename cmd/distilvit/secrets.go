@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"distilvit/internal/encryption"
 )
 
 // secretVariables are the variables that hold secrets. Each may also be given as
 // NAME_FILE, the path of a file with the value, as container platforms hand out secrets.
-var secretVariables = []string{"S3_ACCESS_KEY", "S3_SECRET_KEY", "TEMPORAL_API_KEY", "HF_TOKEN"}
+var secretVariables = []string{"S3_ACCESS_KEY", "S3_SECRET_KEY", "TEMPORAL_API_KEY", "HF_TOKEN", encryption.Variable}
 
 // readSecretFiles makes a.env answer for secrets given as files. A file is read once,
 // when a command begins; both forms at once, and a file that cannot be read, are mistakes.
@@ -50,6 +52,15 @@ func secretFile(env func(string) string, name string) (value string, found bool,
 		return "", false, usagef("%s_FILE: %s is empty", name, path)
 	}
 	return value, true, nil
+}
+
+// payloadKeys are the keys with which what passes through Temporal is encrypted; none where none are given.
+func payloadKeys(env func(string) string) (encryption.Keys, error) {
+	keys, err := encryption.Parse(env(encryption.Variable))
+	if err != nil {
+		return nil, usagef("%s: %v", encryption.Variable, err)
+	}
+	return keys, nil
 }
 
 // temporalEnv is the environment with a.env's secrets, for Temporal's own reading of it.

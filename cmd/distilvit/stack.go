@@ -22,8 +22,10 @@ import (
 
 	"distilvit/hub"
 	"distilvit/internal/devstack"
+	"distilvit/internal/encryption"
 	"distilvit/internal/retry"
 	"distilvit/internal/telemetry"
+	"distilvit/internal/tracing"
 	"distilvit/storage"
 	"distilvit/storage/layout"
 	"distilvit/worker"
@@ -45,8 +47,10 @@ type site struct {
 	data      string          // the data directory
 	host      int             // the process that hosts an embedded stack
 	guest     *flock.Flock    // held while we use a stack another process hosts
+	keys      encryption.Keys // of what passes through Temporal
 	hub       hub.Options     // where workers fetch models that are named hf:ORG/NAME
 	telemetry *telemetry.Telemetry
+	tracing   *tracing.Tracing
 	log       *slog.Logger
 	logFile   io.Closer
 }
@@ -82,9 +86,16 @@ func (a *app) openSite(ctx context.Context, options devstack.Options) (*site, er
 	if err != nil {
 		return nil, err
 	}
-	s := &site{external: external, data: data, hub: hubOptions(a.env), telemetry: telemetry.New()}
+	keys, err := payloadKeys(a.env)
+	if err != nil {
+		return nil, err
+	}
+	s := &site{external: external, data: data, keys: keys, hub: hubOptions(a.env), telemetry: telemetry.New()}
 	if s.log, s.logFile, err = a.logger(data, external); err != nil {
 		return nil, err
+	}
+	if s.tracing, err = tracing.Start(ctx, a.env, s.log); err != nil {
+		return nil, errors.Join(&usageError{err: err}, s.close())
 	}
 	if external {
 		err = s.openExternal(ctx, a.env)
@@ -346,7 +357,15 @@ func (s *site) dial(ctx context.Context, options client.Options) error {
 	}
 	options.Logger = sdklog.NewStructuredLogger(s.log)
 	worker.PatientHeartbeats(&options)
-	var err error
+	options.DataConverter = encryption.DataConverter()
+	encrypted, err := s.keys.DialOptions()
+	if err != nil {
+		return err
+	}
+	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, encrypted...)
+	if options.Interceptors, err = s.tracing.Interceptors(); err != nil {
+		return err
+	}
 	if s.client, err = client.DialContext(ctx, options); err != nil {
 		return fmt.Errorf("%w at %s: %w", errNoTemporal, s.temporal, err)
 	}
@@ -393,6 +412,7 @@ func (s *site) close() error {
 	if s.guest != nil {
 		errs = append(errs, s.guest.Unlock())
 	}
+	s.tracing.Close()
 	if s.logFile != nil {
 		errs = append(errs, s.logFile.Close())
 	}

@@ -74,7 +74,7 @@ func sharedStack(t testing.TB) (data string, addresses stackAddresses) {
 		dir, err := os.MkdirTemp("", "distilvit-e2e-shared-")
 		require.NoError(t, err)
 		shared.dir = dir
-		process, addresses := up(endless{t}, filepath.Join(dir, "data"))
+		process, addresses := up(endless{t}, filepath.Join(dir, "data"), traced.environment()...)
 		shared.process, shared.addresses = process, &addresses
 	})
 	require.NotNil(t, shared.addresses, "the shared stack did not start")

@@ -63,6 +63,25 @@ func (rules Rules) Foreign(origin string) bool {
 	})
 }
 
+// Share lets pages of another site that may send requests read the answer, too (CORS). A browser's question before a
+// request is answered with the methods and headers that are allowed; then there is nothing more to do.
+func (rules Rules) Share(w http.ResponseWriter, r *http.Request, methods, headers string) (done bool) {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !rules.Foreign(origin) {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", origin)
+	w.Header().Add("Vary", "Origin")
+	if r.Method != http.MethodOptions {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Methods", methods)
+	w.Header().Set("Access-Control-Allow-Headers", headers)
+	w.Header().Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
 // meant says whether the host of host or host:port is this server's.
 func (rules Rules) meant(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {

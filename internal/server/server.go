@@ -107,19 +107,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{http.StatusForbidden, err.Error(), 0})
 		return
 	}
-	origin := r.Header.Get("Origin")
-	if origin != "" && s.options.Hosts.Foreign(origin) {
-		w.Header().Set("Access-Control-Allow-Origin", origin)
-		w.Header().Add("Vary", "Origin")
-		w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
-		if r.Method == http.MethodOptions {
-			w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
-			w.Header().Set("Access-Control-Allow-Headers", "Accept, Content-Type")
-			w.Header().Set("Access-Control-Max-Age", "600")
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
+	if s.options.Hosts.Share(w, r, "GET, POST", "Accept, Content-Type") {
+		return
 	}
+	w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	s.handler.ServeHTTP(w, r)
 }

@@ -142,6 +142,13 @@ func (p *Process) read(r *os.File) {
 // killed; either way the context's cause comes back. After any error but the
 // one of a stop in time the child is dead.
 func (p *Process) Do(ctx context.Context, c Command, on func(Event)) (Event, error) {
+	spans := newSpans(ctx, c, p.PID())
+	e, err := p.do(ctx, c, func(e Event, phase string) { spans.note(phase, e) }, on)
+	spans.end(err)
+	return e, err
+}
+
+func (p *Process) do(ctx context.Context, c Command, noted func(e Event, phase string), on func(Event)) (Event, error) {
 	if err := p.send(c); err != nil {
 		return Event{}, p.end()
 	}
@@ -180,6 +187,7 @@ func (p *Process) Do(ctx context.Context, c Command, on func(Event)) (Event, err
 		if w.note(e); !stopping {
 			timer.Reset(w.limit())
 		}
+		noted(e, w.phase)
 		switch e.Event {
 		case EventReady:
 			p.mu.Lock()
