@@ -78,9 +78,12 @@ func readGoldenOf(dir string) (g golden, b *dataset.Batch, c *model.Config, w mo
 	return
 }
 
-// readSmall is the golden batch with a new model of one layer each, which XLA compiles sooner.
-func readSmall() (g golden, b *dataset.Batch, c *model.Config, w model.Weights, err error) {
-	if g, b, c, _, err = readGolden(); err != nil {
+// smallDirs are of one captioner of each kind.
+var smallDirs = goldenDirs[:2]
+
+// readSmall is the golden batch with a new model of one layer each, of a prefix's decoder two, which XLA compiles sooner.
+func readSmall(dir string) (g golden, b *dataset.Batch, c *model.Config, w model.Weights, err error) {
+	if g, b, c, _, err = readGoldenOf(dir); err != nil {
 		return
 	}
 	c.Encoder.NumHiddenLayers, c.Decoder.NLayer = 1, 1
@@ -133,7 +136,7 @@ func process(args string) error {
 	if err != nil {
 		return err
 	}
-	g, b, c, w, err := readSmall()
+	g, b, c, w, err := readSmall(a.Golden)
 	if err != nil {
 		return err
 	}
@@ -172,6 +175,7 @@ func process(args string) error {
 
 type processArgs struct {
 	Kind       string
+	Golden     string // folder of the model and its batch
 	Until      int64
 	From, To   string
 	Half       string // where to leave a checkpoint of the middle step

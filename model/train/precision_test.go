@@ -17,9 +17,11 @@ import (
 
 // trained is three steps on the golden batch with dropout, of which the last two are also
 // made from a checkpoint, and once more with each tensor updated by itself, to the same bits.
-func trained(t *testing.T, be compute.Backend, change func(*Config)) (losses []float64, after model.Weights) {
+func trained(
+	t *testing.T, be compute.Backend, golden string, change func(*Config),
+) (losses []float64, after model.Weights) {
 	t.Helper()
-	g, b, c, w, err := readSmall()
+	g, b, c, w, err := readSmall(golden)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,9 +87,15 @@ func apart(a, b model.Weights) float64 {
 // what it did at first, so the weights are the same but for rounding. A bfloat16 has 8
 // significant bits: a factor is off by up to 2⁻⁹, 0.2 %, and the mean loss by about as much at most.
 func TestCheckpointingChangesRoundingAndBF16Little(t *testing.T) {
+	for _, golden := range smallDirs {
+		t.Run(filepath.Base(golden), func(t *testing.T) { checkpointing(t, golden) })
+	}
+}
+
+func checkpointing(t *testing.T, golden string) {
 	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
-		losses, weights := trained(t, be, func(*Config) {})
-		recomputed, weightsOfRecomputed := trained(t, be, func(c *Config) { c.GradientCheckpointing = true })
+		losses, weights := trained(t, be, golden, func(*Config) {})
+		recomputed, weightsOfRecomputed := trained(t, be, golden, func(c *Config) { c.GradientCheckpointing = true })
 		d := apart(weights, weightsOfRecomputed)
 		t.Logf("with gradient checkpointing: losses %v and %v, weights apart by %.2g", losses, recomputed, d)
 		if d > 2e-6 {
@@ -97,7 +105,7 @@ func TestCheckpointingChangesRoundingAndBF16Little(t *testing.T) {
 			return // no bfloat16, see trainer.CheckPrecision
 		}
 		mixed, weightsOfMixed := trained(
-			t, be, func(c *Config) { c.Precision, c.GradientCheckpointing = BF16, true },
+			t, be, golden, func(c *Config) { c.Precision, c.GradientCheckpointing = BF16, true },
 		)
 		d = apart(weights, weightsOfMixed)
 		t.Logf("with bf16 too: losses %v, weights apart by %.2g", mixed, d)
@@ -110,11 +118,19 @@ func TestCheckpointingChangesRoundingAndBF16Little(t *testing.T) {
 			t.Errorf("bf16: weights differ by %g of their norm", d)
 		}
 		isBF16 := func(x float32) bool { return math.Float32bits(x)&0xffff == 0 }
-		if table := weightsOfMixed["decoder.transformer.wte.weight"].Data; !slices.ContainsFunc(table,
+		if table := weightsOfMixed[tableName(golden)].Data; !slices.ContainsFunc(table,
 			func(x float32) bool { return !isBF16(x) }) {
 			t.Error("bf16: weights have the bits of bfloat16 only")
 		}
 	})
+}
+
+// tableName is the name of the tokens' table of a golden model.
+func tableName(golden string) string {
+	if golden == goldenDir {
+		return "decoder.transformer.wte.weight"
+	}
+	return "language_model.model.embed_tokens.weight"
 }
 
 func TestEvaluationIsFloat32WhateverTrainingIs(t *testing.T) {

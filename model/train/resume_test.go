@@ -16,15 +16,18 @@ import (
 // trainInProcess trains in a fresh process and returns the checkpoint's files.
 func trainInProcess(t *testing.T, a processArgs, env ...string) map[string]string {
 	t.Helper()
-	args, err := json.Marshal(a)
-	if err != nil {
-		t.Fatal(err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if a.Golden == "" {
+		a.Golden = goldenDir
+	}
 	cmd := exec.Command(self)
+	args, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd.Env = append(append(os.Environ(), "TRAIN_TEST_PROCESS="+string(args)), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("train until step %d: %v\n%s", a.Until, err, out)
@@ -43,12 +46,27 @@ func trainInProcess(t *testing.T, a processArgs, env ...string) map[string]strin
 // TestSixStepsGiveTheSameBitsStraightRepeatedAndResumed has dropout on. All
 // runs are processes of their own, one of them with a single Go thread.
 func TestSixStepsGiveTheSameBitsStraightRepeatedAndResumed(t *testing.T) {
+	for _, golden := range smallDirs {
+		t.Run(filepath.Base(golden), func(t *testing.T) { sixSteps(t, golden) })
+	}
+}
+
+func sixSteps(t *testing.T, golden string) {
 	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 		kind, dir := filepath.Base(t.Name()), t.TempDir()
-		at := func(name string) string { return filepath.Join(dir, name) }
-		straight := trainInProcess(t, processArgs{Kind: kind, Until: 6, To: at("straight"), Half: at("half")})
-		repeated := trainInProcess(t, processArgs{Kind: kind, Until: 6, To: at("repeated")}, "GOMAXPROCS=1")
-		resumed := trainInProcess(t, processArgs{Kind: kind, Until: 6, From: at("half"), To: at("resumed")})
+		train := func(until int64, from, to, half string, env ...string) map[string]string {
+			a := processArgs{Kind: kind, Golden: golden, Until: until, To: filepath.Join(dir, to)}
+			if from != "" {
+				a.From = filepath.Join(dir, from)
+			}
+			if half != "" {
+				a.Half = filepath.Join(dir, half)
+			}
+			return trainInProcess(t, a, env...)
+		}
+		straight := train(6, "", "straight", "half")
+		repeated := train(6, "", "repeated", "", "GOMAXPROCS=1")
+		resumed := train(6, "half", "resumed", "")
 		for name, bytes := range straight {
 			if repeated[name] != bytes {
 				t.Errorf("%s differs between two runs", name)
@@ -61,7 +79,13 @@ func TestSixStepsGiveTheSameBitsStraightRepeatedAndResumed(t *testing.T) {
 }
 
 func TestMicroBatchesEqualTheWholeBatch(t *testing.T) {
-	g, b, c, w, err := readSmall()
+	for _, golden := range smallDirs {
+		t.Run(filepath.Base(golden), func(t *testing.T) { microBatches(t, golden) })
+	}
+}
+
+func microBatches(t *testing.T, golden string) {
+	g, b, c, w, err := readSmall(golden)
 	if err != nil {
 		t.Fatal(err)
 	}
