@@ -18,7 +18,6 @@ import (
 	"distilvit/hub"
 	"distilvit/internal/retry"
 	"distilvit/model"
-	"distilvit/model/onnx"
 	"distilvit/model/tokenizer"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
@@ -256,9 +255,6 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 		if net, err = from.config(); err != nil {
 			return n, orInvalid(ctx, fmt.Errorf("%s: %w", from.key, err))
 		}
-	}
-	if err := onnx.Exportable(net); err != nil {
-		return n, invalid("model: %v: a run, which publishes them, cannot be made of one", err)
 	}
 	if err := checkParts(net, c.Train); err != nil {
 		return n, err

@@ -317,6 +317,41 @@ func TestJSONPayloadIsAsStrictAndRoundTrips(t *testing.T) {
 	}
 }
 
+func TestKindsOfModelsAreChecked(t *testing.T) {
+	for text, want := range map[string]string{
+		"kind: prefixed":                             `model.kind: is "prefixed"; must be one of cross_attention, prefix; did you mean prefix?`,
+		"kind: prefix, preset: tiny":                 "model.preset: is tiny, which is not of the kind prefix",
+		"kind: cross_attention, preset: modern-tiny": "model.preset: is modern-tiny, which is not of the kind cross_attention",
+		"preset: tiny, projection: mlp":              "model.projection: is that of the kind prefix",
+		"weights: hf:a/b, projection: mlp":           "model.projection: is given by the config.json of model.weights; leave it out",
+		"weights: hf:a/b, decoder_heads: 3":          "model.decoder_heads: is given by the config.json of model.weights; leave it out",
+		"preset: modern-tiny, projection: mpl":       `model.projection: is "mpl"; must be one of mlp, linear; did you mean mlp?`,
+		"preset: modern-tiny, key_value_heads: 3":    "model.key_value_heads: is 3; must divide model.decoder_heads 4",
+		"preset: modern-tiny, decoder_heads: 128, key_value_heads: 2": "model.decoder_heads: is 128; twice that must divide " +
+			"model.decoder_hidden_size 128",
+		"preset: modern-tiny, positions: 65": "model.positions: is 65; must be at least 66",
+	} {
+		c, err := Decode([]byte(minimal + "model: {" + text + "}\n"))
+		if err == nil {
+			err = c.Resolve().Validate()
+		}
+		if got := problems(t, err); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+	_, err := Decode([]byte(minimal + "model: {preset: modern-tiny}\ntrain: {max_length: 65}\n"))
+	if got := problems(t, err); len(got) != 1 || got[0] != "train.max_length: is 65; must be at most what the "+
+		"picture's vectors leave of model.positions, 64" {
+		t.Errorf("%q", got)
+	}
+	text, err := json.Marshal(mustDecode(t, minimal).Resolve().Model)
+	for _, key := range []string{"kind", "projection", "decoder_h", "decoder_m", "key_value"} {
+		if err != nil || strings.Contains(string(text), `"`+key) {
+			t.Errorf("%s has %s: %v", text, key, err)
+		}
+	}
+}
+
 func TestResolveFillsSizesOnceAndForAll(t *testing.T) {
 	for text, want := range map[string]ModelConfig{
 		"preset: tiny": {
@@ -332,6 +367,16 @@ func TestResolveFillsSizesOnceAndForAll(t *testing.T) {
 			Heads: 4, MLPSize: 1024, VocabSize: 8000, Positions: 128,
 		},
 		"weights: some/dir": {Weights: "some/dir"},
+		"kind: prefix": {
+			Kind: ModelPrefix, Preset: "modern-tiny", ImageSize: 64, PatchSize: 8, HiddenSize: 128, EncoderLayer: 3,
+			DecoderLayer: 3, Heads: 4, MLPSize: 512, VocabSize: 2000, Positions: 128, DecoderHiddenSize: 128, DecoderHeads: 4,
+			KeyValueHeads: 2, DecoderMLPSize: 384,
+		},
+		"preset: modern-large, projection: linear": {
+			Kind: ModelPrefix, Preset: "modern-large", Projection: "linear", ImageSize: 224, PatchSize: 16, HiddenSize: 768,
+			EncoderLayer: 12, DecoderLayer: 32, Heads: 12, MLPSize: 3072, VocabSize: 49152, Positions: 8192,
+			DecoderHiddenSize: 960, DecoderHeads: 15, KeyValueHeads: 5, DecoderMLPSize: 2560,
+		},
 	} {
 		c := mustDecode(t, minimal+"model: {"+text+"}\n").Resolve()
 		if c.Model != want {

@@ -333,6 +333,10 @@ func (v *validator) model(c Config) {
 	if m.Preset != "" && !v.oneOf("model.preset", m.Preset, append(preset.Names(), preset.Captioners()...)) {
 		return
 	}
+	if p, ok := preset.Of(m.Preset); ok && m.Kind != "" && !v.check(p.Prefix == (m.Kind == ModelPrefix), "model.preset",
+		"is %s, which is not of the kind %s", m.Preset, m.Kind) {
+		return
+	}
 	image := v.check(m.ImageSize >= 8 && m.ImageSize <= 1024, "model.image_size",
 		"is %d; must be from 8 to 1024", m.ImageSize)
 	if v.atLeast("model.patch_size", m.PatchSize, 1) && image {
@@ -348,9 +352,6 @@ func (v *validator) model(c Config) {
 	v.atLeast("model.decoder_layer", m.DecoderLayer, 1)
 	v.atLeast("model.mlp_size", m.MLPSize, 1)
 	v.atLeast("model.vocab_size", m.VocabSize, leastVocabulary)
-	if p, ok := preset.Of(m.Preset); ok && m.Kind != "" {
-		v.check(p.Prefix == (m.Kind == ModelPrefix), "model.preset", "is %s, which is not of the kind %s", m.Preset, m.Kind)
-	}
 	least := 2
 	if m.Kind == ModelPrefix {
 		least = v.prefix(m) + 2

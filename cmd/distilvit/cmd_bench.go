@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"distilvit/internal/backend"
 	"distilvit/internal/bench"
 	"distilvit/model"
+	"distilvit/model/preset"
 	"distilvit/report"
 )
 
@@ -77,7 +79,7 @@ type networkFlags struct {
 
 func (f *networkFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.preset, "preset", "base", "sizes of the network: tiny, small or base")
+	flags.StringVar(&f.preset, "preset", "base", "sizes of the network: "+strings.Join(preset.Names(), ", "))
 	flags.IntVar(&f.vocab, "vocabulary", 0, "tokens of the vocabulary (default: the preset's)")
 	flags.Uint64Var(&f.seed, "seed", 1, "of the random weights")
 }
@@ -86,7 +88,7 @@ func (f *networkFlags) add(cmd *cobra.Command) {
 func (f *networkFlags) network(tokens int) (bench.Network, error) {
 	c, ok := model.Preset(f.preset)
 	if !ok {
-		return bench.Network{}, usagef("--preset %s: use tiny, small or base", f.preset)
+		return bench.Network{}, usagef("--preset %s: use one of %s", f.preset, strings.Join(preset.Names(), ", "))
 	}
 	if f.vocab == 0 {
 		f.vocab = bench.Defaults(f.preset).Model.VocabSize

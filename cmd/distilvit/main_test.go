@@ -86,7 +86,7 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"preprocess", "-m", dir, "a.png"}, "preprocess needs -o DIR"},
 		{[]string{"backend", "install", "gpu"}, "backend install gpu: use cpu, cuda13, onnxruntime"},
 		{[]string{"bench", "prepares"}, "bench prepares: use bench gpu, bench train"},
-		{[]string{"bench", "train", "--preset", "huge"}, "--preset huge: use tiny, small or base"},
+		{[]string{"bench", "train", "--preset", "huge"}, "--preset huge: use one of tiny, small, base, modern-tiny"},
 		{[]string{"bench", "train", "--tokens", "9000"}, "--tokens 9000: use 1 to 1023"},
 		{[]string{"bench", "caption", "--forms", "q3"}, "--forms q3: use weights, fp32, fp16, q8"},
 		{[]string{"bench", "prepare", "./none"}, "no such picture: ./none"},

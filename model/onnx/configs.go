@@ -38,6 +38,39 @@ func WriteConfigs(dir string, c *model.Config, o model.GenerateOptions, dtypes [
 	return WriteGenerationConfig(dir, c, o)
 }
 
+// LlavaFolder is the folder of a published Prefix that has the configs for transformers in Python; the weights are those
+// beside it.
+const LlavaFolder = "llava"
+
+// WriteLlava writes the configs of a Prefix for transformers in Python into LlavaFolder of dir and answers their names;
+// of another kind, whose configs are those of both libraries, none.
+func WriteLlava(dir string, c *model.Config, o model.GenerateOptions) ([]string, error) {
+	if c.Kind != model.Prefix {
+		return nil, nil
+	}
+	folder := filepath.Join(dir, LlavaFolder)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	config, err := keys(c)
+	if err == nil {
+		err = writeJSON(filepath.Join(folder, configFile), config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	options := generationConfig(c, o)
+	for _, length := range []string{"max", "min"} { // which count the picture's vectors there
+		if tokens, ok := options[length+"_length"].(int); ok {
+			options[length+"_new_tokens"] = tokens - 1
+			delete(options, length+"_length")
+		}
+	}
+	delete(options, "decoder_start_token_id")
+	err = writeJSON(filepath.Join(folder, generationFile), options)
+	return []string{LlavaFolder + "/" + configFile, LlavaFolder + "/" + generationFile}, err
+}
+
 // keys are a config's as its config.json has them.
 func keys(c *model.Config) (config map[string]any, err error) {
 	raw, err := json.Marshal(c)
@@ -69,8 +102,9 @@ func asEncoderDecoder(c *model.Config, llava map[string]any) map[string]any {
 }
 
 const (
-	configFile  = "config.json"
-	defaultsKey = "transformers.js_config"
+	configFile     = "config.json"
+	generationFile = "generation_config.json"
+	defaultsKey    = "transformers.js_config"
 )
 
 // Recommend changes config.json where the dtype that it names for a device was checked there and is wrong, if another one is
@@ -151,7 +185,7 @@ func best(published []string, groups [][]string) string {
 
 // WriteGenerationConfig writes generation_config.json alone.
 func WriteGenerationConfig(dir string, c *model.Config, o model.GenerateOptions) error {
-	return writeJSON(filepath.Join(dir, "generation_config.json"), generationConfig(c, o))
+	return writeJSON(filepath.Join(dir, generationFile), generationConfig(c, o))
 }
 
 // generationConfig are the keys by which transformers and Transformers.js caption alike. Captions are

@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -56,14 +55,6 @@ func WriteCalibrated(
 		names = append(names, f.name)
 	}
 	return names, nil
-}
-
-// Exportable says why a captioner has no ONNX files, nil where it has.
-func Exportable(c *model.Config) error {
-	if c.Kind == model.Prefix {
-		return errors.New("a captioner whose picture stands before the caption has no ONNX files yet")
-	}
-	return nil
 }
 
 // file is a graph and its file's name within a model directory.

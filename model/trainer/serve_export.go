@@ -214,7 +214,11 @@ func (n network) write(a ExportArgs, calibration *onnx.Calibration, phase func(s
 	if err := onnx.WriteConfigs(a.OutDir, n.config, n.generate, a.Dtypes); err != nil {
 		return nil, fmt.Errorf("write the export's configs: %w", err)
 	}
-	files = append(files, "config.json", "generation_config.json", "model.safetensors")
+	llava, err := onnx.WriteLlava(a.OutDir, n.config, n.generate)
+	if err != nil {
+		return nil, fmt.Errorf("write the configs for transformers: %w", err)
+	}
+	files = append(append(files, llava...), "config.json", "generation_config.json", "model.safetensors")
 	copied, weights := append([]string{processorFile}, tokenizerFiles...), filepath.Join(a.OutDir, "model.safetensors")
 	if n.kept == nil && a.Frozen == "" {
 		if err := writeWeights(a.Checkpoint, n.weights, weights); err != nil {
@@ -224,7 +228,7 @@ func (n network) write(a ExportArgs, calibration *onnx.Calibration, phase func(s
 		return nil, err
 	}
 	// Transformers.js loads no tokenizer without its config, which Hugging Face's tokenizers do.
-	_, err := os.Stat(filepath.Join(a.ModelDir, "tokenizer_config.json"))
+	_, err = os.Stat(filepath.Join(a.ModelDir, "tokenizer_config.json"))
 	if n.kept != nil || errors.Is(err, os.ErrNotExist) {
 		copied, files = copied[:1], append(files, tokenizerFiles...)
 		if err := n.tokens.WriteDir(a.OutDir); err != nil {
