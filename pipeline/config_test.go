@@ -319,7 +319,8 @@ func TestJSONPayloadIsAsStrictAndRoundTrips(t *testing.T) {
 
 func TestKindsOfModelsAreChecked(t *testing.T) {
 	for text, want := range map[string]string{
-		"kind: prefixed":                             `model.kind: is "prefixed"; must be one of cross_attention, prefix; did you mean prefix?`,
+		"kind: prefixed": `model.kind: is "prefixed"; must be one of cross_attention, ` +
+			"prefix; did you mean prefix?",
 		"kind: prefix, preset: tiny":                 "model.preset: is tiny, which is not of the kind prefix",
 		"kind: cross_attention, preset: modern-tiny": "model.preset: is modern-tiny, which is not of the kind cross_attention",
 		"preset: tiny, projection: mlp":              "model.projection: is that of the kind prefix",
