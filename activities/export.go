@@ -62,7 +62,8 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 			Dtypes: in.Export.Dtypes, Pictures: in.Export.Pictures, MaxLength: in.MaxLength,
 			MaxLogitsDiff: in.Export.MaxLogitsDiff, MaxRougeDrop: in.Export.MaxRougeDrop,
 			MinEqual: in.Export.MinEqual, Frozen: m.Frozen, LoRA: adapter(in),
-			Calibrate: in.Export.Calibrate,
+			Calibrate: in.Export.Calibrate, Damage: in.Export.DamagePictures(), Mixed: in.Export.Mixed,
+			MaxBytes: in.Export.MaxBytes(),
 		}
 		if web != nil {
 			args.SureDir = filepath.Join(dir, "sure")
@@ -101,7 +102,7 @@ func (a *Activities) Export(ctx context.Context, in pipeline.ExportInput) (recor
 				return out, err
 			}
 		}
-		out.Pruning, out.Calibration = e.Exported.Pruning, e.Exported.Calibration
+		out.Pruning, out.Calibration, out.Damage = e.Exported.Pruning, e.Exported.Calibration, e.Exported.Damage
 		out.Files = map[string]layout.Object{}
 		for i, name := range e.Exported.Files {
 			p.progress("upload", int64(i), int64(len(e.Exported.Files)), name)

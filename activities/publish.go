@@ -91,7 +91,7 @@ func manifestOf(in pipeline.PublishInput, model string) record.ModelManifest {
 		Program: version.Program(), Config: layout.Run(in.Run).Config(), Dataset: in.Dataset.Manifest,
 		Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
 		Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning,
-		Calibration: in.Export.Calibration, Files: map[string]layout.Object{},
+		Calibration: in.Export.Calibration, Damage: in.Export.Damage, Files: map[string]layout.Object{},
 		Approval: in.Approval,
 	}
 	for _, s := range in.Sources {

@@ -340,7 +340,7 @@ func (r *readable) card() report.Card {
 		Epoch: r.in.Best.Epoch, Step: r.in.Best.Checkpoint.Step, TestedOn: r.in.TestedOn,
 		Test: r.in.Test.Metrics, Eval: r.in.Best.Eval,
 		Settings: append(settings(c), r.scored()...), Checks: r.in.Export.Checks,
-		Pruning: r.in.Export.Pruning, Calibration: r.in.Export.Calibration,
+		Pruning: r.in.Export.Pruning, Calibration: r.in.Export.Calibration, Damage: r.in.Export.Damage,
 		Samples: withoutPictures(r.samples), Lineage: r.lineage(),
 	}
 }
@@ -377,7 +377,7 @@ func (r *readable) run() report.Run {
 		},
 		Faults:   r.in.Faults,
 		TestedOn: r.in.TestedOn, Test: &r.in.Test.Metrics, Samples: r.captions, Checks: r.in.Export.Checks,
-		Pruning: r.in.Export.Pruning, Calibration: r.in.Export.Calibration,
+		Pruning: r.in.Export.Pruning, Calibration: r.in.Export.Calibration, Damage: r.in.Export.Damage,
 		Bad: r.bad, BadTotal: r.in.Dataset.Bad,
 		Warnings: slices.Clone(r.in.Warnings), Config: configYAML(publicConfig(r.in.Config)), Lineage: r.lineage(),
 	}

@@ -432,6 +432,20 @@ type ExportConfig struct {
 	// size and form; those of 4 bits come nearer to the model. 64 will do. 0: each weight is rounded to the nearest
 	Calibrate int `json:"calibrate,omitempty"`
 
+	// validation pictures, with a caption each, that what rounding does to each layer is measured on, for each of q8,
+	// int8, q4 and q4f16: one layer is rounded at a time, and the report shows how far that takes the model's
+	// next-token distributions. It takes as many passes over these pictures as a dtype has layers. 0: none, or 32
+	// with export.mixed
+	Damage int `json:"damage,omitempty"`
+
+	// q4 and q4f16 keep layers in 8 bits, first those whose damage is greatest for each byte that 4 bits save, as
+	// many as export.max_size_mib allows; without one, until the files are a tenth larger
+	Mixed bool `json:"mixed,omitempty"`
+
+	// MiB that the two files (encoder and decoder together) of each dtype may have; one that needs more ends the run
+	// with the figures, before anything is written. 0: no bound
+	MaxSizeMiB float64 `json:"max_size_mib,omitempty"`
+
 	// leave tokens out of the published vocabulary: auto keeps those that the training captions are made
 	// of, a number at most so many, the most frequent of them. Bytes and special tokens stay in any case, so
 	// that every text can still be encoded. Validation captions may lose max_rouge_l_drop by it. Empty: the
@@ -448,6 +462,23 @@ type ExportConfig struct {
 	// webgpu
 	Require []string `json:"require,omitempty"`
 }
+
+// mixedPictures are those that damage is measured on where layers are to be chosen and nothing else is said.
+const mixedPictures = 32
+
+// DamagePictures are so many as damage is measured on; 0: it is not.
+func (e ExportConfig) DamagePictures() int {
+	if e.Mixed && e.Damage == 0 {
+		return mixedPictures
+	}
+	return e.Damage
+}
+
+// MaxBytes are those that a dtype's files may have; 0: no bound.
+func (e ExportConfig) MaxBytes() int64 { return int64(e.MaxSizeMiB * (1 << 20)) }
+
+// mixes says whether a dtype can keep layers in 8 bits.
+func mixes(dtype string) bool { return dtype == DtypeQ4 || dtype == DtypeQ4F16 }
 
 // PublishConfig is who approves of a model, where it goes, and what its card (README.md) says that only its author knows, under
 // the names of the Hugging Face hub's metadata. The card names no path of the machine that trained.

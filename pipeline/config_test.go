@@ -505,6 +505,9 @@ func TestPresetOfACaptionerIsItsWeights(t *testing.T) {
 		"evaluate.words=words":                       "must be one of auto, rouge_score, unicode",
 		"export.min_equal=90":                        "must be from 0 to 1",
 		"export.calibrate=-1":                        "must be",
+		"export.damage=-1":                           "must be",
+		"export.max_size_mib=-1":                     "must be from 0 to 2048",
+		"export.mixed=true":                          "names neither q4 nor q4f16",
 	} {
 		if _, err := Decode([]byte(minimal), set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", set, err)

@@ -583,6 +583,10 @@ func (v *validator) export(e ExportConfig) {
 	}
 	v.atLeast("export.pictures", e.Pictures, 0)
 	v.atLeast("export.calibrate", e.Calibrate, 0)
+	v.atLeast("export.damage", e.Damage, 0)
+	v.check(!e.Mixed || slices.ContainsFunc(e.Dtypes, mixes), "export.mixed",
+		"is true, and export.dtypes names neither q4 nor q4f16")
+	v.check(e.MaxSizeMiB >= 0 && e.MaxSizeMiB <= 2048, "export.max_size_mib", "is %v; must be from 0 to 2048", e.MaxSizeMiB)
 	v.check(e.MaxLogitsDiff > 0, "export.max_logits_diff", "is %v; must be above 0", e.MaxLogitsDiff)
 	v.within("export.max_rouge_l_drop", e.MaxRougeDrop, 0, 100)
 	v.within("export.min_equal", e.MinEqual, 0, 1)

@@ -48,6 +48,7 @@ type Card struct {
 	Pruning  *record.Pruning // nil: the vocabulary is whole
 
 	Calibration *record.Calibration // nil: weights are rounded to the nearest
+	Damage      []record.Damage     // of rounding, by dtype; none: not measured
 
 	Samples []Sample
 	Lineage []Pair // run, branch, digests, program version

@@ -35,6 +35,7 @@ type Run struct {
 	Pruning  *record.Pruning // nil: the vocabulary is whole
 
 	Calibration *record.Calibration // nil: weights are rounded to the nearest
+	Damage      []record.Damage     // of rounding, by dtype; none: not measured
 
 	Bad      []Bad // some of the examples left out
 	BadTotal int   // all of them

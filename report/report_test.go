@@ -329,3 +329,32 @@ func TestCalibrationIsSaid(t *testing.T) {
 		}
 	}
 }
+
+// Card and report say which layers keep 8 bits and why; the report shows the most damaged layer first, and neither says
+// a word where nothing was measured.
+func TestDamageIsSaid(t *testing.T) {
+	r, card := fullRun(t), fullCard()
+	if strings.Contains(string(HTML(r)), "Damage of rounding") || strings.Contains(string(ModelCard(card)), "8 bits a weight") {
+		t.Error("damage is said, and was not measured")
+	}
+	r.Damage = []record.Damage{{
+		Dtype: "q4", Pictures: 31, Tokens: 400, PlainBytes: 10 << 20, MaxBytes: 11 << 20, Layers: []record.LayerDamage{
+			{Layer: "first", Bytes: 1000, KL: 2e-4, MaxKL: 3e-3},
+			{Layer: "second", Bytes: 500, KL: 4e-4, MaxKL: 5e-3, EightBits: true},
+		},
+	}, {Dtype: "q8", Pictures: 31, Tokens: 400, Layers: []record.LayerDamage{{Layer: "first"}}}}
+	card.Damage = r.Damage
+	html, text := string(HTML(r)), string(ModelCard(card))
+	first, second := strings.Index(html, "<td>first</td>"), strings.Index(html, "<td>second</td>")
+	if second < 0 || first < second || !strings.Contains(html, "width: 50.0%") || !strings.Contains(html, "1 of 2 layers keep 8 bits") {
+		t.Errorf("the report shows the first layer at %d, the second, more damaged one at %d", first, second)
+	}
+	if !strings.Contains(text, "`second` (4.0e-04).") || strings.Contains(text, "`first`") ||
+		!strings.Contains(text, "captions of 31 validation pictures") || strings.Contains(text, "In q8") {
+		t.Errorf("the card says\n%s", text)
+	}
+	card.Damage[0].Layers[1].EightBits = false
+	if text := string(ModelCard(card)); !strings.Contains(text, "none fits into 11.0 MiB") {
+		t.Errorf("the card does not say that no layer fits:\n%s", text)
+	}
+}

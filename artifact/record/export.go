@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -16,6 +17,53 @@ type Export struct {
 	Pruning *Pruning `json:"pruning,omitempty"` // nil: the vocabulary is whole
 
 	Calibration *Calibration `json:"calibration,omitempty"` // nil: every weight is rounded to the nearest
+
+	Damage []Damage `json:"damage,omitempty"` // by dtype; none: not measured
+}
+
+// Damage is what rounding does to a network, layer by layer: each is rounded as a dtype rounds it while all else, also
+// what is multiplied, stays float32. What that does to the model's next-token distributions is a Kullback-Leibler
+// divergence, along captions of validation pictures.
+type Damage struct {
+	Dtype    string `json:"dtype"`
+	Pictures int    `json:"pictures"` // with a caption each
+	Tokens   int    `json:"tokens"`   // of these captions
+
+	Layers []LayerDamage `json:"layers"` // that the dtype rounds, in the order of the network
+
+	// PlainBytes are those of the dtype's two files were no layer kept in 8 bits; MaxBytes what they may have with those
+	// that are. 0: none was to be.
+	PlainBytes int64 `json:"plain_bytes,omitempty"`
+	MaxBytes   int64 `json:"max_bytes,omitempty"`
+}
+
+// LayerDamage is what rounding a layer does.
+type LayerDamage struct {
+	Layer     string  `json:"layer"`                // as its tensors' names begin
+	Bytes     int64   `json:"bytes"`                // of its matrices as the dtype has them, scales included
+	KL        float64 `json:"kl"`                   // nats a token
+	MaxKL     float64 `json:"max_kl"`               // of the token that is hurt most, nats
+	EightBits bool    `json:"eight_bits,omitempty"` // kept in 8 bits, as its damage is great for its bytes
+}
+
+// Worst are the layers, most damaged first.
+func (d Damage) Worst() []LayerDamage {
+	worst := slices.Clone(d.Layers)
+	slices.SortStableFunc(worst, func(a, b LayerDamage) int { return cmp.Compare(b.KL, a.KL) })
+	return worst
+}
+
+// Kept are the layers that have 8 bits.
+func (d Damage) Kept() []LayerDamage {
+	return slices.DeleteFunc(slices.Clone(d.Layers), func(l LayerDamage) bool { return !l.EightBits })
+}
+
+// Share is a layer's damage beside the greatest, 0 to 1.
+func (d Damage) Share(l LayerDamage) float64 {
+	if most := d.Worst()[0].KL; most > 0 {
+		return l.KL / most
+	}
+	return 0
 }
 
 // Calibration is what the rounding of an export goes by.

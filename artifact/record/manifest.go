@@ -136,6 +136,7 @@ type ModelManifest struct {
 	Pruning    *Pruning      `json:"pruning,omitempty"` // nil: the vocabulary is whole
 
 	Calibration *Calibration `json:"calibration,omitempty"` // nil: weights are rounded to the nearest
+	Damage      []Damage     `json:"damage,omitempty"`      // of rounding, by dtype; none: not measured
 
 	Files map[string]layout.Object `json:"files"` // by path below the model, without keys
 

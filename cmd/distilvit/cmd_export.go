@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,7 @@ import (
 	"distilvit/model/onnx"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
+	"distilvit/report"
 )
 
 // exportOptions are the flags of export.
@@ -27,6 +30,9 @@ type exportOptions struct {
 	dtypes    []string
 	pictures  int
 	calibrate int
+	damage    int
+	mixed     bool
+	maxSize   float64 // MiB
 	maxDrop   float64
 	minEqual  float64
 	prune     string // pipeline.Vocabulary
@@ -60,6 +66,11 @@ training captions are those of the run that MODEL names, or of --captions FILE.
 so that what its matrices multiply there comes out right (GPTQ) rather than each weight. Files
 have the same size and form; q4 captions more like the model.
 
+--damage N measures on N of these pictures, with a caption each, what rounding does to each layer of
+the network, and prints it. --mixed keeps the layers of q4 and q4f16 in 8 bits whose damage is
+greatest for their bytes, as many as fit into --max-size-mib, or 10 % more bytes. An export that is
+larger than --max-size-mib is refused, whatever its dtype.
+
 After distilvit backend install transformers.js transformers.js-node each export also captions a
 few pictures under Node and, where Chromium is, in WebAssembly and on WebGPU; --require refuses
 what is not right on such a device. DISTILVIT_CHROMIUM=PATH names another browser than that in
@@ -67,6 +78,7 @@ PATH.`,
 		Example: `  distilvit export -m ./model --dtypes fp32,q8 ./exported
   distilvit export -m ./model -d coco:captions.json,images/ --dtypes q8 ./exported
   distilvit export -m ./model -d coco:captions.json,images/ --dtypes q4 --calibrate 64 ./exported
+  distilvit export -m ./model -d coco:captions.json,images/ --dtypes q4 --mixed --max-size-mib 120 ./exported
   distilvit export -m demo --dtypes q4 --prune-vocab auto ./exported
   distilvit export -m ./model --prune-vocab 10000 --captions captions.txt ./exported`,
 		Args: args(1, 1, "a DIR to write to"),
@@ -81,6 +93,15 @@ PATH.`,
 			}
 			if o.calibrate < 0 {
 				return usagef("--calibrate %d: use 0 or more", o.calibrate)
+			}
+			if o.damage < 0 {
+				return usagef("--damage %d: use 0 or more", o.damage)
+			}
+			if !(o.maxSize >= 0) {
+				return usagef("--max-size-mib %v: use 0 or more", o.maxSize)
+			}
+			if o.mixed && !slices.ContainsFunc(o.dtypes, onnx.Mixes) {
+				return usagef("--mixed is for q4 and q4f16; --dtypes names neither")
 			}
 			if err := o.checkPruning(); err != nil {
 				return err
@@ -108,6 +129,10 @@ PATH.`,
 	flags.IntVar(&o.pictures, "pictures", 64, "pictures each export is checked on")
 	flags.IntVar(&o.calibrate, "calibrate", 0, "pictures of DATASET's validation split that rounding goes by; 0: each "+
 		"weight is rounded to the nearest")
+	flags.IntVar(&o.damage, "damage", 0, "pictures of that split on which it is measured what rounding does to each layer "+
+		"(default 0, with --mixed 32)")
+	flags.BoolVar(&o.mixed, "mixed", false, "keep the layers of q4 and q4f16 in 8 bits whose damage is greatest for their bytes")
+	flags.Float64Var(&o.maxSize, "max-size-mib", 0, "MiB that an export's two files may have; 0: no bound")
 	flags.Float64Var(&o.maxDrop, "max-rouge-l-drop", limits.MaxRougeDrop,
 		"points of rougeL an export other than fp32 may lose; q4 and q4f16 twice as many")
 	flags.Float64Var(&o.minEqual, "min-equal", 0,
@@ -150,8 +175,9 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 	if err != nil {
 		return err
 	}
+	e := pipeline.ExportConfig{Damage: o.damage, Mixed: o.mixed, MaxSizeMiB: o.maxSize}
 	var calibrate []dataset.ShardPair
-	if o.calibrate > 0 {
+	if o.calibrate > 0 || e.DamagePictures() > 0 {
 		d.split, d.limit = pipeline.SplitValidation, 0
 		beside := *w
 		if beside.temp, err = os.MkdirTemp(w.temp, "calibrate-"); err != nil {
@@ -192,6 +218,9 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 			SureDir:         sure,
 			Calibrate:       o.calibrate,
 			CalibrateShards: calibrate,
+			Damage:          e.DamagePictures(),
+			Mixed:           o.mixed,
+			MaxBytes:        e.MaxBytes(),
 		}}, showEvents(p, "export"))
 	if err != nil {
 		return err
@@ -215,9 +244,31 @@ func (a *app) export(ctx context.Context, dir, out string, o exportOptions) erro
 			Pruning   *record.Pruning      `json:"pruning,omitempty"`
 
 			Calibration *record.Calibration `json:"calibration,omitempty"`
-		}{out, done.Exported.Files, done.Exported.Checks, done.Exported.Pruning, done.Exported.Calibration})
+			Damage      []record.Damage     `json:"damage,omitempty"`
+		}{
+			out, done.Exported.Files, done.Exported.Checks, done.Exported.Pruning, done.Exported.Calibration,
+			done.Exported.Damage,
+		})
 	}
 	writeChecks(a.stdout, done.Exported.Checks, done.Exported.Pruning, "")
+	writeDamage(a.stdout, done.Exported.Damage)
 	fmt.Fprintf(a.stdout, "%d files in %s\n", len(done.Exported.Files), out)
 	return nil
+}
+
+// writeDamage shows what rounding does to each layer, most damaged first.
+func writeDamage(w io.Writer, all []record.Damage) {
+	for _, d := range all {
+		fmt.Fprintf(w, "\nrounded alone in %s, %d captions:\n", d.Dtype, d.Pictures)
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "LAYER\tBYTES\tKL\tOF THE WORST TOKEN\t")
+		for _, l := range d.Worst() {
+			kept := ""
+			if l.EightBits {
+				kept = "kept in 8 bits"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%.1e\t%.1e\t%s\n", l.Layer, report.Bytes(l.Bytes), l.KL, l.MaxKL, kept)
+		}
+		t.Flush()
+	}
 }

@@ -154,7 +154,7 @@ func TestCalibratedFilesCaptionNearer(t *testing.T) {
 	plain := open(t, export(t, c, w, "fp32"), "fp32")
 	for _, dtype := range []string{"q4", "q8"} {
 		dir := t.TempDir()
-		if _, err := WriteCalibrated(dir, c, w, dtype, known); err != nil {
+		if _, err := WriteWith(dir, c, w, dtype, Options{Calibration: known}); err != nil {
 			t.Fatal(err)
 		}
 		if err := WriteConfigs(dir, c, greedy, []string{dtype}); err != nil {

@@ -32,15 +32,16 @@ func graphFile(stem, dtype string) string {
 // weights, same bytes; a file is complete or absent. Weights are converted as they are written: beside them
 // it takes a few tens of MiB.
 func Write(dir string, c *model.Config, w model.Weights, dtype string) ([]string, error) {
-	return WriteCalibrated(dir, c, w, dtype, nil)
+	return WriteWith(dir, c, w, dtype, Options{})
 }
 
-// WriteCalibrated is Write with rounding that minds what is multiplied. Then it takes as many bytes beside the
+// WriteWith is Write with other rounding. Where that minds what is multiplied, it takes as many bytes beside the
 // weights as its largest matrix has, and the squares of its widths.
-func WriteCalibrated(
-	dir string, c *model.Config, w model.Weights, dtype string, calibration *Calibration,
-) ([]string, error) {
-	files, err := build(c, w, dtype, calibration)
+func WriteWith(dir string, c *model.Config, w model.Weights, dtype string, o Options) ([]string, error) {
+	if err := checkWeights(c, w); err != nil {
+		return nil, err
+	}
+	files, err := build(c, w, dtype, o)
 	if err != nil {
 		return nil, err
 	}
@@ -66,28 +67,32 @@ type file struct {
 // builds makes one of a model's graphs.
 type builds func(*model.Config, model.Weights, numbers, *Calibration) (*graph, error)
 
+// graphs are how a model's encoder and decoder are made.
+func graphs(c *model.Config) []builds {
+	return []builds{encoder, map[model.Kind]builds{model.CrossAttention: decoder, model.Prefix: prefixDecoder}[c.Kind]}
+}
+
 // build makes a dtype's graphs; weights are converted when they are written.
-func build(c *model.Config, w model.Weights, dtype string, known *Calibration) ([]file, error) {
+func build(c *model.Config, w model.Weights, dtype string, o Options) ([]file, error) {
 	if err := checkDtype(dtype); err != nil {
 		return nil, err
 	}
-	if err := checkWeights(c, w); err != nil {
-		return nil, err
-	}
 	files := []file{{name: EncoderFile(dtype)}, {name: DecoderFile(dtype)}}
-	decoder := map[model.Kind]builds{model.CrossAttention: decoder, model.Prefix: prefixDecoder}[c.Kind]
-	for i, make := range []builds{encoder, decoder} {
+	for i, make := range graphs(c) {
 		var err error
-		if files[i].graph, err = make(c, w, dtypes[dtype].numbers, known); err != nil {
+		if files[i].graph, err = make(c, w, o.numbers(dtype), o.Calibration); err != nil {
 			return nil, fmt.Errorf("build %s: %w", files[i].name, err)
 		}
 	}
 	return files, nil
 }
 
-// Size is how many bytes Write would write.
-func Size(c *model.Config, w model.Weights, dtype string) (int64, error) {
-	files, err := build(c, w, dtype, nil)
+// Size is how many bytes WriteWith would write, calibrated or not, with such layers in 8 bits. It looks at no weight.
+func Size(c *model.Config, w model.Weights, dtype string, eightBits []string) (int64, error) {
+	if err := w.Check(c); err != nil {
+		return 0, err
+	}
+	files, err := build(c, w, dtype, Options{EightBits: eightBits})
 	if err != nil {
 		return 0, err
 	}

@@ -39,7 +39,7 @@ func (s *server) calibrate(
 	ctx context.Context, a ExportArgs, be compute.Backend, n network, normalization model.Normalization,
 ) (*onnx.Calibration, *record.Calibration, error) {
 	s.phase(PhaseExport, "reading pictures to calibrate with")
-	pictures, err := n.choose(ctx, a)
+	pictures, err := n.choose(ctx, a, a.Calibrate)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -72,18 +72,18 @@ func (s *server) calibrate(
 	return &onnx.Calibration{Moments: moments}, made, nil
 }
 
-// choose draws pictures by seed, in their stored order.
-func (n network) choose(ctx context.Context, a ExportArgs) ([]shown, error) {
+// choose draws so many pictures by seed, in their stored order.
+func (n network) choose(ctx context.Context, a ExportArgs, pictures int) ([]shown, error) {
 	shards := a.CalibrateShards
 	if shards == nil {
 		shards = a.Shards
 	}
 	all := int(count(shards, 0))
 	chosen := make([]bool, all)
-	for _, i := range rand.New(rand.NewPCG(calibrationSeed, 0)).Perm(all)[:min(all, a.Calibrate)] {
+	for _, i := range rand.New(rand.NewPCG(calibrationSeed, 0)).Perm(all)[:min(all, pictures)] {
 		chosen[i] = true
 	}
-	var pictures []shown
+	var drawn []shown
 	at := 0
 	for b, err := range dataset.Sequential(ctx, shards, verifyBatch, 0) {
 		if err != nil {
@@ -100,13 +100,14 @@ func (n network) choose(ctx context.Context, a ExportArgs) ([]shown, error) {
 					p.captions = append(p.captions, tokens[:min(len(tokens), n.config.Positions())])
 				}
 			}
-			pictures = append(pictures, p)
+			drawn = append(drawn, p)
 		}
 	}
-	if len(pictures) == 0 {
-		return nil, errorf(InvalidInput, "no pictures to calibrate with: leave export.calibrate out, or give more pictures")
+	if len(drawn) == 0 {
+		return nil, errorf(InvalidInput, "no pictures to round weights by: leave export.calibrate, export.damage and "+
+			"export.mixed out, or give more pictures")
 	}
-	return pictures, nil
+	return drawn, nil
 }
 
 // narrowed are a caption's tokens as a pruned vocabulary has them; those that it has not are left out.

@@ -15,12 +15,12 @@ func TestCalibrationChoosesTheSamePictures(t *testing.T) {
 	pair, _ := testShards(t)
 	whole := network{config: &model.Config{Decoder: model.GPT2Config{NPositions: testLength}}}
 	a := ExportArgs{Calibrate: 20, Shards: []dataset.ShardPair{pair}}
-	got, err := whole.choose(t.Context(), a)
+	got, err := whole.choose(t.Context(), a, a.Calibrate)
 	check(t, err)
 	if len(got) != 20 {
 		t.Fatalf("%d pictures, want 20", len(got))
 	}
-	again, err := whole.choose(t.Context(), a)
+	again, err := whole.choose(t.Context(), a, a.Calibrate)
 	check(t, err)
 	if !reflect.DeepEqual(got, again) {
 		t.Error("other pictures the second time")
@@ -49,7 +49,7 @@ func TestCalibrationChoosesTheSamePictures(t *testing.T) {
 		t.Errorf("in a pruned vocabulary %v, want [1 2 0]", got)
 	}
 	a.Calibrate = 1000
-	if got, err = whole.choose(t.Context(), a); err != nil || len(got) != testRows {
+	if got, err = whole.choose(t.Context(), a, a.Calibrate); err != nil || len(got) != testRows {
 		t.Errorf("%d pictures of %d, %v", len(got), testRows, err)
 	}
 }

@@ -128,7 +128,11 @@ type ExportArgs struct {
 	Prune         *PruneArgs          `json:"prune,omitempty"`
 
 	Calibrate       int                 `json:"calibrate,omitempty"`        // pictures that rounding goes by; 0: none
-	CalibrateShards []dataset.ShardPair `json:"calibrate_shards,omitempty"` // that they are of; nil: Shards
+	CalibrateShards []dataset.ShardPair `json:"calibrate_shards,omitempty"` // that they and Damage's are of; nil: Shards
+
+	Damage   int   `json:"damage,omitempty"`    // pictures that what rounding does to each layer is measured on; 0: it is not
+	Mixed    bool  `json:"mixed,omitempty"`     // keep layers of q4 and q4f16 in 8 bits; needs Damage
+	MaxBytes int64 `json:"max_bytes,omitempty"` // of a dtype's two files; 0: no bound
 
 	// where pictures are written, as PNG, that each export captions without a doubt; empty: none are
 	SureDir string `json:"sure_dir,omitempty"`
@@ -251,6 +255,7 @@ type Exported struct {
 
 	Pruning     *record.Pruning     `json:"pruning,omitempty"`
 	Calibration *record.Calibration `json:"calibration,omitempty"`
+	Damage      []record.Damage     `json:"damage,omitempty"`
 
 	Sure []transformersjs.Line `json:"sure,omitempty"` // by dtype, the pictures of SureDir
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gomlx/compute"
 
+	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/dataset/pixels"
 	"distilvit/internal/backend"
@@ -60,6 +61,9 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 			return err
 		}
 	}
+	if err := n.fits(a); err != nil {
+		return err
+	}
 	s.phase(PhaseExport, "opening backend "+a.Backend.Kind)
 	be, err := backend.Open(a.Backend)
 	if err != nil {
@@ -74,7 +78,13 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 			return err
 		}
 	}
-	if exported.Files, err = n.write(a, calibration, func(m string) { s.phase(PhaseExport, m) }); err != nil {
+	if a.Damage > 0 {
+		if exported.Damage, err = s.damage(ctx, a, be, n, normalization, calibration); err != nil {
+			return err
+		}
+	}
+	write := onnx.Options{Calibration: calibration}
+	if exported.Files, err = n.write(a, write, exported.Damage, func(m string) { s.phase(PhaseExport, m) }); err != nil {
 		return err
 	}
 	adapter, err := whole.writeAdapter(a)
@@ -109,7 +119,7 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 			return &Error{Kind: InvalidInput, Message: worse.Error()}
 		}
 		if err == nil && a.Prune != nil {
-			check.WholeBytes, err = onnx.Size(whole.config, whole.weights, dtype)
+			check.WholeBytes, err = onnx.Size(whole.config, whole.weights, dtype, keptBy(exported.Damage, dtype))
 		}
 		if err != nil {
 			return fmt.Errorf("check the %s export: %w", dtype, err)
@@ -201,11 +211,14 @@ func (n network) captioner(be compute.Backend, normalization model.Normalization
 func (n network) decode(ids []int32) string { return n.tokens.Decode(ids, true) }
 
 // write fills OutDir and answers what stands in it.
-func (n network) write(a ExportArgs, calibration *onnx.Calibration, phase func(string)) ([]string, error) {
+func (n network) write(
+	a ExportArgs, o onnx.Options, damage []record.Damage, phase func(string),
+) ([]string, error) {
 	var files []string
 	for _, dtype := range a.Dtypes {
 		phase("writing " + dtype)
-		names, err := onnx.WriteCalibrated(a.OutDir, n.config, n.weights, dtype, calibration)
+		o.EightBits = keptBy(damage, dtype)
+		names, err := onnx.WriteWith(a.OutDir, n.config, n.weights, dtype, o)
 		if err != nil {
 			return nil, fmt.Errorf("write the %s export: %w", dtype, err)
 		}
