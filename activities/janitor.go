@@ -14,9 +14,9 @@ import (
 )
 
 // Sweep removes what nothing refers to of one page of the bucket, and puts right what names the newest models.
-func (a *Activities) Sweep(ctx context.Context, in pipeline.SweepInput) (pipeline.SweepResult, error) {
-	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.SweepResult, error) {
-		var out pipeline.SweepResult
+func (a *Activities) Sweep(ctx context.Context, in pipeline.JanitorPageInput) (pipeline.JanitorPage, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.JanitorPage, error) {
+		var out pipeline.JanitorPage
 		grace, err := time.ParseDuration(cmp.Or(in.Grace, pipeline.DefaultGrace))
 		if err != nil || grace < 0 {
 			return out, invalid("grace %q: give a time like 24h, or 0s", in.Grace)

@@ -26,6 +26,12 @@ func TestEveryExampleConfigIsValid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if file == "sweep.yaml" {
+			if _, err := pipeline.DecodeSweep(data, nil); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+			continue
+		}
 		config, err := pipeline.Decode(data)
 		if err != nil {
 			t.Errorf("%s: %v", file, err)

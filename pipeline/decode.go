@@ -20,12 +20,12 @@ func Decode(data []byte, set ...string) (Config, error) {
 	if problem != nil {
 		return Config{}, configError([]Problem{*problem})
 	}
-	d := &decoder{lines: map[string]int{}}
+	d := newDecoder()
 	for _, assignment := range set {
 		d.assign(root, assignment)
 	}
 	c := d.config(root)
-	d.problems = append(d.problems, d.impossible(c)...)
+	d.problems = append(d.problems, d.impossible(c.Resolve().problems())...)
 	if err := configError(d.problems); err != nil {
 		return Config{}, err
 	}
@@ -41,20 +41,25 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	if problem != nil {
 		return configError([]Problem{*problem})
 	}
-	d := &decoder{lines: map[string]int{}}
+	d := newDecoder()
 	decoded := d.config(root)
 	if len(d.problems) > 0 {
-		d.problems = append(d.problems, d.impossible(decoded)...)
+		d.problems = append(d.problems, d.impossible(decoded.Resolve().problems())...)
 		return configError(d.problems)
 	}
 	*c = decoded
 	return nil
 }
 
-// decoder fills a Config from a tree and collects what is wrong with it.
+// decoder fills a Config, or a Sweep, from a tree and collects what is wrong with it.
 type decoder struct {
 	problems []Problem
 	lines    map[string]int // line of each path that was read
+	whole    reflect.Type   // of the document
+}
+
+func newDecoder() *decoder {
+	return &decoder{lines: map[string]int{}, whole: reflect.TypeFor[Config]()}
 }
 
 func (d *decoder) config(root *yaml.Node) Config {
@@ -63,10 +68,10 @@ func (d *decoder) config(root *yaml.Node) Config {
 	return c
 }
 
-// impossible is what Validate finds, with lines, beyond keys already reported.
-func (d *decoder) impossible(c Config) []Problem {
+// impossible are these problems of what was read, with lines, beyond keys already reported.
+func (d *decoder) impossible(problems []Problem) []Problem {
 	var found []Problem
-	for _, p := range c.Resolve().problems() {
+	for _, p := range problems {
 		reported := false
 		for _, q := range d.problems {
 			reported = reported || q.Path == "" || p.Path == q.Path ||
@@ -87,6 +92,10 @@ func (d *decoder) fail(path string, n *yaml.Node, format string, args ...any) {
 func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
 	n = follow(n)
 	d.lines[path] = n.Line
+	if p, ok := v.Addr().Interface().(*Parameter); ok {
+		d.parameter(n, path, p)
+		return
+	}
 	null := n.Kind == yaml.ScalarNode && n.Tag == "!!null"
 	switch v.Kind() {
 	case reflect.Struct:
@@ -140,7 +149,7 @@ func (d *decoder) structure(n *yaml.Node, path string, v reflect.Value) {
 		case seen[key.Value]:
 			d.fail(inner, key, "given twice")
 		case !known:
-			d.fail(inner, key, "%s", unknownKey(key.Value, path, keys.names))
+			d.fail(inner, key, "%s", d.unknownKey(key.Value, path, keys.names))
 		default:
 			d.value(n.Content[i+1], inner, v.Field(field))
 		}
@@ -159,6 +168,10 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
 func (d *decoder) texts(n *yaml.Node, path string, v reflect.Value) {
 	texts := reflect.MakeMap(v.Type())
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		if texts.MapIndex(reflect.ValueOf(n.Content[i].Value)).IsValid() {
+			d.fail(join(path, n.Content[i].Value), n.Content[i], "given twice")
+			continue
+		}
 		text := reflect.New(v.Type().Elem()).Elem()
 		value := follow(n.Content[i+1])
 		if values, ok := text.Addr().Interface().(*Paths); ok && value.Kind == yaml.ScalarNode &&
@@ -270,11 +283,11 @@ func jsonKeys(t reflect.Type) keySet {
 
 // unknownKey suggests the key that was meant: one of the same section spelt
 // like it, or the same key of another section.
-func unknownKey(key, path string, known []string) string {
+func (d *decoder) unknownKey(key, path string, known []string) string {
 	if meant := mistyped(key, known); meant != "" {
 		return fmt.Sprintf("unknown key; did you mean %s?", join(path, meant))
 	}
-	for _, elsewhere := range allPaths(reflect.TypeFor[Config](), "") {
+	for _, elsewhere := range allPaths(d.whole, "") {
 		if elsewhere[strings.LastIndex(elsewhere, ".")+1:] == key {
 			return fmt.Sprintf("unknown key here; did you mean %s?", elsewhere)
 		}

@@ -52,6 +52,9 @@ const (
 	// Rejected: somebody decided that the model is not to be published.
 	Rejected = "Rejected"
 
+	// TrialsFailed: every trial of a sweep failed.
+	TrialsFailed = "TrialsFailed"
+
 	// RecoveredRun: not a failure but the standing of a run whose history was lost, told by the
 	// execution that distilvit recover made for it.
 	RecoveredRun = "Recovered"

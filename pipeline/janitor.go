@@ -27,14 +27,14 @@ type Removed struct {
 	Bytes   int64  `json:"bytes"` // of all of them
 }
 
-// SweepInput asks for the page of the bucket that begins at Cursor.
-type SweepInput struct {
+// JanitorPageInput asks for the page of the bucket that begins at Cursor.
+type JanitorPageInput struct {
 	Cursor string `json:"cursor"` // "": the beginning
 	JanitorInput
 }
 
-// SweepResult is what of one page was removed, and where the next one begins.
-type SweepResult struct {
+// JanitorPage is what of one page was removed, and where the next one begins.
+type JanitorPage struct {
 	Removed []Removed `json:"removed,omitempty"`
 	Notes   []string  `json:"notes,omitempty"`
 	Next    string    `json:"next,omitempty"` // cursor of the next page; "": this was the last

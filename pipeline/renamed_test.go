@@ -78,8 +78,8 @@ func TestKeysOfTheContractAreInSnakeCase(t *testing.T) {
 		Plan{}, PrepareShardInput{}, FinishPrepareInput{}, BuildModelInput{}, TokenizeInput{}, TokenizePlan{},
 		TokenizeResult{}, FinishTokensInput{}, EpochInput{}, EpochResult{}, FindProgressInput{},
 		RecordProgressInput{}, EvaluateInput{}, EvaluateResult{}, ExportInput{}, PublishInput{}, Heartbeat{},
-		Broken{}, DropBrokenInput{}, DropBrokenResult{}, JanitorInput{}, JanitorResult{}, SweepInput{},
-		SweepResult{},
+		Broken{}, DropBrokenInput{}, DropBrokenResult{}, JanitorInput{}, JanitorResult{}, JanitorPageInput{},
+		JanitorPage{},
 	} {
 		look(reflect.TypeOf(of))
 	}

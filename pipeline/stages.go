@@ -10,7 +10,8 @@ import (
 // Names that people and other programs type.
 const (
 	WorkflowType = "Pipeline"      // type of a run's workflow; its only argument is a Config
-	JanitorType  = "Janitor"       // type of the sweep's workflow; its only argument is a JanitorInput
+	SweepType    = "Sweep"         // type of the workflow that tries several configs; its only argument is a Sweep
+	JanitorType  = "Janitor"       // type of the workflow that cleans the store; its only argument is a JanitorInput
 	TaskQueue    = "distilvit"     // queue of the workflows and of every activity that needs no device
 	DeviceQueue  = "distilvit-gpu" // queue of sessions: epochs and evaluations
 	// queue of executions that stand for runs whose history is lost; only distilvit recover serves it
@@ -18,14 +19,16 @@ const (
 	// memo of such an execution: true
 	RecoveredMemo = "recovered"
 
-	StatusQuery = "status" // query without an argument: answers a Status
+	StatusQuery = "status" // query without an argument: answers a Status, of a sweep a SweepStatus
+
+	TrialSignal = "trial" // from a run to the sweep that it is a trial of; argument TrialTold
 )
 
 // What people ask of an open run. Each is a signal, and an update of the same
 // name that answers the Status or says why it is refused.
 const (
 	StopRequest   = "stop"   // argument Stop, or none: end training, then publish the best checkpoint
-	PauseRequest  = "pause"  // leave a checkpoint, give the device back and wait
+	PauseRequest  = "pause"  // argument Pause, or none: leave a checkpoint, give the device back and wait
 	ResumeRequest = "resume" // go on after a pause
 	ExtendRequest = "extend" // argument Extend: train more epochs
 
@@ -39,6 +42,13 @@ type Stop struct {
 	// Now breaks the epoch off and leaves a checkpoint; it is refused before the
 	// first epoch is finished. False: training ends with the epoch under way.
 	Now bool `json:"now"`
+}
+
+// Pause says when a run pauses.
+type Pause struct {
+	// AfterEpoch is the epoch, 1-based, at whose end, or at the next one's if it is over, the run pauses, unless that ends
+	// its training; 0: now. The next pause that is asked for takes its place.
+	AfterEpoch int `json:"after_epoch,omitempty"`
 }
 
 // Stage names, in order, as the status, the search attribute and the UI show them.

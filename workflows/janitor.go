@@ -19,8 +19,8 @@ func Janitor(ctx workflow.Context, in pipeline.JanitorInput) (*pipeline.JanitorR
 	nobody := &run{spent: spentIDs{}} // no run is paused here
 	cursor := ""
 	for page := 1; ; page++ {
-		got, err := call[pipeline.SweepResult](ctx, nobody, sweep, fmt.Sprintf("sweep-%d", page),
-			cmp.Or(cursor, "the beginning"), pipeline.SweepInput{
+		got, err := call[pipeline.JanitorPage](ctx, nobody, sweepPage, fmt.Sprintf("sweep-%d", page),
+			cmp.Or(cursor, "the beginning"), pipeline.JanitorPageInput{
 				Cursor: cursor, JanitorInput: in,
 			})
 		if err != nil {
@@ -34,7 +34,7 @@ func Janitor(ctx workflow.Context, in pipeline.JanitorInput) (*pipeline.JanitorR
 	}
 }
 
-func addPage(result *pipeline.JanitorResult, page pipeline.SweepResult) {
+func addPage(result *pipeline.JanitorResult, page pipeline.JanitorPage) {
 	for _, r := range page.Removed {
 		i := slices.IndexFunc(result.Removed, func(s pipeline.Removed) bool { return s.Kind == r.Kind })
 		if i < 0 {

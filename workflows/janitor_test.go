@@ -15,23 +15,23 @@ import (
 
 // sweepAll runs the Janitor on a bucket of pages.
 func sweepAll(
-	t *testing.T, in pipeline.JanitorInput, pages []pipeline.SweepResult, fail func(call int) error,
-) (*pipeline.JanitorResult, []pipeline.SweepInput, error) {
+	t *testing.T, in pipeline.JanitorInput, pages []pipeline.JanitorPage, fail func(call int) error,
+) (*pipeline.JanitorResult, []pipeline.JanitorPageInput, error) {
 	t.Helper()
 	env := new(testsuite.WorkflowTestSuite).NewTestWorkflowEnvironment()
 	Register(env)
-	var asked []pipeline.SweepInput
+	var asked []pipeline.JanitorPageInput
 	calls := 0
 	env.RegisterActivityWithOptions(
-		func(_ context.Context, in pipeline.SweepInput) (pipeline.SweepResult, error) {
+		func(_ context.Context, in pipeline.JanitorPageInput) (pipeline.JanitorPage, error) {
 			if calls++; fail != nil && fail(calls) != nil {
-				return pipeline.SweepResult{}, fail(calls)
+				return pipeline.JanitorPage{}, fail(calls)
 			}
 			asked = append(asked, in)
 			n := 0
 			if in.Cursor != "" {
 				if _, err := fmt.Sscanf(in.Cursor, "page %d", &n); err != nil {
-					return pipeline.SweepResult{}, err
+					return pipeline.JanitorPage{}, err
 				}
 			}
 			page := pages[n]
@@ -49,7 +49,7 @@ func sweepAll(
 }
 
 func TestJanitorGoesThroughAllPagesAndAddsUp(t *testing.T) {
-	pages := []pipeline.SweepResult{
+	pages := []pipeline.JanitorPage{
 		{Removed: []pipeline.Removed{{Kind: "blobs", Objects: 2, Bytes: 20}}, Notes: []string{"one"}},
 		{Removed: []pipeline.Removed{
 			{Kind: "datasets", Objects: 1, Bytes: 5}, {Kind: "blobs", Objects: 1, Bytes: 7},
@@ -86,11 +86,11 @@ func TestJanitorGoesThroughAllPagesAndAddsUp(t *testing.T) {
 }
 
 func TestJanitorHasAGraceOfADayAndPassesOnMistakes(t *testing.T) {
-	result, _, err := sweepAll(t, pipeline.JanitorInput{}, []pipeline.SweepResult{{}}, nil)
+	result, _, err := sweepAll(t, pipeline.JanitorInput{}, []pipeline.JanitorPage{{}}, nil)
 	if err != nil || result.Grace != "24h" || len(result.Removed) != 0 {
 		t.Errorf("%+v, %v", result, err)
 	}
-	_, asked, err := sweepAll(t, pipeline.JanitorInput{Grace: "soon"}, []pipeline.SweepResult{{}},
+	_, asked, err := sweepAll(t, pipeline.JanitorInput{Grace: "soon"}, []pipeline.JanitorPage{{}},
 		func(int) error {
 			return typed(pipeline.InvalidInput, `grace "soon": give a time like 24h`)
 		})

@@ -17,6 +17,7 @@ import (
 // Register makes a worker run the workflows of this package.
 func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Pipeline, workflow.RegisterOptions{Name: pipeline.WorkflowType})
+	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: pipeline.SweepType})
 	r.RegisterWorkflowWithOptions(Janitor, workflow.RegisterOptions{Name: pipeline.JanitorType})
 }
 
@@ -53,6 +54,7 @@ type State struct {
 	RolledBack bool                      `json:"rolled_back"` // after Diverged, which is forgiven once
 	Stopping   bool                      `json:"stopping"`    // training ends with the epoch under way
 	Paused     bool                      `json:"paused,omitempty"`
+	PauseAfter int                       `json:"pause_after,omitempty"` // epoch at whose end it pauses; 0: none
 
 	Pretrained *record.ModelRef `json:"pretrained,omitempty"` // given weights or tokenizer; nil: none
 	Mends      int              `json:"mends,omitempty"`      // times that broken data was made again
@@ -128,6 +130,7 @@ func (r *run) run(ctx workflow.Context) (*pipeline.Result, error) {
 		if err := r.healing(ctx, nil, func() error { return r.prepare(ctx, pretrained) }); err != nil {
 			return nil, err
 		}
+		r.tellSweep(ctx, pipeline.TrialTold{})
 	}
 	if err := r.train(ctx); err != nil {
 		return nil, err

@@ -42,7 +42,8 @@ var (
 	track          = task{"Track", pipeline.TaskQueue, 30 * time.Minute, hostBeat, besideRetry}
 	notify         = task{"Notify", pipeline.TaskQueue, 5 * time.Minute, hostBeat, besideRetry}
 	dropBroken     = task{"DropBroken", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
-	sweep          = task{"Sweep", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	reportSweep    = task{"ReportSweep", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	sweepPage      = task{"Sweep", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 )
 
 const (

@@ -28,11 +28,17 @@ func (r *run) serveRequests(ctx workflow.Context) error {
 	)
 }
 
+// answering is whoever takes requests, and answers them with a status S.
+type answering[S any] interface {
+	Status() S
+	refresh(ctx workflow.Context)
+}
+
 // serve takes one request with an argument A as an update, which answers the
 // status or the reason of a refusal, and as a signal, of which a refused one is
 // only logged.
-func serve[A any](
-	ctx workflow.Context, r *run, name, description string, refuse func(A) error,
+func serve[A, S any](
+	ctx workflow.Context, r answering[S], name, description string, refuse func(A) error,
 	do func(workflow.Context, A),
 ) error {
 	signals := workflow.GetSignalChannelWithOptions(
@@ -53,7 +59,7 @@ func serve[A any](
 		}
 	})
 	return workflow.SetUpdateHandlerWithOptions(ctx, name,
-		func(ctx workflow.Context, a A) (pipeline.Status, error) {
+		func(ctx workflow.Context, a A) (S, error) {
 			do(ctx, a)
 			r.refresh(ctx)
 			return r.Status(), nil
@@ -85,15 +91,19 @@ func (r *run) refuseStop(s pipeline.Stop) error {
 
 // stop ends a pause too, and whatever was to be trained later.
 func (r *run) stop(_ workflow.Context, s pipeline.Stop) {
-	r.Stopping, r.Paused, r.Progress.Extends = true, false, nil
+	r.Stopping, r.Paused, r.PauseAfter, r.Progress.Extends = true, false, 0, nil
 	if s.Now {
 		r.breakOff = true
 		r.interruptJob()
 	}
 }
 
-func (r *run) refusePause(any) error {
+func (r *run) refusePause(p pipeline.Pause) error {
 	switch {
+	case p.AfterEpoch < 0:
+		return fmt.Errorf("after_epoch is %d; must be at least 1, or 0 for now", p.AfterEpoch)
+	case p.AfterEpoch > 0:
+		return r.over()
 	case r.Paused:
 		return fmt.Errorf("run %s is paused already", r.id)
 	case r.status.Stage == pipeline.StageDone:
@@ -112,9 +122,23 @@ func (r *run) failed() error {
 
 // pause takes the device away. An activity that needs none goes on to its end, but no
 // other begins.
-func (r *run) pause(workflow.Context, any) {
+func (r *run) pause(_ workflow.Context, p pipeline.Pause) {
+	if r.PauseAfter = p.AfterEpoch; r.PauseAfter > 0 {
+		return
+	}
 	r.Paused = true
 	r.interruptJob()
+}
+
+// pauseIfDue pauses a run that has come to the end of the epoch after which it was to pause, and has more to train.
+// A sweep is told, which compares its trials then.
+func (r *run) pauseIfDue(ctx workflow.Context) {
+	if r.PauseAfter == 0 || r.finished() < r.PauseAfter {
+		return
+	}
+	r.PauseAfter, r.Paused = 0, true
+	r.show(ctx, fmt.Sprintf("paused after epoch %d", r.finished()))
+	r.tellSweep(ctx, pipeline.TrialTold{Epoch: r.finished(), Best: r.Progress.Best.Epoch, Eval: brief(&r.Progress.Best.Eval)})
 }
 
 func (r *run) refuseResume(any) error {

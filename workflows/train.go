@@ -34,6 +34,7 @@ func (r *run) train(ctx workflow.Context) error {
 
 func (r *run) trainEpochs(ctx workflow.Context) error {
 	for r.moreEpochs(ctx) {
+		r.pauseIfDue(ctx)
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 			return workflow.NewContinueAsNewError(ctx, pipeline.WorkflowType, r.Config, &r.State)
 		}

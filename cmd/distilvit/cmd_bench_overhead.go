@@ -117,7 +117,11 @@ func (a *app) measureRun(
 		return nil, nil, err
 	}
 	f := newFollower(s.client, cfg.Name, newProgress(a.stderr))
-	if _, err := followWithWorkers(ctx, s, workers, f); err != nil {
+	followed := func(ctx context.Context) error {
+		_, err := f.follow(ctx)
+		return err
+	}
+	if err := followWithWorkers(ctx, s, workers, followed); err != nil {
 		return nil, nil, runFailed(cfg.Name, err)
 	}
 	m.Enter(pipeline.StageDone)

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -162,15 +161,7 @@ func (a *app) runOn(ctx context.Context, s *site, o runOptions, cfg pipeline.Con
 		}
 		return a.printDetached(s, o.id)
 	}
-	if ui := s.runUI(o.id); ui != "" {
-		p.line("run %s; web UI %s", o.id, ui)
-	} else {
-		p.line("run %s on %s", o.id, s.temporal)
-	}
-	if s.hosted == nil {
-		return a.followElsewhere(ctx, s, o.id, p)
-	}
-	return a.followHosted(ctx, s, o, p)
+	return a.follow(ctx, s, o.devices, a.followedRun(s, o.id, p), p)
 }
 
 // awaitPreflight returns once the checks of a run have passed, or with what they found. Without a
@@ -227,6 +218,9 @@ func (a *app) startOrAttach(
 	}
 	if err != nil {
 		return started, err
+	}
+	if run.kind != pipeline.WorkflowType {
+		return started, usagef("%s is no run but a %s: use another --id", id, strings.ToLower(run.kind))
 	}
 	earlier, err := startedConfig(ctx, s.client, run)
 	if err != nil {
@@ -298,103 +292,6 @@ func otherConfig(id, how string, changes []configChange) error {
 	return usagef("run %s %s: %s; %s", id, how, strings.Join(said, ", "), todo)
 }
 
-// followHosted runs the workers in this process until the run ends.
-func (a *app) followHosted(ctx context.Context, s *site, o runOptions, p *progress) error {
-	ctx, stop := a.interruptible(ctx, "stopping: the trainer writes a checkpoint first (Ctrl-C again: at once)")
-	defer stop()
-	slots, err := o.devices.slots()
-	if err != nil {
-		return err
-	}
-	workers := startWorkers(s, workerOptions{slots: slots, needDevice: true, trainer: a.trainerArgs()})
-	result, err := followWithWorkers(ctx, s, workers, newFollower(s.client, o.id, p))
-	if !errors.Is(err, errInterrupted) {
-		waitErr := s.awaitGuests(ctx, func() {
-			p.line("run %s has ended; staying up for another command that uses this stack (Ctrl-C leaves)", o.id)
-		})
-		if waitErr != nil {
-			s.log.Warn("wait for other commands", "error", waitErr)
-		}
-	}
-	if stopErr := workers.stop(); stopErr != nil {
-		s.log.Error("workers", "error", stopErr)
-	}
-	if errors.Is(err, errInterrupted) {
-		p.line("run %s is interrupted, not lost: the same command goes on from its newest checkpoint", o.id)
-		return &quietError{err}
-	}
-	if err != nil {
-		return runFailed(o.id, err)
-	}
-	return a.printResult(s, result)
-}
-
-// followWithWorkers follows until the run ends, the workers do, or the stack under
-// them cannot go on.
-func followWithWorkers(ctx context.Context, s *site, workers *workers, f *follower) (*pipeline.Result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	var watchers sync.WaitGroup
-	defer watchers.Wait()
-	defer cancel(nil)
-	watchers.Go(func() {
-		select {
-		case <-workers.done:
-			cancel(workers.err)
-		case <-ctx.Done():
-		}
-	})
-	watchers.Go(func() {
-		if err := s.watch(ctx); err != nil {
-			cancel(err)
-		}
-	})
-	return f.follow(ctx)
-}
-
-// followElsewhere only watches: the workers are in another process.
-func (a *app) followElsewhere(ctx context.Context, s *site, id string, p *progress) error {
-	ctx, stop := a.interruptible(ctx, "")
-	defer stop()
-	if s.external {
-		missing, err := queuesWithoutWorkers(ctx, s)
-		if err != nil {
-			return err
-		}
-		if len(missing) > 0 {
-			p.line("note: no worker takes work from %s yet; distilvit worker starts one",
-				strings.Join(missing, " and "))
-		}
-	}
-	result, err := followHostElsewhere(ctx, s, newFollower(s.client, id, p))
-	gone := errors.Is(err, errHostEnded) || !s.external && !s.hostAlive()
-	if err != nil && gone {
-		return fmt.Errorf("process %d, which hosted the stack, has ended: run %s is interrupted, not lost; "+
-			"the same command goes on from its newest checkpoint", s.host, id)
-	}
-	if errors.Is(err, errInterrupted) {
-		p.line("run %s goes on without this command; distilvit stop %s ends it early", id, id)
-		return &quietError{err}
-	}
-	if err != nil {
-		return runFailed(id, err)
-	}
-	return a.printResult(s, result)
-}
-
-// followHostElsewhere follows until the run ends, or the process that hosts its stack does.
-func followHostElsewhere(ctx context.Context, s *site, f *follower) (*pipeline.Result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	var watcher sync.WaitGroup
-	defer watcher.Wait()
-	defer cancel(nil)
-	watcher.Go(func() {
-		if err := s.awaitHostEnd(ctx); err != nil {
-			cancel(err)
-		}
-	})
-	return f.follow(ctx)
-}
-
 // pollerSilence is how long a worker that is alive may leave a queue unasked: a long poll lasts a
 // minute.
 const pollerSilence = 75 * time.Second
@@ -423,9 +320,7 @@ func queuesWithoutWorkers(ctx context.Context, s *site) ([]string, error) {
 	return missing, nil
 }
 
-func runFailed(id string, err error) error {
-	return fmt.Errorf("run %s: %s", id, failureText(err))
-}
+func runFailed(id string, err error) error { return followed{name: "run " + id}.failed(err) }
 
 func (a *app) printDetached(s *site, id string) error {
 	if a.output == "json" {

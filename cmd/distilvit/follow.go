@@ -48,18 +48,26 @@ func newFollower(c client.Client, id string, p *progress) *follower {
 
 // follow returns the run's result, or its error, or ctx's cause when that ends first.
 func (f *follower) follow(ctx context.Context) (*pipeline.Result, error) {
+	return followToEnd[pipeline.Result](ctx, f.client, f.id, f.progress, f.poll)
+}
+
+// followToEnd calls poll now and then until a workflow ends, and returns its result, or its error, or ctx's cause when
+// that ends first.
+func followToEnd[T any](
+	ctx context.Context, c client.Client, id string, p *progress, poll func(context.Context),
+) (*T, error) {
 	type outcome struct {
-		result *pipeline.Result
+		result *T
 		err    error
 	}
 	ended := make(chan outcome, 1)
 	go func() {
-		result, err := awaitResult(ctx, f.client, f.id)
+		result, err := awaitResult[T](ctx, c, id)
 		ended <- outcome{result, err}
 	}()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	defer f.progress.clear()
+	defer p.clear()
 	for {
 		select {
 		case end := <-ended:
@@ -67,11 +75,11 @@ func (f *follower) follow(ctx context.Context) (*pipeline.Result, error) {
 				return nil, context.Cause(ctx)
 			}
 			if end.err == nil {
-				f.poll(ctx) // the last epoch's line
+				poll(ctx) // what came last
 			}
 			return end.result, end.err
 		case <-tick.C:
-			f.poll(ctx)
+			poll(ctx)
 		}
 	}
 }
@@ -79,11 +87,11 @@ func (f *follower) follow(ctx context.Context) (*pipeline.Result, error) {
 // serverPatience is how long a followed run's server may be away, each time.
 const serverPatience = 10 * time.Minute
 
-// awaitResult is the result of a run that ends some day. A server that does not
+// awaitResult is the result of a workflow that ends some day. A server that does not
 // answer is asked again.
-func awaitResult(ctx context.Context, c client.Client, id string) (*pipeline.Result, error) {
+func awaitResult[T any](ctx context.Context, c client.Client, id string) (*T, error) {
 	for heard := time.Now(); ; {
-		result, err := result(ctx, c, id)
+		result, err := resultOf[T](ctx, c, id)
 		if !unanswered(err) || time.Since(heard) > serverPatience {
 			return result, err
 		}

@@ -34,6 +34,13 @@ func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
 // write prints the table with a prefix before each line.
 func (t *table) write(w io.Writer, prefix string) {
+	for _, line := range t.lines() {
+		fmt.Fprintln(w, strings.TrimRight(prefix+line, " "))
+	}
+}
+
+// lines are those of the table.
+func (t *table) lines() (lines []string) {
 	var widths []int
 	for _, row := range t.rows {
 		for i, cell := range row {
@@ -45,7 +52,6 @@ func (t *table) write(w io.Writer, prefix string) {
 	}
 	for _, row := range t.rows {
 		var line strings.Builder
-		line.WriteString(prefix)
 		for i, cell := range row {
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
 			if i > 0 {
@@ -57,8 +63,9 @@ func (t *table) write(w io.Writer, prefix string) {
 				line.WriteString(cell + pad)
 			}
 		}
-		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+		lines = append(lines, strings.TrimRight(line.String(), " "))
 	}
+	return lines
 }
 
 // durationText is a time span for people: 3h04m, 2m05s, 41s.

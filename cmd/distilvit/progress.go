@@ -19,7 +19,7 @@ type progress struct {
 	width    func() int
 	now      func() time.Time
 	interval time.Duration // between plain lines of the same heading
-	shown    bool          // a live line stands on the terminal
+	shown    int           // live lines that stand on the terminal
 	heading  string        // of the newest plain line,
 	counted  bool          // whether it said how far the work is,
 	printed  time.Time
@@ -70,16 +70,43 @@ func (p *progress) show(heading string, done, total int64, details ...string) {
 	if total > 0 {
 		text += "  " + bar(done, total) + fmt.Sprintf(" %3d%%", 100*min(done, total)/total)
 	}
-	text = clip(strings.Join(append([]string{text}, details...), "  "), p.width()-1)
-	fmt.Fprintf(p.w, "\r%s\x1b[K", text)
-	p.shown = true
+	p.block([]string{strings.Join(append([]string{text}, details...), "  ")})
 }
 
-// clear takes the live line away.
+// block replaces the live lines of a terminal by these. The cursor stays behind the last one.
+func (p *progress) block(lines []string) {
+	var b strings.Builder
+	b.WriteString(p.back())
+	for i, line := range lines {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(clip(line, p.width()-1) + "\x1b[K")
+	}
+	if p.shown > len(lines) {
+		b.WriteString("\x1b[J")
+	}
+	fmt.Fprint(p.w, b.String())
+	p.shown = len(lines)
+}
+
+// back moves the cursor to the beginning of the live lines.
+func (p *progress) back() string {
+	if p.shown > 1 {
+		return fmt.Sprintf("\r\x1b[%dA", p.shown-1)
+	}
+	return "\r"
+}
+
+// clear takes the live lines away.
 func (p *progress) clear() {
-	if p.shown {
-		fmt.Fprint(p.w, "\r\x1b[K")
-		p.shown = false
+	if p.shown > 0 {
+		end := "\x1b[K"
+		if p.shown > 1 {
+			end = "\x1b[J" // to the terminal's end
+		}
+		fmt.Fprint(p.w, p.back()+end)
+		p.shown = 0
 	}
 }
 

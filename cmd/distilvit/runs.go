@@ -40,7 +40,8 @@ type runInfo struct {
 	Closed  time.Time `json:"closed,omitzero"`
 	Seconds float64   `json:"seconds"`
 	// the history is lost and this is what the store tells: if not completed, the status is recovered
-	Recovered bool `json:"recovered,omitempty"`
+	Recovered bool   `json:"recovered,omitempty"`
+	kind      string // workflow type
 	firstRun  string
 	isOpen    bool
 }
@@ -75,6 +76,7 @@ func newRunInfo(info *workflow.WorkflowExecutionInfo) *runInfo {
 		Model:     attributeText(attributes[pipeline.SearchModel]),
 		Started:   info.GetStartTime().AsTime(),
 		Recovered: info.GetMemo().GetFields()[pipeline.RecoveredMemo] != nil,
+		kind:      info.GetType().GetName(),
 		firstRun:  info.GetFirstRunId(),
 	}
 	end := time.Now()
@@ -237,28 +239,42 @@ func startRun(ctx context.Context, c client.Client, id string, cfg pipeline.Conf
 // execution, whatever continued from it.
 func startedConfig(ctx context.Context, c client.Client, run *runInfo) (pipeline.Config, error) {
 	var cfg pipeline.Config
-	history := c.GetWorkflowHistory(ctx, run.ID, run.firstRun, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	if !history.HasNext() {
-		return cfg, fmt.Errorf("read how run %s was started: empty history", run.ID)
-	}
-	event, err := history.Next()
+	raw, err := startedWith(ctx, c, run)
 	if err != nil {
-		return cfg, fmt.Errorf("read how run %s was started: %w", run.ID, lostHistory(err))
-	}
-	input := event.GetWorkflowExecutionStartedEventAttributes().GetInput()
-	if len(input.GetPayloads()) == 0 {
-		return cfg, fmt.Errorf("run %s was started without a config", run.ID)
-	}
-	var raw json.RawMessage
-	if err := encryption.DataConverter().FromPayload(input.Payloads[0], &raw); err != nil {
-		return cfg, fmt.Errorf("read the config of run %s: %w", run.ID, err)
+		return cfg, err
 	}
 	return pipeline.Decode(raw)
 }
 
+// startedWith is the first argument of the first execution of a run or sweep, as JSON.
+func startedWith(ctx context.Context, c client.Client, run *runInfo) (json.RawMessage, error) {
+	history := c.GetWorkflowHistory(ctx, run.ID, run.firstRun, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	if !history.HasNext() {
+		return nil, fmt.Errorf("read how run %s was started: empty history", run.ID)
+	}
+	event, err := history.Next()
+	if err != nil {
+		return nil, fmt.Errorf("read how run %s was started: %w", run.ID, lostHistory(err))
+	}
+	input := event.GetWorkflowExecutionStartedEventAttributes().GetInput()
+	if len(input.GetPayloads()) == 0 {
+		return nil, fmt.Errorf("run %s was started without a config", run.ID)
+	}
+	var raw json.RawMessage
+	if err := encryption.DataConverter().FromPayload(input.Payloads[0], &raw); err != nil {
+		return nil, fmt.Errorf("read the config of run %s: %w", run.ID, err)
+	}
+	return raw, nil
+}
+
 // result is what a finished run left.
 func result(ctx context.Context, c client.Client, id string) (*pipeline.Result, error) {
-	var result pipeline.Result
+	return resultOf[pipeline.Result](ctx, c, id)
+}
+
+// resultOf is what a finished workflow answered.
+func resultOf[T any](ctx context.Context, c client.Client, id string) (*T, error) {
+	var result T
 	if err := c.GetWorkflow(ctx, id, "").Get(ctx, &result); err != nil {
 		return nil, lostHistory(err)
 	}
@@ -281,13 +297,18 @@ func lostHistory(err error) error {
 
 // queryStatus asks the run's workflow where it stands; a worker must be up.
 func queryStatus(ctx context.Context, c client.Client, id string) (*pipeline.Status, error) {
+	return query[pipeline.Status](ctx, c, id)
+}
+
+// query asks a run or sweep for its status.
+func query[T any](ctx context.Context, c client.Client, id string) (*T, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	answer, err := c.QueryWorkflow(ctx, id, "", pipeline.StatusQuery)
 	if err != nil {
 		return nil, err
 	}
-	var status pipeline.Status
+	var status T
 	if err := answer.Get(&status); err != nil {
 		return nil, err
 	}

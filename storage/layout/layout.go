@@ -19,6 +19,7 @@ const (
 	Tokens   = "tokens"   // token ids, row-aligned with the pictures of a dataset
 	Runs     = "runs"     // what belongs to one run alone
 	Models   = "models"   // what runs published
+	Sweeps   = "sweeps"   // reports of sweeps; no groups, nothing refers to them
 )
 
 // shared areas hold groups that several runs may refer to.
@@ -123,6 +124,12 @@ func IsDocument(key string) bool { return strings.HasSuffix(key, ".json") }
 // Marker is the key of the object that is always in an embedded store: where it is missing, the store has been
 // emptied, or is another.
 const Marker = "store.json"
+
+// SweepReport is the key of a sweep's report for people, and SweepDocument of the same as JSON.
+func SweepReport(sweep string) string { return Sweeps + "/" + sweep + "/" + ReportFile }
+
+// SweepDocument is the key of what became of a sweep's trials.
+func SweepDocument(sweep string) string { return Sweeps + "/" + sweep + "/sweep.json" }
 
 // CondemnedPrefix is below which a group is named while somebody removes objects of it.
 const CondemnedPrefix = "condemned/"

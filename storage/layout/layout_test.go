@@ -24,7 +24,7 @@ func TestKeysAreThoseThatTheDocumentationLists(t *testing.T) {
 		Run("r-b7").Progress(2, 5), Run("r-b7").Export("key"), Run("r-b7").Log("20260101T000000.1-77.log"),
 		Run("r-b7").Events(4),
 		File(Model{"m", "r-b7", 2}.Group(), "onnx/a.onnx"), Condemned(Dataset("key")), Check("XYZ"),
-		Marker, Latest("m"),
+		Marker, Latest("m"), SweepReport("s"), SweepDocument("s"),
 	}
 	listed := documented(t)
 	for _, key := range listed {
@@ -52,7 +52,7 @@ func documented(t *testing.T) []string {
 		"<digest>", digest, "<sha256>", digest, "<file>", "a.zip", "<key>", "key", "<group>", "datasets/key",
 		"<run>", "r-b7",
 		"<step>", "30", "<split>", "test", "<limit>", "9", "<time>", "20260101T000000.1", "<pid>", "77",
-		"<name>", "m", "<random>", "XYZ", "…", "onnx/a.onnx",
+		"<name>", "m", "<sweep>", "s", "<random>", "XYZ", "…", "onnx/a.onnx",
 		"metrics/<branch>-<epoch>", "metrics/0002-000004", "progress/<branch>-<epochs>",
 		"progress/0002-000005", "<branch>", "2", "<epoch>", "0000000004",
 	)

@@ -248,7 +248,7 @@ func (s *sweeper) sweepLeftovers(ctx context.Context, t *tally) error {
 			return err
 		}
 		if name := strings.TrimSuffix(e.Key, "/"); e.Key != layout.CondemnedPrefix &&
-			e.Key != layout.CheckPrefix && !slices.Contains(Areas, name) {
+			e.Key != layout.CheckPrefix && name != layout.Sweeps && !slices.Contains(Areas, name) {
 			s.note("%s is not of distilvit: left alone", e.Key)
 		}
 	}
