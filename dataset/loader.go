@@ -12,11 +12,14 @@ import (
 	"sync"
 )
 
-// ShardPair names a shard and its tokens as local files.
+// ShardPair names a shard, its tokens and perhaps its features as local files.
 type ShardPair struct {
 	Pixels string `json:"pixels"` // path of what WriteShard wrote
 	Tokens string `json:"tokens"` // path of what WriteTokens wrote, row by row the same examples
 	Rows   int    `json:"rows"`   // as the manifest has it; 0: not known
+
+	// path of what WriteFeatures wrote, row by row the same examples; for LoaderConfig.Features, which does without Pixels
+	Features string `json:"features,omitempty"`
 
 	// Weight is how often an epoch of Loader shows each row, in the mean; 0 means once, too.
 	// Where no shard has one, the order is that of before there were weights. Sequential
@@ -40,6 +43,10 @@ type LoaderConfig struct {
 	Width              int     `json:"width"`                // pixels
 	Height             int     `json:"height"`               // pixels
 	Augment            Augment `json:"augment"`              // random changes of the pictures
+
+	// Features, unless it is zero, is what is read in place of pixels: stored views, each in turn. Augment then
+	// changes nothing: views were drawn by it.
+	Features FeaturesFormat `json:"features,omitzero"`
 
 	// Workers is how many goroutines make batches; 0: one a processor, at most 8. It
 	// changes no batch.
@@ -73,6 +80,11 @@ type Batch struct {
 	Pixels []uint8  // B*H*W*3 RGB
 	Labels []int32  // B*K*T token ids, end token included; Masked elsewhere
 	T, K   int      // T a multiple of 8
+
+	// Features are B views as Format says, little-endian, of a loader that reads those in place of Pixels, which then
+	// is nil.
+	Features []byte
+	Format   FeaturesFormat
 
 	// Rows has B numbers by which the pictures of an epoch are told apart; those behind the
 	// first N are 0. A picture's number is that of its row, counted from 0 through all shards.
@@ -121,7 +133,7 @@ func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 		}
 		if pair.Rows == 0 {
 			s := &trainShard{}
-			if err := s.load(pair); err != nil {
+			if err := s.load(pair, c.Features); err != nil {
 				return nil, err
 			}
 			s.file.Close()
@@ -161,7 +173,7 @@ func (l *Loader) acquire(ctx context.Context, i int) (*trainShard, error) {
 		if err != nil {
 			return nil, err
 		}
-		pair.Pixels, pair.Tokens = files.Pixels, files.Tokens
+		pair.Pixels, pair.Tokens, pair.Features = files.Pixels, files.Tokens, files.Features
 	}
 	l.mu.Lock()
 	if l.closed {
@@ -180,7 +192,7 @@ func (l *Loader) acquire(ctx context.Context, i int) (*trainShard, error) {
 	l.clock++
 	s.users, s.used = s.users+1, l.clock
 	l.mu.Unlock()
-	s.once.Do(func() { s.err = s.load(pair) })
+	s.once.Do(func() { s.err = s.load(pair, l.config.Features) })
 	if s.err != nil {
 		l.release(s)
 		return nil, s.err
@@ -223,32 +235,33 @@ type trainShard struct {
 
 	once   sync.Once
 	err    error
-	file   *os.File
-	pixels *Shard
+	file   *os.File  // of pixels or features
+	pixels *Shard    // nil: features
+	stored *Features // nil: pixels
 	ids    []string
 	tokens []int32 // of all captions, one after the other
 	ends   []int32 // of each caption in tokens
 	last   []int32 // of each row in ends
 }
 
-// load opens a pair and makes sure that its parts belong together.
-func (s *trainShard) load(pair ShardPair) error {
+// load opens a pair, with features in place of pixels unless they are zero, and makes sure that its parts belong together.
+func (s *trainShard) load(pair ShardPair, features FeaturesFormat) error {
 	if err := withFile(pair.Tokens, s.readTokens); err != nil {
 		return fmt.Errorf("tokens %s: %w", pair.Tokens, err)
 	}
 	if pair.Rows != 0 && pair.Rows != s.rows() {
 		return fmt.Errorf("tokens %s: %d rows, the manifest has %d", pair.Tokens, s.rows(), pair.Rows)
 	}
-	err := s.openPixels(pair.Pixels)
-	if err == nil {
-		err = s.aligned()
+	path, open := pair.Pixels, s.openPixels
+	if features != (FeaturesFormat{}) {
+		path, open = pair.Features, func(r io.ReaderAt, size int64) error { return s.openFeatures(r, size, features) }
 	}
-	if err != nil {
+	if err := s.open(path, open); err != nil {
 		if s.file != nil {
 			s.file.Close()
 			s.file = nil
 		}
-		return fmt.Errorf("shard %s: %w", pair.Pixels, err)
+		return fmt.Errorf("shard %s: %w", path, err)
 	}
 	return nil
 }
@@ -275,7 +288,7 @@ func (s *trainShard) readTokens(r io.ReaderAt, size int64) error {
 	return nil
 }
 
-func (s *trainShard) openPixels(path string) (err error) {
+func (s *trainShard) open(path string, read func(r io.ReaderAt, size int64) error) (err error) {
 	if s.file, err = os.Open(path); err != nil {
 		return err
 	}
@@ -283,8 +296,24 @@ func (s *trainShard) openPixels(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	s.pixels, err = OpenShard(s.file, info.Size())
-	return err
+	return read(s.file, info.Size())
+}
+
+func (s *trainShard) openPixels(r io.ReaderAt, size int64) (err error) {
+	if s.pixels, err = OpenShard(r, size); err != nil {
+		return err
+	}
+	return s.aligned()
+}
+
+func (s *trainShard) openFeatures(r io.ReaderAt, size int64, want FeaturesFormat) (err error) {
+	if s.stored, err = OpenFeatures(r, size); err != nil {
+		return err
+	}
+	if s.stored.FeaturesFormat != want {
+		return fmt.Errorf("features are %+v, not %+v", s.stored.FeaturesFormat, want)
+	}
+	return s.stored.Of(s.ids)
 }
 
 func (s *trainShard) aligned() error {
@@ -419,36 +448,51 @@ func (l *Loader) prefetch(parent context.Context, epoch int, from int64) iter.Se
 // make reads, changes and labels one batch.
 func (l *Loader) make(ctx context.Context, epoch int, step int64, rows []position) (*Batch, error) {
 	c := l.config
-	size := 3 * c.Width * c.Height
 	b := &Batch{
-		Epoch: epoch, Step: step, N: len(rows), K: c.CaptionsPerPicture,
+		Epoch: epoch, Step: step, N: len(rows), K: c.CaptionsPerPicture, Format: c.Features,
 		IDs: make([]string, len(rows)), Rows: make([]uint64, c.BatchSize),
-		Pixels: make([]uint8, c.BatchSize*size),
+	}
+	size := 3 * c.Width * c.Height
+	if c.Features == (FeaturesFormat{}) {
+		b.Pixels = make([]uint8, c.BatchSize*size)
+	} else {
+		size = c.Features.ViewBytes()
+		b.Features = make([]byte, c.BatchSize*size)
 	}
 	captions := make([][][]int32, len(rows))
 	a := newAugmenter(c)
 	for i, p := range rows {
 		b.Rows[i] = uint64(l.starts[p.shard] + p.row + p.copy*l.rows())
-		picture := b.Pixels[i*size : (i+1)*size]
-		all, err := l.read(ctx, p, &b.IDs[i], picture)
+		all, err := l.read(ctx, p, &b.IDs[i], func(s *trainShard) error {
+			if b.Features != nil {
+				return s.stored.Read(p.row, c.Features.view(epoch, p.copy), b.Features[i*size:(i+1)*size])
+			}
+			picture := b.Pixels[i*size : (i+1)*size]
+			err := s.pixels.ReadPixels(p.row, picture)
+			if err == nil {
+				a.apply(picture, epoch, b.Rows[i])
+			}
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
 		captions[i] = rotate(all, c.CaptionsPerPicture, epoch, b.Rows[i])
-		a.apply(picture, epoch, b.Rows[i])
 	}
 	b.label(captions, c.BatchSize)
 	return b, nil
 }
 
-// read reads one row and answers its captions.
-func (l *Loader) read(ctx context.Context, p position, id *string, picture []uint8) ([][]int32, error) {
+// read reads one row, its picture by take, and answers its captions.
+func (l *Loader) read(
+	ctx context.Context, p position, id *string, take func(*trainShard) error,
+) ([][]int32, error) {
 	s, err := l.acquire(ctx, p.shard)
 	if err != nil {
 		return nil, err
 	}
 	defer l.release(s)
-	if err := s.pixels.ReadPixels(p.row, picture); err != nil {
+	if err := take(s); err != nil {
 		return nil, fmt.Errorf("shard %s: %w", s.file.Name(), err)
 	}
 	*id = s.ids[p.row]

@@ -26,7 +26,11 @@ type Tensor struct {
 func Write(w io.Writer, list []Tensor, metadata map[string]string) error {
 	list = append([]Tensor(nil), list...)
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
-	head, err := header(list, metadata)
+	infos := make([]Info, len(list))
+	for i, t := range list {
+		infos[i] = Info{Name: t.Name, DType: "F32", Shape: t.Shape}
+	}
+	head, err := header(infos, metadata)
 	if err != nil {
 		return fmt.Errorf("safetensors: %w", err)
 	}
@@ -56,7 +60,7 @@ func Write(w io.Writer, list []Tensor, metadata map[string]string) error {
 }
 
 // header is the length and the JSON, padded with blanks to a multiple of 8.
-func header(list []Tensor, metadata map[string]string) ([]byte, error) {
+func header(list []Info, metadata map[string]string) ([]byte, error) {
 	var b bytes.Buffer
 	b.Write(make([]byte, 8))
 	b.WriteByte('{')
@@ -83,8 +87,8 @@ func header(list []Tensor, metadata map[string]string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		end := at + 4*elements(t.Shape)
-		fmt.Fprintf(&b, `%s:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, name, shape, at, end)
+		end := at + int(Width(t.DType))*elements(t.Shape)
+		fmt.Fprintf(&b, `%s:{"dtype":%q,"shape":%s,"data_offsets":[%d,%d]}`, name, t.DType, shape, at, end)
 		at = end
 	}
 	b.WriteByte('}')
