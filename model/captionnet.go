@@ -171,6 +171,16 @@ func (c *Config) Shapes() map[string][]int {
 	return shapes
 }
 
+// EncoderShapes returns name and shape of every tensor that Encode reads.
+func (c *Config) EncoderShapes() map[string][]int {
+	shapes := map[string][]int{}
+	newEncoder(&c.Encoder, func(name string, shape ...int) *Node {
+		shapes[name] = shape
+		return nil
+	})
+	return shapes
+}
+
 // Names returns every tensor's name, sorted: the order in which weights are
 // passed to a graph, summed over and written.
 func (c *Config) Names() []string {

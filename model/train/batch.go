@@ -14,9 +14,14 @@ func (t *Trainer) pictureBytes() int {
 // check compares a batch with the model: a mistake here would be silent on the device.
 func (t *Trainer) check(b *dataset.Batch) error {
 	side := t.model.Encoder.ImageSize
-	pictures := len(b.Pixels) / t.pictureBytes()
+	pictures := t.pictures(b)
+	if b.Features != nil {
+		if err := t.checkFeatures(b); err != nil {
+			return err
+		}
+	}
 	switch {
-	case len(b.Pixels) != pictures*t.pictureBytes() || pictures == 0:
+	case b.Features == nil && len(b.Pixels) != pictures*t.pictureBytes() || pictures == 0:
 		return fmt.Errorf(
 			"batch: %d bytes of pixels are no number of %d×%d pictures", len(b.Pixels), side, side,
 		)
@@ -65,6 +70,9 @@ func (t *Trainer) upload(to *device.Group, b *dataset.Batch, first, count int) (
 	var list device.Tensors
 	for _, upload := range []func() (device.Tensors, error){
 		func() (device.Tensors, error) {
+			if b.Features != nil {
+				return uploadFeatures(to, b, first, count)
+			}
 			return device.UploadSplit(to, b.Pixels[first*bytes:end*bytes], count, side, side,
 				t.model.Encoder.NumChannels)
 		},

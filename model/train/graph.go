@@ -17,8 +17,8 @@ import (
 const ignored = -100
 
 // lossSum is the sum of the cross-entropy over label tokens, scalar, in float32 and
-// without dropout. A batch is pixels [B, H, W, 3] uint8, labels [B·K, T] int32 and
-// keys [B·K] uint32.
+// without dropout. A batch is pixels [B, H, W, 3] uint8, or in their place features
+// [B, S, hidden] float32 or bfloat16, labels [B·K, T] int32 and keys [B·K] uint32.
 func (t *Trainer) lossSum(weights, batch []*Node) *Node {
 	return t.lossSumOf(t.network(weights, nil, 0), batch, nil, 0)
 }
@@ -69,11 +69,25 @@ func (t *Trainer) trainingLossSum(weights, batch []*Node) *Node {
 func (t *Trainer) lossSumOf(
 	m *model.VisionEncoderDecoder, batch []*Node, drop *model.Dropout, smoothing float64,
 ) *Node {
-	pixels, labels := batch[0], batch[1]
+	labels := batch[1]
 	ids := t.shiftRight(labels)                            // [B·K, T]
-	features := m.Encode(pixels, t.config.Normalization)   // [B, S, hidden]
+	features := t.encoded(m, batch[0])                     // [B, S, hidden]
 	h := m.Decoder.Forward(ids, m.CrossKV(features), drop) // [B·K, T, n_embd]
 	return crossEntropySum(m.Decoder.Logits(h), labels, smoothing)
+}
+
+// encoded are the encoder's vectors of pixels, or those that stand in their place: then the graph has no encoder.
+func (t *Trainer) encoded(m *model.VisionEncoderDecoder, pictures *Node) *Node {
+	if pictures.DType() != dtypes.Uint8 {
+		return ConvertDType(pictures, dtypes.Float32)
+	}
+	return m.Encode(pictures, t.config.Normalization)
+}
+
+// buildEncode: weights, pixels [B, H, W, 3] uint8 → [B, S, hidden] float32
+func (t *Trainer) buildEncode(in []*Node) []*Node {
+	w := t.weightsIn()
+	return []*Node{t.network(in[:w], nil, 0).Encode(in[w], t.config.Normalization)}
 }
 
 // shiftRight makes the decoder's input of labels: the start token, then every

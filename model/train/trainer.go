@@ -40,7 +40,7 @@ type Trainer struct {
 	broken        error             // set once the state cannot be trusted
 	captioner     *model.Captioner  // made when first asked for
 
-	loss, gradients, begin, accumulate, norm, apply, zeros *device.Parallel
+	loss, gradients, begin, accumulate, norm, apply, zeros, encode *device.Parallel
 
 	applyVectors *device.Parallel // as apply, of the vectors that decay
 	mix          *device.Parallel // of average and weights
@@ -109,6 +109,9 @@ func (t *Trainer) start(w model.Weights) (err error) {
 	if t.loss, err = t.first.NewProgram("loss", t.buildLoss); err != nil {
 		return err
 	}
+	if t.encode, err = t.first.NewProgram("encode", t.buildEncode); err != nil {
+		return err
+	}
 	if t.gradients, err = t.first.NewProgram("gradients", t.buildGradients); err != nil {
 		return err
 	}
@@ -172,7 +175,7 @@ func (t *Trainer) Close() {
 	t.dropMerged()
 	for _, p := range []*device.Parallel{
 		t.loss, t.gradients, t.begin, t.accumulate, t.norm, t.apply, t.applyVectors, t.zeros,
-		t.mix,
+		t.mix, t.encode,
 	} {
 		p.Close()
 	}
@@ -406,7 +409,7 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 	if err := t.check(b); err != nil {
 		return 0, 0, err
 	}
-	batch, err := t.upload(t.first, b, 0, len(b.Pixels)/t.pictureBytes())
+	batch, err := t.upload(t.first, b, 0, t.pictures(b))
 	if err != nil {
 		return 0, 0, err
 	}

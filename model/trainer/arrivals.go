@@ -29,7 +29,7 @@ func newArrivals(pairs []dataset.ShardPair) *arrivals {
 	}
 	for i, pair := range pairs {
 		a.there[i] = make(chan struct{})
-		if pair.Pixels != "" {
+		if pair.Tokens != "" {
 			a.add(ShardArgs{Index: i, Pair: pair})
 		}
 	}

@@ -31,6 +31,7 @@ const (
 	DoOpen       = "open"       // load model and backend
 	DoTrain      = "train"      // train an epoch
 	DoEvaluate   = "evaluate"   // caption and score a split
+	DoEncode     = "encode"     // write a frozen encoder's features of a shard
 	DoExport     = "export"     // write ONNX files and compare them
 	DoCheckpoint = "checkpoint" // save one after this step, go on
 	DoStop       = "stop"       // save one after this step, end the epoch early
@@ -45,6 +46,7 @@ type Command struct {
 	Train    *TrainArgs    `json:"train,omitempty"`
 	Evaluate *EvaluateArgs `json:"evaluate,omitempty"`
 	Export   *ExportArgs   `json:"export,omitempty"`
+	Encode   *EncodeArgs   `json:"encode,omitempty"`
 	Shard    *ShardArgs    `json:"shard,omitempty"`
 
 	arrivals *arrivals // of Train, in the child
@@ -86,6 +88,10 @@ type TrainArgs struct {
 	Branch int                 `json:"branch"`
 	From   State               `json:"from"`
 	Shards []dataset.ShardPair `json:"shards"`
+
+	// what Shards have in place of pixels, see dataset.LoaderConfig; zero: nothing
+	Features dataset.FeaturesFormat `json:"features,omitzero"`
+
 	// checkpoints become OutDir/<step>; belongs to one attempt
 	OutDir            string `json:"out_dir"`
 	CheckpointSteps   int    `json:"checkpoint_steps"`
@@ -173,6 +179,7 @@ const (
 	PhaseCompile    = "compile"    // compiles a program for the device
 	PhaseTrain      = "train"      // steps
 	PhaseCheckpoint = "checkpoint" // writes a checkpoint
+	PhaseEncode     = "encode"     // makes features of pictures
 	PhaseEvaluate   = "evaluate"   // captions pictures
 	PhaseExport     = "export"     // writes and compares ONNX files
 )
@@ -192,6 +199,7 @@ type Event struct {
 	Trained   *Trained    `json:"trained,omitempty"`   // done of train
 	Evaluated *Evaluated  `json:"evaluated,omitempty"` // done of evaluate
 	Exported  *Exported   `json:"exported,omitempty"`  // done of export
+	Encoded   *Encoded    `json:"encoded,omitempty"`   // done of encode
 	Error     *Failure    `json:"error,omitempty"`
 }
 

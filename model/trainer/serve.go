@@ -123,6 +123,8 @@ func (s *server) answer(ctx context.Context, c Command) (err error) {
 		return s.train(ctx, *c.Train, c.arrivals)
 	case c.Do == DoEvaluate && c.Evaluate != nil:
 		return s.evaluate(ctx, *c.Evaluate)
+	case c.Do == DoEncode && c.Encode != nil:
+		return s.encode(ctx, *c.Encode)
 	case c.Do == DoExport && c.Export != nil:
 		return s.export(ctx, *c.Export)
 	case c.Do == DoCheckpoint, c.Do == DoStop:
