@@ -53,6 +53,7 @@ type Activities struct {
 const (
 	prepareVersion  = 2
 	tokenizeVersion = 1
+	encodeVersion   = 1
 	exportVersion   = 2
 )
 

@@ -23,7 +23,8 @@ func training(w pipeline.Work) (string, error) {
 		Model, Dataset, Tokens string
 		Train                  pipeline.TrainConfig
 		Extension              *record.Extension `json:",omitempty"`
-	}{w.Seed, w.Model.Digest, w.Dataset.Manifest, w.Tokens.Manifest, t, w.Extension})
+		Features               string            `json:",omitempty"`
+	}{w.Seed, w.Model.Digest, w.Dataset.Manifest, w.Tokens.Manifest, t, w.Extension, w.Features.Manifest})
 }
 
 // checkpoints is the log of a run's.

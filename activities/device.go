@@ -64,6 +64,7 @@ func (p *pulse) follow(e trainer.Event) {
 // shardObjects are a stored shard and its tokens.
 type shardObjects struct {
 	pixels, tokens layout.Object
+	features       layout.Object     // zero: pixels are needed
 	pair           dataset.ShardPair // without files
 }
 
@@ -76,7 +77,7 @@ func (a *Activities) shards(ctx context.Context, w pipeline.Work, split string) 
 	var shards []shardObjects
 	for _, p := range pairs {
 		pair := dataset.ShardPair{Rows: p.Pictures.Rows, Weight: weight(w.Dataset.Weights, p.Pictures)}
-		shards = append(shards, shardObjects{p.Pictures.Object, p.Tokens.Object, pair})
+		shards = append(shards, shardObjects{pixels: p.Pictures.Object, tokens: p.Tokens.Object, pair: pair})
 	}
 	if len(shards) == 0 {
 		return nil, invalid("dataset %s has no %s pictures", w.Dataset.Manifest, split)

@@ -54,7 +54,8 @@ type epochRun struct {
 	lease *trainer.Lease
 	dir   string // scratch, this attempt's alone
 
-	fetching *fetching // of the epoch's shards
+	features dataset.FeaturesFormat // of the shards, in the place of pixels; zero: they have none
+	fetching *fetching              // of the epoch's shards
 	curves   *liveCurves
 	times    record.Times
 	warnings []string
@@ -107,7 +108,7 @@ func (e *epochRun) train(ctx context.Context) (record.CheckpointManifest, error)
 	}
 	return e.steps(ctx, trainer.TrainArgs{
 		Epoch: e.in.Epoch, Steps: mostSteps(e.in.Work, e.in.Epoch), Until: e.in.Until,
-		Branch: e.in.Work.Branch, From: from, Shards: shards, OutDir: out,
+		Branch: e.in.Work.Branch, From: from, Shards: shards, Features: e.features, OutDir: out,
 		CheckpointSteps: e.in.Work.Train.CheckpointSteps, CheckpointSeconds: e.in.Work.Train.CheckpointSeconds,
 	})
 }
@@ -121,6 +122,9 @@ func (e *epochRun) fetchShards(
 ) ([]dataset.ShardPair, error) {
 	shards, err := e.shards(ctx, e.in.Work, pipeline.SplitTrain)
 	if err != nil {
+		return nil, err
+	}
+	if e.features, err = e.withFeatures(ctx, e.in.Work, shards); err != nil {
 		return nil, err
 	}
 	pairs := make([]dataset.ShardPair, len(shards))

@@ -61,7 +61,11 @@ func (f *fetching) wait() error {
 // pair is a shard with its files.
 func (f *fetching) pair(ctx context.Context, s shardObjects) (pair dataset.ShardPair, err error) {
 	pair = s.pair
-	if pair.Pixels, err = f.path(ctx, s.pixels); err != nil {
+	path, o := &pair.Pixels, s.pixels
+	if s.features.Key != "" {
+		path, o = &pair.Features, s.features
+	}
+	if *path, err = f.path(ctx, o); err != nil {
 		return pair, err
 	}
 	pair.Tokens, err = f.path(ctx, s.tokens)

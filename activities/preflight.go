@@ -259,6 +259,9 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 	if err := checkParts(net, c.Train); err != nil {
 		return n, err
 	}
+	if err := checkFeatures(net, c.Train); err != nil {
+		return n, err
+	}
 	note, err := checkLoRA(net, c, from)
 	if err != nil {
 		return n, err

@@ -514,6 +514,13 @@ func partsText(t pipeline.TrainConfig) string {
 	if len(t.Freeze) > 0 {
 		list = append(list, "not trained: "+t.Freeze.String())
 	}
+	if t.StoresFeatures() {
+		text := "pictures encoded once, in " + t.Features
+		if t.FeatureViews > 0 {
+			text += fmt.Sprintf(", %d views of each", t.FeatureViews)
+		}
+		list = append(list, text)
+	}
 	if t.LayerDecay > 0 {
 		list = append(list, fmt.Sprintf("learning rate times %g a layer", t.LayerDecay))
 	}

@@ -26,6 +26,13 @@ func ReadTokens(ctx context.Context, s *storage.Store, key string) (record.Token
 	return m, err
 }
 
+// ReadFeatures reads the manifest of feature shards.
+func ReadFeatures(ctx context.Context, s *storage.Store, key string) (record.FeaturesManifest, error) {
+	var m record.FeaturesManifest
+	err := s.GetJSON(ctx, key, &m)
+	return m, err
+}
+
 // Unprepared are the indexes of the shards that a published dataset lacks, since they
 // were lost or found broken and removed; nil where no dataset is published. With a
 // list of bad examples lacking, every shard has to be prepared again.

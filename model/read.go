@@ -59,6 +59,19 @@ func ReadTrained(dir string, shapes map[string][]int) (Weights, error) {
 	return f.read(there)
 }
 
+// ReadEncoder reads of a network's weights in dir those of its encoder.
+func ReadEncoder(dir string, c *Config) (Weights, error) {
+	f, err := openTensors(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	f.rename(c.tensorName)
+	shapes := c.EncoderShapes()
+	maps.DeleteFunc(f.found, func(name string, _ tensorAt) bool { return shapes[name] == nil })
+	return f.read(shapes)
+}
+
 // tensorFiles are the open files of a directory's weights.
 type tensorFiles struct {
 	dir   string

@@ -73,6 +73,8 @@ var (
 
 	schedules  = []string{LinearSchedule, CosineSchedule, ConstantAfterWarmup, ConstantSchedule}
 	precisions = []string{PrecisionFloat32, PrecisionTF32, PrecisionBF16}
+	// of train.features
+	featureTypes = []string{FeaturesOff, "float32", "bfloat16"}
 )
 
 // Devices are those that export.require knows.
@@ -141,6 +143,9 @@ func (c Config) Resolve() Config {
 	}
 	if c.Train.LoRA.R > 0 && c.Train.LoRA.Alpha == 0 {
 		c.Train.LoRA.Alpha = 16
+	}
+	if c.Train.Features == FeaturesOff {
+		c.Train.Features = ""
 	}
 	c.byCompat(&c.Train.MaxLength, 0, SeedMaxLength)
 	c.byCompat(&c.Train.CaptionsPerPicture, 5, 1)

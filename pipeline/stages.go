@@ -322,6 +322,48 @@ type Tokens struct {
 	Manifest string `json:"manifest"` // tokens/<key>/manifest.json
 }
 
+// FeaturesInput asks which shards of a frozen encoder's features are to be made. The result is a FeaturesPlan.
+type FeaturesInput struct {
+	Work Work   `json:"work"`
+	Seed uint64 `json:"seed"` // the config's, of drawn views
+}
+
+// FeaturesPlan names features and lists what is to be made of them.
+type FeaturesPlan struct {
+	Features string            `json:"features"`         // features/<key>
+	Of       string            `json:"of"`               // as record.FeaturesManifest's, and so is Numerics
+	Numerics map[string]string `json:"numerics"`         // of the worker that planned: the others must have the same
+	Shards   []FeaturesShard   `json:"shards,omitempty"` // none: an earlier run has made them
+	Warnings []string          `json:"warnings,omitempty"`
+}
+
+// FeaturesShard is a shard of training pictures whose features are to be made.
+type FeaturesShard struct {
+	Pictures record.Shard `json:"pictures"`
+	First    int          `json:"first"` // number of its first row, counted through all training shards
+}
+
+// EncodeInput asks for the features of one shard. The result is a record.Shard.
+type EncodeInput struct {
+	Work     Work              `json:"work"`
+	Features string            `json:"features"` // features/<key>
+	Numerics map[string]string `json:"numerics"` // the plan's
+	Shard    FeaturesShard     `json:"shard"`
+	Seed     uint64            `json:"seed"` // as FeaturesInput's
+}
+
+// FinishFeaturesInput asks for the manifest of features whose shards are stored. The result is a Features.
+type FinishFeaturesInput struct {
+	Work   Work           `json:"work"`
+	Plan   FeaturesPlan   `json:"plan"`
+	Shards []record.Shard `json:"shards"` // that were made; none where the plan lists none
+}
+
+// Features names a frozen encoder's vectors of the training pictures. Zero: pictures are encoded at each step.
+type Features struct {
+	Manifest string `json:"manifest,omitempty"` // features/<key>/manifest.json
+}
+
 // Work is what every device activity of a run needs to open its trainer.
 type Work struct {
 	Run     string          `json:"run"`
@@ -334,6 +376,8 @@ type Work struct {
 	Train   TrainConfig     `json:"train"` // micro_batch_size is the run's present one
 
 	Extension *record.Extension `json:"extension,omitempty"` // the one under way; nil: none
+
+	Features Features `json:"features,omitzero"`
 }
 
 // EpochInput asks for one epoch, or with Until for a part of it. The activity goes on from the newest complete

@@ -441,6 +441,7 @@ func (v *validator) train(t TrainConfig) {
 	v.below("train.label_smoothing_factor", t.LabelSmoothingFactor, 0, 1)
 	v.below("train.ema", t.EMA, 0, 1)
 	v.oneOf("train.precision", t.Precision, precisions)
+	v.features(t)
 	v.atLeast("train.eval_steps", t.EvalSteps, 0)
 	v.atLeast("train.patience", t.Patience, 0)
 	if t.MetricForBestModel != "" {
@@ -449,6 +450,30 @@ func (v *validator) train(t TrainConfig) {
 	v.atLeast("train.checkpoint_steps", t.CheckpointSteps, 0)
 	v.atLeast("train.checkpoint_seconds", t.CheckpointSeconds, 0)
 	v.atLeast("train.keep_checkpoints", t.KeepCheckpoints, 1)
+}
+
+// features checks what is stored of a frozen encoder; that it is frozen is known with the network.
+func (v *validator) features(t TrainConfig) {
+	if t.Features != "" {
+		v.oneOf("train.features", t.Features, featureTypes)
+	}
+	changed := t.Augment != AugmentConfig{}
+	switch {
+	case t.FeatureViews != 0 && !t.StoresFeatures():
+		v.check(false, "train.feature_views", "is %d; views are stored with train.features alone", t.FeatureViews)
+	case !t.StoresFeatures():
+	case changed && t.FeatureViews == 0:
+		v.check(false, "train.features", "stores one view of each picture, train.augment changes pictures every epoch: set "+
+			"train.feature_views to the views to draw and store of each, such as 4, or leave augment out")
+	case !changed:
+		v.check(t.FeatureViews == 0, "train.feature_views", "is %d; without train.augment all views are the same: leave it "+
+			"out", t.FeatureViews)
+	default:
+		v.check(t.FeatureViews >= 1 && t.FeatureViews <= MaxFeatureViews, "train.feature_views", "is %d; must be from 1 to %d",
+			t.FeatureViews, MaxFeatureViews)
+	}
+	v.check(!t.StoresFeatures() || len(t.Freeze) > 0 || len(t.Parts) > 0 || t.LoRA.R > 0, "train.features",
+		"is %s; features are those of a frozen encoder: set train.freeze: [encoder]", t.Features)
 }
 
 // parts checks their values; whether there is what they mean is known with the network.

@@ -29,6 +29,7 @@ type job struct {
 	mayBreakOff bool                                       // a stop at once ends it with errBrokenOff
 	needs       *record.CheckpointRef                      // what it goes on from; nil: the initial weights
 	again       bool                                       // it makes a lost checkpoint again
+	inStage     bool                                       // the stage that it is of makes again what is broken
 }
 
 // errBrokenOff is the end of a job that a stop did not wait for.
@@ -151,6 +152,9 @@ func (r *run) recover(ctx workflow.Context, j job, err error) error {
 	case pipeline.Corrupt:
 		if j.again && len(brokenKeys(err)) == 0 {
 			return err // an older checkpoint is tried
+		}
+		if j.inStage {
+			return err
 		}
 		return r.mend(ctx, j, err)
 	case pipeline.StorageUnavailable, pipeline.StorageFull:

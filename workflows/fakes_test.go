@@ -139,6 +139,24 @@ func (w *world) FinishTokens(_ context.Context, in pipeline.FinishTokensInput) (
 	return pipeline.Tokens{Manifest: in.Tokens + "/manifest.json"}, w.begin("FinishTokens", in)
 }
 
+func (w *world) PlanFeatures(_ context.Context, in pipeline.FeaturesInput) (pipeline.FeaturesPlan, error) {
+	plan := pipeline.FeaturesPlan{Features: "features/f", Of: "o"}
+	for i := range w.shards {
+		if !w.reused {
+			plan.Shards = append(plan.Shards, pipeline.FeaturesShard{Pictures: record.Shard{Index: i, Rows: 10}, First: 10 * i})
+		}
+	}
+	return plan, w.begin("PlanFeatures", in)
+}
+
+func (w *world) EncodeShard(_ context.Context, in pipeline.EncodeInput) (record.Shard, error) {
+	return in.Shard.Pictures, w.begin("EncodeShard", in)
+}
+
+func (w *world) FinishFeatures(_ context.Context, in pipeline.FinishFeaturesInput) (pipeline.Features, error) {
+	return pipeline.Features{Manifest: in.Plan.Features + "/manifest.json"}, w.begin("FinishFeatures", in)
+}
+
 func (w *world) FindProgress(_ context.Context, in pipeline.FindProgressInput) (record.Progress, error) {
 	err := w.begin("FindProgress", in)
 	w.mu.Lock()
@@ -282,7 +300,8 @@ func (w *world) register(registry interface {
 		"PlanPrepare": w.PlanPrepare, "PrepareShard": w.PrepareShard,
 		"FinishPrepare": w.FinishPrepare, "BuildModel": w.BuildModel, "PlanTokenize": w.PlanTokenize,
 		"TokenizeShards": w.TokenizeShards,
-		"FinishTokens":   w.FinishTokens, "FindProgress": w.FindProgress, "RecordProgress": w.RecordProgress,
+		"FinishTokens":   w.FinishTokens, "PlanFeatures": w.PlanFeatures, "EncodeShard": w.EncodeShard,
+		"FinishFeatures": w.FinishFeatures, "FindProgress": w.FindProgress, "RecordProgress": w.RecordProgress,
 		"TrainEpoch": w.TrainEpoch,
 		"Evaluate":   w.Evaluate, "CloseTrainer": w.CloseTrainer, "Export": w.Export, "Publish": w.Publish,
 		"DropBroken": w.DropBroken, "Push": w.Push,

@@ -65,6 +65,8 @@ type State struct {
 
 	Faults []record.Fault `json:"faults,omitempty"` // that were survived
 
+	Features pipeline.Features `json:"features,omitzero"` // with train.features
+
 	Recovered *pipeline.Recovered `json:"recovered,omitempty"` // the execution does nothing but to tell this
 }
 

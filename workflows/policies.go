@@ -31,6 +31,9 @@ var (
 	planTokenize   = task{"PlanTokenize", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	tokenizeShards = task{"TokenizeShards", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 	finishTokens   = task{"FinishTokens", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	planFeatures   = task{"PlanFeatures", pipeline.DeviceQueue, 6 * time.Hour, deviceBeat, deviceRetry}
+	encodeShard    = task{"EncodeShard", pipeline.DeviceQueue, 2 * day, deviceBeat, deviceRetry}
+	finishFeatures = task{"FinishFeatures", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	findProgress   = task{"FindProgress", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	recordProgress = task{"RecordProgress", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	trainEpoch     = task{"TrainEpoch", pipeline.DeviceQueue, 30 * day, deviceBeat, deviceRetry}

@@ -85,8 +85,8 @@ func sourceSummary(s pipeline.SourceConfig) string {
 	return fmt.Sprintf("%s %s", s.Kind, s.Images)
 }
 
-// prepare makes shards of pictures, the model's directory, and shards of token
-// ids, each only where no earlier run has made the same.
+// prepare makes shards of pictures, the model's directory, shards of token ids, and with
+// train.features those of the encoder's vectors, each only where no earlier run has made the same.
 func (r *run) prepare(ctx workflow.Context, pretrained *record.ModelRef) error {
 	r.enter(ctx, pipeline.StagePrepare, "listing the pictures")
 	if err := r.preparePictures(ctx, pretrained); err != nil {
@@ -96,6 +96,9 @@ func (r *run) prepare(ctx workflow.Context, pretrained *record.ModelRef) error {
 		return err
 	}
 	if err := r.tokenize(ctx); err != nil {
+		return err
+	}
+	if err := r.encode(ctx); err != nil {
 		return err
 	}
 	r.Prepared = true

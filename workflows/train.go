@@ -379,6 +379,7 @@ func (r *run) work() pipeline.Work {
 		Train:   train,
 
 		Extension: r.Progress.Extension,
+		Features:  r.Features,
 	}
 }
 

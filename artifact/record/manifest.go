@@ -106,6 +106,22 @@ type TokensManifest struct {
 	Cut int `json:"cut,omitempty"`
 }
 
+// FeaturesManifest is features/<key>/manifest.json: a frozen encoder's vectors of the training pictures, in shards
+// row-aligned with the dataset's.
+type FeaturesManifest struct {
+	Version  int               `json:"version"`
+	Of       string            `json:"of"`       // digest of all they depend on, but for Numerics
+	Numerics map[string]string `json:"numerics"` // of the machines that computed them
+	DType    string            `json:"dtype"`    // float32 or bfloat16
+	Views    int               `json:"views"`    // drawn views of each picture; 1 where pictures are not changed
+	Tokens   int               `json:"tokens"`   // vectors a view
+	Width    int               `json:"width"`    // numbers a vector
+	Shards   []Shard           `json:"shards"`   // by index, as the dataset's, of which they are those of training
+}
+
+// Objects are the stored objects that the manifest names.
+func (m FeaturesManifest) Objects() []layout.Object { return shardObjects(m.Shards) }
+
 // Objects are the stored objects that the manifest names.
 func (m TokensManifest) Objects() []layout.Object { return shardObjects(m.Shards) }
 

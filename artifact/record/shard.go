@@ -2,8 +2,8 @@ package record
 
 import "distilvit/storage/layout"
 
-// Shard is a stored Parquet file: of pictures and captions, or of the tokens of
-// the same rows.
+// Shard is a stored file: Parquet of pictures and captions, or of the tokens of the same rows, or safetensors of
+// their features.
 type Shard struct {
 	Index  int           `json:"index"`
 	Split  string        `json:"split"`            // train, validation or test

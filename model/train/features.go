@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ func CheckFeatures(mc *model.Config, c Config) error {
 
 // EncoderDigest is the digest of the weights of the encoder in a model directory, interpolated for pictures of c.
 func EncoderDigest(dir string, c *model.Config, side int) (string, error) {
-	w, err := model.ReadTrained(dir, c.EncoderShapes())
+	w, err := model.ReadEncoder(dir, c)
 	if err != nil {
 		return "", err
 	}
@@ -46,15 +47,7 @@ func EncoderDigest(dir string, c *model.Config, side int) (string, error) {
 	if err := fitted.FitPictures(w, side); err != nil {
 		return "", err
 	}
-	var names []string
-	for name := range fitted.EncoderShapes() {
-		if w[name] == nil {
-			return "", fmt.Errorf("read %s: tensor %s is missing", dir, name)
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return Digest(names, w), nil
+	return Digest(slices.Sorted(maps.Keys(w)), w), nil
 }
 
 // FeaturesFormat is how a network's features are stored.

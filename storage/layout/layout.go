@@ -2,7 +2,7 @@
 // and read here and nowhere else, as docs/storage.md lists them. It does no I/O
 // and imports nothing of ours, so that workflows may use it. Objects that live
 // and die together form a group: sources/<digest>, weights/<digest>,
-// datasets/<key>, tokens/<key>, runs/<run> and models/<name>/<version>. Start
+// datasets/<key>, tokens/<key>, features/<key>, runs/<run> and models/<name>/<version>. Start
 // reading at GroupOf, then run.go and model.go.
 package layout
 
@@ -17,13 +17,14 @@ const (
 	Weights  = "weights"  // model directories in Hugging Face form
 	Datasets = "datasets" // prepared pictures and captions
 	Tokens   = "tokens"   // token ids, row-aligned with the pictures of a dataset
+	Features = "features" // a frozen encoder's vectors, row-aligned with the pictures of a dataset
 	Runs     = "runs"     // what belongs to one run alone
 	Models   = "models"   // what runs published
 	Sweeps   = "sweeps"   // reports of sweeps; no groups, nothing refers to them
 )
 
 // shared areas hold groups that several runs may refer to.
-var shared = []string{Sources, Weights, Datasets, Tokens}
+var shared = []string{Sources, Weights, Datasets, Tokens, Features}
 
 // AreaOf is the area of a key or group; "" where it has none of ours.
 func AreaOf(key string) string {
@@ -83,6 +84,9 @@ func Dataset(key string) string { return Datasets + "/" + key }
 // TokenShards is the group of a dataset's token ids.
 func TokenShards(key string) string { return Tokens + "/" + key }
 
+// FeatureShards is the group of a dataset's features.
+func FeatureShards(key string) string { return Features + "/" + key }
+
 // File is the key of a group's file that is kept under its own name, a
 // slash-separated path: those of model directories and published models.
 func File(group, name string) string { return group + "/" + name }
@@ -105,7 +109,7 @@ func DigestOf(key string) (sha256 string, ok bool) {
 // complete.
 const ManifestFile = "manifest.json"
 
-// Manifest is the key of a group's manifest: of a dataset, of token shards or of a
+// Manifest is the key of a group's manifest: of a dataset, of token or feature shards or of a
 // published model.
 func Manifest(group string) string { return File(group, ManifestFile) }
 

@@ -18,6 +18,7 @@ func TestKeysAreThoseThatTheDocumentationLists(t *testing.T) {
 		Blob(Dataset("key"), digest, ".parquet"), Blob(Dataset("key"), digest, ".json"),
 		Plan(Dataset("key")), Manifest(Dataset("key")),
 		Blob(TokenShards("key"), digest, ".parquet"), Manifest(TokenShards("key")),
+		Blob(FeatureShards("key"), digest, ".safetensors"), Manifest(FeatureShards("key")),
 		Run("r-b7").Config(), Run("r-b7").Report(), Run("r-b7").Ref(Dataset("key")),
 		Blob(Run("r-b7").Blobs(), digest, ""), Run("r-b7").Checkpoint(2, 30), Run("r-b7").Metrics(2, 4),
 		Run("r-b7").Predictions(2, 30, "test", 0), Run("r-b7").Predictions(2, 30, "test", 9),

@@ -1,0 +1,300 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"distilvit/artifact"
+	"distilvit/artifact/record"
+	"distilvit/dataset"
+	"distilvit/internal/backend"
+	"distilvit/model"
+	"distilvit/model/train"
+	"distilvit/model/trainer"
+	"distilvit/pipeline"
+	"distilvit/storage/layout"
+)
+
+// A frozen encoder's features are made on a device by the run's trainer, shard by shard beside the training
+// pictures, and are the same for every run that freezes the same encoder.
+
+// PlanFeatures names a run's features, and lists the shards that are to be made.
+func (a *Activities) PlanFeatures(ctx context.Context, in pipeline.FeaturesInput) (pipeline.FeaturesPlan, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.FeaturesPlan, error) {
+		var plan pipeline.FeaturesPlan
+		p.progress("features", 0, 0, "looking for the encoder's features")
+		if err := a.adoptWork(ctx, in.Work); err != nil {
+			return plan, err
+		}
+		of, err := a.featuresOf(ctx, in)
+		if err != nil {
+			return plan, err
+		}
+		numerics, err := a.featureNumerics(ctx, in.Work)
+		if err != nil {
+			return plan, err
+		}
+		if plan, err = a.featuresKept(ctx, in, of); err != nil {
+			return plan, err
+		}
+		if plan.Features == "" {
+			key, err := artifact.Digest(struct {
+				Stage, Of string
+				Numerics  map[string]string
+			}{"encode", of, numerics})
+			if err != nil {
+				return plan, err
+			}
+			plan.Features = layout.FeatureShards(key)
+		}
+		plan.Of, plan.Numerics = of, numerics
+		if err := a.adopt(ctx, in.Work.Run, plan.Features); err != nil {
+			return plan, err
+		}
+		return plan, a.featuresNeeded(ctx, in, &plan)
+	})
+}
+
+// featuresOf is the digest of all that features depend on, but for the machine that computes them.
+func (a *Activities) featuresOf(ctx context.Context, in pipeline.FeaturesInput) (string, error) {
+	dir, err := a.modelDir(ctx, in.Work.Model, true)
+	if err != nil {
+		return "", err
+	}
+	c, proc, err := train.ReadNetwork(dir)
+	if err != nil {
+		return "", orInvalid(ctx, err)
+	}
+	if err := checkFeatures(c, in.Work.Train); err != nil {
+		return "", err
+	}
+	encoder, err := train.EncoderDigest(dir, c, proc.Width)
+	if err != nil {
+		return "", orInvalid(ctx, err)
+	}
+	of := struct {
+		Dataset, Encoder, Architecture, Normalization, DType string
+		Version, Views                                       int
+		Augment                                              pipeline.AugmentConfig
+		Seed                                                 uint64
+	}{
+		Dataset: in.Work.Dataset.Manifest, Encoder: encoder, Architecture: fmt.Sprintf("%+v", c.Encoder),
+		Normalization: fmt.Sprintf("%+v", train.NormalizationOf(proc)), DType: in.Work.Train.Features,
+		Version: encodeVersion, Views: in.Work.Train.FeatureViews,
+	}
+	if of.Views > 0 {
+		of.Augment, of.Seed = in.Work.Train.Augment, in.Seed
+	}
+	return artifact.Digest(of)
+}
+
+// featureNumerics are what the last bits of a machine's features depend on: one device encodes, whatever trains.
+func (a *Activities) featureNumerics(ctx context.Context, w pipeline.Work) (map[string]string, error) {
+	choice, err := a.choose(w.Backend)
+	if err != nil {
+		return nil, a.elsewhere(ctx, pipeline.DeviceQueue, err)
+	}
+	f := backend.Fingerprint(choice.Computing(w.Train.Precision == pipeline.PrecisionTF32, w.Train.Deterministic))
+	delete(f, "devices")
+	return f, nil
+}
+
+// featuresKept are those that the run has had, whatever machine computed them: a training that goes on elsewhere
+// goes on with the same.
+func (a *Activities) featuresKept(
+	ctx context.Context, in pipeline.FeaturesInput, of string,
+) (plan pipeline.FeaturesPlan, err error) {
+	groups, err := artifact.Groups(ctx, a.Store, layout.Run(in.Work.Run), layout.Features)
+	if err != nil {
+		return plan, err
+	}
+	for _, group := range groups {
+		m, err := artifact.ReadFeatures(ctx, a.Store, layout.Manifest(group))
+		switch {
+		case artifact.NotFound(err):
+		case err != nil:
+			return plan, err
+		case m.Of == of:
+			plan.Features = group
+			return plan, nil
+		}
+	}
+	return plan, nil
+}
+
+// featuresNeeded fills in which shards are to be made, all where there is no manifest.
+func (a *Activities) featuresNeeded(ctx context.Context, in pipeline.FeaturesInput, plan *pipeline.FeaturesPlan) error {
+	d, err := artifact.ReadDataset(ctx, a.Store, in.Work.Dataset.Manifest)
+	if err != nil {
+		return err
+	}
+	m, err := artifact.ReadFeatures(ctx, a.Store, layout.Manifest(plan.Features))
+	published := !artifact.NotFound(err)
+	if published && err != nil {
+		return err
+	}
+	missing, err := artifact.Missing(ctx, a.Store, plan.Features, m.Objects())
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 && !maps.Equal(m.Numerics, plan.Numerics) {
+		err := &typed{pipeline.WrongWorker, fmt.Errorf("%s has lost shards that another kind of machine computed: %v; "+
+			"here are %v", plan.Features, m.Numerics, plan.Numerics)}
+		return a.elsewhere(ctx, pipeline.DeviceQueue, err)
+	}
+	there := map[int]bool{}
+	for _, s := range m.Shards {
+		there[s.Index] = !missing[s.Object.Key]
+	}
+	first := 0
+	for _, s := range d.Shards {
+		if s.Split != dataset.Train {
+			continue
+		}
+		if !there[s.Index] {
+			plan.Shards = append(plan.Shards, pipeline.FeaturesShard{Pictures: s, First: first})
+		}
+		first += s.Rows
+	}
+	plan.Warnings = madeAgain("features", plan.Features, len(missing))
+	return nil
+}
+
+// EncodeShard makes the features of one shard of training pictures.
+func (a *Activities) EncodeShard(ctx context.Context, in pipeline.EncodeInput) (record.Shard, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (record.Shard, error) {
+		s := in.Shard.Pictures
+		out := record.Shard{Index: s.Index, Split: s.Split, Source: s.Source, Rows: s.Rows}
+		numerics, err := a.featureNumerics(ctx, in.Work)
+		if err != nil {
+			return out, err
+		}
+		if !maps.Equal(numerics, in.Numerics) {
+			return out, a.elsewhere(ctx, pipeline.DeviceQueue, &typed{pipeline.WrongWorker, fmt.Errorf(
+				"these features are begun by another kind of machine: %v; here are %v", in.Numerics, numerics)})
+		}
+		path, err := a.Cache.Path(ctx, a.Store, s.Object)
+		if err != nil {
+			return out, err
+		}
+		defer a.Cache.Release(s.Object)
+		dir, done, err := a.scratch("features")
+		if err != nil {
+			return out, err
+		}
+		defer done()
+		format, err := a.featuresFormat(ctx, in.Work)
+		if err != nil {
+			return out, err
+		}
+		lease, err := a.open(ctx, p, in.Work)
+		if err != nil {
+			return out, a.keepLog(ctx, in.Work.Run, err)
+		}
+		defer lease.Release()
+		args := trainer.EncodeArgs{
+			Pixels: path, First: in.Shard.First, Format: format, Out: filepath.Join(dir, "features.safetensors"),
+		}
+		if in.Work.Train.FeatureViews > 0 {
+			args.Seed, args.Augment = in.Seed, augment(in.Work.Train.Augment)
+		}
+		e, err := lease.Do(ctx, trainer.Command{Do: trainer.DoEncode, Encode: &args}, p.follow)
+		if err != nil {
+			return out, a.keepLog(ctx, in.Work.Run, err)
+		}
+		if e.Encoded == nil || e.Encoded.Rows != s.Rows {
+			return out, &typed{pipeline.Corrupt, fmt.Errorf("shard %s has not the %d rows of its manifest", s.Object.Key, s.Rows)}
+		}
+		p.progress("upload", 0, 0, "")
+		out.Object, err = a.Store.PutBlob(ctx, in.Features, ".safetensors", args.Out)
+		if err == nil && out.Object.SHA256 != e.Encoded.File.SHA256 {
+			err = &typed{pipeline.DeviceLost, fmt.Errorf("features of shard %d read back otherwise than they were written", s.Index)}
+		}
+		return out, err
+	})
+}
+
+// featuresFormat is how a run's features are stored.
+func (a *Activities) featuresFormat(ctx context.Context, w pipeline.Work) (dataset.FeaturesFormat, error) {
+	dir, err := a.modelDir(ctx, w.Model, false)
+	if err != nil {
+		return dataset.FeaturesFormat{}, err
+	}
+	c, proc, err := train.ReadNetwork(dir)
+	if err == nil {
+		err = c.FitPictures(nil, proc.Width)
+	}
+	if err != nil {
+		return dataset.FeaturesFormat{}, orInvalid(ctx, err)
+	}
+	return train.FeaturesFormat(c, w.Train.Features, w.Train.FeatureViews), nil
+}
+
+// withFeatures puts a run's features in the place of the pixels of its training shards, and says how they are stored.
+func (a *Activities) withFeatures(
+	ctx context.Context, w pipeline.Work, shards []shardObjects,
+) (f dataset.FeaturesFormat, err error) {
+	if w.Features.Manifest == "" {
+		return f, nil
+	}
+	m, err := artifact.ReadFeatures(ctx, a.Store, w.Features.Manifest)
+	if err != nil {
+		return f, err
+	}
+	if len(m.Shards) != len(shards) {
+		return f, fmt.Errorf("features %s %w the %d training shards", w.Features.Manifest, artifact.ErrUnfit, len(shards))
+	}
+	for i, s := range m.Shards {
+		if s.Rows != shards[i].pair.Rows {
+			return f, fmt.Errorf("features %s %w training shard %d", w.Features.Manifest, artifact.ErrUnfit, s.Index)
+		}
+		shards[i].features = s.Object
+	}
+	return dataset.FeaturesFormat{DType: m.DType, Views: m.Views, Tokens: m.Tokens, Width: m.Width}, nil
+}
+
+// FinishFeatures publishes features; without shards it answers what is published. Those that were made again must
+// have the bytes they had.
+func (a *Activities) FinishFeatures(ctx context.Context, in pipeline.FinishFeaturesInput) (pipeline.Features, error) {
+	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Features, error) {
+		key := layout.Manifest(in.Plan.Features)
+		m, err := artifact.ReadFeatures(ctx, a.Store, key)
+		if artifact.NotFound(err) {
+			f, formatErr := a.featuresFormat(ctx, in.Work)
+			if formatErr != nil {
+				return pipeline.Features{}, formatErr
+			}
+			m = record.FeaturesManifest{
+				Version: encodeVersion, Of: in.Plan.Of, Numerics: in.Plan.Numerics,
+				DType: f.DType, Views: f.Views, Tokens: f.Tokens, Width: f.Width, Shards: slices.Clone(in.Shards),
+			}
+			slices.SortFunc(m.Shards, func(x, y record.Shard) int { return x.Index - y.Index })
+			err = a.Store.Publish(ctx, key, m)
+		}
+		if err != nil {
+			return pipeline.Features{}, err
+		}
+		missing, err := artifact.Missing(ctx, a.Store, in.Plan.Features, m.Objects())
+		for lacking := range missing {
+			return pipeline.Features{}, &typed{
+				pipeline.Nondeterministic, fmt.Errorf("%s names %s, which was encoded again with other bytes", key, lacking),
+			}
+		}
+		return pipeline.Features{Manifest: key}, err
+	})
+}
+
+// checkFeatures makes sure that a network trains nothing that its features depend on.
+func checkFeatures(net *model.Config, t pipeline.TrainConfig) error {
+	if !t.StoresFeatures() {
+		return nil
+	}
+	err := train.CheckFeatures(net, train.Config{Parts: parts(t), LayerDecay: t.LayerDecay, LoRA: lora(t.LoRA)})
+	if err != nil {
+		return invalid("train.features: %v", err)
+	}
+	return nil
+}

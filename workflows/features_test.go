@@ -1,0 +1,61 @@
+package workflows
+
+import (
+	"testing"
+
+	"distilvit/pipeline"
+)
+
+var frozenEncoder = []string{`model={"weights": "m"}`, "train.freeze=[encoder]", "train.features=float32"}
+
+func TestFeaturesAreEncodedBeforeTrainingOrFound(t *testing.T) {
+	for _, reused := range []bool{false, true} {
+		w := newWorld()
+		w.reused = reused
+		if _, err := start(t, w, config(t, frozenEncoder...)); err != nil {
+			t.Fatal(err)
+		}
+		encoded := w.shards
+		if reused {
+			encoded = 0
+		}
+		if w.count["PlanFeatures"] != 1 || w.count["EncodeShard"] != encoded || w.count["FinishFeatures"] != 1 {
+			t.Errorf("calls %s", w.without())
+		}
+		if in := w.inputs["FinishFeatures"].(pipeline.FinishFeaturesInput); len(in.Shards) != encoded {
+			t.Errorf("finished %+v", in)
+		}
+		for _, e := range w.epochs {
+			if e.Work.Features.Manifest != "features/f/manifest.json" {
+				t.Errorf("trained %+v", e.Work)
+			}
+		}
+	}
+	w := newWorld()
+	if _, err := start(t, w, config(t)); err != nil || w.count["PlanFeatures"] != 0 {
+		t.Errorf("%v, a run without features: %s", err, w.without())
+	}
+}
+
+func TestADeviceThatIsLostWhileItEncodesIsReplaced(t *testing.T) {
+	w := newWorld()
+	w.fail = failing("EncodeShard", typed(pipeline.DeviceLost, "gone"))
+	if _, err := start(t, w, config(t, frozenEncoder...)); err != nil || w.count["EncodeShard"] <= w.shards {
+		t.Errorf("%v, calls %s", err, w.without())
+	}
+}
+
+func TestBrokenFeaturesAndBrokenPicturesOfFeaturesAreMadeAgain(t *testing.T) {
+	for stage, key := range map[string]string{
+		"TrainEpoch": "features/f/s.safetensors", "EncodeShard": "datasets/d/s.parquet",
+	} {
+		w := newWorld()
+		w.fail = failing(stage, corrupt(key))
+		if _, err := start(t, w, config(t, frozenEncoder...)); err != nil {
+			t.Fatalf("%s: %v", stage, err)
+		}
+		if w.count["DropBroken"] != 1 || w.count["PlanPrepare"] != 2 || w.count["PlanFeatures"] != 2 {
+			t.Errorf("%s: calls %s", stage, w.without())
+		}
+	}
+}
