@@ -56,6 +56,23 @@ func pictures(t *testing.T, c *Captioner, n int) []Picture {
 	return list
 }
 
+// A model whose picture stands before the caption captions by its weights and by its export alike.
+func TestPrefixModelCaptions(t *testing.T) {
+	needRuntime(t)
+	dir := filepath.Join(t.TempDir(), "model")
+	require.NoError(t, modeltest.WritePrefix(dir, "fp32"))
+	var said [2][]Caption
+	for i, dtype := range []string{"", "fp32"} {
+		c, err := Open(dir, Options{Dtype: dtype})
+		require.NoError(t, err)
+		said[i], err = c.Caption(t.Context(), pictures(t, c, 4)...)
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+	}
+	require.Equal(t, said[0], said[1])
+	require.NotEqual(t, said[0][0], said[0][1])
+}
+
 // A caption does not depend on the pictures beside it, on batches, or on what else is captioned.
 func TestCaptionsAreThoseOfEachPictureAlone(t *testing.T) {
 	for _, o := range []Options{{}, {Dtype: "fp32", Parallel: 2}, {Dtype: "q8", Parallel: 2}} {

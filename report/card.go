@@ -26,6 +26,9 @@ type Card struct {
 	BaseModels  []string // of the hub
 	StartedFrom []string // what training started from, for people; none: random weights
 
+	Prefix       int // vectors of the picture that stand before a caption; 0: the decoder attends to them
+	StartTokenID int // that a caption begins with; used where Prefix is
+
 	ImageSize  int  // side of the square input, pixels
 	Crops      bool // the square is cut out of the middle of the picture
 	Encoder    string

@@ -139,6 +139,10 @@ func makePublished(
 		return nil, err
 	}
 
+	if _, err := onnx.WriteLlava(p.dir, c, model.GenerateOptions{MaxLength: maxLength}); err != nil {
+		return nil, err
+	}
+
 	sessions := map[string]*onnx.Session{}
 	for _, dtype := range quantized {
 		session, err := onnx.Open(library, p.dir, dtype)

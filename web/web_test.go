@@ -58,12 +58,20 @@ func TestPrefixCaptionsAsInGo(t *testing.T) {
 func TestCardsPythonExampleCaptionsAsGoDoes(t *testing.T) {
 	python, card := testenv.Transformers5(t), report.ModelCard(report.Card{})
 	for _, kind := range []model.EncoderKind{model.ViT, model.DeiT, model.SigLIP, model.CLIP, model.DINOv2} {
-		p := publishKind(t, kind)
-		said := testenv.RunCardExample(t, python, card, p.dir, p.images)
-		for i, l := range p.lines["fp32"] {
-			if said[i] != l.Caption {
-				t.Errorf("%s, picture %d: %q, want %q", filepath.Base(p.folder), i, said[i], l.Caption)
-			}
+		wantExampleToCaption(t, python, card, publishKind(t, kind))
+	}
+	p := publishPrefix(t)
+	wantExampleToCaption(t, python, report.ModelCard(report.Card{
+		Prefix: p.config.PrefixLength(), StartTokenID: p.config.DecoderStartTokenID,
+	}), p)
+}
+
+func wantExampleToCaption(t *testing.T, python string, card []byte, p *published) {
+	t.Helper()
+	said := testenv.RunCardExample(t, python, card, p.dir, p.images)
+	for i, l := range p.lines["fp32"] {
+		if said[i] != l.Caption {
+			t.Errorf("%s, picture %d: %q, want %q", filepath.Base(p.folder), i, said[i], l.Caption)
 		}
 	}
 }

@@ -170,6 +170,13 @@ func TestPrefixConfigIsReadBack(t *testing.T) {
 	if keys.ModelType != "vision-encoder-decoder" {
 		t.Errorf("model_type is %s", keys.ModelType)
 	}
+	names, err := WriteLlava(dir, c, greedy)
+	if err != nil || len(names) != 2 {
+		t.Fatalf("%v are written, %v", names, err)
+	}
+	if got, err = model.ReadConfig(filepath.Join(dir, LlavaFolder)); err != nil || !reflect.DeepEqual(got, c) {
+		t.Errorf("%+v is read back for Python, %v", got, err)
+	}
 }
 
 // rounded stores what 4 bits stand for as float32.

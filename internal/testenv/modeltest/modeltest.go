@@ -29,6 +29,13 @@ const MaxLength = 10
 
 // Write makes a model directory with these exports beside the weights.
 func Write(dir string, dtypes ...string) error {
+	return write(dir, func(words *tokenizer.Tokenizer) *model.Config { return Config(Encoder(), words) }, dtypes)
+}
+
+// WritePrefix makes one of PrefixConfig.
+func WritePrefix(dir string, dtypes ...string) error { return write(dir, PrefixConfig, dtypes) }
+
+func write(dir string, network func(*tokenizer.Tokenizer) *model.Config, dtypes []string) error {
 	words, err := Words()
 	if err != nil {
 		return err
@@ -39,7 +46,7 @@ func Write(dir string, dtypes ...string) error {
 	if err := pixels.NewProcessor(Side).WriteFile(dir); err != nil {
 		return err
 	}
-	c := Config(Encoder(), words)
+	c := network(words)
 	w := Lively(c)
 	if err := model.WriteWeights(filepath.Join(dir, "model.safetensors"), w, nil); err != nil {
 		return err
