@@ -69,7 +69,7 @@ func TestMixedExportIsPublished(t *testing.T) {
 			t.Errorf("the card does not name %s", name)
 		}
 	}
-	if n := strings.Count(string(html), "<td>8 bits</td>"); n != len(kept) {
+	if n := strings.Count(string(html), `<td class="n">8 bits</td>`); n != len(kept) {
 		t.Errorf("the report marks %d layers, want %d", n, len(kept))
 	}
 
