@@ -56,8 +56,27 @@ func BenchmarkLoRAStep(b *testing.B) {
 	}
 }
 
+// BenchmarkFeaturesStep is a step of the base preset with the encoder frozen, 8 pictures of a caption of 16 tokens: of
+// pixels, and of what the encoder makes of them.
+func BenchmarkFeaturesStep(b *testing.B) {
+	for _, stored := range []string{"", dataset.FeaturesFloat32, dataset.FeaturesBFloat16} {
+		b.Run("features="+stored, func(b *testing.B) {
+			benchmarkStepOn(b, stored, backend.XLA, "base", 50257, 8, 1, 16, func(c *Config) {
+				c.Parts = []Part{{Match: "encoder", Freeze: some(true)}}
+			})
+		})
+	}
+}
+
 func benchmarkStep(
 	b *testing.B, kind, preset string, vocab, pictures, captions, length int, change ...func(*Config),
+) {
+	benchmarkStepOn(b, "", kind, preset, vocab, pictures, captions, length, change...)
+}
+
+// benchmarkStepOn trains on features of a dtype; "": on pixels.
+func benchmarkStepOn(
+	b *testing.B, stored, kind, preset string, vocab, pictures, captions, length int, change ...func(*Config),
 ) {
 	be := backendtest.Open(b, kind)
 	c, _ := model.Preset(preset)
@@ -83,6 +102,10 @@ func benchmarkStep(
 	}
 	defer t.Close()
 	batch := randomBatch(&c, pictures, captions, length)
+	if stored != "" {
+		f := FeaturesFormat(&c, stored, 1)
+		batch.Pixels, batch.Features, batch.Format = nil, make([]byte, pictures*f.ViewBytes()), f
+	}
 	step := func() {
 		if _, err := t.Step(batch); err != nil {
 			b.Fatal(err)

@@ -1,0 +1,45 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"distilvit/pipeline"
+)
+
+// Runs that freeze the same encoder share its features, which train the weights that pixels train.
+func TestRunsShareTheFeaturesOfAFrozenEncoder(t *testing.T) {
+	weights, data, _ := publishedModel(t)
+	publish := func(id string, train map[string]any) []byte {
+		settings := map[string]any{
+			"epochs": 1, "learning_rate": 0.001, "freeze": []string{"encoder"}, "augment": map[string]any{},
+		}
+		for key, value := range train {
+			settings[key] = value
+		}
+		config := tinyConfig(map[string]any{"train": settings})
+		config["model"] = map[string]any{"weights": weights}
+		file := writeConfig(t, t.TempDir(), config)
+		decode[pipeline.Result](t, succeed(t, "run", "-f", file, "--id", id, "--data", data, "-o", "json"))
+		model := filepath.Join(t.TempDir(), "model")
+		succeed(t, "get", id, model, "--data", data)
+		raw, err := os.ReadFile(filepath.Join(model, "model.safetensors"))
+		require.NoError(t, err)
+		return raw
+	}
+	stored := func() []string {
+		return slices.DeleteFunc(storedFiles(t, data), func(key string) bool { return !strings.HasPrefix(key, "features/") })
+	}
+	computed := publish("encoder-frozen", nil)
+	require.Empty(t, stored())
+	require.Equal(t, computed, publish("encoder-stored", map[string]any{"features": "float32"}))
+	made := stored()
+	require.NotEmpty(t, made)
+	require.NotEqual(t, computed, publish("encoder-shared", map[string]any{"features": "float32", "learning_rate": 0.002}))
+	require.Equal(t, made, stored(), "the second run has made features of its own")
+}
