@@ -18,7 +18,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "where a run stands",
 		Long: `Show where a run stands: its stage, epochs, best score and open activities. Details
 of an open run come from its workflow, so they need a worker that is up (distilvit
-run, up or worker); without one, what Temporal itself knows is shown.`,
+run, up or worker); without one, what Temporal itself knows is shown. Of a sweep it shows the
+table of its trials.`,
 		Example: "  distilvit status demo\n  distilvit status demo -o json",
 		Args:    args(1, 1, "a RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,6 +45,9 @@ func (a *app) status(ctx context.Context, s *site, id string) error {
 	run, described, err := s.find(ctx, id)
 	if err != nil {
 		return err
+	}
+	if run.kind == pipeline.SweepType {
+		return a.showSweep(ctx, s, sweepOptions{id: id}, false)
 	}
 	shown := statusReport{runInfo: run, UI: s.runUI(id)}
 	if run.open() {

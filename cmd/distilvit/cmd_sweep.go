@@ -72,7 +72,7 @@ func (a *app) sweep(ctx context.Context, o sweepOptions) error {
 		if o.id == "" {
 			return usagef("sweep needs -f FILE, or the --id of a sweep that is there")
 		}
-		return a.withSite(ctx, func(ctx context.Context, s *site) error { return a.showSweep(ctx, s, o) })
+		return a.withSite(ctx, func(ctx context.Context, s *site) error { return a.showSweep(ctx, s, o, true) })
 	}
 	spec, err := a.readSweep(o)
 	if err != nil {
@@ -221,8 +221,8 @@ func sweepChanges(ctx context.Context, c client.Client, found *runInfo, spec pip
 	return changes, nil
 }
 
-// showSweep follows a sweep that others work on, or prints what is known of it.
-func (a *app) showSweep(ctx context.Context, s *site, o sweepOptions) error {
+// showSweep prints what is known of a sweep. With follow one that others work on is followed.
+func (a *app) showSweep(ctx context.Context, s *site, o sweepOptions, follow bool) error {
 	found, _, err := s.find(ctx, o.id)
 	if err != nil {
 		return err
@@ -245,7 +245,7 @@ func (a *app) showSweep(ctx context.Context, s *site, o sweepOptions) error {
 		return fmt.Errorf("sweep %s is %s, and no worker is up that could tell more: its own command, or distilvit up, goes "+
 			"on with it", o.id, found.Status)
 	}
-	if found.open() {
+	if found.open() && follow {
 		p := newProgress(a.stderr)
 		return a.follow(ctx, s, o.devices, a.followedSweep(s, o.id, p), p)
 	}

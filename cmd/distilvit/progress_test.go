@@ -55,6 +55,20 @@ func TestLiveLineIsReplacedAndClippedToTheTerminal(t *testing.T) {
 	require.Empty(t, out.String(), "nothing stands on the terminal any more")
 }
 
+func TestLiveTableIsReplacedWhereItStands(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.terminal, p.width = true, func() int { return 50 }
+	p.block([]string{"one", "two", "three"})
+	require.Equal(t, "\rone\x1b[K\ntwo\x1b[K\nthree\x1b[K", out.String())
+	out.Reset()
+	p.block([]string{"four", "five"})
+	require.Equal(t, "\r\x1b[2Afour\x1b[K\nfive\x1b[K\x1b[J", out.String())
+	out.Reset()
+	p.line("done")
+	require.Equal(t, "\r\x1b[1A\x1b[Jdone\n", out.String())
+}
+
 func TestBarNeverOverflows(t *testing.T) {
 	require.Equal(t, strings.Repeat("█", barWidth), bar(12, 10))
 	require.Equal(t, strings.Repeat("░", barWidth), bar(0, 10))

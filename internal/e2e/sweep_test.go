@@ -76,6 +76,7 @@ func TestKilledSweepGoesOnAndNamesTheBest(t *testing.T) {
 		page := succeed(t, "cat", status.Report, "--data", data)
 		require.Equal(t, 4, strings.Count(page, "<tr><td>heads-")+strings.Count(page, `<tr class="best"><td>heads-`))
 		require.Contains(t, succeed(t, "sweep", "--id", "heads", "--data", data), "the best is "+status.Best)
+		require.Equal(t, again.stdout, succeed(t, "status", "heads", "--data", data, "-o", "json"))
 		succeed(t, "janitor", "--grace", "0s", "--data", data)
 		require.Equal(t, page, succeed(t, "cat", status.Report, "--data", data))
 	})
