@@ -70,7 +70,7 @@ func New(c *Config, bind Bind) *VisionEncoderDecoder {
 // crossProjector is the projector of a VisionEncoderDecoderModel.
 const crossProjector = "enc_to_dec_proj"
 
-// Forward: [B, S, encoder's width] → [B, S or one less, decoder's width]
+// Forward takes [B, S, encoder's width] to [B, S or one less, decoder's width].
 func (p *Projector) Forward(x *Node) *Node {
 	if p.DropFirst {
 		x = Slice(x, AxisRange(), AxisRange(1))

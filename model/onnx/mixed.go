@@ -21,7 +21,7 @@ func (o Options) numbers(dtype string) numbers {
 	if !ok || len(o.EightBits) == 0 {
 		return n
 	}
-	return mixed{few: few, many: eightBits{half: few.half}, layers: o.EightBits}
+	return mixed{few: few, many: eightBits(few), layers: o.EightBits}
 }
 
 // Mixes says whether layers of a dtype can keep 8 bits.
