@@ -24,6 +24,8 @@ type sweepOptions struct {
 	dryRun  bool
 	stack   devstack.Options
 	devices deviceFlags
+
+	after func(*pipeline.SweepStatus) error // prints what more there is to say of the result; nil: nothing
 }
 
 func (a *app) sweepCommand() *cobra.Command {
@@ -79,8 +81,7 @@ func (a *app) sweep(ctx context.Context, o sweepOptions) error {
 		return err
 	}
 	if o.id == "" {
-		name := filepath.Base(o.file)
-		o.id = newRunID(name[:len(name)-len(filepath.Ext(name))], time.Now())
+		o.id = newRunID(nameOf(o.file), time.Now())
 	}
 	return a.startSweep(ctx, o, spec)
 }
@@ -112,11 +113,17 @@ func (a *app) startSweep(ctx context.Context, o sweepOptions, spec pipeline.Swee
 	}
 	defer s.close()
 	p := newProgress(a.stderr)
-	done, err := a.startOrJoinSweep(ctx, s, o.id, spec, p)
+	done, err := a.startOrJoinSweep(ctx, s, o, spec, p)
 	if err != nil || done {
 		return err
 	}
-	return a.follow(ctx, s, o.devices, a.followedSweep(s, o.id, p), p)
+	return a.follow(ctx, s, o.devices, a.followedSweep(s, o, p), p)
+}
+
+// nameOf is a file's name without its end.
+func nameOf(file string) string {
+	name := filepath.Base(file)
+	return name[:len(name)-len(filepath.Ext(name))]
 }
 
 // readSweep reads the file, and makes paths absolute as those of a run's config.
@@ -147,8 +154,9 @@ func (a *app) readSweep(o sweepOptions) (pipeline.Sweep, error) {
 
 // startOrJoinSweep starts a sweep, finds it open, or prints the result of one that is complete, which is all then.
 func (a *app) startOrJoinSweep(
-	ctx context.Context, s *site, id string, spec pipeline.Sweep, p *progress,
+	ctx context.Context, s *site, o sweepOptions, spec pipeline.Sweep, p *progress,
 ) (done bool, err error) {
+	id := o.id
 	found, _, err := describeRun(ctx, s.client, id)
 	if errors.Is(err, errNoRun) {
 		return false, startSweep(ctx, s.client, id, spec, p)
@@ -175,7 +183,7 @@ func (a *app) startOrJoinSweep(
 		if err != nil {
 			return true, err
 		}
-		return true, a.printSweep(status)
+		return true, a.printSweep(o, status)
 	}
 	p.line("sweep %s: %s earlier, going on from what its trials have", id, found.Status)
 	return false, startSweep(ctx, s.client, id, spec, p)
@@ -235,7 +243,7 @@ func (a *app) showSweep(ctx context.Context, s *site, o sweepOptions, follow boo
 		if err != nil {
 			return err
 		}
-		return a.printSweep(status)
+		return a.printSweep(o, status)
 	}
 	working, err := s.hasWorkflowWorker(ctx)
 	if err != nil {
@@ -247,11 +255,11 @@ func (a *app) showSweep(ctx context.Context, s *site, o sweepOptions, follow boo
 	}
 	if found.open() && follow {
 		p := newProgress(a.stderr)
-		return a.follow(ctx, s, o.devices, a.followedSweep(s, o.id, p), p)
+		return a.follow(ctx, s, o.devices, a.followedSweep(s, o, p), p)
 	}
 	status, err := query[pipeline.SweepStatus](ctx, s.client, o.id)
 	if err != nil {
 		return err
 	}
-	return a.printSweep(status)
+	return a.printSweep(o, status)
 }

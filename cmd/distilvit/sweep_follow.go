@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"distilvit/artifact/record"
 	"distilvit/pipeline"
 	"distilvit/storage/layout"
 )
@@ -20,7 +23,8 @@ type sweepFollower struct {
 	status   *pipeline.SweepStatus
 }
 
-func (a *app) followedSweep(s *site, id string, p *progress) followed {
+func (a *app) followedSweep(s *site, o sweepOptions, p *progress) followed {
+	id := o.id
 	f := &sweepFollower{site: s, id: id, progress: p, states: map[string]string{}}
 	var result *pipeline.SweepStatus
 	return followed{
@@ -29,7 +33,7 @@ func (a *app) followedSweep(s *site, id string, p *progress) followed {
 			result, err = followToEnd[pipeline.SweepStatus](ctx, s.client, id, p, f.poll)
 			return err
 		},
-		print: func() error { return a.printSweep(result) },
+		print: func() error { return a.printSweep(o, result) },
 	}
 }
 
@@ -95,7 +99,11 @@ func stateText(s pipeline.SweepStatus, t pipeline.TrialStatus) string {
 // sweepTable is a row a trial, the best first, most of them; doing is what those under way do.
 func sweepTable(s pipeline.SweepStatus, doing map[string]string, most int) *table {
 	t := &table{right: true}
-	heads := []string{"TRIAL", "STATE", s.Metric, "eval_loss", "EPOCH", "TIME"}
+	metrics := []string{s.Metric}
+	if s.Metric != record.MetricLoss {
+		metrics = append(metrics, record.MetricLoss)
+	}
+	heads := slices.Concat([]string{"TRIAL", "STATE"}, metrics, []string{"EPOCH", "TIME"})
 	for _, setting := range s.Trials[0].Settings {
 		heads = append(heads, setting.Key)
 	}
@@ -107,21 +115,11 @@ func sweepTable(s pipeline.SweepStatus, doing map[string]string, most int) *tabl
 			left++
 			continue
 		}
-		row := []string{trial.Run, trial.State, "-", "-", "-", "-"}
-		if now := doing[trial.Run]; now != "" {
-			row[1] = now
+		row := []string{trial.Run, cmp.Or(doing[trial.Run], trial.State)}
+		for _, metric := range metrics {
+			row = append(row, scoreText(trial, metric))
 		}
-		if trial.Eval != nil {
-			_, row[2], _ = strings.Cut(trial.Eval.Shown(s.Metric), " ")
-			row[3], row[4] = fmt.Sprintf("%.4f", trial.Eval.Loss), fmt.Sprint(trial.Epoch)
-		}
-		if !trial.Began.IsZero() {
-			end := trial.Ended
-			if end.IsZero() {
-				end = time.Now()
-			}
-			row[5] = durationText(end.Sub(trial.Began))
-		}
+		row = append(row, epochText(trial), tookText(trial))
 		for _, setting := range trial.Settings {
 			row = append(row, setting.Text())
 		}
@@ -133,8 +131,38 @@ func sweepTable(s pipeline.SweepStatus, doing map[string]string, most int) *tabl
 	return t
 }
 
+// nothingYet stands in a table for what is not known.
+const nothingYet = "-"
+
+// scoreText is a metric of a trial's best epoch.
+func scoreText(t pipeline.TrialStatus, metric string) string {
+	if t.Eval == nil {
+		return nothingYet
+	}
+	_, score, _ := strings.Cut(t.Eval.Shown(metric), " ")
+	return score
+}
+
+func epochText(t pipeline.TrialStatus) string {
+	if t.Eval == nil {
+		return nothingYet
+	}
+	return fmt.Sprint(t.Epoch)
+}
+
+// tookText is how long a trial took, or has taken so far.
+func tookText(t pipeline.TrialStatus) string {
+	switch {
+	case t.Began.IsZero():
+		return nothingYet
+	case t.Ended.IsZero():
+		return durationText(time.Since(t.Began))
+	}
+	return durationText(t.Ended.Sub(t.Began))
+}
+
 // printSweep shows what a sweep has come to, and how to go on with it.
-func (a *app) printSweep(s *pipeline.SweepStatus) error {
+func (a *app) printSweep(o sweepOptions, s *pipeline.SweepStatus) error {
 	if a.output == "json" {
 		return printJSON(a.stdout, s)
 	}
@@ -161,6 +189,9 @@ func (a *app) printSweep(s *pipeline.SweepStatus) error {
 		look.add(fmt.Sprintf("%s cat %s > report.html", a.command(), layout.SweepReport(s.Sweep)), "all trials with their curves")
 	}
 	look.write(a.stdout, "  ")
+	if o.after != nil {
+		return o.after(s)
+	}
 	return nil
 }
 
