@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +18,7 @@ import (
 	"distilvit/artifact"
 	"distilvit/internal/retry"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 	"distilvit/storage/retention"
 	"distilvit/worker"
 )
@@ -24,12 +27,13 @@ func (a *app) rmCommand() *cobra.Command {
 	var model bool
 	cmd := &cobra.Command{
 		Use:   "rm RUN",
-		Short: "remove a run: its checkpoints, logs and history",
+		Short: "remove a run, or a sweep with its trials: checkpoints, logs and history",
 		Long: `Remove a run that is not open: everything under runs/RUN/ in the object store, and
 its history, so that distilvit list shows it no more. The model it published stays
 unless --model is given; while it does, another run of this name can publish only
 the same one. Prepared data that only this run used is removed by the
-Janitor (distilvit janitor), once nothing refers to it.`,
+Janitor (distilvit janitor), once nothing refers to it. Of a sweep all trials are
+removed, and its report.`,
 		Example: "  distilvit rm first-try\n  distilvit rm demo --model && distilvit janitor --grace 0s",
 		Args:    args(1, 1, "a RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,9 +50,89 @@ Janitor (distilvit janitor), once nothing refers to it.`,
 }
 
 func (a *app) rm(ctx context.Context, s *site, id string, model bool) error {
-	executions, err := executionsOf(ctx, s, id)
+	// a run that Temporal has forgotten may be stored still
+	if found, _, err := describeRun(ctx, s.client, id); err == nil && found.kind == pipeline.SweepType {
+		return a.rmSweep(ctx, s, found, model)
+	}
+	removed, err := a.removeRun(ctx, s, id, model)
 	if err != nil {
 		return err
+	}
+	return a.printRm("run", id, removed)
+}
+
+// rmSweep removes a sweep that is not open with all its trials.
+func (a *app) rmSweep(ctx context.Context, s *site, found *runInfo, model bool) error {
+	id := found.ID
+	if found.open() {
+		return fmt.Errorf("sweep %s is open: end it with distilvit stop %s, or temporal workflow terminate, first", id, id)
+	}
+	raw, err := startedWith(ctx, s.client, found)
+	if err != nil {
+		return err
+	}
+	var spec pipeline.Sweep
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return fmt.Errorf("read what sweep %s tried: %w", id, err)
+	}
+	all := []pipeline.Removed{}
+	for n := range len(spec.Settings()) {
+		removed, err := a.removeRun(ctx, s, pipeline.TrialRun(id, n+1), model)
+		if err != nil && !errors.Is(err, errNoRun) { // one that never began, or that was removed before
+			return err
+		}
+		all = together(all, removed)
+	}
+	report, err := removeFolder(ctx, s, layout.SweepFolder(id))
+	if err != nil {
+		return fmt.Errorf("remove sweep %s: %w", id, err)
+	}
+	executions, err := executionsOf(ctx, s, pipeline.SweepType, id)
+	if err != nil {
+		return err
+	}
+	if err := a.forgetAll(ctx, s, pipeline.SweepType, id, executions); err != nil {
+		return err
+	}
+	return a.printRm("sweep", id, together(all, report))
+}
+
+// together adds what was removed of each kind to what was before.
+func together(all, more []pipeline.Removed) []pipeline.Removed {
+	for _, r := range more {
+		at := slices.IndexFunc(all, func(a pipeline.Removed) bool { return a.Kind == r.Kind })
+		if at < 0 {
+			all = append(all, r)
+			continue
+		}
+		all[at].Objects, all[at].Bytes = all[at].Objects+r.Objects, all[at].Bytes+r.Bytes
+	}
+	return all
+}
+
+// removeFolder removes a sweep's own objects.
+func removeFolder(ctx context.Context, s *site, folder string) ([]pipeline.Removed, error) {
+	removed := pipeline.Removed{Kind: layout.Sweeps}
+	for o, err := range s.store.List(ctx, folder) {
+		if err == nil {
+			err = s.store.Remove(ctx, o.Key)
+		}
+		if err != nil {
+			return nil, err
+		}
+		removed.Objects, removed.Bytes = removed.Objects+1, removed.Bytes+o.Size
+	}
+	if removed.Objects == 0 {
+		return nil, nil
+	}
+	return []pipeline.Removed{removed}, nil
+}
+
+// removeRun removes a run that is not open, and answers what it had stored. One that is not there is errNoRun.
+func (a *app) removeRun(ctx context.Context, s *site, id string, model bool) ([]pipeline.Removed, error) {
+	executions, err := executionsOf(ctx, s, pipeline.WorkflowType, id)
+	if err != nil {
+		return nil, err
 	}
 	counts, err := retention.RemoveRun(ctx, s.store, id, model,
 		func(ctx context.Context, run string) (bool, error) {
@@ -56,57 +140,69 @@ func (a *app) rm(ctx context.Context, s *site, id string, model bool) error {
 		})
 	switch {
 	case errors.Is(err, retention.ErrOpen):
-		return fmt.Errorf(
+		return nil, fmt.Errorf(
 			"run %s is open: end it with distilvit stop %s, or temporal workflow terminate, first", id, id,
 		)
 	case err != nil:
-		return fmt.Errorf("remove run %s: %w", id, err)
+		return nil, fmt.Errorf("remove run %s: %w", id, err)
 	case len(executions) == 0 && len(counts) == 0:
-		return s.noRun(id)
+		return nil, s.noRun(id)
 	}
 	if model {
 		if _, err := artifact.UpdateEveryLatest(ctx, s.store); err != nil {
-			return fmt.Errorf("the model of run %s is removed, but a latest may name it still; distilvit janitor puts that right: %w",
+			return nil, fmt.Errorf("the model of run %s is removed, but a latest may name it still; distilvit janitor puts that right: %w",
 				id, err)
 		}
 	}
 	if err := os.RemoveAll(filepath.Join(s.data, curvesDir, id)); err != nil {
-		return fmt.Errorf("remove run %s: its curves on this machine: %w", id, err)
-	}
-	gone, err := forget(ctx, s, executions)
-	if err != nil {
-		return fmt.Errorf("run %s is removed from the object store, but not from Temporal: %w", id, err)
-	}
-	if !gone {
-		fmt.Fprintf(a.stderr,
-			"note: Temporal still deletes the history of run %s; distilvit list shows it until then\n", id)
+		return nil, fmt.Errorf("remove run %s: its curves on this machine: %w", id, err)
 	}
 	removed := []pipeline.Removed{}
 	for _, c := range counts {
 		removed = append(removed, pipeline.Removed(c))
 	}
+	return removed, a.forgetAll(ctx, s, pipeline.WorkflowType, id, executions)
+}
+
+// forgetAll makes Temporal forget a workflow whose objects are removed.
+func (a *app) forgetAll(
+	ctx context.Context, s *site, kind, id string, executions []*common.WorkflowExecution,
+) error {
+	gone, err := forget(ctx, s, kind, executions)
+	if err != nil {
+		return fmt.Errorf("%s is removed from the object store, but not from Temporal: %w", id, err)
+	}
+	if !gone {
+		fmt.Fprintf(a.stderr,
+			"note: Temporal still deletes the history of %s; distilvit list shows it until then\n", id)
+	}
+	return nil
+}
+
+// printRm says what was removed of a run or a sweep.
+func (a *app) printRm(kind, id string, removed []pipeline.Removed) error {
 	if a.output == "json" {
-		return printJSON(a.stdout, map[string]any{"run": id, "removed": removed})
+		return printJSON(a.stdout, map[string]any{kind: id, "removed": removed})
 	}
 	if len(removed) == 0 {
-		fmt.Fprintf(a.stdout, "run %s is removed; it had stored nothing\n", id)
+		fmt.Fprintf(a.stdout, "%s %s is removed; it had stored nothing\n", kind, id)
 		return nil
 	}
 	printRemoved(a, "REMOVED", removed)
 	return nil
 }
 
-// executionsOf are all executions of a run that Temporal still knows.
-func executionsOf(ctx context.Context, s *site, id string) ([]*common.WorkflowExecution, error) {
+// executionsOf are all executions of a run or a sweep, by the type of its workflow, that Temporal still knows.
+func executionsOf(ctx context.Context, s *site, kind, id string) ([]*common.WorkflowExecution, error) {
 	var all []*common.WorkflowExecution
 	var page []byte
 	for {
 		answer, err := s.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-			Query:         fmt.Sprintf("WorkflowType = %q AND WorkflowId = %q", pipeline.WorkflowType, id),
+			Query:         fmt.Sprintf("WorkflowType = %q AND WorkflowId = %q", kind, id),
 			NextPageToken: page,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("list executions of run %s: %w", id, err)
+			return nil, fmt.Errorf("list executions of %s: %w", id, err)
 		}
 		for _, info := range answer.Executions {
 			all = append(all, info.GetExecution())
@@ -122,7 +218,7 @@ func executionsOf(ctx context.Context, s *site, id string) ([]*common.WorkflowEx
 const forgetPatience = 20 * time.Second
 
 // forget deletes executions and tells whether they are gone from the list.
-func forget(ctx context.Context, s *site, executions []*common.WorkflowExecution) (gone bool, err error) {
+func forget(ctx context.Context, s *site, kind string, executions []*common.WorkflowExecution) (gone bool, err error) {
 	var notFound *serviceerror.NotFound
 	for _, e := range executions {
 		_, err := s.client.WorkflowService().DeleteWorkflowExecution(ctx,
@@ -135,7 +231,7 @@ func forget(ctx context.Context, s *site, executions []*common.WorkflowExecution
 	}
 	const pause = 200 * time.Millisecond
 	for start := time.Now(); len(executions) > 0; {
-		left, err := executionsOf(ctx, s, executions[0].GetWorkflowId())
+		left, err := executionsOf(ctx, s, kind, executions[0].GetWorkflowId())
 		if err != nil || len(left) > 0 && time.Since(start) > forgetPatience {
 			return false, err
 		}

@@ -43,7 +43,7 @@ func TestShellsAreOfferedRunsAndKeys(t *testing.T) {
 	require.Contains(t, keys, "train.epochs=")
 	require.Contains(t, keys, "dataset[0].captions=")
 	require.Contains(t, keys, "train.augment.rotation=")
-	require.Equal(t, []string{"model.preset="}, completions(t, "run", "--set", "model.pr"))
+	require.Equal(t, []string{"model.preset="}, completions(t, "run", "--set", "model.pre"))
 	require.Equal(t, []string{"text", "json"}, completions(t, "list", "-o", ""))
 	require.Contains(t, completions(t, "help", "inspe"), "inspect")
 }

@@ -86,4 +86,12 @@ func TestKilledSweepGoesOnAndNamesTheBest(t *testing.T) {
 			"--set", best.Settings[0].String())
 		require.Equal(t, weightsDigest(t, shared, "heads-alone"), weightsDigest(t, data, best.Run))
 	})
+	t.Run("rm leaves nothing of it", func(t *testing.T) {
+		succeed(t, "rm", "heads", "--model", "--data", data)
+		require.Equal(t, "[]", strings.TrimSpace(succeed(t, "list", "--data", data, "-o", "json")))
+		stored := succeed(t, "ls", "--data", data)
+		for _, area := range []string{"runs/", "models/", "sweeps/"} {
+			require.NotContains(t, stored, area)
+		}
+	})
 }

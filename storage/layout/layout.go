@@ -129,11 +129,14 @@ func IsDocument(key string) bool { return strings.HasSuffix(key, ".json") }
 // emptied, or is another.
 const Marker = "store.json"
 
+// SweepFolder begins the keys of a sweep.
+func SweepFolder(sweep string) string { return Sweeps + "/" + sweep + "/" }
+
 // SweepReport is the key of a sweep's report for people, and SweepDocument of the same as JSON.
-func SweepReport(sweep string) string { return Sweeps + "/" + sweep + "/" + ReportFile }
+func SweepReport(sweep string) string { return SweepFolder(sweep) + ReportFile }
 
 // SweepDocument is the key of what became of a sweep's trials.
-func SweepDocument(sweep string) string { return Sweeps + "/" + sweep + "/sweep.json" }
+func SweepDocument(sweep string) string { return SweepFolder(sweep) + "sweep.json" }
 
 // CondemnedPrefix is below which a group is named while somebody removes objects of it.
 const CondemnedPrefix = "condemned/"
