@@ -37,7 +37,7 @@ func step(t *testing.T, d *decoding, ids ...int64) []float32 {
 // and int8 they are not quite: what is multiplied at once shares one range of numbers.
 func TestCachesTakeTokensInAnyPortions(t *testing.T) {
 	for dtype, most := range map[string]float64{
-		"fp32": 1e-4, "fp16": 1e-3, "q8": 0.35, "int8": 0.35, "q4": 1e-4, "q4f16": 1e-3,
+		"fp32": 1e-4, "fp16": 1e-3, "q8": 0.3, "int8": 0.3, "q4": 1e-4, "q4f16": 1e-3,
 	} {
 		t.Run(dtype, func(t *testing.T) { wantAnyPortions(t, dtype, most) })
 	}
@@ -47,6 +47,10 @@ func wantAnyPortions(t *testing.T, dtype string, most float64) {
 	for name, c := range map[string]*model.Config{
 		"one width": testConfig(32, 32), "two widths": testConfig(32, 48), "prefix": prefixConfig(),
 	} {
+		most := most
+		if c.Kind == model.Prefix && most == 0.3 {
+			most = 0.35 // the picture's vectors share the range, too
+		}
 		s := open(t, export(t, c, lively(c, 7), dtype), dtype)
 		last := func(logits []float32) []float32 { // of two pictures
 			half, vocabulary := len(logits)/2, c.VocabSize()
