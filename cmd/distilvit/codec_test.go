@@ -17,22 +17,15 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/internal/encryption"
 	"distilvit/internal/hostcheck"
 	"distilvit/internal/testenv"
-	"distilvit/internal/testenv/temporaltest"
 )
 
 // A run that fails, with keys: Temporal holds neither its config nor why it failed in clear, the commands tell both,
 // with the next key in front, too, and say which one they lack.
 func TestWhatTemporalHoldsIsEncrypted(t *testing.T) {
-	temporal := testenv.FreeAddress(t) // asks for the tool, or skips
-	server := testenv.Start(t, temporaltest.Command(t, temporal))
-	plain := temporaltest.Client(t, temporal)
-	t.Setenv(asProgram, "1") // the S3 server is a child
-	s3 := s3test.Start(t)
-	server.Await("Temporal's answer", func() bool { return temporaltest.Answers(t, plain) })
+	temporal, plain, s3 := servers(t)
 	key := func(name, fill string) string {
 		return name + ":" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fill, 32)))
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 
 	"distilvit/internal/devstack/s3d/s3test"
 	"distilvit/internal/testenv"
@@ -18,12 +19,7 @@ import (
 // A Temporal that asks for a client's certificate and an S3 with https, both signed by an authority of one's own: worker
 // and client get in with its certificate, and say what is wrong without.
 func TestServersWithCertificatesOfAnAuthorityOfOnesOwn(t *testing.T) {
-	temporal := testenv.FreeAddress(t) // asks for the tool, or skips
-	server := testenv.Start(t, temporaltest.Command(t, temporal))
-	plain := temporaltest.Client(t, temporal)
-	t.Setenv(asProgram, "1") // the S3 server is a child
-	s3 := s3test.Start(t)
-	server.Await("Temporal's answer", func() bool { return temporaltest.Answers(t, plain) })
+	temporal, _, s3 := servers(t)
 
 	ours, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	certificate, key := ours.Client(t)
@@ -50,8 +46,8 @@ func TestServersWithCertificatesOfAnAuthorityOfOnesOwn(t *testing.T) {
 		return strings.Contains(said.String(), "Ctrl-C ends it") || len(ended) > 0
 	})
 	require.Empty(t, ended, said.String())
-	client, out, errs := with(nil)
-	require.Zero(t, client.main(t.Context(), []string{"list", "-o", "json"}), errs.String())
+	asking, out, errs := with(nil)
+	require.Zero(t, asking.main(t.Context(), []string{"list", "-o", "json"}), errs.String())
 	require.Equal(t, "[]\n", out.String())
 	stop()
 	require.Zero(t, <-ended, said.String())
@@ -81,6 +77,18 @@ func TestServersWithCertificatesOfAnAuthorityOfOnesOwn(t *testing.T) {
 			}
 		}
 	}
+}
+
+// servers are a Temporal and an S3 server of the test's own, that stand elsewhere for the commands.
+func servers(t *testing.T) (temporal string, plain client.Client, s3 *s3test.Server) {
+	t.Helper()
+	temporal = testenv.FreeAddress(t)
+	server := testenv.Start(t, temporaltest.Command(t, temporal)) // asks for the tool, or skips
+	plain = temporaltest.Client(t, temporal)
+	t.Setenv(asProgram, "1") // the S3 server is a child
+	s3 = s3test.Start(t)
+	server.Await("Temporal's answer", func() bool { return temporaltest.Answers(t, plain) })
+	return temporal, plain, s3
 }
 
 // writeEmpty is a file of Temporal's settings that has none, in place of this user's.
