@@ -45,6 +45,8 @@ try {
   page.setDefaultTimeout(180_000);
   page.on('console', (message) => message.type() === 'error' && print({ problem: `console: ${message.text()}` }));
   page.on('pageerror', (error) => print({ problem: String(error) }));
+  // From here on Chromium shows no file dialogue: asked for just before a key is pressed, that can come too late on a busy machine.
+  page.on('filechooser', (chooser) => chooser.setFiles(first));
   await page.route('**/*', (route) => {
     const { hostname, href, protocol } = new URL(route.request().url());
     if (hostname === '127.0.0.1' || protocol === 'blob:' || protocol === 'data:') return route.continue();
@@ -107,9 +109,8 @@ try {
   await caption('keyboard', first, async () => {
     await page.evaluate(() => document.activeElement.blur());
     await page.keyboard.press('Tab');
-    const chooser = page.waitForEvent('filechooser');
+    await page.waitForFunction(() => document.activeElement.id === 'file');
     await page.keyboard.press('Space');
-    await (await chooser).setFiles(first);
   });
   await keys(page);
   if (values.device !== 'server') await draw();
