@@ -118,11 +118,13 @@ func (c *Config) DecoderWidth() int {
 }
 
 // DecoderLayers is the number of the decoder's layers.
-func (c *Config) DecoderLayers() int {
+func (c *Config) DecoderLayers() int { return *c.decoderLayers() }
+
+func (c *Config) decoderLayers() *int {
 	if c.Kind == Prefix {
-		return c.Llama.NumHiddenLayers
+		return &c.Llama.NumHiddenLayers
 	}
-	return c.Decoder.NLayer
+	return &c.Decoder.NLayer
 }
 
 // KeyHeads are the heads of the decoder's keys and values, and their width.
