@@ -21,6 +21,9 @@ type ShardPair struct {
 	// path of what WriteFeatures wrote, row by row the same examples; for LoaderConfig.Features, which does without Pixels
 	Features string `json:"features,omitempty"`
 
+	// path of what WriteTeacher wrote, of the captions of Tokens; for LoaderConfig.Teacher
+	Teacher string `json:"teacher,omitempty"`
+
 	// Weight is how often an epoch of Loader shows each row, in the mean; 0 means once, too.
 	// Where no shard has one, the order is that of before there were weights. Sequential
 	// shows every row once, whatever it is.
@@ -47,6 +50,9 @@ type LoaderConfig struct {
 	// Features, unless it is zero, is what is read in place of pixels: stored views, each in turn. Augment then
 	// changes nothing: views were drawn by it.
 	Features FeaturesFormat `json:"features,omitzero"`
+
+	// Teacher, unless it is zero, is what is read beside the labels.
+	Teacher TeacherFormat `json:"teacher,omitzero"`
 
 	// Workers is how many goroutines make batches; 0: one a processor, at most 8. It
 	// changes no batch.
@@ -85,6 +91,12 @@ type Batch struct {
 	// is nil.
 	Features []byte
 	Format   FeaturesFormat
+
+	// Taught is what a teacher says of each label, of a loader that reads that: B*K*T*TopK token ids, and as many
+	// log-probabilities as LogProbs has; 0 where the label is masked.
+	Taught   []int32
+	LogProbs []float32
+	TopK     int
 
 	// Rows has B numbers by which the pictures of an epoch are told apart; those behind the
 	// first N are 0. A picture's number is that of its row, counted from 0 through all shards.
@@ -133,10 +145,10 @@ func NewLoader(shards []ShardPair, c LoaderConfig) (*Loader, error) {
 		}
 		if pair.Rows == 0 {
 			s := &trainShard{}
-			if err := s.load(pair, c.Features); err != nil {
+			if err := s.load(pair, c); err != nil {
 				return nil, err
 			}
-			s.file.Close()
+			s.close()
 			pair.Rows = s.rows()
 			l.pairs[i] = pair
 		}
@@ -173,7 +185,7 @@ func (l *Loader) acquire(ctx context.Context, i int) (*trainShard, error) {
 		if err != nil {
 			return nil, err
 		}
-		pair.Pixels, pair.Tokens, pair.Features = files.Pixels, files.Tokens, files.Features
+		pair.Pixels, pair.Tokens, pair.Features, pair.Teacher = files.Pixels, files.Tokens, files.Features, files.Teacher
 	}
 	l.mu.Lock()
 	if l.closed {
@@ -192,7 +204,7 @@ func (l *Loader) acquire(ctx context.Context, i int) (*trainShard, error) {
 	l.clock++
 	s.users, s.used = s.users+1, l.clock
 	l.mu.Unlock()
-	s.once.Do(func() { s.err = s.load(pair, l.config.Features) })
+	s.once.Do(func() { s.err = s.load(pair, l.config) })
 	if s.err != nil {
 		l.release(s)
 		return nil, s.err
@@ -220,9 +232,7 @@ func (l *Loader) evict(most int) error {
 		if oldest < 0 {
 			break
 		}
-		if f := l.open[oldest].file; f != nil {
-			errs = append(errs, f.Close())
-		}
+		errs = append(errs, l.open[oldest].close())
 		delete(l.open, oldest)
 	}
 	return errors.Join(errs...)
@@ -235,35 +245,50 @@ type trainShard struct {
 
 	once   sync.Once
 	err    error
-	file   *os.File  // of pixels or features
-	pixels *Shard    // nil: features
-	stored *Features // nil: pixels
+	file   *os.File   // of pixels or features
+	files  []*os.File // all that are open
+	pixels *Shard     // nil: features
+	stored *Features  // nil: pixels
+	taught *Teacher   // nil: no teacher
 	ids    []string
 	tokens []int32 // of all captions, one after the other
 	ends   []int32 // of each caption in tokens
 	last   []int32 // of each row in ends
 }
 
-// load opens a pair, with features in place of pixels unless they are zero, and makes sure that its parts belong together.
-func (s *trainShard) load(pair ShardPair, features FeaturesFormat) error {
+// load opens a pair, with features in place of pixels and with a teacher if c says so, and makes sure that its parts
+// belong together.
+func (s *trainShard) load(pair ShardPair, c LoaderConfig) error {
 	if err := withFile(pair.Tokens, s.readTokens); err != nil {
 		return fmt.Errorf("tokens %s: %w", pair.Tokens, err)
 	}
 	if pair.Rows != 0 && pair.Rows != s.rows() {
 		return fmt.Errorf("tokens %s: %d rows, the manifest has %d", pair.Tokens, s.rows(), pair.Rows)
 	}
-	path, open := pair.Pixels, s.openPixels
-	if features != (FeaturesFormat{}) {
-		path, open = pair.Features, func(r io.ReaderAt, size int64) error { return s.openFeatures(r, size, features) }
+	path, read := pair.Pixels, s.openPixels
+	if c.Features != (FeaturesFormat{}) {
+		path, read = pair.Features, func(r io.ReaderAt, size int64) error { return s.openFeatures(r, size, c.Features) }
 	}
-	if err := s.open(path, open); err != nil {
-		if s.file != nil {
-			s.file.Close()
-			s.file = nil
-		}
+	file, err := s.open(path, read)
+	if s.file = file; err == nil && c.Teacher != (TeacherFormat{}) {
+		path = pair.Teacher
+		_, err = s.open(path, func(r io.ReaderAt, size int64) error { return s.openTeacher(r, size, c.Teacher) })
+	}
+	if err != nil {
+		s.close()
 		return fmt.Errorf("shard %s: %w", path, err)
 	}
 	return nil
+}
+
+// close closes what is open.
+func (s *trainShard) close() error {
+	var errs []error
+	for _, f := range s.files {
+		errs = append(errs, f.Close())
+	}
+	s.files = nil
+	return errors.Join(errs...)
 }
 
 func (s *trainShard) rows() int { return len(s.ids) }
@@ -288,15 +313,18 @@ func (s *trainShard) readTokens(r io.ReaderAt, size int64) error {
 	return nil
 }
 
-func (s *trainShard) open(path string, read func(r io.ReaderAt, size int64) error) (err error) {
-	if s.file, err = os.Open(path); err != nil {
-		return err
-	}
-	info, err := s.file.Stat()
+// open keeps the file open until close, whatever read says of it.
+func (s *trainShard) open(path string, read func(r io.ReaderAt, size int64) error) (*os.File, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return read(s.file, info.Size())
+	s.files = append(s.files, file)
+	info, err := file.Stat()
+	if err != nil {
+		return file, err
+	}
+	return file, read(file, info.Size())
 }
 
 func (s *trainShard) openPixels(r io.ReaderAt, size int64) (err error) {
@@ -316,6 +344,23 @@ func (s *trainShard) openFeatures(r io.ReaderAt, size int64, want FeaturesFormat
 	return s.stored.Of(s.ids)
 }
 
+func (s *trainShard) openTeacher(r io.ReaderAt, size int64, want TeacherFormat) (err error) {
+	if s.taught, err = OpenTeacher(r, size); err != nil {
+		return err
+	}
+	if s.taught.TeacherFormat != want {
+		return fmt.Errorf("what a teacher says is %+v, not %+v", s.taught.TeacherFormat, want)
+	}
+	rows := make([]TokenRow, s.rows())
+	for i, id := range s.ids {
+		rows[i] = TokenRow{ID: id}
+		for _, c := range s.captions(i) {
+			rows[i].IDs = append(rows[i].IDs, c.ids)
+		}
+	}
+	return s.taught.Of(rows)
+}
+
 func (s *trainShard) aligned() error {
 	if s.pixels.NumRows() != s.rows() {
 		return fmt.Errorf("%d rows, its tokens %d", s.pixels.NumRows(), s.rows())
@@ -333,19 +378,45 @@ func (s *trainShard) aligned() error {
 	return nil
 }
 
-// captions are the token ids of a row's captions.
-func (s *trainShard) captions(row int) [][]int32 {
+// caption is one of a row's captions.
+type caption struct {
+	ids   []int32
+	first int // number of the first of ids among all tokens of the shard
+
+	taught   []int32 // what a teacher says of ids: as many tokens for each as it says
+	logProbs []float32
+}
+
+// captions are a row's, without what a teacher says.
+func (s *trainShard) captions(row int) []caption {
 	at := func(ends []int32, i int) int32 {
 		if i < 0 {
 			return 0
 		}
 		return ends[i]
 	}
-	var all [][]int32
+	var all []caption
 	for i := at(s.last, row-1); i < s.last[row]; i++ {
-		all = append(all, s.tokens[at(s.ends, int(i)-1):s.ends[i]])
+		first := at(s.ends, int(i)-1)
+		all = append(all, caption{ids: s.tokens[first:s.ends[i]], first: int(first)})
 	}
 	return all
+}
+
+// teach reads what the teacher says of captions, if there is one.
+func (s *trainShard) teach(captions []caption) error {
+	if s.taught == nil {
+		return nil
+	}
+	for i := range captions {
+		c := &captions[i]
+		n := len(c.ids) * s.taught.TopK
+		c.taught, c.logProbs = make([]int32, n), make([]float32, n)
+		if err := s.taught.Read(c.first, c.taught, c.logProbs); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func withFile(path string, f func(r io.ReaderAt, size int64) error) error {
@@ -459,11 +530,16 @@ func (l *Loader) make(ctx context.Context, epoch int, step int64, rows []positio
 		size = c.Features.ViewBytes()
 		b.Features = make([]byte, c.BatchSize*size)
 	}
-	captions := make([][][]int32, len(rows))
+	captions := make([][]caption, len(rows))
 	a := newAugmenter(c)
 	for i, p := range rows {
 		b.Rows[i] = uint64(l.starts[p.shard] + p.row + p.copy*l.rows())
-		all, err := l.read(ctx, p, &b.IDs[i], func(s *trainShard) error {
+		err := l.read(ctx, p, func(s *trainShard) error {
+			b.IDs[i] = s.ids[p.row]
+			captions[i] = rotate(s.captions(p.row), c.CaptionsPerPicture, epoch, b.Rows[i])
+			if err := s.teach(captions[i]); err != nil {
+				return err
+			}
 			if b.Features != nil {
 				return s.stored.Read(p.row, c.Features.view(epoch, p.copy), b.Features[i*size:(i+1)*size])
 			}
@@ -477,37 +553,46 @@ func (l *Loader) make(ctx context.Context, epoch int, step int64, rows []positio
 		if err != nil {
 			return nil, err
 		}
-		captions[i] = rotate(all, c.CaptionsPerPicture, epoch, b.Rows[i])
 	}
-	b.label(captions, c.BatchSize)
+	b.label(idsOf(captions), c.BatchSize)
+	if c.Teacher != (TeacherFormat{}) {
+		b.teach(captions, c.BatchSize, c.Teacher.TopK)
+	}
 	return b, nil
 }
 
-// read reads one row, its picture by take, and answers its captions.
-func (l *Loader) read(
-	ctx context.Context, p position, id *string, take func(*trainShard) error,
-) ([][]int32, error) {
+func idsOf(captions [][]caption) [][][]int32 {
+	all := make([][][]int32, len(captions))
+	for i, cs := range captions {
+		for _, c := range cs {
+			all[i] = append(all[i], c.ids)
+		}
+	}
+	return all
+}
+
+// read reads one row by take.
+func (l *Loader) read(ctx context.Context, p position, take func(*trainShard) error) error {
 	s, err := l.acquire(ctx, p.shard)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer l.release(s)
 	if err := take(s); err != nil {
-		return nil, fmt.Errorf("shard %s: %w", s.file.Name(), err)
+		return fmt.Errorf("shard %s: %w", s.file.Name(), err)
 	}
-	*id = s.ids[p.row]
-	return s.captions(p.row), nil
+	return nil
 }
 
 // rotate chooses k of a picture's captions; where there are more, each epoch goes on where
 // the last one ended. Pictures begin with different captions, by their row: in an epoch
 // that showed everybody's first, only the wording of first captions would be learnt.
-func rotate(captions [][]int32, k, epoch int, row uint64) [][]int32 {
+func rotate[C any](captions []C, k, epoch int, row uint64) []C {
 	if len(captions) <= k {
 		return captions
 	}
 	first := epoch%len(captions)*k + int(row%uint64(len(captions)))
-	chosen := make([][]int32, k)
+	chosen := make([]C, k)
 	for i := range chosen {
 		chosen[i] = captions[(first+i)%len(captions)]
 	}
@@ -530,6 +615,19 @@ func (b *Batch) label(captions [][][]int32, size int) {
 	for i, cs := range captions {
 		for k, ids := range cs {
 			copy(b.Labels[(i*b.K+k)*b.T:], ids)
+		}
+	}
+}
+
+// teach fills what a teacher says of Labels.
+func (b *Batch) teach(captions [][]caption, size, topK int) {
+	b.TopK = topK
+	b.Taught, b.LogProbs = make([]int32, size*b.K*b.T*topK), make([]float32, size*b.K*b.T*topK)
+	for i, cs := range captions {
+		for k, c := range cs {
+			at := (i*b.K + k) * b.T * topK
+			copy(b.Taught[at:], c.taught)
+			copy(b.LogProbs[at:], c.logProbs)
 		}
 	}
 }

@@ -130,8 +130,14 @@ func (b *beams) lengthPower(length int) float32 {
 	return float32(math.Pow(float64(length), b.o.LengthPenalty))
 }
 
-// result is the best ended caption without its start token.
-func (b *beams) result() []int32 { return b.ended[0].ids[1:] }
+// results are the n best ended captions without their start tokens.
+func (b *beams) results(n int) [][]int32 {
+	var all [][]int32
+	for _, e := range b.ended[:n] {
+		all = append(all, e.ids[1:])
+	}
+	return all
+}
 
 // best answers the n beams of the highest scores; equal ones stay in order.
 func best(list []beam, n int) []beam {

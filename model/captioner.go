@@ -107,7 +107,7 @@ func (g *Captioner) Close() {
 	device.Free(g.owned...)
 }
 
-// Generate captions n pictures of H·W·3 RGB bytes each. Ids are without the
+// Generate captions n pictures of H·W·3 RGB bytes each, with NumReturnSequences captions each. Ids are without the
 // start token, with the end token where it was generated.
 func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int32, error) {
 	if o.MaxLength == 0 {
@@ -116,6 +116,9 @@ func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int3
 	bytes := g.pictureBytes()
 	if err := o.Validate(g.config); err != nil {
 		return nil, err
+	}
+	if o.NumReturnSequences > max(1, o.NumBeams) {
+		return nil, fmt.Errorf("num_return_sequences is %d; must be at most num_beams %d", o.NumReturnSequences, o.NumBeams)
 	}
 	if n < 0 || len(pixels) != n*bytes {
 		return nil, fmt.Errorf("%d bytes of pixels for %d pictures of %d", len(pixels), n, bytes)
@@ -228,29 +231,7 @@ func (g *Captioner) Logits(pixels []uint8, ids []int32) ([]float32, error) {
 	}
 	room := min((len(ids)+7)/8*8, positions) // what follows does not change what is before
 	padded := append(make([]int32, 0, room), ids...)[:room]
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	side := g.config.Encoder.ImageSize
-	picture, err := device.Upload(g.be, pixels, 1, side, side, 3)
-	if err != nil {
-		return nil, err
-	}
-	defer device.Free(picture)
-	tokens, err := device.Upload(g.be, padded, 1, room)
-	if err != nil {
-		return nil, err
-	}
-	defer device.Free(tokens)
-	weights, err := g.weights()
-	if err != nil {
-		return nil, err
-	}
-	out, err := g.teach.Run(weights, []*tensors.Tensor{picture, tokens})
-	if err != nil {
-		return nil, err
-	}
-	defer device.Free(out...)
-	logits, err := device.Download[float32](out[0])
+	logits, err := g.teacherForced(pixels, 1, padded, room)
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +271,7 @@ func (g *Captioner) buildScore(in []*Node) []*Node {
 	return append([]*Node{m.Decoder.Logits(h), AddScalar(position, 1)}, flatten(next)...)
 }
 
-// buildLogits: weights, pixels [1, H, W, 3], ids [1, T] → [1, T, vocab]
+// buildLogits: weights, pixels [N, H, W, 3], ids [N·K, T] → [N·K, T, vocab]
 func (g *Captioner) buildLogits(in []*Node) []*Node {
 	w := len(g.config.Names())
 	m := New(g.config, g.config.BindNodes(in[:w]))

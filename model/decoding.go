@@ -135,9 +135,9 @@ func (d *decoding) search(batch, count int) ([][]int32, error) {
 			return nil, err
 		}
 	}
-	ids := make([][]int32, count)
-	for i, b := range pictures {
-		ids[i] = b.result()
+	var ids [][]int32
+	for _, b := range pictures {
+		ids = append(ids, b.results(max(1, d.o.NumReturnSequences))...)
 	}
 	return ids, nil
 }

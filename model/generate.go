@@ -18,6 +18,10 @@ type GenerateOptions struct {
 	// pictures at once; 0: as many as there are, at most 32
 	BatchSize int `json:"-"`
 
+	// captions of each picture, one after the other, the best first: those of the num_beams that a search ends with.
+	// 0 or 1: the best alone
+	NumReturnSequences int `json:"-"`
+
 	// Step, if there is one, is called after each token with the ids so far of every picture of the batch
 	// under way, without the start token; a search has none to show before its end and gives nil. Its error
 	// ends the work and is returned.

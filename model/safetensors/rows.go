@@ -83,8 +83,25 @@ func (f *File) ReadRow(t Info, i, at int, dst []byte) error {
 	if at < 0 || int64(at+len(dst)) > size {
 		return fmt.Errorf("safetensors: bytes %d to %d of a row of tensor %q, which has %d", at, at+len(dst), t.Name, size)
 	}
-	if n, err := f.r.ReadAt(dst, t.begin+int64(i)*size+int64(at)); n < len(dst) {
-		return fmt.Errorf("safetensors: read row %d of tensor %q: %w", i, t.Name, err)
+	return f.readAt(t, i, int64(i)*size+int64(at), dst)
+}
+
+// ReadRows copies whole rows from i on, as many as dst has room for.
+func (f *File) ReadRows(t Info, i int, dst []byte) error {
+	if len(t.Shape) == 0 || i < 0 || i > t.Shape[0] {
+		return fmt.Errorf("safetensors: row %d of tensor %q of shape %v", i, t.Name, t.Shape)
+	}
+	size := Width(t.DType) * int64(elements(t.Shape[1:]))
+	if n := int64(len(dst)); n%size != 0 || int64(i)*size+n > t.end-t.begin {
+		return fmt.Errorf("safetensors: %d bytes from row %d of tensor %q of shape %v, whose rows have %d", n, i, t.Name,
+			t.Shape, size)
+	}
+	return f.readAt(t, i, int64(i)*size, dst)
+}
+
+func (f *File) readAt(t Info, row int, at int64, dst []byte) error {
+	if n, err := f.r.ReadAt(dst, t.begin+at); n < len(dst) {
+		return fmt.Errorf("safetensors: read row %d of tensor %q: %w", row, t.Name, err)
 	}
 	return nil
 }

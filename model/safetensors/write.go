@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 
 	"distilvit/internal/atomicfile"
 )
@@ -57,6 +58,38 @@ func Write(w io.Writer, list []Tensor, metadata map[string]string) error {
 		}
 	}
 	return out.Flush()
+}
+
+// Raw is a tensor of any dtype to write, whose numbers are there as the file has them: little-endian.
+type Raw struct {
+	Name, DType string
+	Shape       []int
+	Data        []byte
+}
+
+// WriteRaw writes tensors, sorted by name.
+func WriteRaw(w io.Writer, list []Raw, metadata map[string]string) error {
+	list = slices.SortedFunc(slices.Values(list), func(a, b Raw) int { return strings.Compare(a.Name, b.Name) })
+	infos := make([]Info, len(list))
+	for i, t := range list {
+		infos[i] = Info{Name: t.Name, DType: t.DType, Shape: t.Shape}
+		if want := int(Width(t.DType)) * elements(t.Shape); want != len(t.Data) || Width(t.DType) == 0 {
+			return fmt.Errorf("safetensors: tensor %q has %d bytes for dtype %q, shape %v", t.Name, len(t.Data), t.DType, t.Shape)
+		}
+	}
+	head, err := header(infos, metadata)
+	if err != nil {
+		return fmt.Errorf("safetensors: %w", err)
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	for _, t := range list {
+		if _, err := w.Write(t.Data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // header is the length and the JSON, padded with blanks to a multiple of 8.

@@ -53,6 +53,21 @@ func labelTokens(labels []int32) int64 {
 	return n
 }
 
+// uploadTaught is upload of a batch that is trained on: with what a teacher says, where there is one.
+func (t *Trainer) uploadTaught(b *dataset.Batch, first, count int) (device.Tensors, error) {
+	list, err := t.upload(t.group, b, first, count)
+	if err != nil || t.config.Teacher == nil {
+		return list, err
+	}
+	labels := b.K * b.T
+	said, err := uploadTeacher(t.group, b, first*labels, count*labels, count*b.K)
+	if err != nil {
+		list.Free()
+		return device.Tensors{}, err
+	}
+	return list.With(said), nil
+}
+
 // upload cuts count pictures from first, with their captions, out of a batch
 // and gives each device of the group its part: the batch inputs of the graphs.
 func (t *Trainer) upload(to *device.Group, b *dataset.Batch, first, count int) (device.Tensors, error) {

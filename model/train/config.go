@@ -62,6 +62,9 @@ type Config struct {
 	// trains adapters instead of the weights beside which they stand; what no part says freeze: false of is frozen
 	LoRA *model.LoRA `json:"lora,omitempty"`
 
+	// a teacher's distribution that is learnt beside the labels, of the loss that is trained, not of Loss; nil: none
+	Teacher *Teacher `json:"teacher,omitempty"`
+
 	// see NormalizationOf; zero: mean and standard deviation 0.5
 	Normalization model.Normalization `json:"normalization"`
 }
@@ -132,6 +135,7 @@ func (c *Config) validate(mc *model.Config) error {
 	check(c.HoldStep >= 0, "hold_step is %d; must not be negative", c.HoldStep)
 	check(c.HoldRate >= 0 && !math.IsInf(c.HoldRate, 0), "hold_rate is %g; must not be negative", c.HoldRate)
 	c.validateParts(check)
+	c.Teacher.validate(check)
 	if c.LoRA != nil {
 		err := c.LoRA.Validate()
 		check(err == nil, "lora: %v", err)

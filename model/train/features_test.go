@@ -11,6 +11,7 @@ import (
 
 	"distilvit/artifact/record"
 	"distilvit/dataset"
+	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
 	"distilvit/model"
 )
@@ -175,29 +176,48 @@ func TestFeaturesOfAnEncoderThatIsTrainedAreRefused(t *testing.T) {
 	}
 }
 
-// A checkpoint of a training on features goes on to the same bytes.
-func TestTrainingOnFeaturesGoesOnBitExactFromACheckpoint(t *testing.T) {
-	steps := func(tr *Trainer, batch *dataset.Batch, n int) {
+// A checkpoint of a training on features, and of one with a teacher, goes on to the same bytes.
+func TestTrainingOnFeaturesAndWithATeacherGoesOnBitExactFromACheckpoint(t *testing.T) {
+	features := goldenBatch(t)
+	fresh := func() *Trainer {
+		tr, _ := newTrainer(t, frozenEncoder)
+		return tr
+	}
+	goesOnBitExact(t, encodedBatch(t, fresh(), features), fresh)
+
+	_, b, c, w, config := taught(t)
+	config.Dropout = 0.1
+	goesOnBitExact(t, b, func() *Trainer {
+		tr, err := New(backendtest.Open(t, backend.Go), c, w, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(tr.Close)
+		return tr
+	})
+}
+
+func goesOnBitExact(t *testing.T, batch *dataset.Batch, fresh func() *Trainer) {
+	t.Helper()
+	steps := func(tr *Trainer, n int) {
 		for range n {
 			if _, err := tr.Step(batch); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	b := goldenBatch(t)
-	whole, _ := newTrainer(t, frozenEncoder)
-	batch := encodedBatch(t, whole, b)
-	steps(whole, batch, 2)
+	whole := fresh()
+	steps(whole, 2)
 	dir := filepath.Join(t.TempDir(), "2")
 	if _, err := whole.Save(dir, record.State{}); err != nil {
 		t.Fatal(err)
 	}
-	steps(whole, batch, 2)
-	resumed, _ := newTrainer(t, frozenEncoder)
+	steps(whole, 2)
+	resumed := fresh()
 	if _, err := resumed.Load(dir); err != nil {
 		t.Fatal(err)
 	}
-	steps(resumed, batch, 2)
+	steps(resumed, 2)
 	want, err := whole.Save(filepath.Join(t.TempDir(), "4"), record.State{})
 	if err != nil {
 		t.Fatal(err)

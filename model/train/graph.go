@@ -18,9 +18,10 @@ const ignored = -100
 
 // lossSum is the sum of the cross-entropy over label tokens, scalar, in float32 and
 // without dropout. A batch is pixels [B, H, W, 3] uint8, or in their place features
-// [B, S, hidden] float32 or bfloat16, labels [B·K, T] int32 and keys [B·K] uint32.
+// [B, S, hidden] float32 or bfloat16, labels [B·K, T] int32 and keys [B·K] uint32. In training, with a teacher, it also
+// has that one's tokens [B·K, T, k] int32 and their log-probabilities [B·K, T, k] float32.
 func (t *Trainer) lossSum(weights, batch []*Node) *Node {
-	return t.lossSumOf(t.network(weights, nil, 0), batch, nil, 0)
+	return crossEntropySum(t.logits(t.network(weights, nil, 0), batch, nil), batch[1], 0)
 }
 
 // network is that of these weights, with adapters beside its layers where adapters are trained. keys are those of
@@ -63,17 +64,22 @@ func (t *Trainer) trainingLossSum(weights, batch []*Node) *Node {
 	if rate := t.config.Dropout; rate > 0 {
 		drop = &model.Dropout{Rate: rate, Keys: batch[2]}
 	}
-	return t.lossSumOf(m, batch, drop, t.config.LabelSmoothing)
+	logits := t.logits(m, batch, drop)
+	hard := crossEntropySum(logits, batch[1], t.config.LabelSmoothing)
+	teacher := t.config.Teacher
+	if teacher == nil {
+		return hard
+	}
+	soft := teacher.sum(logits, batch[1], batch[3], batch[4])
+	return Add(MulScalar(soft, teacher.Weight), MulScalar(hard, 1-teacher.Weight))
 }
 
-func (t *Trainer) lossSumOf(
-	m *model.VisionEncoderDecoder, batch []*Node, drop *model.Dropout, smoothing float64,
-) *Node {
-	labels := batch[1]
-	ids := t.shiftRight(labels)                            // [B·K, T]
+// logits of each label's place: [B·K, T, V]
+func (t *Trainer) logits(m *model.VisionEncoderDecoder, batch []*Node, drop *model.Dropout) *Node {
+	ids := t.shiftRight(batch[1])                          // [B·K, T]
 	features := t.encoded(m, batch[0])                     // [B, S, hidden]
 	h := m.Decoder.Forward(ids, m.CrossKV(features), drop) // [B·K, T, n_embd]
-	return crossEntropySum(m.Decoder.Logits(h), labels, smoothing)
+	return m.Decoder.Logits(h)
 }
 
 // encoded are the encoder's vectors of pixels, or those that stand in their place: then the graph has no encoder.
@@ -118,8 +124,13 @@ func crossEntropySum(logits, labels *Node, smoothing float64) *Node {
 	if smoothing > 0 {
 		right = Add(MulScalar(right, 1-smoothing), MulScalar(ReduceMean(logits, -1), smoothing))
 	}
-	counted := ConvertDType(NotEqual(labels, Const(g, int32(ignored))), dtypes.Float32)
-	return ReduceAllSum(Mul(Sub(logSum, right), counted))
+	places := counted(labels)
+	return ReduceAllSum(Mul(Sub(logSum, right), places))
+}
+
+// counted is 1 where a label is a token and 0 where none is: [R, T]
+func counted(labels *Node) *Node {
+	return ConvertDType(NotEqual(labels, Const(labels.Graph(), int32(ignored))), dtypes.Float32)
 }
 
 // buildLoss: weights, batch → loss sum, without dropout

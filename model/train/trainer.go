@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -190,7 +191,7 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 	if t.broken != nil {
 		return StepResult{}, t.broken
 	}
-	if err := t.check(b); err != nil {
+	if err := errors.Join(t.check(b), t.checkTeacher(b)); err != nil {
 		return StepResult{}, err
 	}
 	t.dropMerged()
@@ -233,7 +234,7 @@ func notFinite(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 func (t *Trainer) backward(b *dataset.Batch) (sums device.Tensors, err error) {
 	size := t.config.microBatch()
 	for first := 0; first < t.config.BatchSize; first += size {
-		batch, err := t.upload(t.group, b, first, size)
+		batch, err := t.uploadTaught(b, first, size)
 		if err != nil {
 			sums.Free()
 			return device.Tensors{}, err

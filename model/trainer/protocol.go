@@ -32,6 +32,7 @@ const (
 	DoTrain      = "train"      // train an epoch
 	DoEvaluate   = "evaluate"   // caption and score a split
 	DoEncode     = "encode"     // write a frozen encoder's features of a shard
+	DoTeach      = "teach"      // write what a teacher says of a shard's captions
 	DoExport     = "export"     // write ONNX files and compare them
 	DoCheckpoint = "checkpoint" // save one after this step, go on
 	DoStop       = "stop"       // save one after this step, end the epoch early
@@ -47,6 +48,7 @@ type Command struct {
 	Evaluate *EvaluateArgs `json:"evaluate,omitempty"`
 	Export   *ExportArgs   `json:"export,omitempty"`
 	Encode   *EncodeArgs   `json:"encode,omitempty"`
+	Teach    *TeachArgs    `json:"teach,omitempty"`
 	Shard    *ShardArgs    `json:"shard,omitempty"`
 
 	arrivals *arrivals // of Train, in the child
@@ -91,6 +93,7 @@ type TrainArgs struct {
 
 	// what Shards have in place of pixels, see dataset.LoaderConfig; zero: nothing
 	Features dataset.FeaturesFormat `json:"features,omitzero"`
+	Teacher  dataset.TeacherFormat  `json:"teacher,omitzero"` // what they have of a teacher; zero: nothing
 
 	// checkpoints become OutDir/<step>; belongs to one attempt
 	OutDir            string `json:"out_dir"`
@@ -180,6 +183,7 @@ const (
 	PhaseTrain      = "train"      // steps
 	PhaseCheckpoint = "checkpoint" // writes a checkpoint
 	PhaseEncode     = "encode"     // makes features of pictures
+	PhaseTeach      = "teach"      // asks a teacher
 	PhaseEvaluate   = "evaluate"   // captions pictures
 	PhaseExport     = "export"     // writes and compares ONNX files
 )
@@ -200,6 +204,7 @@ type Event struct {
 	Evaluated *Evaluated  `json:"evaluated,omitempty"` // done of evaluate
 	Exported  *Exported   `json:"exported,omitempty"`  // done of export
 	Encoded   *Encoded    `json:"encoded,omitempty"`   // done of encode
+	Taught    *Taught     `json:"taught,omitempty"`    // done of teach
 	Error     *Failure    `json:"error,omitempty"`
 }
 

@@ -55,6 +55,7 @@ type server struct {
 	state   record.State // what trainer holds; its Step with branch names it
 	branch  int
 	records []StepRecord // of the epoch so far
+	teacher teacher
 
 	shapes map[string]bool          // compiled already
 	took   map[string]time.Duration // by program: its newest first step, compiling included
@@ -125,6 +126,8 @@ func (s *server) answer(ctx context.Context, c Command) (err error) {
 		return s.evaluate(ctx, *c.Evaluate)
 	case c.Do == DoEncode && c.Encode != nil:
 		return s.encode(ctx, *c.Encode)
+	case c.Do == DoTeach && c.Teach != nil:
+		return s.teach(ctx, *c.Teach)
 	case c.Do == DoExport && c.Export != nil:
 		return s.export(ctx, *c.Export)
 	case c.Do == DoCheckpoint, c.Do == DoStop:
@@ -246,6 +249,7 @@ func (s *server) load(from State) error {
 	if s.trainer == nil {
 		return errorf(InvalidInput, "command before open")
 	}
+	s.teacher.close()
 	switch {
 	case from.Step == s.state.Step && (from.Step == 0 || from.Branch == s.branch):
 		return nil

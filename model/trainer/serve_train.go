@@ -59,7 +59,7 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 		Seed: s.args.Seed, BatchSize: s.args.Train.BatchSize,
 		CaptionsPerPicture: s.args.Train.CaptionsPerPicture,
 		Width:              s.pixels.Width, Height: s.pixels.Height, Augment: s.args.Augment,
-		Await: shards.await, Features: a.Features,
+		Await: shards.await, Features: a.Features, Teacher: a.Teacher,
 	})
 	if err != nil {
 		return &Error{Kind: Corrupt, Message: fmt.Sprintf("open shards: %v", err)}

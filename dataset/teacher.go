@@ -1,0 +1,149 @@
+package dataset
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/x448/float16"
+
+	"distilvit/internal/digest"
+	"distilvit/model/safetensors"
+)
+
+// TeacherFormat says what of a teacher's distribution stands beside each label token. Zero: nothing.
+type TeacherFormat struct {
+	TopK int `json:"top_k"` // tokens, the likeliest
+}
+
+// MaxTopK bounds TeacherFormat.TopK.
+const MaxTopK = 256
+
+// Place is what a teacher says of one place of a caption: its likeliest tokens, first the likeliest, and the natural
+// logarithms of their probabilities, which are those of the whole vocabulary: what is missing from 1 is the others'.
+type Place struct {
+	IDs      []int32   // top_k
+	LogProbs []float32 // top_k
+}
+
+// Tensors of a shard of places. A row is a place: those of the first picture's first caption, of its second, and so on,
+// in the order of the shard of tokens.
+const (
+	teacherIDs      = "token_ids" // [places, top_k] uint16, or int32 of a vocabulary of more than 65,536
+	teacherLogProbs = "log_probs" // [places, top_k] float16
+	teacherTokens   = "tokens"    // metadata: digest of the rows' ids and tokens
+)
+
+// WriteTeacher writes one safetensors file of the places of these rows' captions; the same places make the same bytes.
+//
+// Log-probabilities are of float16: with 11 significant bits it is exact to 0.004 down to a probability of e^-16 and
+// finer for likelier tokens, where bfloat16's 8 bits would be off by 0.03. It has 4 bytes a token with its id, 6 in large
+// vocabularies.
+func WriteTeacher(w io.Writer, f TeacherFormat, vocab int, rows []TokenRow, places iter.Seq2[Place, error]) error {
+	if f.TopK < 1 || f.TopK > min(MaxTopK, vocab) {
+		return fmt.Errorf("write teacher: top_k is %d; must be from 1 to %d", f.TopK, min(MaxTopK, vocab))
+	}
+	want := 0
+	for _, r := range rows {
+		for _, ids := range r.IDs {
+			want += len(ids)
+		}
+	}
+	dtype, ids, logs, n := "U16", []byte(nil), make([]byte, 0, 2*want*f.TopK), 0
+	if vocab > 1<<16 {
+		dtype = "I32"
+	}
+	for p, err := range places {
+		if err != nil {
+			return err
+		}
+		if len(p.IDs) != f.TopK || len(p.LogProbs) != f.TopK {
+			return fmt.Errorf("write teacher: place %d has %d tokens, not %d", n, len(p.IDs), f.TopK)
+		}
+		n++
+		for i, id := range p.IDs {
+			if dtype == "U16" {
+				ids = binary.LittleEndian.AppendUint16(ids, uint16(id))
+			} else {
+				ids = binary.LittleEndian.AppendUint32(ids, uint32(id))
+			}
+			logs = binary.LittleEndian.AppendUint16(logs, float16.Fromfloat32(p.LogProbs[i]).Bits())
+		}
+	}
+	if n != want {
+		return fmt.Errorf("write teacher: %d places for captions of %d tokens", n, want)
+	}
+	shape := []int{n, f.TopK}
+	return safetensors.WriteRaw(w, []safetensors.Raw{
+		{Name: teacherIDs, DType: dtype, Shape: shape, Data: ids},
+		{Name: teacherLogProbs, DType: "F16", Shape: shape, Data: logs},
+	}, map[string]string{teacherTokens: tokensDigest(rows)})
+}
+
+// tokensDigest tells rows apart from others, and from the same with other captions.
+func tokensDigest(rows []TokenRow) string {
+	sum := digest.New()
+	for _, r := range rows {
+		fmt.Fprintf(sum, "%q %d\n", r.ID, r.IDs)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// Teacher is an open shard of what a teacher says; safe for concurrent use.
+type Teacher struct {
+	TeacherFormat
+	file     *safetensors.File
+	ids, log safetensors.Info
+}
+
+// OpenTeacher reads the file's header. r must stay open while the shard is used.
+func OpenTeacher(r io.ReaderAt, size int64) (*Teacher, error) {
+	file, err := safetensors.Open(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("open teacher: %w", err)
+	}
+	t := &Teacher{file: file}
+	ids, there := file.Lookup(teacherIDs)
+	log, both := file.Lookup(teacherLogProbs)
+	if !there || !both || len(ids.Shape) != 2 || len(log.Shape) != 2 || [2]int(ids.Shape) != [2]int(log.Shape) ||
+		ids.DType != "U16" && ids.DType != "I32" || log.DType != "F16" {
+		return nil, errors.New("open teacher: the file has not " + teacherIDs + " and " + teacherLogProbs + " of two axes")
+	}
+	t.ids, t.log, t.TopK = ids, log, ids.Shape[1]
+	return t, nil
+}
+
+// Of makes sure that the places are those of these rows.
+func (t *Teacher) Of(rows []TokenRow) error {
+	if t.file.Metadata[teacherTokens] != tokensDigest(rows) {
+		return fmt.Errorf("what a teacher says of other captions than the %d rows it is to be of", len(rows))
+	}
+	return nil
+}
+
+// Read copies the places from first on, as many as ids and logProbs have room for: places · top_k numbers each.
+func (t *Teacher) Read(first int, ids []int32, logProbs []float32) error {
+	width := int(safetensors.Width(t.ids.DType))
+	raw := make([]byte, (width+2)*len(ids))
+	logs := raw[width*len(ids):]
+	raw = raw[:width*len(ids)]
+	err := t.file.ReadRows(t.ids, first, raw)
+	if err == nil {
+		err = t.file.ReadRows(t.log, first, logs)
+	}
+	if err != nil {
+		return fmt.Errorf("read teacher: %w", err)
+	}
+	for i := range ids {
+		if width == 2 {
+			ids[i] = int32(binary.LittleEndian.Uint16(raw[2*i:]))
+		} else {
+			ids[i] = int32(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
+		logProbs[i] = float16.Frombits(binary.LittleEndian.Uint16(logs[2*i:])).Float32()
+	}
+	return nil
+}

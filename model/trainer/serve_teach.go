@@ -1,0 +1,286 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"os"
+	"time"
+
+	"distilvit/dataset"
+	"distilvit/model"
+	"distilvit/model/train"
+	"distilvit/storage/layout"
+)
+
+// teachBatch is how many pictures a teacher is asked of at once, at most.
+const teachBatch = 8
+
+// teachNumbers bounds the logits of a batch: 256 MiB of them.
+const teachNumbers = 64 << 20
+
+// TeachArgs are a shard of pictures and the tokens of their captions, of which a teacher is asked. It needs an open
+// child, whose backend and devices it takes.
+type TeachArgs struct {
+	ModelDir string                `json:"model_dir"` // the teacher's
+	Pixels   string                `json:"pixels"`    // path of the shard of pictures
+	Tokens   string                `json:"tokens"`    // path of the shard of their tokens
+	Format   dataset.TeacherFormat `json:"format"`
+	Out      string                `json:"out"` // path of what dataset.WriteTeacher writes
+
+	// captions that the teacher says of each picture, the best of a beam search, behind those that are there; with
+	// TokensOut as the path of what dataset.WriteTokens writes of all. 0: none
+	Captions  int                   `json:"captions,omitempty"`
+	Generate  model.GenerateOptions `json:"generate"`
+	TokensOut string                `json:"tokens_out,omitempty"`
+}
+
+// Taught is what became of a teach command. Files are as they were written, without keys.
+type Taught struct {
+	File    layout.Object `json:"file"`
+	Tokens  layout.Object `json:"tokens,omitzero"` // of TokensOut
+	Rows    int           `json:"rows"`
+	Places  int64         `json:"places"` // that the teacher was asked of: label tokens
+	Mass    float64       `json:"mass"`   // sum over them of what the stored tokens have of probability, 0 to 1 each
+	Seconds float64       `json:"seconds"`
+}
+
+// teacher is the network that is asked; zero: none is loaded.
+type teacher struct {
+	dir       string
+	captioner *model.Captioner
+	config    *model.Config
+}
+
+// close gives the device's memory back, which training needs.
+func (t *teacher) close() {
+	if t.captioner != nil {
+		t.captioner.Close()
+	}
+	*t = teacher{}
+}
+
+// loadTeacher loads the teacher of this directory, unless it is there.
+func (s *server) loadTeacher(dir string) error {
+	if s.teacher.dir == dir {
+		return nil
+	}
+	s.teacher.close()
+	s.phase(PhaseLoad, "reading the teacher's weights")
+	c, pixels, err := readModel(dir)
+	var w model.Weights
+	if err == nil {
+		w, err = model.ReadWeights(dir, c)
+	}
+	if err == nil {
+		err = c.FitPictures(w, pixels.Width)
+	}
+	if err == nil && c.Encoder.ImageSize != s.config.Encoder.ImageSize {
+		err = fmt.Errorf("it takes pictures of %d pixels, the student of %d", c.Encoder.ImageSize, s.config.Encoder.ImageSize)
+	}
+	if err != nil {
+		return &Error{Kind: InvalidInput, Message: fmt.Sprintf("teacher: %v", err)}
+	}
+	captioner, err := model.NewCaptioner(s.backend, c, w)
+	if err != nil {
+		return fmt.Errorf("load the teacher: %w", err)
+	}
+	captioner.SetNormalization(train.NormalizationOf(pixels))
+	s.teacher = teacher{dir, captioner, c}
+	clear(s.shapes) // of another teacher
+	return nil
+}
+
+// teach writes what a teacher says of a shard's captions, and with captions of its own.
+func (s *server) teach(ctx context.Context, a TeachArgs) error {
+	begun := time.Now()
+	if s.trainer == nil {
+		return errorf(InvalidInput, "command before open")
+	}
+	if err := s.loadTeacher(a.ModelDir); err != nil {
+		return err
+	}
+	rows, err := readTokenRows(a.Tokens)
+	if err != nil {
+		return &Error{Kind: Corrupt, Message: fmt.Sprintf("tokens %s: %v", a.Tokens, err)}
+	}
+	l := &lesson{server: s, ctx: ctx, a: a, rows: rows, of: int64(len(rows))}
+	out := Taught{Rows: len(rows)}
+	if a.Captions > 0 {
+		l.of *= 2
+		if out.Tokens, err = l.say(); err != nil {
+			return err
+		}
+	}
+	if out.File, err = l.ask(); err != nil {
+		return err
+	}
+	out.Places, out.Mass, out.Seconds = l.places, l.mass, time.Since(begun).Seconds()
+	s.send(Event{Event: EventDone, Taught: &out})
+	return nil
+}
+
+func readTokenRows(path string) (rows []dataset.TokenRow, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	t, err := dataset.OpenTokens(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	for row, err := range t.Rows() {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// lesson is the run of one teach command.
+type lesson struct {
+	*server
+	ctx    context.Context
+	a      TeachArgs
+	rows   []dataset.TokenRow
+	done   int64 // pictures, each once for all that is asked
+	of     int64
+	report throttle
+	places int64
+	mass   float64
+}
+
+// batches hands out the pictures, size at once.
+func (l *lesson) batches(size int, each func(b *dataset.EvalBatch) error) error {
+	pair := dataset.ShardPair{Pixels: l.a.Pixels, Tokens: l.a.Tokens, Rows: len(l.rows)}
+	for b, err := range dataset.Sequential(l.ctx, []dataset.ShardPair{pair}, size, 0) {
+		if err != nil {
+			if l.ctx.Err() != nil {
+				return l.ctx.Err()
+			}
+			return &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
+		}
+		if err := each(b); err != nil {
+			return err
+		}
+		if l.done += int64(b.N); l.report.due() || l.done == l.of {
+			l.send(Event{Event: EventProgress, Phase: PhaseTeach, Done: l.done, Total: l.of})
+		}
+	}
+	return nil
+}
+
+// say adds to each row the captions that the teacher says, and writes all.
+func (l *lesson) say() (layout.Object, error) {
+	o := l.a.Generate
+	o.NumReturnSequences, o.NumBeams, o.BatchSize = l.a.Captions, max(teacherBeams, l.a.Captions), teachBatch
+	err := l.batches(teachBatch, func(b *dataset.EvalBatch) error {
+		l.compiling("the teacher's captions", fmt.Sprintf("of %d pictures", teachBatch))
+		ids, err := l.teacher.captioner.Generate(b.Pixels[:b.N*len(b.Pixels)/teachBatch], b.N, o)
+		if err != nil {
+			return fmt.Errorf("captions of the teacher: %w", err)
+		}
+		for i := range b.N {
+			row := &l.rows[b.Rows[i]]
+			row.IDs = append(row.IDs, ids[i*l.a.Captions:(i+1)*l.a.Captions]...)
+		}
+		return nil
+	})
+	if err != nil {
+		return layout.Object{}, err
+	}
+	return train.WriteFile(l.a.TokensOut, func(w io.Writer) error {
+		_, err := dataset.WriteTokens(w, iter.Seq2[dataset.TokenRow, error](func(yield func(dataset.TokenRow, error) bool) {
+			for _, row := range l.rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+		}))
+		return err
+	})
+}
+
+// teacherBeams are those of a teacher's captions, unless more captions are asked for.
+const teacherBeams = 4
+
+// ask writes what the teacher says of each place.
+func (l *lesson) ask() (layout.Object, error) {
+	return train.WriteFile(l.a.Out, func(w io.Writer) error {
+		return dataset.WriteTeacher(w, l.a.Format, l.teacher.config.VocabSize(), l.rows, l.everyPlace)
+	})
+}
+
+var errEnough = errors.New("enough")
+
+// everyPlace yields the places of all captions. Every batch has the shape that the shard's longest captions need.
+func (l *lesson) everyPlace(yield func(dataset.Place, error) bool) {
+	captions, longest := 1, 1
+	for _, row := range l.rows {
+		captions = max(captions, len(row.IDs))
+		for _, ids := range row.IDs {
+			longest = max(longest, len(ids))
+		}
+	}
+	if most := l.teacher.config.Positions(); longest > most {
+		yield(dataset.Place{}, errorf(InvalidInput, "a caption has %d tokens, the teacher has %d positions", longest, most))
+		return
+	}
+	longest = min((longest+7)/8*8, l.teacher.config.Positions())
+	perPicture := captions * longest
+	size := max(1, min(teachBatch, teachNumbers/(perPicture*l.teacher.config.VocabSize())))
+	k := l.a.Format.TopK
+	err := l.batches(size, func(b *dataset.EvalBatch) error {
+		labels := make([]int32, size*perPicture)
+		for i := range labels {
+			labels[i] = dataset.Masked
+		}
+		for i := range b.N {
+			for j, ids := range l.rows[b.Rows[i]].IDs {
+				copy(labels[i*perPicture+j*longest:][:longest], ids)
+			}
+		}
+		l.compiling("the teacher's logits", fmt.Sprintf("of %d captions of %d tokens of %d pictures", captions, longest, size))
+		ids, logs, err := l.teacher.captioner.TopTokens(b.Pixels, size, labels, longest, k)
+		if err != nil {
+			return fmt.Errorf("ask the teacher: %w", err)
+		}
+		for i := range b.N {
+			for j, caption := range l.rows[b.Rows[i]].IDs {
+				for t := range caption {
+					at := (i*perPicture + j*longest + t) * k
+					if !yield(dataset.Place{IDs: ids[at : at+k], LogProbs: logs[at : at+k]}, l.weigh(logs[at:at+k])) {
+						return errEnough
+					}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		yield(dataset.Place{}, err)
+	}
+}
+
+// weigh counts a place and what its tokens have of probability.
+func (l *lesson) weigh(logProbs []float32) error {
+	l.places++
+	sum := 0.0
+	for _, x := range logProbs {
+		sum += math.Exp(float64(x))
+	}
+	if math.IsNaN(sum) {
+		return errorf(InvalidInput, "the teacher's logits are not finite")
+	}
+	l.mass += sum
+	return nil
+}
