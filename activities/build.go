@@ -38,7 +38,12 @@ const (
 // the hub, and stores what a run needs of them. With only a tokenizer it stores
 // only that.
 func (a *Activities) StorePretrained(ctx context.Context, in pipeline.PretrainedInput) (record.ModelRef, error) {
-	return run(ctx, func(ctx context.Context, p *pulse) (record.ModelRef, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (ref record.ModelRef, err error) {
+		defer func() {
+			if in.Teacher && err != nil {
+				err = fmt.Errorf("train.teacher: %w", err)
+			}
+		}()
 		dir, done, err := a.scratch("weights")
 		if err != nil {
 			return record.ModelRef{}, err
@@ -46,7 +51,7 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 		defer done()
 		named := pipeline.ModelConfig{
 			Weights: in.Weights, Encoder: in.Encoder, Decoder: in.Decoder, Tokenizer: in.Tokenizer,
-			Adapter: in.Adapter, Kind: in.Kind, Projection: in.Projection,
+			Adapter: in.Adapter, Kind: in.Kind, Projection: in.Projection, FromLayers: in.FromLayers,
 		}
 		from, err := a.givenModel(ctx, p, named, hub.ModelFiles)
 		if err != nil {
@@ -77,6 +82,7 @@ type givenModel struct {
 	adapter                              string // of weights
 	processor                            string // that of the encoder; "" with a tokenizer alone
 	kind, projection                     string // the config's
+	layers                               model.Layers
 	key, tokenizerKey                    string
 }
 
@@ -99,6 +105,7 @@ func (a *Activities) givenModel(
 		}
 	}
 	d.kind, d.projection = m.Kind, m.Projection
+	d.layers = model.Layers(m.FromLayers)
 	d.key, d.tokenizerKey = "model.weights", "model.tokenizer"
 	if d.encoder != "" {
 		d.key = "model.encoder and model.decoder"
@@ -134,11 +141,22 @@ func (d givenModel) config() (c *model.Config, err error) {
 	if err == nil {
 		err = d.ofKind(c)
 	}
+	if err == nil {
+		err = d.take(c, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
 	_, err = d.fit(c, nil)
 	return c, err
+}
+
+// take makes of the network one of the layers that the config asks for.
+func (d givenModel) take(c *model.Config, w model.Weights) error {
+	if err := c.TakeLayers(w, d.layers); err != nil {
+		return fmt.Errorf("model.from_layers: %w", err)
+	}
+	return nil
 }
 
 // read reads all tensors: a missing or misshapen one is to be known now.
@@ -147,6 +165,9 @@ func (d givenModel) read(seed uint64) (c *model.Config, w model.Weights, proc pi
 		c, w, err = d.parts().Read(seed)
 	} else if c, err = model.ReadConfig(d.weights); err == nil {
 		w, err = model.ReadWeights(d.weights, c)
+	}
+	if err == nil {
+		err = d.take(c, w)
 	}
 	if err != nil {
 		return nil, nil, proc, err

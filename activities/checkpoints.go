@@ -23,8 +23,9 @@ func training(w pipeline.Work) (string, error) {
 		Model, Dataset, Tokens string
 		Train                  pipeline.TrainConfig
 		Extension              *record.Extension `json:",omitempty"`
-		Features               string            `json:",omitempty"`
-	}{w.Seed, w.Model.Digest, w.Dataset.Manifest, w.Tokens.Manifest, t, w.Extension, w.Features.Manifest})
+		Features, Teacher      string            `json:",omitempty"`
+	}{w.Seed, w.Model.Digest, w.Dataset.Manifest, w.Tokens.Manifest, t, w.Extension, w.Features.Manifest,
+		w.Teacher.Manifest})
 }
 
 // checkpoints is the log of a run's.

@@ -58,7 +58,7 @@ func optimisation(w pipeline.Work) train.Config {
 		Beta1: t.Beta1, Beta2: t.Beta2, Epsilon: t.Epsilon, MaxGradNorm: t.MaxGradNorm,
 		Dropout: t.Dropout, Precision: t.Precision, GradientCheckpointing: t.GradientCheckpointing,
 		LabelSmoothing: t.LabelSmoothingFactor, EMA: t.EMA,
-		Parts: parts(t), LayerDecay: t.LayerDecay, LoRA: lora(t.LoRA),
+		Parts: parts(t), LayerDecay: t.LayerDecay, LoRA: lora(t.LoRA), Teacher: teacher(t),
 		Scheduler: t.LRSchedulerType, WarmupSteps: int64(t.WarmupSteps), TotalSteps: steps, Seed: w.Seed,
 	}
 	if c.WarmupSteps == 0 {
@@ -93,6 +93,14 @@ func lora(l pipeline.LoRAConfig) *model.LoRA {
 		return nil
 	}
 	return &model.LoRA{R: l.R, Alpha: l.Alpha, Dropout: l.Dropout, RSLoRA: l.RSLoRA, TargetModules: l.TargetModules}
+}
+
+// teacher is nil where nobody teaches beside the captions.
+func teacher(t pipeline.TrainConfig) *train.Teacher {
+	if t.Teacher == "" {
+		return nil
+	}
+	return &train.Teacher{Weight: t.TeacherWeight, Temperature: t.TeacherTemperature}
 }
 
 // checkLoRA makes sure that a given adapter is what the config trains, and says of new layers that nothing trains.

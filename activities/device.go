@@ -65,6 +65,7 @@ func (p *pulse) follow(e trainer.Event) {
 type shardObjects struct {
 	pixels, tokens layout.Object
 	features       layout.Object     // zero: pixels are needed
+	teacher        layout.Object     // what a teacher says; zero: nothing
 	pair           dataset.ShardPair // without files
 }
 

@@ -55,6 +55,7 @@ type epochRun struct {
 	dir   string // scratch, this attempt's alone
 
 	features dataset.FeaturesFormat // of the shards, in the place of pixels; zero: they have none
+	teacher  dataset.TeacherFormat  // of what a teacher says of the shards; zero: nothing
 	fetching *fetching              // of the epoch's shards
 	curves   *liveCurves
 	times    record.Times
@@ -108,7 +109,7 @@ func (e *epochRun) train(ctx context.Context) (record.CheckpointManifest, error)
 	}
 	return e.steps(ctx, trainer.TrainArgs{
 		Epoch: e.in.Epoch, Steps: mostSteps(e.in.Work, e.in.Epoch), Until: e.in.Until,
-		Branch: e.in.Work.Branch, From: from, Shards: shards, Features: e.features, OutDir: out,
+		Branch: e.in.Work.Branch, From: from, Shards: shards, Features: e.features, Teacher: e.teacher, OutDir: out,
 		CheckpointSteps: e.in.Work.Train.CheckpointSteps, CheckpointSeconds: e.in.Work.Train.CheckpointSeconds,
 	})
 }
@@ -125,6 +126,9 @@ func (e *epochRun) fetchShards(
 		return nil, err
 	}
 	if e.features, err = e.withFeatures(ctx, e.in.Work, shards); err != nil {
+		return nil, err
+	}
+	if e.teacher, err = e.withTeacher(ctx, e.in.Work, shards); err != nil {
 		return nil, err
 	}
 	pairs := make([]dataset.ShardPair, len(shards))

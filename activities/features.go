@@ -3,14 +3,12 @@ package activities
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 
 	"distilvit/artifact"
 	"distilvit/artifact/record"
 	"distilvit/dataset"
-	"distilvit/internal/backend"
 	"distilvit/model"
 	"distilvit/model/train"
 	"distilvit/model/trainer"
@@ -22,39 +20,17 @@ import (
 // pictures, and are the same for every run that freezes the same encoder.
 
 // PlanFeatures names a run's features, and lists the shards that are to be made.
-func (a *Activities) PlanFeatures(ctx context.Context, in pipeline.FeaturesInput) (pipeline.FeaturesPlan, error) {
-	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.FeaturesPlan, error) {
-		var plan pipeline.FeaturesPlan
+func (a *Activities) PlanFeatures(ctx context.Context, in pipeline.FeaturesInput) (pipeline.DerivedPlan, error) {
+	return run(ctx, func(ctx context.Context, p *pulse) (pipeline.DerivedPlan, error) {
 		p.progress("features", 0, 0, "looking for the encoder's features")
 		if err := a.adoptWork(ctx, in.Work); err != nil {
-			return plan, err
+			return pipeline.DerivedPlan{}, err
 		}
 		of, err := a.featuresOf(ctx, in)
 		if err != nil {
-			return plan, err
+			return pipeline.DerivedPlan{}, err
 		}
-		numerics, err := a.featureNumerics(ctx, in.Work)
-		if err != nil {
-			return plan, err
-		}
-		if plan, err = a.featuresKept(ctx, in, of); err != nil {
-			return plan, err
-		}
-		if plan.Features == "" {
-			key, err := artifact.Digest(struct {
-				Stage, Of string
-				Numerics  map[string]string
-			}{"encode", of, numerics})
-			if err != nil {
-				return plan, err
-			}
-			plan.Features = layout.FeatureShards(key)
-		}
-		plan.Of, plan.Numerics = of, numerics
-		if err := a.adopt(ctx, in.Work.Run, plan.Features); err != nil {
-			return plan, err
-		}
-		return plan, a.featuresNeeded(ctx, in, &plan)
+		return a.planDerived(ctx, in.Work, derivation{layout.Features, "encode", "features", layout.FeatureShards}, of)
 	})
 }
 
@@ -91,90 +67,13 @@ func (a *Activities) featuresOf(ctx context.Context, in pipeline.FeaturesInput) 
 	return artifact.Digest(of)
 }
 
-// featureNumerics are what the last bits of a machine's features depend on: one device encodes, whatever trains.
-func (a *Activities) featureNumerics(ctx context.Context, w pipeline.Work) (map[string]string, error) {
-	choice, err := a.choose(w.Backend)
-	if err != nil {
-		return nil, a.elsewhere(ctx, pipeline.DeviceQueue, err)
-	}
-	f := backend.Fingerprint(choice.Computing(w.Train.Precision == pipeline.PrecisionTF32, w.Train.Deterministic))
-	delete(f, "devices")
-	return f, nil
-}
-
-// featuresKept are those that the run has had, whatever machine computed them: a training that goes on elsewhere
-// goes on with the same.
-func (a *Activities) featuresKept(
-	ctx context.Context, in pipeline.FeaturesInput, of string,
-) (plan pipeline.FeaturesPlan, err error) {
-	groups, err := artifact.Groups(ctx, a.Store, layout.Run(in.Work.Run), layout.Features)
-	if err != nil {
-		return plan, err
-	}
-	for _, group := range groups {
-		m, err := artifact.ReadFeatures(ctx, a.Store, layout.Manifest(group))
-		switch {
-		case artifact.NotFound(err):
-		case err != nil:
-			return plan, err
-		case m.Of == of:
-			plan.Features = group
-			return plan, nil
-		}
-	}
-	return plan, nil
-}
-
-// featuresNeeded fills in which shards are to be made, all where there is no manifest.
-func (a *Activities) featuresNeeded(ctx context.Context, in pipeline.FeaturesInput, plan *pipeline.FeaturesPlan) error {
-	d, err := artifact.ReadDataset(ctx, a.Store, in.Work.Dataset.Manifest)
-	if err != nil {
-		return err
-	}
-	m, err := artifact.ReadFeatures(ctx, a.Store, layout.Manifest(plan.Features))
-	published := !artifact.NotFound(err)
-	if published && err != nil {
-		return err
-	}
-	missing, err := artifact.Missing(ctx, a.Store, plan.Features, m.Objects())
-	if err != nil {
-		return err
-	}
-	if len(missing) > 0 && !maps.Equal(m.Numerics, plan.Numerics) {
-		err := &typed{pipeline.WrongWorker, fmt.Errorf("%s has lost shards that another kind of machine computed: %v; "+
-			"here are %v", plan.Features, m.Numerics, plan.Numerics)}
-		return a.elsewhere(ctx, pipeline.DeviceQueue, err)
-	}
-	there := map[int]bool{}
-	for _, s := range m.Shards {
-		there[s.Index] = !missing[s.Object.Key]
-	}
-	first := 0
-	for _, s := range d.Shards {
-		if s.Split != dataset.Train {
-			continue
-		}
-		if !there[s.Index] {
-			plan.Shards = append(plan.Shards, pipeline.FeaturesShard{Pictures: s, First: first})
-		}
-		first += s.Rows
-	}
-	plan.Warnings = madeAgain("features", plan.Features, len(missing))
-	return nil
-}
-
 // EncodeShard makes the features of one shard of training pictures.
 func (a *Activities) EncodeShard(ctx context.Context, in pipeline.EncodeInput) (record.Shard, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (record.Shard, error) {
 		s := in.Shard.Pictures
 		out := record.Shard{Index: s.Index, Split: s.Split, Source: s.Source, Rows: s.Rows}
-		numerics, err := a.featureNumerics(ctx, in.Work)
-		if err != nil {
+		if err := a.sameMachine(ctx, in.Work, in.Numerics); err != nil {
 			return out, err
-		}
-		if !maps.Equal(numerics, in.Numerics) {
-			return out, a.elsewhere(ctx, pipeline.DeviceQueue, &typed{pipeline.WrongWorker, fmt.Errorf(
-				"these features are begun by another kind of machine: %v; here are %v", in.Numerics, numerics)})
 		}
 		path, err := a.Cache.Path(ctx, a.Store, s.Object)
 		if err != nil {
@@ -209,10 +108,7 @@ func (a *Activities) EncodeShard(ctx context.Context, in pipeline.EncodeInput) (
 			return out, &typed{pipeline.Corrupt, fmt.Errorf("shard %s has not the %d rows of its manifest", s.Object.Key, s.Rows)}
 		}
 		p.progress("upload", 0, 0, "")
-		out.Object, err = a.Store.PutBlob(ctx, in.Features, ".safetensors", args.Out)
-		if err == nil && out.Object.SHA256 != e.Encoded.File.SHA256 {
-			err = &typed{pipeline.DeviceLost, fmt.Errorf("features of shard %d read back otherwise than they were written", s.Index)}
-		}
+		out.Object, err = a.putWritten(ctx, in.Features, ".safetensors", args.Out, e.Encoded.File)
 		return out, err
 	})
 }
@@ -260,7 +156,7 @@ func (a *Activities) withFeatures(
 // have the bytes they had.
 func (a *Activities) FinishFeatures(ctx context.Context, in pipeline.FinishFeaturesInput) (pipeline.Features, error) {
 	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Features, error) {
-		key := layout.Manifest(in.Plan.Features)
+		key := layout.Manifest(in.Plan.Group)
 		m, err := artifact.ReadFeatures(ctx, a.Store, key)
 		if artifact.NotFound(err) {
 			f, formatErr := a.featuresFormat(ctx, in.Work)
@@ -277,13 +173,7 @@ func (a *Activities) FinishFeatures(ctx context.Context, in pipeline.FinishFeatu
 		if err != nil {
 			return pipeline.Features{}, err
 		}
-		missing, err := artifact.Missing(ctx, a.Store, in.Plan.Features, m.Objects())
-		for lacking := range missing {
-			return pipeline.Features{}, &typed{
-				pipeline.Nondeterministic, fmt.Errorf("%s names %s, which was encoded again with other bytes", key, lacking),
-			}
-		}
-		return pipeline.Features{Manifest: key}, err
+		return pipeline.Features{Manifest: key}, a.sameBytes(ctx, in.Plan.Group, m.Objects())
 	})
 }
 

@@ -21,13 +21,13 @@ func frozenConfig(t *testing.T, features string) pipeline.Config {
 }
 
 // encode makes the features that a run lacks, and answers how many shards that were.
-func (b *bench) encode(w pipeline.Work, seed uint64) (pipeline.Features, pipeline.FeaturesPlan) {
+func (b *bench) encode(w pipeline.Work, seed uint64) (pipeline.Features, pipeline.DerivedPlan) {
 	b.Helper()
-	plan := do[pipeline.FeaturesPlan](b, b.PlanFeatures, pipeline.FeaturesInput{Work: w, Seed: seed})
+	plan := do[pipeline.DerivedPlan](b, b.PlanFeatures, pipeline.FeaturesInput{Work: w, Seed: seed})
 	finish := pipeline.FinishFeaturesInput{Work: w, Plan: plan}
 	for _, s := range plan.Shards {
 		finish.Shards = append(finish.Shards, do[record.Shard](b, b.EncodeShard, pipeline.EncodeInput{
-			Work: w, Features: plan.Features, Numerics: plan.Numerics, Shard: s, Seed: seed,
+			Work: w, Features: plan.Group, Numerics: plan.Numerics, Shard: s, Seed: seed,
 		}))
 	}
 	return do[pipeline.Features](b, b.FinishFeatures, finish), plan
@@ -50,7 +50,7 @@ func TestFeaturesAreMadeOnceAndTrainTheSameWeights(t *testing.T) {
 	want := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: plain})
 
 	w, _ := b.work("run", c)
-	var plan pipeline.FeaturesPlan
+	var plan pipeline.DerivedPlan
 	w.Features, plan = b.encode(w, c.Seed)
 	if len(plan.Shards) != 3 || plan.Shards[2].First != 32 || len(plan.Warnings) != 0 {
 		t.Errorf("planned %+v", plan)
@@ -103,16 +103,16 @@ func TestARunKeepsItsFeaturesOnAnotherKindOfMachine(t *testing.T) {
 	check(t, b.Store.Remove(t.Context(), made.Manifest))
 	m.Numerics = map[string]string{"backend": "another"}
 	check(t, b.Store.Publish(t.Context(), made.Manifest, m))
-	again := do[pipeline.FeaturesPlan](b, b.PlanFeatures, pipeline.FeaturesInput{Work: w, Seed: c.Seed})
-	if len(again.Shards) != 0 || again.Features != plan.Features {
+	again := do[pipeline.DerivedPlan](b, b.PlanFeatures, pipeline.FeaturesInput{Work: w, Seed: c.Seed})
+	if len(again.Shards) != 0 || again.Group != plan.Group {
 		t.Errorf("planned %+v", again)
 	}
 	check(t, b.Store.Remove(t.Context(), m.Shards[1].Object.Key))
-	_, err := try[pipeline.FeaturesPlan](b, b.PlanFeatures, pipeline.FeaturesInput{Work: w, Seed: c.Seed})
+	_, err := try[pipeline.DerivedPlan](b, b.PlanFeatures, pipeline.FeaturesInput{Work: w, Seed: c.Seed})
 	if err == nil || !strings.Contains(err.Error(), "another kind of machine") {
 		t.Errorf("a lost shard of another kind of machine: %v", err)
 	}
-	in := pipeline.EncodeInput{Work: w, Features: plan.Features, Numerics: m.Numerics, Shard: plan.Shards[1]}
+	in := pipeline.EncodeInput{Work: w, Features: plan.Group, Numerics: m.Numerics, Shard: plan.Shards[1]}
 	if _, err := try[record.Shard](b, b.EncodeShard, in); err == nil {
 		t.Error("a shard was encoded by another kind of machine than the others")
 	}

@@ -68,7 +68,9 @@ func (f *fetching) pair(ctx context.Context, s shardObjects) (pair dataset.Shard
 	if *path, err = f.path(ctx, o); err != nil {
 		return pair, err
 	}
-	pair.Tokens, err = f.path(ctx, s.tokens)
+	if pair.Tokens, err = f.path(ctx, s.tokens); err == nil && s.teacher.Key != "" {
+		pair.Teacher, err = f.path(ctx, s.teacher)
+	}
 	return pair, err
 }
 

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"path/filepath"
+	"slices"
 
+	"distilvit/artifact"
 	"distilvit/hub"
 	"distilvit/internal/retry"
 	"distilvit/pipeline"
@@ -15,8 +19,18 @@ import (
 
 // given is the local directory of what a key of the config names: the
 // directory itself, or these files of a model of the Hugging Face hub, in the
-// worker's cache.
+// worker's cache, or of one that the store has, beside the models of runs.
 func (a *Activities) given(ctx context.Context, p *pulse, key, name string, files hub.Select) (string, error) {
+	if published, ok := pipeline.FromStore(name); ok {
+		dir, err := a.fetchPublished(ctx, published, files)
+		if errors.Is(err, artifact.ErrNotPublished) {
+			return "", invalid("%s: %v", key, err)
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", key, err)
+		}
+		return dir, nil
+	}
 	if !hub.Names(name) {
 		return name, nil
 	}
@@ -29,6 +43,30 @@ func (a *Activities) given(ctx context.Context, p *pulse, key, name string, file
 		return "", orInvalid(ctx, fmt.Errorf("%s: %w", key, err))
 	}
 	return s.Dir, nil
+}
+
+// fetchPublished fetches these files of a published model.
+func (a *Activities) fetchPublished(ctx context.Context, name string, choose hub.Select) (string, error) {
+	group, err := artifact.FindModel(ctx, a.Store, name)
+	if err != nil {
+		return "", err
+	}
+	m, err := artifact.ReadModel(ctx, a.Store, group)
+	if err != nil {
+		return "", err
+	}
+	names, err := choose(slices.Sorted(maps.Keys(m.Files)))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", group, err)
+	}
+	files := map[string]layout.Object{}
+	for _, name := range names {
+		o := m.Files[name]
+		o.Key = layout.File(group, name)
+		files[name] = o
+	}
+	dir := filepath.Join(a.Dir, "models", layout.SafeName(group))
+	return dir, artifact.Fetch(ctx, a.Store, files, dir)
 }
 
 func (a *Activities) fetchHub(
@@ -55,14 +93,11 @@ func (a *Activities) pinConfig(ctx context.Context, p *pulse, run string, c *pip
 	if c.Dataset, err = a.pinSources(ctx, c.Dataset, frozen.Dataset); err != nil {
 		return err
 	}
-	c.Model, err = a.pinModel(ctx, p, c.Model, frozen.Model)
-	return err
+	return a.pinModels(ctx, p, c, frozen)
 }
 
-func (a *Activities) pinModel(
-	ctx context.Context, p *pulse, m, frozen pipeline.ModelConfig,
-) (pipeline.ModelConfig, error) {
-	var err error
+func (a *Activities) pinModels(ctx context.Context, p *pulse, c *pipeline.Config, was pipeline.Config) (err error) {
+	m, frozen := &c.Model, was.Model
 	for _, g := range []struct {
 		key    string
 		name   *string
@@ -74,7 +109,14 @@ func (a *Activities) pinModel(
 		{"model.decoder", &m.Decoder, frozen.Decoder, hub.ConfigFiles},
 		{"model.tokenizer", &m.Tokenizer, frozen.Tokenizer, hub.TokenizerFiles},
 		{"model.adapter", &m.Adapter, frozen.Adapter, hub.AdapterFiles},
+		{"train.teacher", &c.Train.Teacher, was.Train.Teacher, hub.ConfigFiles},
 	} {
+		if _, ok := pipeline.FromStore(*g.name); ok {
+			if *g.name, err = a.pinPublished(ctx, *g.name, g.frozen); err != nil {
+				return fmt.Errorf("%s: %w", g.key, err)
+			}
+			continue
+		}
 		if !hub.Names(*g.name) {
 			continue
 		}
@@ -83,10 +125,27 @@ func (a *Activities) pinModel(
 				err = fmt.Errorf("%w. Without the hub bring a directory with its files (config.json, weights, "+
 					"tokenizer, preprocessor_config.json) and name that: %s: DIRECTORY", err, g.key)
 			}
-			return m, unreachable(ctx, fmt.Errorf("%s: %w", g.key, err))
+			return unreachable(ctx, fmt.Errorf("%s: %w", g.key, err))
 		}
 	}
-	return m, nil
+	return nil
+}
+
+// pinPublished names a published model by its version: that of an earlier execution, or the newest of now.
+func (a *Activities) pinPublished(ctx context.Context, name, frozen string) (string, error) {
+	published, _ := pipeline.FromStore(name)
+	of, isName := layout.NameOf(published)
+	if had, ok := pipeline.FromStore(frozen); ok {
+		m, _ := layout.ParseModel(had)
+		if had == published || m.Run == published || isName && m.Name == of {
+			return frozen, nil
+		}
+	}
+	group, err := artifact.FindModel(ctx, a.Store, published)
+	if errors.Is(err, artifact.ErrNotPublished) {
+		return "", invalid("%v", err)
+	}
+	return pipeline.RunPrefix + group, err
 }
 
 // unreachable makes an error the input's fault, too, where there is no connection to the hub at all: before

@@ -262,6 +262,9 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 	if err := checkFeatures(net, c.Train); err != nil {
 		return n, err
 	}
+	if err := a.checkTeacher(ctx, p, c, net, from); err != nil {
+		return n, err
+	}
 	note, err := checkLoRA(net, c, from)
 	if err != nil {
 		return n, err
@@ -279,7 +282,7 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 		}
 	}
 	for _, dir := range []string{c.Model.Weights, c.Model.Encoder, c.Model.Decoder} {
-		if dir == "" || hub.Names(dir) {
+		if _, stored := pipeline.FromStore(dir); dir == "" || stored || hub.Names(dir) {
 			continue
 		}
 		if _, err := model.WeightFiles(dir); err != nil {

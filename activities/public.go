@@ -17,7 +17,7 @@ func publicName(from string) string {
 	if pipeline.IsURL(from) {
 		return pipeline.ShownURL(from)
 	}
-	if from == "" || hub.NamesFiles(from) || hub.Names(from) {
+	if _, stored := pipeline.FromStore(from); from == "" || stored || hub.NamesFiles(from) || hub.Names(from) {
 		return from
 	}
 	file, entry := pipeline.CutEntry(from)
@@ -41,7 +41,7 @@ func mapPaths(c pipeline.Config, f func(path string) string) pipeline.Config {
 		c.Dataset[i], _ = s.MapPaths(func(_, path string) (string, error) { return f(path), nil })
 	}
 	m := &c.Model
-	for _, from := range []*string{&m.Weights, &m.Encoder, &m.Decoder, &m.Tokenizer, &m.Adapter} {
+	for _, from := range []*string{&m.Weights, &m.Encoder, &m.Decoder, &m.Tokenizer, &m.Adapter, &c.Train.Teacher} {
 		*from = f(*from)
 	}
 	return c

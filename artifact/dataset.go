@@ -33,6 +33,13 @@ func ReadFeatures(ctx context.Context, s *storage.Store, key string) (record.Fea
 	return m, err
 }
 
+// ReadTeacher reads the manifest of what a teacher says.
+func ReadTeacher(ctx context.Context, s *storage.Store, key string) (record.TeacherManifest, error) {
+	var m record.TeacherManifest
+	err := s.GetJSON(ctx, key, &m)
+	return m, err
+}
+
 // Unprepared are the indexes of the shards that a published dataset lacks, since they
 // were lost or found broken and removed; nil where no dataset is published. With a
 // list of bad examples lacking, every shard has to be prepared again.

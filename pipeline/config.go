@@ -156,8 +156,9 @@ type ModelConfig struct {
 	// unless every size is given
 	Preset string `json:"preset"`
 
-	// directory in Hugging Face form to start from, or hf:ORG/NAME[@REVISION] of the Hugging
-	// Face hub; its config.json then gives all sizes. Empty: random initial weights
+	// directory in Hugging Face form to start from, hf:ORG/NAME[@REVISION] of the Hugging
+	// Face hub, or run:RUN, what a run of the same store has published (run:models/NAME: the newest of that name); its
+	// config.json then gives all sizes. Empty: random initial weights
 	Weights string `json:"weights"`
 
 	// ViT, DeiT, SigLIP, CLIP or DINOv2 to start from, together with decoder and without weights: directory
@@ -173,6 +174,10 @@ type ModelConfig struct {
 	// of the kind prefix, what makes the encoder's vectors the decoder's: mlp (two layers, gelu between them) or linear
 	// (two layers with nothing between them, of which the second begins as the identity). Empty: mlp
 	Projection string `json:"projection,omitempty"`
+
+	// layers of weights, or of encoder and decoder, that the model is made of: every second one makes a student of half
+	// the size, as DistilGPT2 was made. Needs weights, or encoder and decoder
+	FromLayers LayersConfig `json:"from_layers,omitzero"`
 
 	// LoRA adapter in PEFT's form to go on training, with train.lora: directory or hf:ORG/NAME[@REVISION]. It is for
 	// the weights that weights names
@@ -196,6 +201,12 @@ type ModelConfig struct {
 	DecoderHeads      int `json:"decoder_heads,omitempty"`       // of the kind prefix: attention heads of the decoder
 	KeyValueHeads     int `json:"key_value_heads,omitempty"`     // of the kind prefix: divides decoder_heads
 	DecoderMLPSize    int `json:"decoder_mlp_size,omitempty"`    // of the kind prefix: inner width of the decoder's MLPs
+}
+
+// LayersConfig are layers of another model, by their numbers from 0, ascending.
+type LayersConfig struct {
+	Encoder []int `json:"encoder,omitempty"` // such as [0, 2, 4, 6, 8, 10]; empty: all
+	Decoder []int `json:"decoder,omitempty"` // such as [0, 2, 4]; empty: all
 }
 
 // PrepareConfig turns sources into rows of the model's picture size.
@@ -333,6 +344,25 @@ type TrainConfig struct {
 	// views of each picture that are drawn by augment and stored, of which each epoch shows the next; 1 to 64. Needed with
 	// features and augment
 	FeatureViews int `json:"feature_views,omitempty"`
+
+	// a captioner of the same vocabulary and picture size, whose distribution of the next token the student learns beside
+	// its captions: directory, hf:ORG/NAME[@REVISION], or run:RUN (as model.weights). What it says is stored once for every
+	// run with the same pictures and teacher. A model of random weights takes its tokenizer
+	Teacher string `json:"teacher,omitempty"`
+
+	// weight α of the teacher's part of the loss; the captions' has 1 - α. Above 0, at most 1; 0: 0.5
+	TeacherWeight float64 `json:"teacher_weight,omitempty"`
+
+	// what both models' logits are divided by before they are compared; 0: 2
+	TeacherTemperature float64 `json:"teacher_temperature,omitempty"`
+
+	// tokens that are stored of each place of a caption, the teacher's likeliest: 4 bytes each, 6 where the
+	// vocabulary has more than 65,536; 1 to 256; 0: 16
+	TeacherTopK int `json:"teacher_top_k,omitempty"`
+
+	// captions that the teacher says of each training picture, the best of a beam search, and that are learnt as if they
+	// were the picture's; 0: none
+	TeacherCaptions int `json:"teacher_captions,omitempty"`
 }
 
 // FeaturesOff is TrainConfig.Features that are not stored; so is "".
@@ -340,6 +370,12 @@ const FeaturesOff = "off"
 
 // MaxFeatureViews bounds TrainConfig.FeatureViews.
 const MaxFeatureViews = 64
+
+// MaxTeacherTopK and MaxTeacherCaptions bound TrainConfig.TeacherTopK and TeacherCaptions.
+const (
+	MaxTeacherTopK     = 256
+	MaxTeacherCaptions = 16
+)
 
 // StoresFeatures tells whether what the encoder makes of training pictures is stored.
 func (t TrainConfig) StoresFeatures() bool { return t.Features != "" && t.Features != FeaturesOff }

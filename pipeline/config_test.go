@@ -380,7 +380,7 @@ func TestResolveFillsSizesOnceAndForAll(t *testing.T) {
 		},
 	} {
 		c := mustDecode(t, minimal+"model: {"+text+"}\n").Resolve()
-		if c.Model != want {
+		if !reflect.DeepEqual(c.Model, want) {
 			t.Errorf("%s: %+v", text, c.Model)
 		}
 		if !reflect.DeepEqual(c, c.Resolve()) {

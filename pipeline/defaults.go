@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"slices"
 
 	"distilvit/artifact/record"
@@ -143,6 +144,10 @@ func (c Config) Resolve() Config {
 	}
 	if c.Train.LoRA.R > 0 && c.Train.LoRA.Alpha == 0 {
 		c.Train.LoRA.Alpha = 16
+	}
+	if t := &c.Train; t.Teacher != "" {
+		t.TeacherWeight, t.TeacherTemperature = cmp.Or(t.TeacherWeight, 0.5), cmp.Or(t.TeacherTemperature, 2)
+		t.TeacherTopK = cmp.Or(t.TeacherTopK, 16)
 	}
 	if c.Train.Features == FeaturesOff {
 		c.Train.Features = ""

@@ -98,3 +98,9 @@ func remotePath(s string) (string, bool) {
 	}
 	return u.Path, true
 }
+
+// RunPrefix begins the name of a model that the store has, in the place of a directory: run:RUN.
+const RunPrefix = "run:"
+
+// FromStore is the run, or what else artifact.FindModel understands, whose published model a config names.
+func FromStore(name string) (published string, ok bool) { return strings.CutPrefix(name, RunPrefix) }

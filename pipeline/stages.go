@@ -163,6 +163,10 @@ type PretrainedInput struct {
 	Seed       uint64 `json:"seed,omitempty"` // of the weights that join encoder and decoder
 	Tokenizer  string `json:"tokenizer"`
 	Adapter    string `json:"adapter,omitempty"`
+
+	FromLayers LayersConfig `json:"from_layers,omitzero"`
+
+	Teacher bool `json:"teacher,omitempty"` // Weights are TrainConfig's Teacher
 }
 
 // PlanInput asks for the list of pictures, cut into shards.
@@ -322,23 +326,23 @@ type Tokens struct {
 	Manifest string `json:"manifest"` // tokens/<key>/manifest.json
 }
 
-// FeaturesInput asks which shards of a frozen encoder's features are to be made. The result is a FeaturesPlan.
+// FeaturesInput asks which shards of a frozen encoder's features are to be made. The result is a DerivedPlan.
 type FeaturesInput struct {
 	Work Work   `json:"work"`
 	Seed uint64 `json:"seed"` // the config's, of drawn views
 }
 
-// FeaturesPlan names features and lists what is to be made of them.
-type FeaturesPlan struct {
-	Features string            `json:"features"`         // features/<key>
+// DerivedPlan names shards that a device makes beside the training pictures' shards, and lists what is to be made of them.
+type DerivedPlan struct {
+	Group    string            `json:"features"`         // features/<key> or teacher/<key>
 	Of       string            `json:"of"`               // as record.FeaturesManifest's, and so is Numerics
 	Numerics map[string]string `json:"numerics"`         // of the worker that planned: the others must have the same
-	Shards   []FeaturesShard   `json:"shards,omitempty"` // none: an earlier run has made them
+	Shards   []DerivedShard    `json:"shards,omitempty"` // none: an earlier run has made them
 	Warnings []string          `json:"warnings,omitempty"`
 }
 
-// FeaturesShard is a shard of training pictures whose features are to be made.
-type FeaturesShard struct {
+// DerivedShard is a shard of training pictures beside which one is to be made.
+type DerivedShard struct {
 	Pictures record.Shard `json:"pictures"`
 	First    int          `json:"first"` // number of its first row, counted through all training shards
 }
@@ -348,20 +352,46 @@ type EncodeInput struct {
 	Work     Work              `json:"work"`
 	Features string            `json:"features"` // features/<key>
 	Numerics map[string]string `json:"numerics"` // the plan's
-	Shard    FeaturesShard     `json:"shard"`
+	Shard    DerivedShard      `json:"shard"`
 	Seed     uint64            `json:"seed"` // as FeaturesInput's
 }
 
 // FinishFeaturesInput asks for the manifest of features whose shards are stored. The result is a Features.
 type FinishFeaturesInput struct {
 	Work   Work           `json:"work"`
-	Plan   FeaturesPlan   `json:"plan"`
+	Plan   DerivedPlan    `json:"plan"`
 	Shards []record.Shard `json:"shards"` // that were made; none where the plan lists none
 }
 
 // Features names a frozen encoder's vectors of the training pictures. Zero: pictures are encoded at each step.
 type Features struct {
 	Manifest string `json:"manifest,omitempty"` // features/<key>/manifest.json
+}
+
+// TeacherInput asks which shards of what a teacher says are to be made. The result is a DerivedPlan.
+type TeacherInput struct {
+	Work Work `json:"work"`
+}
+
+// TeachInput asks a teacher of the captions of one shard. The result is a record.TaughtShard.
+type TeachInput struct {
+	Work     Work              `json:"work"`
+	Teacher  string            `json:"teacher"`  // teacher/<key>
+	Numerics map[string]string `json:"numerics"` // the plan's
+	Shard    DerivedShard      `json:"shard"`
+}
+
+// FinishTeacherInput asks for the manifest of what a teacher says, whose shards are stored. The result is a Teacher.
+type FinishTeacherInput struct {
+	Work   Work                 `json:"work"`
+	Plan   DerivedPlan          `json:"plan"`
+	Shards []record.TaughtShard `json:"shards"` // that were made; none where the plan lists none
+}
+
+// Teacher is whom a run learns from, and what it says. Zero: the captions teach alone.
+type Teacher struct {
+	Model    record.ModelRef `json:"model,omitzero"`
+	Manifest string          `json:"manifest,omitempty"` // teacher/<key>/manifest.json
 }
 
 // Work is what every device activity of a run needs to open its trainer.
@@ -378,6 +408,7 @@ type Work struct {
 	Extension *record.Extension `json:"extension,omitempty"` // the one under way; nil: none
 
 	Features Features `json:"features,omitzero"`
+	Teacher  Teacher  `json:"teacher,omitzero"`
 }
 
 // EpochInput asks for one epoch, or with Until for a part of it. The activity goes on from the newest complete

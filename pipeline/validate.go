@@ -310,6 +310,7 @@ func (v *validator) model(c Config) {
 		v.check(m.Kind != ModelCrossAttention && (m.Pretrained() || m.Kind == ModelPrefix), "model.projection",
 			"is that of the kind prefix")
 	}
+	v.fromLayers(m)
 	if m.Pretrained() {
 		from := v.towers(m)
 		for _, size := range []struct {
@@ -391,6 +392,26 @@ func (v *validator) prefix(m ModelConfig) int {
 	return m.PictureVectors()
 }
 
+// fromLayers checks the numbers; how many layers there are is known with the network.
+func (v *validator) fromLayers(m ModelConfig) {
+	for _, l := range []struct {
+		key  string
+		keep []int
+	}{{"encoder", m.FromLayers.Encoder}, {"decoder", m.FromLayers.Decoder}} {
+		key := "model.from_layers." + l.key
+		if len(l.keep) == 0 {
+			continue
+		}
+		v.check(m.Pretrained(), key, "takes layers of given weights; it needs "+
+			"model.weights, or model.encoder and model.decoder")
+		v.check(m.Adapter == "", key, "cannot be with model.adapter, which is for all layers of model.weights")
+		for i, n := range l.keep {
+			v.check(n >= 0 && (i == 0 || n > l.keep[i-1]), fmt.Sprintf("%s[%d]", key, i), "is %d; layers are numbered from 0 "+
+				"and must ascend", n)
+		}
+	}
+}
+
 // towers checks that weights or both parts are given, and names what gives the sizes.
 func (v *validator) towers(m ModelConfig) string {
 	if m.Weights != "" {
@@ -442,6 +463,7 @@ func (v *validator) train(t TrainConfig) {
 	v.below("train.ema", t.EMA, 0, 1)
 	v.oneOf("train.precision", t.Precision, precisions)
 	v.features(t)
+	v.teacher(t)
 	v.atLeast("train.eval_steps", t.EvalSteps, 0)
 	v.atLeast("train.patience", t.Patience, 0)
 	if t.MetricForBestModel != "" {
@@ -474,6 +496,27 @@ func (v *validator) features(t TrainConfig) {
 	}
 	v.check(!t.StoresFeatures() || len(t.Freeze) > 0 || len(t.Parts) > 0 || t.LoRA.R > 0, "train.features",
 		"is %s; features are those of a frozen encoder: set train.freeze: [encoder]", t.Features)
+}
+
+// teacher checks its values; whether it fits the student is known with the networks.
+func (v *validator) teacher(t TrainConfig) {
+	if t.Teacher == "" {
+		for _, k := range []struct {
+			key   string
+			given bool
+		}{
+			{"weight", t.TeacherWeight != 0}, {"temperature", t.TeacherTemperature != 0},
+			{"top_k", t.TeacherTopK != 0}, {"captions", t.TeacherCaptions != 0},
+		} {
+			v.check(!k.given, "train.teacher_"+k.key, "is for train.teacher, which is missing")
+		}
+		return
+	}
+	v.check(t.TeacherWeight > 0 && t.TeacherWeight <= 1, "train.teacher_weight", "is %v; must be above 0 and at most 1",
+		t.TeacherWeight)
+	v.within("train.teacher_temperature", t.TeacherTemperature, 0.1, 100)
+	v.within("train.teacher_top_k", float64(t.TeacherTopK), 1, MaxTeacherTopK)
+	v.within("train.teacher_captions", float64(t.TeacherCaptions), 0, MaxTeacherCaptions)
 }
 
 // parts checks their values; whether there is what they mean is known with the network.

@@ -139,14 +139,30 @@ func (w *world) FinishTokens(_ context.Context, in pipeline.FinishTokensInput) (
 	return pipeline.Tokens{Manifest: in.Tokens + "/manifest.json"}, w.begin("FinishTokens", in)
 }
 
-func (w *world) PlanFeatures(_ context.Context, in pipeline.FeaturesInput) (pipeline.FeaturesPlan, error) {
-	plan := pipeline.FeaturesPlan{Features: "features/f", Of: "o"}
+func (w *world) PlanFeatures(_ context.Context, in pipeline.FeaturesInput) (pipeline.DerivedPlan, error) {
+	return w.derived("features/f"), w.begin("PlanFeatures", in)
+}
+
+func (w *world) derived(group string) pipeline.DerivedPlan {
+	plan := pipeline.DerivedPlan{Group: group, Of: "o"}
 	for i := range w.shards {
 		if !w.reused {
-			plan.Shards = append(plan.Shards, pipeline.FeaturesShard{Pictures: record.Shard{Index: i, Rows: 10}, First: 10 * i})
+			plan.Shards = append(plan.Shards, pipeline.DerivedShard{Pictures: record.Shard{Index: i, Rows: 10}, First: 10 * i})
 		}
 	}
-	return plan, w.begin("PlanFeatures", in)
+	return plan
+}
+
+func (w *world) PlanTeacher(_ context.Context, in pipeline.TeacherInput) (pipeline.DerivedPlan, error) {
+	return w.derived("teacher/t"), w.begin("PlanTeacher", in)
+}
+
+func (w *world) TeachShard(_ context.Context, in pipeline.TeachInput) (record.TaughtShard, error) {
+	return record.TaughtShard{Shard: in.Shard.Pictures}, w.begin("TeachShard", in)
+}
+
+func (w *world) FinishTeacher(_ context.Context, in pipeline.FinishTeacherInput) (pipeline.Teacher, error) {
+	return pipeline.Teacher{Model: in.Work.Teacher.Model, Manifest: in.Plan.Group + "/manifest.json"}, w.begin("FinishTeacher", in)
 }
 
 func (w *world) EncodeShard(_ context.Context, in pipeline.EncodeInput) (record.Shard, error) {
@@ -154,7 +170,7 @@ func (w *world) EncodeShard(_ context.Context, in pipeline.EncodeInput) (record.
 }
 
 func (w *world) FinishFeatures(_ context.Context, in pipeline.FinishFeaturesInput) (pipeline.Features, error) {
-	return pipeline.Features{Manifest: in.Plan.Features + "/manifest.json"}, w.begin("FinishFeatures", in)
+	return pipeline.Features{Manifest: in.Plan.Group + "/manifest.json"}, w.begin("FinishFeatures", in)
 }
 
 func (w *world) FindProgress(_ context.Context, in pipeline.FindProgressInput) (record.Progress, error) {
@@ -301,6 +317,7 @@ func (w *world) register(registry interface {
 		"FinishPrepare": w.FinishPrepare, "BuildModel": w.BuildModel, "PlanTokenize": w.PlanTokenize,
 		"TokenizeShards": w.TokenizeShards,
 		"FinishTokens":   w.FinishTokens, "PlanFeatures": w.PlanFeatures, "EncodeShard": w.EncodeShard,
+		"PlanTeacher": w.PlanTeacher, "TeachShard": w.TeachShard, "FinishTeacher": w.FinishTeacher,
 		"FinishFeatures": w.FinishFeatures, "FindProgress": w.FindProgress, "RecordProgress": w.RecordProgress,
 		"TrainEpoch": w.TrainEpoch,
 		"Evaluate":   w.Evaluate, "CloseTrainer": w.CloseTrainer, "Export": w.Export, "Publish": w.Publish,

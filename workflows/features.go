@@ -16,43 +16,88 @@ func (r *run) encode(ctx workflow.Context) error {
 	if !r.Config.Train.StoresFeatures() {
 		return nil
 	}
-	var plan pipeline.FeaturesPlan
+	var plan pipeline.DerivedPlan
 	err := r.encodes(ctx, "features of the encoder", func(session workflow.Context) (err error) {
-		plan, err = call[pipeline.FeaturesPlan](session, r, planFeatures, "plan-features", "features of the encoder",
+		plan, err = call[pipeline.DerivedPlan](session, r, planFeatures, "plan-features", "features of the encoder",
 			pipeline.FeaturesInput{Work: r.work(), Seed: r.Config.Seed})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.warn(plan.Warnings)
-	r.expect(len(plan.Shards))
-	shards := make([]record.Shard, len(plan.Shards))
-	for i, shard := range plan.Shards {
-		name := fmt.Sprintf("features of shard %d of %d, %d pictures", i+1, len(plan.Shards), shard.Pictures.Rows)
-		err := r.encodes(ctx, name, func(session workflow.Context) (err error) {
-			shards[i], err = call[record.Shard](session, r, encodeShard, fmt.Sprintf("encode-%d", shard.Pictures.Index), name,
-				pipeline.EncodeInput{
-					Work: r.work(), Features: plan.Features, Numerics: plan.Numerics, Shard: shard, Seed: r.Config.Seed,
-				})
-			return err
+	shards, err := onEachShard(ctx, r, plan, "features", func(
+		session workflow.Context, shard pipeline.DerivedShard, id, name string,
+	) (record.Shard, error) {
+		return call[record.Shard](session, r, encodeShard, "encode-"+id, name, pipeline.EncodeInput{
+			Work: r.work(), Features: plan.Group, Numerics: plan.Numerics, Shard: shard, Seed: r.Config.Seed,
 		})
-		if err != nil {
-			return err
-		}
-		r.tick(ctx)
+	})
+	if err != nil {
+		return err
 	}
 	r.Features, err = call[pipeline.Features](ctx, r, finishFeatures, "finish-features", "manifest of the features",
 		pipeline.FinishFeaturesInput{Work: r.work(), Plan: plan, Shards: shards})
 	return err
 }
 
-// encodes does a part of encode on the run's device. What is broken is made again by the stage that encode is of.
+// teach asks the teacher of the captions of the training pictures, on the device that the run then trains on, unless an
+// earlier run has asked the same.
+func (r *run) teach(ctx workflow.Context) error {
+	if r.Config.Train.Teacher == "" {
+		return nil
+	}
+	var plan pipeline.DerivedPlan
+	err := r.encodes(ctx, "what the teacher says", func(session workflow.Context) (err error) {
+		plan, err = call[pipeline.DerivedPlan](session, r, planTeacher, "plan-teacher", "what the teacher says",
+			pipeline.TeacherInput{Work: r.work()})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	shards, err := onEachShard(ctx, r, plan, "the teacher's part", func(
+		session workflow.Context, shard pipeline.DerivedShard, id, name string,
+	) (record.TaughtShard, error) {
+		return call[record.TaughtShard](session, r, teachShard, "teach-"+id, name, pipeline.TeachInput{
+			Work: r.work(), Teacher: plan.Group, Numerics: plan.Numerics, Shard: shard,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	r.Teacher, err = call[pipeline.Teacher](ctx, r, finishTeacher, "finish-teacher", "manifest of what the teacher says",
+		pipeline.FinishTeacherInput{Work: r.work(), Plan: plan, Shards: shards})
+	return err
+}
+
+// onEachShard makes what a plan lists, one after the other.
+func onEachShard[T any](
+	ctx workflow.Context, r *run, plan pipeline.DerivedPlan, what string,
+	do func(session workflow.Context, shard pipeline.DerivedShard, id, name string) (T, error),
+) ([]T, error) {
+	r.warn(plan.Warnings)
+	r.expect(len(plan.Shards))
+	made := make([]T, len(plan.Shards))
+	for i, shard := range plan.Shards {
+		name := fmt.Sprintf("%s of shard %d of %d, %d pictures", what, i+1, len(plan.Shards), shard.Pictures.Rows)
+		err := r.encodes(ctx, name, func(session workflow.Context) (err error) {
+			made[i], err = do(session, shard, fmt.Sprint(shard.Pictures.Index), name)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.tick(ctx)
+	}
+	return made, nil
+}
+
+// encodes does a part of encode or teach on the run's device. What is broken is made again by the stage that they are of.
 func (r *run) encodes(ctx workflow.Context, name string, do func(session workflow.Context) error) error {
 	return r.onDevice(ctx, job{name: name, inStage: true, do: func(session workflow.Context) error {
 		r.show(ctx, name)
 		return do(session)
 	}, shrink: func(workflow.Context) (string, error) {
-		return "", errors.New("a few pictures are encoded at once, whatever the batch; a smaller encoder is needed")
+		return "", errors.New("a few pictures are encoded at once, whatever the batch; a smaller encoder, or teacher, is needed")
 	}})
 }

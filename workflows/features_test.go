@@ -37,6 +37,33 @@ func TestFeaturesAreEncodedBeforeTrainingOrFound(t *testing.T) {
 	}
 }
 
+// The teacher is stored before it is asked, and gives a student of random weights its tokenizer.
+func TestATeacherIsAskedBeforeTrainingOrItsAnswersFound(t *testing.T) {
+	for _, reused := range []bool{false, true} {
+		w := newWorld()
+		w.reused = reused
+		if _, err := start(t, w, config(t, "train.teacher=/m")); err != nil {
+			t.Fatal(err)
+		}
+		asked := w.shards
+		if reused {
+			asked = 0
+		}
+		if w.count["PlanTeacher"] != 1 || w.count["TeachShard"] != asked || w.count["FinishTeacher"] != 1 ||
+			w.count["StorePretrained"] != 2 {
+			t.Errorf("calls %s", w.without())
+		}
+		if in := w.inputs["StorePretrained"].(pipeline.PretrainedInput); in.Tokenizer != "/m" || in.Weights != "" {
+			t.Errorf("the student begins with %+v", in)
+		}
+		for _, e := range w.epochs {
+			if said := e.Work.Teacher; said.Manifest != "teacher/t/manifest.json" || said.Model.Digest != "given" {
+				t.Errorf("trained %+v", e.Work)
+			}
+		}
+	}
+}
+
 func TestADeviceThatIsLostWhileItEncodesIsReplaced(t *testing.T) {
 	w := newWorld()
 	w.fail = failing("EncodeShard", typed(pipeline.DeviceLost, "gone"))
@@ -45,13 +72,13 @@ func TestADeviceThatIsLostWhileItEncodesIsReplaced(t *testing.T) {
 	}
 }
 
-func TestBrokenFeaturesAndBrokenPicturesOfFeaturesAreMadeAgain(t *testing.T) {
+func TestBrokenFeaturesAndWhatTheyAreMadeOfAreMadeAgain(t *testing.T) {
 	for stage, key := range map[string]string{
-		"TrainEpoch": "features/f/s.safetensors", "EncodeShard": "datasets/d/s.parquet",
+		"TrainEpoch": "features/f/s.safetensors", "EncodeShard": "datasets/d/s.parquet", "TeachShard": "tokens/t/s.parquet",
 	} {
 		w := newWorld()
 		w.fail = failing(stage, corrupt(key))
-		if _, err := start(t, w, config(t, frozenEncoder...)); err != nil {
+		if _, err := start(t, w, config(t, append(frozenEncoder, "train.teacher=/m")...)); err != nil {
 			t.Fatalf("%s: %v", stage, err)
 		}
 		if w.count["DropBroken"] != 1 || w.count["PlanPrepare"] != 2 || w.count["PlanFeatures"] != 2 {

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"reflect"
 	"testing"
 
 	"distilvit/pipeline"
@@ -13,7 +14,7 @@ func TestEncoderAndDecoderAreStoredWithTheSeedAndDecideThePixels(t *testing.T) {
 	}
 	want := pipeline.PretrainedInput{Encoder: "a", Decoder: "b", Seed: 7}
 	got := w.inputs["StorePretrained"].(pipeline.PretrainedInput)
-	if want.Run = got.Run; got != want {
+	if want.Run = got.Run; !reflect.DeepEqual(got, want) {
 		t.Errorf("stored %+v", got)
 	}
 	if w.inputs["PlanPrepare"].(pipeline.PlanInput).Model.Digest != "given" ||

@@ -66,6 +66,7 @@ type State struct {
 	Faults []record.Fault `json:"faults,omitempty"` // that were survived
 
 	Features pipeline.Features `json:"features,omitzero"` // with train.features
+	Teacher  pipeline.Teacher  `json:"teacher,omitzero"`  // with train.teacher
 
 	Recovered *pipeline.Recovered `json:"recovered,omitempty"` // the execution does nothing but to tell this
 }

@@ -34,6 +34,9 @@ var (
 	planFeatures   = task{"PlanFeatures", pipeline.DeviceQueue, 6 * time.Hour, deviceBeat, deviceRetry}
 	encodeShard    = task{"EncodeShard", pipeline.DeviceQueue, 2 * day, deviceBeat, deviceRetry}
 	finishFeatures = task{"FinishFeatures", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	planTeacher    = task{"PlanTeacher", pipeline.DeviceQueue, 6 * time.Hour, deviceBeat, deviceRetry}
+	teachShard     = task{"TeachShard", pipeline.DeviceQueue, 2 * day, deviceBeat, deviceRetry}
+	finishTeacher  = task{"FinishTeacher", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	findProgress   = task{"FindProgress", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	recordProgress = task{"RecordProgress", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	trainEpoch     = task{"TrainEpoch", pipeline.DeviceQueue, 30 * day, deviceBeat, deviceRetry}

@@ -57,6 +57,17 @@ func (r *run) download(ctx workflow.Context) (*record.ModelRef, error) {
 	r.Sources = downloaded
 
 	model := r.Config.Model
+	if teacher := r.Config.Train.Teacher; teacher != "" {
+		r.show(ctx, "storing the teacher")
+		r.Teacher.Model, err = call[record.ModelRef](ctx, r, storeModel, "teacher", teacher,
+			pipeline.PretrainedInput{Run: r.id, Weights: teacher, Teacher: true})
+		if err != nil {
+			return nil, err
+		}
+		if !model.Pretrained() && model.Tokenizer == "" {
+			model.Tokenizer = teacher
+		}
+	}
 	if !model.Pretrained() && model.Tokenizer == "" {
 		return nil, nil
 	}
@@ -64,6 +75,7 @@ func (r *run) download(ctx workflow.Context) (*record.ModelRef, error) {
 	input := pipeline.PretrainedInput{
 		Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer, Encoder: model.Encoder,
 		Decoder: model.Decoder, Adapter: model.Adapter, Kind: model.Kind, Projection: model.Projection,
+		FromLayers: model.FromLayers,
 	}
 	if model.Encoder != "" {
 		input.Seed = r.Config.Seed
@@ -86,7 +98,8 @@ func sourceSummary(s pipeline.SourceConfig) string {
 }
 
 // prepare makes shards of pictures, the model's directory, shards of token ids, and with
-// train.features those of the encoder's vectors, each only where no earlier run has made the same.
+// train.features those of the encoder's vectors, with train.teacher what that says, each only where no earlier run has
+// made the same.
 func (r *run) prepare(ctx workflow.Context, pretrained *record.ModelRef) error {
 	r.enter(ctx, pipeline.StagePrepare, "listing the pictures")
 	if err := r.preparePictures(ctx, pretrained); err != nil {
@@ -99,6 +112,9 @@ func (r *run) prepare(ctx workflow.Context, pretrained *record.ModelRef) error {
 		return err
 	}
 	if err := r.encode(ctx); err != nil {
+		return err
+	}
+	if err := r.teach(ctx); err != nil {
 		return err
 	}
 	r.Prepared = true

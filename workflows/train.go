@@ -380,6 +380,7 @@ func (r *run) work() pipeline.Work {
 
 		Extension: r.Progress.Extension,
 		Features:  r.Features,
+		Teacher:   r.Teacher,
 	}
 }
 

@@ -119,6 +119,40 @@ type FeaturesManifest struct {
 	Shards   []Shard           `json:"shards"`   // by index, as the dataset's, of which they are those of training
 }
 
+// TeacherManifest is teacher/<key>/manifest.json: what a teacher says of the captions of the training pictures, in shards
+// row-aligned with the dataset's.
+type TeacherManifest struct {
+	Version  int               `json:"version"`
+	Of       string            `json:"of"`                 // as FeaturesManifest's, and so is Numerics
+	Numerics map[string]string `json:"numerics"`           //
+	Model    string            `json:"model"`              // digest of the teacher's directory
+	TopK     int               `json:"top_k"`              // tokens that are stored of each place
+	Captions int               `json:"captions,omitempty"` // the last so many of each picture are the teacher's own
+	Places   int64             `json:"places"`             // label tokens, of all captions
+	Mass     float64           `json:"mass"`               // what the stored tokens have of probability, mean over the places
+	Bytes    int64             `json:"bytes"`              // of all shards
+	Shards   []TaughtShard     `json:"shards"`             // by index, as the dataset's, of which they are those of training
+}
+
+// TaughtShard is a shard of what a teacher says.
+type TaughtShard struct {
+	Shard
+	Tokens layout.Object `json:"tokens,omitzero"` // of the captions, with the teacher's own; zero: those of the run's tokens
+	Places int64         `json:"places"`          // label tokens
+	Mass   float64       `json:"mass"`            // sum over them of what the stored tokens have of probability
+}
+
+// Objects are the stored objects that the manifest names.
+func (m TeacherManifest) Objects() []layout.Object {
+	var all []layout.Object
+	for _, s := range m.Shards {
+		if all = append(all, s.Object); s.Tokens.Key != "" {
+			all = append(all, s.Tokens)
+		}
+	}
+	return all
+}
+
 // Objects are the stored objects that the manifest names.
 func (m FeaturesManifest) Objects() []layout.Object { return shardObjects(m.Shards) }
 

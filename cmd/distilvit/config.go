@@ -102,6 +102,7 @@ func absolutePaths(cfg *pipeline.Config, base string) error {
 	}{
 		{"model.weights", &m.Weights}, {"model.encoder", &m.Encoder}, {"model.decoder", &m.Decoder},
 		{"model.tokenizer", &m.Tokenizer}, {"model.adapter", &m.Adapter},
+		{"train.teacher", &cfg.Train.Teacher},
 	} {
 		if err := absoluteModel(given.key, given.name, base); err != nil {
 			return err
@@ -114,6 +115,9 @@ func absolutePaths(cfg *pipeline.Config, base string) error {
 // and looks like ORG/NAME becomes hf:ORG/NAME: a worker elsewhere has other
 // directories.
 func absoluteModel(key string, name *string, base string) error {
+	if _, stored := pipeline.FromStore(*name); stored {
+		return nil
+	}
 	_, beside := os.Stat(filepath.Join(base, *name))
 	if hub.Names(*name) && beside != nil {
 		if _, err := hub.Parse(*name); err != nil {
@@ -162,10 +166,11 @@ func missingFiles(cfg pipeline.Config) error {
 		}
 	}
 	for _, model := range []struct{ key, name string }{
-		{"weights", cfg.Model.Weights}, {"encoder", cfg.Model.Encoder}, {"decoder", cfg.Model.Decoder},
-		{"tokenizer", cfg.Model.Tokenizer}, {"adapter", cfg.Model.Adapter},
+		{"model.weights", cfg.Model.Weights}, {"model.encoder", cfg.Model.Encoder}, {"model.decoder", cfg.Model.Decoder},
+		{"model.tokenizer", cfg.Model.Tokenizer}, {"model.adapter", cfg.Model.Adapter},
+		{"train.teacher", cfg.Train.Teacher},
 	} {
-		if err := missing("directory at model."+model.key, model.name); err != nil {
+		if err := missing("directory at "+model.key, model.name); err != nil {
 			return err
 		}
 	}
@@ -173,7 +178,8 @@ func missingFiles(cfg pipeline.Config) error {
 }
 
 func missing(what, path string) error {
-	if path == "" || pipeline.IsURL(path) || strings.HasPrefix(path, hub.Prefix) || exists(path) {
+	_, stored := pipeline.FromStore(path)
+	if path == "" || stored || pipeline.IsURL(path) || strings.HasPrefix(path, hub.Prefix) || exists(path) {
 		return nil
 	}
 	_, err := os.Stat(path)

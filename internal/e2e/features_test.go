@@ -43,3 +43,24 @@ func TestRunsShareTheFeaturesOfAFrozenEncoder(t *testing.T) {
 	require.NotEqual(t, computed, publish("encoder-shared", map[string]any{"features": "float32", "learning_rate": 0.002}))
 	require.Equal(t, made, stored(), "the second run has made features of its own")
 }
+
+// A student of half the decoder learns from what a run has published, and says how many layers it has.
+func TestAStudentLearnsFromWhatARunHasPublished(t *testing.T) {
+	_, data, _ := publishedModel(t)
+	config := tinyConfig(map[string]any{"train": map[string]any{
+		"epochs": 1, "learning_rate": 0.001, "teacher": "run:tiny", "teacher_top_k": 8, "teacher_captions": 1,
+	}})
+	config["model"] = map[string]any{
+		"weights": "run:models/tiny", "from_layers": map[string]any{"decoder": []int{1}},
+	}
+	file := writeConfig(t, t.TempDir(), config)
+	decode[pipeline.Result](t, succeed(t, "run", "-f", file, "--id", "student", "--data", data, "-o", "json"))
+	model := filepath.Join(t.TempDir(), "model")
+	succeed(t, "get", "student", model, "--data", data)
+	raw, err := os.ReadFile(filepath.Join(model, "config.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(raw), `"n_layer": 1`)
+	require.True(t, slices.ContainsFunc(storedFiles(t, data), func(key string) bool {
+		return strings.HasPrefix(key, "teacher/") && strings.HasSuffix(key, "/manifest.json")
+	}))
+}

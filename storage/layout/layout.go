@@ -2,8 +2,8 @@
 // and read here and nowhere else, as docs/storage.md lists them. It does no I/O
 // and imports nothing of ours, so that workflows may use it. Objects that live
 // and die together form a group: sources/<digest>, weights/<digest>,
-// datasets/<key>, tokens/<key>, features/<key>, runs/<run> and models/<name>/<version>. Start
-// reading at GroupOf, then run.go and model.go.
+// datasets/<key>, tokens/<key>, features/<key>, teacher/<key>, runs/<run> and
+// models/<name>/<version>. Start reading at GroupOf, then run.go and model.go.
 package layout
 
 import (
@@ -18,13 +18,14 @@ const (
 	Datasets = "datasets" // prepared pictures and captions
 	Tokens   = "tokens"   // token ids, row-aligned with the pictures of a dataset
 	Features = "features" // a frozen encoder's vectors, row-aligned with the pictures of a dataset
+	Teacher  = "teacher"  // what a teacher says of captions, row-aligned with the pictures of a dataset
 	Runs     = "runs"     // what belongs to one run alone
 	Models   = "models"   // what runs published
 	Sweeps   = "sweeps"   // reports of sweeps; no groups, nothing refers to them
 )
 
 // shared areas hold groups that several runs may refer to.
-var shared = []string{Sources, Weights, Datasets, Tokens, Features}
+var shared = []string{Sources, Weights, Datasets, Tokens, Features, Teacher}
 
 // AreaOf is the area of a key or group; "" where it has none of ours.
 func AreaOf(key string) string {
@@ -87,6 +88,9 @@ func TokenShards(key string) string { return Tokens + "/" + key }
 // FeatureShards is the group of a dataset's features.
 func FeatureShards(key string) string { return Features + "/" + key }
 
+// TeacherShards is the group of what a teacher says.
+func TeacherShards(key string) string { return Teacher + "/" + key }
+
 // File is the key of a group's file that is kept under its own name, a
 // slash-separated path: those of model directories and published models.
 func File(group, name string) string { return group + "/" + name }
@@ -109,8 +113,8 @@ func DigestOf(key string) (sha256 string, ok bool) {
 // complete.
 const ManifestFile = "manifest.json"
 
-// Manifest is the key of a group's manifest: of a dataset, of token or feature shards or of a
-// published model.
+// Manifest is the key of a group's manifest: of a dataset, of token, feature or teacher shards or
+// of a published model.
 func Manifest(group string) string { return File(group, ManifestFile) }
 
 // ManifestOf is the group whose manifest the key is.

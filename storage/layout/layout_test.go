@@ -19,6 +19,7 @@ func TestKeysAreThoseThatTheDocumentationLists(t *testing.T) {
 		Plan(Dataset("key")), Manifest(Dataset("key")),
 		Blob(TokenShards("key"), digest, ".parquet"), Manifest(TokenShards("key")),
 		Blob(FeatureShards("key"), digest, ".safetensors"), Manifest(FeatureShards("key")),
+		Blob(TeacherShards("key"), digest, ".safetensors"), Manifest(TeacherShards("key")),
 		Run("r-b7").Config(), Run("r-b7").Report(), Run("r-b7").Ref(Dataset("key")),
 		Blob(Run("r-b7").Blobs(), digest, ""), Run("r-b7").Checkpoint(2, 30), Run("r-b7").Metrics(2, 4),
 		Run("r-b7").Predictions(2, 30, "test", 0), Run("r-b7").Predictions(2, 30, "test", 9),

@@ -14,7 +14,7 @@ var Areas = []string{
 	layout.Runs,   // blobs without a manifest, checkpoints that a finished run no longer needs
 	layout.Models, // files of models that were never published
 	// groups that live by references
-	layout.Features, layout.Tokens, layout.Datasets, layout.Weights, layout.Sources,
+	layout.Teacher, layout.Features, layout.Tokens, layout.Datasets, layout.Weights, layout.Sources,
 	Uploads, Leftovers,
 }
 
