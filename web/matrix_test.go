@@ -53,6 +53,7 @@ func TestMatrix(t *testing.T) {
 	p := publish(t)
 	cells, reasons := map[string][]string{}, []string{}
 	for _, where := range places {
+		p := p.on(where.device)
 		got := p.run(t, where.version, where.device)
 		for _, dtype := range onnx.Dtypes() {
 			same, failed := p.compare(t, dtype, got[dtype]), ""

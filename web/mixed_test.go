@@ -24,6 +24,7 @@ func TestMixedDtypesCaptionAsInGo(t *testing.T) {
 				{"3", record.DeviceNode}, {"4", record.DeviceNode}, {"3", record.DeviceWasm}, {"4", record.DeviceWasm},
 				{"3", record.DeviceWebGPU}, {"4", record.DeviceWebGPU},
 			} {
+				m := m.on(where.device)
 				got, failed := map[string][]line{}, map[string]string{}
 				for _, l := range run(t, where.version, where.device, []string{m.dir}, m.work(dtypes)...) {
 					got[l.Dtype], failed[l.Dtype] = append(got[l.Dtype], l), l.Error

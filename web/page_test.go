@@ -60,7 +60,7 @@ func TestPageCaptionsAsGoDoes(t *testing.T) {
 			}
 			ways, compared := map[string]int{}, 0
 			var others []string // captions that are not Go's
-			for _, got := range visit(t, append(args, p.images...)) {
+			for _, got := range visit(t, append(args, p.on(v.device).images...)) {
 				if got.Problem != "" {
 					t.Error(got.Problem)
 					continue

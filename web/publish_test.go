@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"distilvit/artifact/record"
 	"distilvit/dataset/pixels"
 	"distilvit/internal/backend"
 	"distilvit/internal/testenv"
@@ -23,7 +24,9 @@ const (
 	margin    = 0.1 // between the two likeliest tokens
 )
 
-var pictures = flag.Int("pictures", 8, "pictures of each check")
+const usualPictures = 8
+
+var pictures = flag.Int("pictures", usualPictures, "pictures of each check")
 
 // quantized are the dtypes whose captions are those of ONNX Runtime in Go, not the model's.
 var quantized = []string{"fp16", "q8", "int8", "q4", "q4f16"}
@@ -209,6 +212,17 @@ func (p *published) draw(sessions map[string]*onnx.Session, tokens *tokenizer.To
 		}
 	}
 	return nil
+}
+
+// on is p with as many pictures as a device is asked for: SwiftShader's WebGPU takes seconds for each, so that it has few
+// unless more than usual are asked for.
+func (p *published) on(device string) *published {
+	if device != record.DeviceWebGPU || *pictures > usualPictures {
+		return p
+	}
+	few := *p
+	few.images = p.images[:3]
+	return &few
 }
 
 // clearCaptions are a picture's token ids by dtype; nil if in one of them two tokens are almost equally
