@@ -1,7 +1,6 @@
 package retention
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,10 +58,14 @@ func (s *sweeper) examine(ctx context.Context, m *marks, group string) ([]storag
 	return entries, err
 }
 
-// whole is all of a group, or nothing where some of it is young: somebody may
-// be writing it.
+// wholeObjects is how many objects of a group are listed at once: a prepared dataset may have any number.
+var wholeObjects = pageObjects
+
+// whole is all of a group, or nothing where some of it is young: somebody may be writing it. Manifests come first and
+// references last: what is interrupted in the middle looks unfinished, not whole with parts missing. Of a group of
+// wholeObjects or more it is those that go first; once they are removed the others are found.
 func (s *sweeper) whole(ctx context.Context, group string) ([]storage.Entry, error) {
-	var all []storage.Entry
+	var ranks [3][]storage.Entry
 	for e, err := range s.Entries(ctx, group+"/") {
 		if err != nil {
 			return nil, err
@@ -70,26 +73,26 @@ func (s *sweeper) whole(ctx context.Context, group string) ([]storage.Entry, err
 		if !s.old(e) {
 			return nil, nil
 		}
-		all = append(all, e)
+		if r := rank(e); r != 1 || len(ranks[1]) < wholeObjects {
+			ranks[r] = append(ranks[r], e)
+		}
 	}
-	inOrder(all)
-	return all, nil
+	if len(ranks[1]) == wholeObjects {
+		ranks[2] = nil
+	}
+	return slices.Concat(ranks[:]...), nil
 }
 
-// inOrder puts manifests first and references last: what is interrupted in the
-// middle looks unfinished, not whole with parts missing.
-func inOrder(entries []storage.Entry) {
-	rank := func(e storage.Entry) int {
-		_, kind, _, _ := layout.InRun(e.Key)
-		switch {
-		case path.Base(e.Key) == layout.ManifestFile, kind == layout.Progress, kind == layout.Exports:
-			return 0
-		case kind == layout.Refs:
-			return 2
-		}
-		return 1
+// rank is when an object is removed of those of a group.
+func rank(e storage.Entry) int {
+	_, kind, _, _ := layout.InRun(e.Key)
+	switch {
+	case path.Base(e.Key) == layout.ManifestFile, kind == layout.Progress, kind == layout.Exports:
+		return 0
+	case kind == layout.Refs:
+		return 2
 	}
-	slices.SortStableFunc(entries, func(x, y storage.Entry) int { return cmp.Compare(rank(x), rank(y)) })
+	return 1
 }
 
 // examineModel finds the files of a publication that never came to its manifest.

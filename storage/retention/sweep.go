@@ -87,7 +87,9 @@ func (s *sweeper) sweepGroups(ctx context.Context, area, after string, t *tally)
 			continue
 		}
 		if found = append(found, group); s.DryRun {
-			t.all(entries)
+			if err := s.count(ctx, group, entries, t); err != nil {
+				return "", err
+			}
 		}
 		if objects += len(entries); len(found) == pageGroups || objects >= pageObjects {
 			next = group
@@ -169,19 +171,37 @@ func (s *sweeper) removeCondemned(
 		return nil, err
 	}
 	for _, c := range condemned {
-		entries, err := s.examine(ctx, m, c.group)
-		if err != nil {
-			return nil, err
-		}
-		done, err := c.remove(ctx, s.Store, entries, t.add)
-		if err != nil {
-			return nil, err
+		done := true
+		for more := true; done && more; {
+			entries, err := s.examine(ctx, m, c.group)
+			if err != nil {
+				return nil, err
+			}
+			more = len(entries) >= wholeObjects
+			if done, err = c.remove(ctx, s.Store, entries, t.add); err != nil {
+				return nil, err
+			}
 		}
 		if !done {
 			late = append(late, c.group)
 		}
 	}
 	return late, nil
+}
+
+// count counts what would be removed of a group, of which entries are all, or the first.
+func (s *sweeper) count(ctx context.Context, group string, entries []storage.Entry, t *tally) error {
+	if _, isRun := layout.RunOf(group); isRun || len(entries) < wholeObjects {
+		t.all(entries)
+		return nil
+	}
+	for e, err := range s.Entries(ctx, group+"/") {
+		if err != nil {
+			return err
+		}
+		t.add(e)
+	}
+	return nil
 }
 
 // sweepUploads drops uploads that nobody goes on with. Whoever does has written
@@ -349,7 +369,8 @@ func removeAll(
 	if err != nil {
 		return false, err
 	}
-	return c.remove(ctx, store, entries, t.add)
+	done, err = c.remove(ctx, store, entries, t.add)
+	return done && len(entries) < wholeObjects, err
 }
 
 // Published are the groups of the models that a run published, whatever their branch.

@@ -36,24 +36,26 @@ func onEachServer(t *testing.T, test func(b *bucket)) {
 	for name, start := range map[string]func(testing.TB) *s3test.Server{
 		"embedded": s3test.Start, "minio": s3test.MinIO,
 	} {
-		t.Run(name, func(t *testing.T) {
-			server := start(t)
-			s, err := storage.Open(t.Context(), storage.Config{
-				Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey,
-				Bucket: fmt.Sprintf("test-%08x", rand.Uint32()),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			core, err := minio.NewCore(server.Endpoint, &minio.Options{
-				Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			test(&bucket{T: t, Store: s, core: core, open: map[string]bool{}})
-		})
+		t.Run(name, func(t *testing.T) { test(newBucket(t, start(t))) })
 	}
+}
+
+func newBucket(t *testing.T, server *s3test.Server) *bucket {
+	t.Helper()
+	s, err := storage.Open(t.Context(), storage.Config{
+		Endpoint: server.Endpoint, AccessKey: server.AccessKey, SecretKey: server.SecretKey,
+		Bucket: fmt.Sprintf("test-%08x", rand.Uint32()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, err := minio.NewCore(server.Endpoint, &minio.Options{
+		Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bucket{T: t, Store: s, core: core, open: map[string]bool{}}
 }
 
 func (b *bucket) check(err error) {
@@ -91,6 +93,35 @@ func (b *bucket) keys() []string {
 		keys = append(keys, o.Key)
 	}
 	return keys
+}
+
+// A prepared dataset of hundreds of millions of pictures has hundreds of thousands of objects.
+func TestLargeGroupsAreRemovedInPortions(t *testing.T) {
+	was := wholeObjects
+	wholeObjects = 3
+	defer func() { wholeObjects = was }()
+	b := newBucket(t, s3test.Start(t))
+	for i := range 10 {
+		b.put(fmt.Sprintf("datasets/large/%d.parquet", i))
+	}
+	b.put("datasets/large/manifest.json", "tokens/small/1.parquet", "tokens/small/manifest.json")
+	want := map[string]int64{"datasets": 11, "tokens": 2}
+	for _, dry := range []bool{true, false} {
+		if removed, _ := b.sweep(0, dry); !maps.Equal(removed, want) {
+			t.Errorf("dry %v: removed %v, want %v", dry, removed, want)
+		}
+	}
+	if left := b.keys(); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	b.run("r")
+	counts, err := RemoveRun(b.Context(), b.Store, "r", false, b.isOpen)
+	b.check(err)
+	for _, key := range b.keys() {
+		if layout.AreaOf(key) == layout.Runs {
+			t.Errorf("%s is left, %v removed", key, counts)
+		}
+	}
 }
 
 // sweep sweeps every area to its end.
