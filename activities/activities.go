@@ -43,6 +43,8 @@ type Activities struct {
 	// Secrets answers the environment's variables that URLs refer to; nil: there are none.
 	Secrets pipeline.SecretLookup
 
+	PageShards int // shards that one history, payload and document bear; 0: 1,000
+
 	Open func(ctx context.Context, run string) (bool, error) // tells whether a run's workflow is open
 	// Others tells whether other workers than this one may serve a queue; nil: there are none.
 	Others    func(ctx context.Context, queue string) (bool, error)

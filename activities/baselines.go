@@ -68,7 +68,11 @@ func ofSplit(shards []record.Shard, split string) []record.Shard {
 
 // spreadShards are as many shards, spread evenly, as have at most rows together; one at least.
 func spreadShards(all []record.Shard, rows int) []record.Shard {
-	for n := len(all); n > 1; n-- {
+	least := rows
+	for _, s := range all {
+		least = min(least, max(1, s.Rows))
+	}
+	for n := min(len(all), rows/max(1, least)); n > 1; n-- { // more have more rows, whichever they are
 		some, sum := make([]record.Shard, n), 0
 		for i := range some {
 			some[i] = all[i*len(all)/n]

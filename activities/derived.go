@@ -124,6 +124,9 @@ func (a *Activities) derivedKept(ctx context.Context, run string, d derivation, 
 	return "", nil
 }
 
+// mostDerivedShards is what a history and a payload of Temporal bear: 900 bytes a shard go to the last activity at once.
+const mostDerivedShards = 2000
+
 // derivedNeeded fills in which shards are to be made, all where there is no manifest.
 func (a *Activities) derivedNeeded(ctx context.Context, w pipeline.Work, kind derivation, plan *pipeline.DerivedPlan) error {
 	d, err := artifact.ReadDataset(ctx, a.Store, w.Dataset.Manifest)
@@ -156,6 +159,10 @@ func (a *Activities) derivedNeeded(ctx context.Context, w pipeline.Work, kind de
 			plan.Shards = append(plan.Shards, pipeline.DerivedShard{Pictures: s, First: first})
 		}
 		first += s.Rows
+	}
+	if len(plan.Shards) > mostDerivedShards {
+		return invalid("%s of %d shards of training pictures are to be made, one by one, of at most %d they can be: take fewer "+
+			"pictures, or train without", kind.name, len(plan.Shards), mostDerivedShards)
 	}
 	plan.Warnings = madeAgain(kind.name, plan.Group, len(missing))
 	return nil

@@ -40,8 +40,10 @@ func (a *Activities) Download(ctx context.Context, in pipeline.DownloadInput) (p
 			out.Files = append(out.Files, files...)
 		}
 		var err error
-		out.Digest, err = sourceDigest(in.Source, out.Files)
-		return out, err
+		if out.Digest, err = sourceDigest(in.Source, out.Files); err != nil {
+			return out, err
+		}
+		return out, a.listFiles(ctx, in.Run, &out)
 	})
 }
 

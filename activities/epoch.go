@@ -136,10 +136,12 @@ func (e *epochRun) fetchShards(
 		pairs[i] = s.pair
 	}
 	var order []int
+	listed := make([]bool, len(pairs))
 	starts = append(slices.Clone(starts), record.CheckpointManifest{}) // at worst the epoch's first step
 	for _, m := range starts {
 		for _, i := range dataset.ShardOrder(pairs, e.in.Work.Seed, e.in.Work.Train.BatchSize, e.in.Epoch, m.EpochStep) {
-			if !slices.Contains(order, i) {
+			if !listed[i] {
+				listed[i] = true
 				order = append(order, i)
 			}
 		}

@@ -63,7 +63,11 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			return plan, err
 		}
 		defer done()
-		list, err := dataset.Catalog(ctx, dir, a.sources(in.Sources, in.Prepare), in.Seed)
+		from, err := a.sources(ctx, in.Sources, in.Prepare)
+		if err != nil {
+			return plan, err
+		}
+		list, err := dataset.Catalog(ctx, dir, from, in.Seed)
 		if err != nil {
 			return plan, orInvalid(ctx, err)
 		}
@@ -72,7 +76,7 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			return plan, err
 		}
 		rows := max(1, min(in.Prepare.ShardRows, shardBytes/(3*proc.Width*proc.Height)))
-		index := 0
+		index, tasks := 0, pagerOf[pipeline.ShardTask](a, plan.Dataset)
 		for task, part := range shardTasks(list, rows, weighted(in.Sources)) {
 			task.Index, task.JPEG = index, proc.JPEG
 			index++
@@ -83,8 +87,13 @@ func (a *Activities) PlanPrepare(ctx context.Context, in pipeline.PlanInput) (pi
 			if task.Work, err = a.putWork(ctx, plan.Dataset, list, part); err != nil {
 				return plan, err
 			}
-			plan.Shards = append(plan.Shards, task)
+			if err := tasks.Add(ctx, task); err != nil {
+				return plan, err
+			}
 			p.progress("plan", int64(plan.Examples), 0, task.Split)
+		}
+		if err := a.listTasks(ctx, &plan, tasks, in.Sources); err != nil {
+			return plan, err
 		}
 		_, err = a.Store.PutJSON(ctx, layout.Plan(plan.Dataset), record.PreparePlan{
 			Pixels: pixelsOf(proc), Examples: plan.Examples, Warnings: list.Warnings,
@@ -228,9 +237,9 @@ func (a *Activities) FinishPrepare(
 	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Dataset, error) {
 		key := layout.Manifest(in.Dataset)
 		m, err := artifact.ReadDataset(ctx, a.Store, key)
-		if len(in.Shards) > 0 && artifact.NotFound(err) {
+		if len(in.Shards)+len(in.Pages) > 0 && artifact.NotFound(err) {
 			if m, err = a.datasetManifest(ctx, in); err == nil {
-				err = a.Store.Publish(ctx, key, m)
+				err = artifact.PublishDataset(ctx, a.Store, in.Dataset, &m, a.pageShards())
 			}
 		}
 		if err != nil {
@@ -249,10 +258,14 @@ func (a *Activities) FinishPrepare(
 		if err := tooBad(m, in.Prepare.MaxBadFraction, func() string { return a.firstBad(ctx, m) }); err != nil {
 			return pipeline.Dataset{}, err
 		}
-		return pipeline.Dataset{
+		d := pipeline.Dataset{
 			Manifest: key, Rows: m.Rows, Shards: len(m.Shards), Bytes: m.Bytes, Bad: m.Bad,
 			Warnings: m.Warnings, Weights: in.Weights, Seen: seen(in.Weights, m.Shards),
-		}, nil
+		}
+		if d.Shards > a.pageShards() {
+			d.PageShards = a.pageShards()
+		}
+		return d, nil
 	})
 }
 
@@ -268,7 +281,10 @@ func (a *Activities) datasetManifest(
 	}
 	shards := slices.Clone(in.Shards)
 	slices.SortFunc(shards, func(x, y pipeline.PrepareShardResult) int { return x.Shard.Index - y.Shard.Index })
-	for _, s := range shards {
+	for s, err := range results(ctx, a, shards, in.Pages) {
+		if err != nil {
+			return m, err
+		}
 		m.Bad += s.Bad
 		m.Turned += s.Turned
 		m.JPEGs += s.JPEGs

@@ -29,6 +29,9 @@ func (a *Activities) PrepareShard(
 			return out, err
 		}
 		proc.JPEG = in.Task.JPEG
+		if in.Sources, err = a.shardSources(ctx, in); err != nil {
+			return out, err
+		}
 		if err := pixels.CheckJPEGDecoder(proc.JPEG); err != nil {
 			err = fmt.Errorf("%s prepares this dataset's JPEG files (so planned by a worker that has "+
 				"it), this worker cannot: %w; install it here too (Debian's libturbojpeg0) or on no worker",
@@ -76,7 +79,11 @@ func (a *Activities) writeShard(
 	ctx context.Context, path string, in pipeline.PrepareShardInput, proc pixels.Processor,
 	examples []dataset.Example, p *pulse,
 ) (tally dataset.Tally, err error) {
-	reader, err := dataset.NewReader(a.sources(in.Sources, in.Prepare), proc)
+	sources, err := a.sources(ctx, in.Sources, in.Prepare)
+	if err != nil {
+		return tally, err
+	}
+	reader, err := dataset.NewReader(sources, proc)
 	if err != nil {
 		return tally, orInvalid(ctx, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"distilvit/artifact"
 	"distilvit/artifact/record"
 	"distilvit/dataset"
 	"distilvit/pipeline"
@@ -12,15 +13,23 @@ import (
 
 // sources are a run's sources as package dataset reads them: verified and in ranges
 // from the object store.
-func (a *Activities) sources(list []pipeline.DownloadResult, p pipeline.PrepareConfig) []dataset.Source {
+func (a *Activities) sources(
+	ctx context.Context, list []pipeline.DownloadResult, p pipeline.PrepareConfig,
+) ([]dataset.Source, error) {
 	out := make([]dataset.Source, len(list))
 	for i, s := range list {
+		if s.FilesPage != nil {
+			var err error
+			if s.Files, err = artifact.ReadPage[pipeline.SourceFile](ctx, a.Store, *s.FilesPage); err != nil {
+				return nil, err
+			}
+		}
 		out[i].Spec = sources.Spec(s.Source, p)
 		for _, f := range s.Files {
 			out[i].Files = append(out[i].Files, a.file(f))
 		}
 	}
-	return out
+	return out, nil
 }
 
 func (a *Activities) file(f pipeline.SourceFile) dataset.File {

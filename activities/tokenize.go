@@ -80,19 +80,16 @@ func (a *Activities) TokenizeShards(
 		if err != nil {
 			return out, err
 		}
-		m, err := artifact.ReadDataset(ctx, a.Store, in.Dataset.Manifest)
+		shards, err := artifact.DatasetShards(ctx, a.Store, in.Dataset.Manifest, in.First, in.Last)
 		if err != nil {
 			return out, err
-		}
-		if in.First < 0 || in.Last > len(m.Shards) || in.First > in.Last {
-			return out, invalid("shards %d to %d of %d", in.First, in.Last, len(m.Shards))
 		}
 		dir, done, err := a.scratch("tokens")
 		if err != nil {
 			return out, err
 		}
 		defer done()
-		for i, s := range m.Shards[in.First:in.Last] {
+		for i, s := range shards {
 			path := filepath.Join(dir, "tokens.parquet")
 			rows, cut, err := a.writeTokens(ctx, path, s, t, labels(t, in))
 			if err != nil {
@@ -159,17 +156,37 @@ func labels(t *tokenizer.Tokenizer, in pipeline.TokenizeInput) dataset.Labels {
 func (a *Activities) FinishTokens(ctx context.Context, in pipeline.FinishTokensInput) (pipeline.Tokens, error) {
 	return run(ctx, func(ctx context.Context, _ *pulse) (pipeline.Tokens, error) {
 		key := layout.Manifest(in.Tokens)
-		if len(in.Shards) == 0 {
+		if len(in.Shards)+len(in.Pages) == 0 {
 			_, err := a.Store.Stat(ctx, key)
 			return pipeline.Tokens{Manifest: key}, err
 		}
 		m := record.TokensManifest{Version: tokenizeVersion, Shards: slices.Clone(in.Shards), Cut: in.Cut}
-		slices.SortFunc(m.Shards, func(x, y record.Shard) int { return x.Index - y.Index })
-		err := a.Store.Publish(ctx, key, m)
-		if m.Cut > 0 && errors.Is(err, storage.ErrConflict) {
-			m.Cut = 0 // as a program wrote it that did not count
-			err = a.Store.Publish(ctx, key, m)
+		for part, err := range artifact.ReadPages[pipeline.TokenizeResult](ctx, a.Store, in.Pages) {
+			if err != nil {
+				return pipeline.Tokens{}, err
+			}
+			m.Shards, m.Cut = append(m.Shards, part.Shards...), m.Cut+part.Cut
 		}
-		return pipeline.Tokens{Manifest: key}, err
+		slices.SortFunc(m.Shards, func(x, y record.Shard) int { return x.Index - y.Index })
+		out := pipeline.Tokens{Manifest: key}
+		if len(in.Pages) > 0 {
+			out.Cut = m.Cut
+		}
+		return out, a.publishTokens(ctx, in.Tokens, m)
 	})
+}
+
+// publishTokens publishes a manifest, unless it is there, in the form of today or in those of programs that did not
+// count what was cut, or knew no pages.
+func (a *Activities) publishTokens(ctx context.Context, group string, m record.TokensManifest) (err error) {
+	counted := m.Cut
+	for _, entries := range []int{a.pageShards(), len(m.Shards)} {
+		for _, cut := range []int{counted, 0} {
+			m.Cut = cut
+			if err = artifact.PublishTokens(ctx, a.Store, group, m, entries); !errors.Is(err, storage.ErrConflict) {
+				return err
+			}
+		}
+	}
+	return err
 }

@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,17 +11,78 @@ import (
 	"distilvit/storage/layout"
 )
 
-// ReadDataset reads a prepared dataset's manifest.
-func ReadDataset(ctx context.Context, s *storage.Store, key string) (record.DatasetManifest, error) {
-	var m record.DatasetManifest
-	err := s.GetJSON(ctx, key, &m)
+// ReadDataset reads a prepared dataset's manifest, with the lists that lie in pages: a few hundred bytes of memory a
+// shard.
+func ReadDataset(ctx context.Context, s *storage.Store, key string) (m record.DatasetManifest, err error) {
+	if err = s.GetJSON(ctx, key, &m); err != nil {
+		return m, err
+	}
+	if m.Shards, err = appendPages(ctx, s, m.Shards, m.ShardPages); err != nil {
+		return m, err
+	}
+	m.BadLists, err = appendPages(ctx, s, m.BadLists, m.BadPages)
 	return m, err
 }
 
-// ReadTokens reads the manifest of token shards.
-func ReadTokens(ctx context.Context, s *storage.Store, key string) (record.TokensManifest, error) {
-	var m record.TokensManifest
-	err := s.GetJSON(ctx, key, &m)
+// DatasetShards reads shards first to last-1 of a dataset's manifest, by their place in it.
+func DatasetShards(ctx context.Context, s *storage.Store, key string, first, last int) ([]record.Shard, error) {
+	var m record.DatasetManifest
+	if err := s.GetJSON(ctx, key, &m); err != nil {
+		return nil, err
+	}
+	if all := len(m.Shards) + record.Entries(m.ShardPages); first < 0 || first > last || last > all {
+		return nil, fmt.Errorf("shards %d to %d %w the %d of %s", first, last, ErrUnfit, all, key)
+	}
+	if len(m.ShardPages) == 0 {
+		return m.Shards[first:last], nil
+	}
+	begin := 0 // place of the first shard of those that are read
+	for begin+m.ShardPages[0].Entries <= first && len(m.ShardPages) > 1 {
+		begin += m.ShardPages[0].Entries
+		m.ShardPages = m.ShardPages[1:]
+	}
+	needed := 0
+	for needed < len(m.ShardPages) && begin+record.Entries(m.ShardPages[:needed]) < last {
+		needed++
+	}
+	shards, err := appendPages(ctx, s, m.Shards, m.ShardPages[:needed])
+	if err != nil {
+		return nil, err
+	}
+	return shards[first-begin : last-begin], nil
+}
+
+// PublishDataset publishes a dataset's manifest, with pages of those lists that have more entries than so many.
+func PublishDataset(
+	ctx context.Context, s *storage.Store, group string, m *record.DatasetManifest, entries int,
+) (err error) {
+	stored := *m
+	if stored.Shards, m.ShardPages, err = inPages(ctx, s, group, m.Shards, entries); err != nil {
+		return err
+	}
+	if stored.BadLists, m.BadPages, err = inPages(ctx, s, group, m.BadLists, entries); err != nil {
+		return err
+	}
+	stored.ShardPages, stored.BadPages = m.ShardPages, m.BadPages
+	return s.Publish(ctx, layout.Manifest(group), stored)
+}
+
+// PublishTokens publishes the manifest of token shards, in the same way.
+func PublishTokens(
+	ctx context.Context, s *storage.Store, group string, m record.TokensManifest, entries int,
+) (err error) {
+	if m.Shards, m.ShardPages, err = inPages(ctx, s, group, m.Shards, entries); err != nil {
+		return err
+	}
+	return s.Publish(ctx, layout.Manifest(group), m)
+}
+
+// ReadTokens reads the manifest of token shards, with those that lie in pages.
+func ReadTokens(ctx context.Context, s *storage.Store, key string) (m record.TokensManifest, err error) {
+	if err = s.GetJSON(ctx, key, &m); err != nil {
+		return m, err
+	}
+	m.Shards, err = appendPages(ctx, s, m.Shards, m.ShardPages)
 	return m, err
 }
 
@@ -71,15 +131,8 @@ func Unprepared(ctx context.Context, s *storage.Store, dataset string) (map[int]
 
 // ReadBad reads a list of examples that were left out.
 func ReadBad(ctx context.Context, s *storage.Store, o layout.Object) ([]dataset.Bad, error) {
-	raw, err := s.GetBytes(ctx, o)
-	if err != nil {
-		return nil, err
-	}
 	var bad []dataset.Bad
-	if err := json.Unmarshal(raw, &bad); err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Key, err)
-	}
-	return bad, nil
+	return bad, readList(ctx, s, o, &bad)
 }
 
 // LeftOut is what a prepared dataset has not, by its group: the bad lists that its manifest names.

@@ -79,7 +79,7 @@ func TestKeysOfTheContractAreInSnakeCase(t *testing.T) {
 		TokenizeResult{}, FinishTokensInput{}, EpochInput{}, EpochResult{}, FindProgressInput{},
 		RecordProgressInput{}, EvaluateInput{}, EvaluateResult{}, ExportInput{}, PublishInput{}, Heartbeat{},
 		Broken{}, DropBrokenInput{}, DropBrokenResult{}, JanitorInput{}, JanitorResult{}, JanitorPageInput{},
-		JanitorPage{},
+		JanitorPage{}, ShardsInput{}, ShardsTold{}, ReadTasksInput{}, ShardTasks{}, StorePageInput{},
 	} {
 		look(reflect.TypeOf(of))
 	}

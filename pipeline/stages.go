@@ -11,6 +11,7 @@ import (
 const (
 	WorkflowType = "Pipeline"      // type of a run's workflow; its only argument is a Config
 	SweepType    = "Sweep"         // type of the workflow that tries several configs; its only argument is a Sweep
+	ShardsType   = "Shards"        // type of a run's children that prepare many shards; its only argument is a ShardsInput
 	JanitorType  = "Janitor"       // type of the workflow that cleans the store; its only argument is a JanitorInput
 	TaskQueue    = "distilvit"     // queue of the workflows and of every activity that needs no device
 	DeviceQueue  = "distilvit-gpu" // queue of sessions: epochs and evaluations
@@ -22,6 +23,9 @@ const (
 	StatusQuery = "status" // query without an argument: answers a Status, of a sweep a SweepStatus
 
 	TrialSignal = "trial" // from a run to the sweep that it is a trial of; argument TrialTold
+
+	ShardsSignal = "shards" // from a child of type ShardsType to its run; argument ShardsTold
+	PausedSignal = "paused" // from a run to such a child; argument bool: whether it is
 )
 
 // What people ask of an open run. Each is a signal, and an update of the same
@@ -141,6 +145,8 @@ type DownloadResult struct {
 	Source SourceConfig `json:"source"`
 	Digest string       `json:"digest"` // of the files' digests, or of what shapes are drawn by
 	Files  []SourceFile `json:"files,omitempty"`
+
+	FilesPage *record.Page `json:"files_page,omitempty"` // of thousands of files, the stored list of Files
 }
 
 // SourceFile is one stored file of a source.
@@ -192,6 +198,10 @@ type Plan struct {
 	Shards   []ShardTask `json:"shards,omitempty"`
 	Examples int         `json:"examples"` // pictures, of all shards
 	Warnings []string    `json:"warnings,omitempty"`
+
+	// Of what one history would not bear, the stored lists of ShardTask that Shards then lacks, and of the sources.
+	Pages   []record.Page `json:"pages,omitempty"`
+	Sources *record.Page  `json:"sources,omitempty"`
 }
 
 // ShardTask is one shard to be made.
@@ -210,10 +220,12 @@ type PrepareShardInput struct {
 	Run     string           `json:"run"`
 	Dataset string           `json:"dataset"` // datasets/<key>
 	Task    ShardTask        `json:"task"`
-	Sources []DownloadResult `json:"sources"`
-	Model   record.ModelRef  `json:"model"` // as PlanInput's, and so is Image
+	Sources []DownloadResult `json:"sources"` // none where SourcesPage has them
+	Model   record.ModelRef  `json:"model"`   // as PlanInput's, and so is Image
 	Image   int              `json:"image"`
 	Prepare PrepareConfig    `json:"prepare"`
+
+	SourcesPage *record.Page `json:"sources_page,omitempty"` // as the plan's Sources
 }
 
 // PrepareShardResult is a shard and what was met on the way.
@@ -233,6 +245,7 @@ type FinishPrepareInput struct {
 	Shards  []PrepareShardResult `json:"shards"`  // none where the plan says Reused
 	Prepare PrepareConfig        `json:"prepare"`
 	Weights []float64            `json:"weights,omitempty"` // by source; none: all 1
+	Pages   []record.Page        `json:"pages,omitempty"`   // in the place of Shards, where the plan has pages
 }
 
 // Dataset names prepared pictures and captions.
@@ -245,6 +258,9 @@ type Dataset struct {
 	Bytes    int64          `json:"bytes"` // of all shards
 	Bad      int            `json:"bad"`   // examples left out
 	Warnings []string       `json:"warnings,omitempty"`
+
+	// PageShards is how many shards at most one history bears; 0: all of them.
+	PageShards int `json:"page_shards,omitempty"`
 }
 
 // BuildModelInput asks for the run's model directory: sizes resolved, and a
@@ -318,12 +334,66 @@ type FinishTokensInput struct {
 	Run    string         `json:"run"`
 	Tokens string         `json:"tokens"`        // tokens/<key>
 	Shards []record.Shard `json:"shards"`        // all, in the dataset's order; none where the plan says Reused
-	Cut    int            `json:"cut,omitempty"` // captions that were cut
+	Cut    int            `json:"cut,omitempty"` // captions that were cut; not with Pages
+	// in the place of Shards, stored lists of TokenizeResult
+	Pages []record.Page `json:"pages,omitempty"`
+}
+
+// ShardsInput is the argument of a workflow of type ShardsType: a share of a run's prepare or tokenize, of one of
+// which it has what an activity is given.
+type ShardsInput struct {
+	Run   string       `json:"run"`
+	Group string       `json:"group"` // datasets/<key> or tokens/<key>, below which results are stored
+	Parts []ShardsPart `json:"parts"` // to be worked on, one an execution
+
+	Prepare  *PrepareShardInput `json:"prepare,omitempty"`  // but for Task
+	Tokenize *TokenizeInput     `json:"tokenize,omitempty"` // but for First and Last
+
+	Open      int  `json:"open"`       // activities at once
+	TellEvery int  `json:"tell_every"` // shards after which the run is told
+	Paused    bool `json:"paused,omitempty"`
+
+	// What executions before have made: pages of results, one a part, and results of the first part's begin.
+	Made      []record.Page        `json:"made,omitempty"`
+	Prepared  []PrepareShardResult `json:"prepared,omitempty"`
+	Tokenized []TokenizeResult     `json:"tokenized,omitempty"`
+	Untold    int                  `json:"untold,omitempty"` // shards that the run does not know of
+}
+
+// ShardsPart is shards First to Last-1 of a list.
+type ShardsPart struct {
+	First int          `json:"first"`
+	Last  int          `json:"last"`
+	Tasks *record.Page `json:"tasks,omitempty"` // of prepare, the stored list of their ShardTask
+}
+
+// ShardsTold is what a workflow of type ShardsType tells the run, by a signal of this name.
+type ShardsTold struct {
+	Done  int    `json:"done"`            // shards that are made since it was told the last time
+	Waits string `json:"waits,omitempty"` // what it waits for
+}
+
+// ReadTasksInput asks for a stored list of ShardTask; the result is a ShardTasks.
+type ReadTasksInput struct {
+	Tasks record.Page `json:"tasks"`
+}
+
+// ShardTasks is a list of shards to be made.
+type ShardTasks struct {
+	Shards []ShardTask `json:"shards"`
+}
+
+// StorePageInput asks for a stored list of results, of either kind. The result is a record.Page.
+type StorePageInput struct {
+	Group     string               `json:"group"` // datasets/<key> or tokens/<key>
+	Prepared  []PrepareShardResult `json:"prepared,omitempty"`
+	Tokenized []TokenizeResult     `json:"tokenized,omitempty"`
 }
 
 // Tokens names the labels of a dataset's captions.
 type Tokens struct {
-	Manifest string `json:"manifest"` // tokens/<key>/manifest.json
+	Manifest string `json:"manifest"`      // tokens/<key>/manifest.json
+	Cut      int    `json:"cut,omitempty"` // captions that were cut; only of FinishTokensInput's Pages
 }
 
 // FeaturesInput asks which shards of a frozen encoder's features are to be made. The result is a DerivedPlan.

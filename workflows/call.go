@@ -75,16 +75,28 @@ func wasInterrupted(err error) bool {
 func fanOut[T any](
 	ctx workflow.Context, n int, do func(ctx workflow.Context, i int) (T, error),
 ) ([]T, error) {
+	return fanOutUntil(ctx, n, maxOpenActivities, func() bool { return false }, do)
+}
+
+// fanOutUntil is fanOut with another limit, and without those that have not begun when enough says so: the results
+// are those of 0 to the last that has.
+func fanOutUntil[T any](
+	ctx workflow.Context, n, limit int, enough func() bool, do func(ctx workflow.Context, i int) (T, error),
+) ([]T, error) {
 	ctx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
 	results := make([]T, n)
 	var failed error
-	free, open := workflow.NewSemaphore(ctx, maxOpenActivities), workflow.NewWaitGroup(ctx)
+	free, open := workflow.NewSemaphore(ctx, int64(limit)), workflow.NewWaitGroup(ctx)
 	for i := range n {
 		if err := free.Acquire(ctx, 1); err != nil {
 			if failed == nil {
 				failed = err
 			}
+			break
+		}
+		if enough() {
+			results = results[:i]
 			break
 		}
 		open.Add(1)

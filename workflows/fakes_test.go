@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"distilvit/artifact/record"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // world stands for everything activities touch: it stores progress and
@@ -26,6 +28,7 @@ type world struct {
 	mu sync.Mutex
 
 	shards  int                               // of the prepared pictures
+	page    int                               // shards of a page, of which children work on; 0: there are none
 	reused  bool                              // datasets and tokens are there already
 	scores  []float64                         // eval_rougeL by epoch; the last one holds on
 	same    float64                           // eval_commonest
@@ -99,7 +102,35 @@ func (w *world) PlanPrepare(_ context.Context, in pipeline.PlanInput) (pipeline.
 	for i := range w.shards {
 		plan.Shards = append(plan.Shards, pipeline.ShardTask{Index: i, Split: "train", Rows: 10})
 	}
+	if w.page > 0 {
+		for page := range slices.Chunk(plan.Shards, w.page) {
+			key := fmt.Sprintf("datasets/d/%d.json", page[0].Index)
+			plan.Pages = append(plan.Pages, record.Page{Object: layout.Object{Key: key}, Entries: len(page)})
+		}
+		plan.Shards, plan.Sources = nil, &record.Page{Entries: 1}
+	}
 	return plan, w.begin("PlanPrepare", in)
+}
+
+func (w *world) ReadTasks(_ context.Context, in pipeline.ReadTasksInput) (pipeline.ShardTasks, error) {
+	var out pipeline.ShardTasks
+	first := 0
+	_, err := fmt.Sscanf(in.Tasks.Object.Key, "datasets/d/%d.json", &first)
+	for i := range in.Tasks.Entries {
+		out.Shards = append(out.Shards, pipeline.ShardTask{Index: first + i, Split: "train", Rows: 10})
+	}
+	return out, errors.Join(err, w.begin("ReadTasks", in))
+}
+
+func (w *world) StorePage(_ context.Context, in pipeline.StorePageInput) (record.Page, error) {
+	first := 0
+	if len(in.Prepared) > 0 {
+		first = in.Prepared[0].Shard.Index
+	} else {
+		first = in.Tokenized[0].Shards[0].Index
+	}
+	return record.Page{Object: layout.Object{Key: fmt.Sprint(in.Group, "/", first)}, Entries: len(in.Prepared) +
+		len(in.Tokenized)}, w.begin("StorePage", in)
 }
 
 func (w *world) PrepareShard(
@@ -111,7 +142,7 @@ func (w *world) PrepareShard(
 
 func (w *world) FinishPrepare(_ context.Context, in pipeline.FinishPrepareInput) (pipeline.Dataset, error) {
 	return pipeline.Dataset{
-		Manifest: in.Dataset + "/manifest.json", Shards: w.shards, Rows: map[string]int{
+		Manifest: in.Dataset + "/manifest.json", Shards: w.shards, PageShards: w.page, Rows: map[string]int{
 			"train": w.rows, "validation": 100, "test": 100,
 		},
 	}, w.begin("FinishPrepare", in)
@@ -313,7 +344,7 @@ func (w *world) register(registry interface {
 }) {
 	for name, do := range map[string]any{
 		"Preflight": w.Preflight, "Download": w.Download, "StorePretrained": w.StorePretrained,
-		"PlanPrepare": w.PlanPrepare, "PrepareShard": w.PrepareShard,
+		"PlanPrepare": w.PlanPrepare, "PrepareShard": w.PrepareShard, "ReadTasks": w.ReadTasks, "StorePage": w.StorePage,
 		"FinishPrepare": w.FinishPrepare, "BuildModel": w.BuildModel, "PlanTokenize": w.PlanTokenize,
 		"TokenizeShards": w.TokenizeShards,
 		"FinishTokens":   w.FinishTokens, "PlanFeatures": w.PlanFeatures, "EncodeShard": w.EncodeShard,

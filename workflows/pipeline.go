@@ -18,6 +18,7 @@ import (
 func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Pipeline, workflow.RegisterOptions{Name: pipeline.WorkflowType})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: pipeline.SweepType})
+	r.RegisterWorkflowWithOptions(Shards, workflow.RegisterOptions{Name: pipeline.ShardsType})
 	r.RegisterWorkflowWithOptions(Janitor, workflow.RegisterOptions{Name: pipeline.JanitorType})
 }
 
@@ -96,6 +97,7 @@ func (r *run) setup(ctx workflow.Context, cfg pipeline.Config, state *State) err
 	} else if err := r.accept(cfg); err != nil {
 		return err
 	}
+	r.hearShards(ctx)
 	return r.serveRequests(ctx)
 }
 

@@ -26,6 +26,8 @@ var (
 	storeModel     = task{"StorePretrained", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 	planPrepare    = task{"PlanPrepare", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 	prepareShard   = task{"PrepareShard", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
+	readTasks      = task{"ReadTasks", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	storePage      = task{"StorePage", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	finishPrepare  = task{"FinishPrepare", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
 	buildModel     = task{"BuildModel", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 	planTokenize   = task{"PlanTokenize", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
@@ -60,6 +62,10 @@ const (
 
 	maxOpenActivities = 64
 	shardsPerTokenize = 16
+
+	// Of a long list of shards, the children that work on it at once, and how often they tell the run at most.
+	maxShardChildren = 4
+	maxTellsOfShards = 100
 )
 
 // fatal errors come out the same however often an activity runs.

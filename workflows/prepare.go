@@ -137,31 +137,22 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *record.ModelRef)
 		return err
 	}
 	r.warn(plan.Warnings)
-	var shards []pipeline.PrepareShardResult
+	finish := pipeline.FinishPrepareInput{
+		Run: r.id, Dataset: plan.Dataset, Prepare: r.Config.Prepare, Weights: r.Config.Weights(),
+	}
 	if !plan.Reused {
-		r.show(ctx, fmt.Sprintf("%d pictures into %d shards", plan.Examples, len(plan.Shards)))
-		r.expect(len(plan.Shards))
-		shards, err = fanOut(ctx, len(plan.Shards),
-			func(ctx workflow.Context, i int) (pipeline.PrepareShardResult, error) {
-				defer r.tick(ctx)
-				shard := plan.Shards[i]
-				summary := fmt.Sprintf("shard %d of %d, %s, %d pictures", i+1, len(plan.Shards),
-					shard.Split, shard.Rows)
-				return call[pipeline.PrepareShardResult](ctx, r, prepareShard, fmt.Sprintf("prepare-%d", i),
-					summary, pipeline.PrepareShardInput{
-						Run: r.id, Dataset: plan.Dataset, Task: shard, Sources: r.Sources, Model: processor,
-						Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare,
-					})
-			})
-		if err != nil {
+		input := pipeline.PrepareShardInput{
+			Run: r.id, Dataset: plan.Dataset, Sources: r.Sources, Model: processor,
+			Image: r.Config.Model.ImageSize, Prepare: r.Config.Prepare,
+		}
+		if plan.Sources != nil {
+			input.Sources, input.SourcesPage = nil, plan.Sources
+		}
+		if finish.Shards, finish.Pages, err = r.prepareShards(ctx, plan, input); err != nil {
 			return err
 		}
 	}
-	r.Dataset, err = call[pipeline.Dataset](ctx, r, finishPrepare, "finish-prepare",
-		"manifest of the pictures", pipeline.FinishPrepareInput{
-			Run: r.id, Dataset: plan.Dataset, Shards: shards, Prepare: r.Config.Prepare,
-			Weights: r.Config.Weights(),
-		})
+	r.Dataset, err = call[pipeline.Dataset](ctx, r, finishPrepare, "finish-prepare", "manifest of the pictures", finish)
 	r.warn(r.Dataset.Warnings)
 	if rows := r.Dataset.Rows[pipeline.SplitTrain]; err == nil && !r.Config.Model.Pretrained() &&
 		rows < pipeline.FewPictures {
@@ -170,6 +161,37 @@ func (r *run) preparePictures(ctx workflow.Context, pretrained *record.ModelRef)
 			"(model.preset: distilvit, or model.weights: a directory in Hugging Face form)", rows, pipeline.FewPictures)})
 	}
 	return err
+}
+
+// prepareShards answers the shards that a plan lists, or of a plan in pages the stored lists of them.
+func (r *run) prepareShards(
+	ctx workflow.Context, plan pipeline.Plan, input pipeline.PrepareShardInput,
+) (shards []pipeline.PrepareShardResult, pages []record.Page, err error) {
+	all := len(plan.Shards) + record.Entries(plan.Pages)
+	r.show(ctx, fmt.Sprintf("%d pictures into %d shards", plan.Examples, all))
+	r.expect(all)
+	if len(plan.Pages) > 0 {
+		var parts []pipeline.ShardsPart
+		first := 0
+		for _, page := range plan.Pages {
+			parts = append(parts, pipeline.ShardsPart{First: first, Last: first + page.Entries, Tasks: &page})
+			first += page.Entries
+		}
+		pages, err = r.inChildren(ctx, "prepare", parts, pipeline.ShardsInput{Group: plan.Dataset, Prepare: &input})
+		return nil, pages, err
+	}
+	shards, err = fanOut(ctx, all, func(ctx workflow.Context, i int) (pipeline.PrepareShardResult, error) {
+		defer r.tick(ctx)
+		input := input
+		input.Task = plan.Shards[i]
+		return call[pipeline.PrepareShardResult](ctx, r, prepareShard, fmt.Sprintf("prepare-%d", i),
+			shardSummary(i, all, input.Task), input)
+	})
+	return shards, nil, err
+}
+
+func shardSummary(i, all int, t pipeline.ShardTask) string {
+	return fmt.Sprintf("shard %d of %d, %s, %d pictures", i+1, all, t.Split, t.Rows)
 }
 
 func (r *run) buildModel(ctx workflow.Context, pretrained *record.ModelRef) error {
@@ -195,22 +217,43 @@ func (r *run) tokenize(ctx workflow.Context) error {
 		return err
 	}
 	r.warn(plan.Warnings)
-	var shards []record.Shard
-	cut := plan.Cut
-	if !plan.Reused {
-		if shards, cut, err = r.tokenizeShards(ctx, input); err != nil {
-			return err
-		}
+	finish := pipeline.FinishTokensInput{Run: r.id, Tokens: plan.Tokens, Cut: plan.Cut}
+	paged := !plan.Reused && r.Dataset.PageShards > 0
+	switch {
+	case paged:
+		finish.Pages, err = r.tokenizePages(ctx, input, plan.Tokens)
+	case !plan.Reused:
+		finish.Shards, finish.Cut, err = r.tokenizeShards(ctx, input)
 	}
-	if cut > 0 {
-		r.warn([]string{fmt.Sprintf("%d captions are longer than %d tokens and were cut (train.max_length, at most "+
-			"the model's positions)", cut, input.MaxLength)})
+	if err != nil {
+		return err
 	}
-	r.Tokens, err = call[pipeline.Tokens](ctx, r, finishTokens, "finish-tokens", "manifest of the token ids",
-		pipeline.FinishTokensInput{
-			Run: r.id, Tokens: plan.Tokens, Shards: shards, Cut: cut,
-		})
+	if !paged { // else FinishTokens counts
+		r.warnOfCut(finish.Cut, input.MaxLength)
+	}
+	r.Tokens, err = call[pipeline.Tokens](ctx, r, finishTokens, "finish-tokens", "manifest of the token ids", finish)
+	if paged && err == nil {
+		r.warnOfCut(r.Tokens.Cut, input.MaxLength)
+	}
 	return err
+}
+
+func (r *run) warnOfCut(captions, maxLength int) {
+	if captions > 0 {
+		r.warn([]string{fmt.Sprintf("%d captions are longer than %d tokens and were cut (train.max_length, at most "+
+			"the model's positions)", captions, maxLength)})
+	}
+}
+
+// tokenizePages answers stored lists of the token shards, in order.
+func (r *run) tokenizePages(ctx workflow.Context, input pipeline.TokenizeInput, tokens string) ([]record.Page, error) {
+	r.show(ctx, fmt.Sprintf("captions of %d shards into token ids", r.Dataset.Shards))
+	r.expect(r.Dataset.Shards)
+	var parts []pipeline.ShardsPart
+	for first := 0; first < r.Dataset.Shards; first += r.Dataset.PageShards {
+		parts = append(parts, pipeline.ShardsPart{First: first, Last: min(first+r.Dataset.PageShards, r.Dataset.Shards)})
+	}
+	return r.inChildren(ctx, "tokenize", parts, pipeline.ShardsInput{Group: tokens, Tokenize: &input})
 }
 
 // tokenizeShards answers the token shards, in order, and how many captions were cut.

@@ -41,6 +41,7 @@ var recorded = map[string]func(*world){
 		}
 	},
 	"pushed": func(*world) {},
+	"paged":  func(w *world) { w.shards, w.page = 11, 3 },
 	"failures": func(w *world) {
 		w.fail = func(name string, call int) error {
 			switch {
@@ -207,8 +208,18 @@ func recordHistory(t *testing.T, path string, happens func(*world), cfg pipeline
 	if err := run.Get(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
+	saveHistory(t, c, "r", path)
+	if w.page > 0 {
+		saveHistory(t, c, "r/prepare-1", strings.TrimSuffix(path, ".json")+"-prepare.json")
+		saveHistory(t, c, "r/tokenize-4", strings.TrimSuffix(path, ".json")+"-tokenize.json")
+	}
+}
+
+// saveHistory writes that of the newest execution.
+func saveHistory(t *testing.T, c client.Client, id, path string) {
+	t.Helper()
 	var events history.History
-	for all := c.GetWorkflowHistory(t.Context(), "r", "", false,
+	for all := c.GetWorkflowHistory(t.Context(), id, "", false,
 		enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); all.HasNext(); {
 		event, err := all.Next()
 		if err != nil {

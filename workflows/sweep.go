@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -139,13 +138,6 @@ func (s *sweep) climb(ctx workflow.Context, t *trial) {
 	}
 }
 
-// Attempts to begin a trial whose run is open already: an execution of the sweep before this one may just have
-// cancelled it.
-const (
-	startTries = 10
-	startPause = 5 * time.Second
-)
-
 // start begins the trial's run.
 func (s *sweep) start(ctx workflow.Context, t *trial) error {
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
@@ -155,17 +147,9 @@ func (s *sweep) start(ctx workflow.Context, t *trial) error {
 		StaticSummary:         pipeline.SettingsText(t.Settings),
 		Priority:              temporal.Priority{PriorityKey: t.config.Priority},
 	})
-	for try := 1; ; try++ {
-		t.child = workflow.ExecuteChildWorkflow(ctx, pipeline.WorkflowType, t.config)
-		err := t.child.GetChildWorkflowExecution().Get(ctx, nil)
-		var open *temporal.ChildWorkflowExecutionAlreadyStartedError
-		if !errors.As(err, &open) || try == startTries {
-			return err
-		}
-		if err := workflow.Sleep(ctx, time.Duration(try)*startPause); err != nil {
-			return err
-		}
-	}
+	var err error
+	t.child, err = beginChild(ctx, pipeline.WorkflowType, t.config)
+	return err
 }
 
 // passes waits until a trial has come to a rung, and until all others have. It is false where the trial does not go

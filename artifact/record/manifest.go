@@ -5,7 +5,11 @@
 // writes and verifies what they describe. Start reading at CheckpointManifest.
 package record
 
-import "distilvit/storage/layout"
+import (
+	"slices"
+
+	"distilvit/storage/layout"
+)
 
 // State is where training stands, beside weights and moments: a checkpoint's
 // state.json, and a part of its manifest.
@@ -62,11 +66,16 @@ type DatasetManifest struct {
 	Turned   int             `json:"turned"`    // pictures with an EXIF orientation
 	JPEGs    int             `json:"jpegs"`     // pictures that were JPEG files
 	Warnings []string        `json:"warnings"`
+
+	// Of a long list, pages of Shards and of BadLists, which the stored document then lacks; whoever reads it with
+	// package artifact has them in their places.
+	ShardPages []Page `json:"shard_pages,omitempty"`
+	BadPages   []Page `json:"bad_pages,omitempty"`
 }
 
 // Objects are the stored objects that the manifest names.
 func (m DatasetManifest) Objects() []layout.Object {
-	return append(append([]layout.Object{}, m.BadLists...), shardObjects(m.Shards)...)
+	return slices.Concat(m.BadLists, shardObjects(m.Shards), pageObjects(m.ShardPages, m.BadPages))
 }
 
 // Pixels is what is done to the stored pictures: all of an image processor but
@@ -104,6 +113,8 @@ type TokensManifest struct {
 	// Cut counts captions that were longer than train.max_length; absent where none was, and of
 	// programs that did not count.
 	Cut int `json:"cut,omitempty"`
+
+	ShardPages []Page `json:"shard_pages,omitempty"` // as DatasetManifest's
 }
 
 // FeaturesManifest is features/<key>/manifest.json: a frozen encoder's vectors of the training pictures, in shards
@@ -157,7 +168,9 @@ func (m TeacherManifest) Objects() []layout.Object {
 func (m FeaturesManifest) Objects() []layout.Object { return shardObjects(m.Shards) }
 
 // Objects are the stored objects that the manifest names.
-func (m TokensManifest) Objects() []layout.Object { return shardObjects(m.Shards) }
+func (m TokensManifest) Objects() []layout.Object {
+	return append(shardObjects(m.Shards), pageObjects(m.ShardPages)...)
+}
 
 func shardObjects(shards []Shard) []layout.Object {
 	objects := make([]layout.Object, len(shards))

@@ -55,6 +55,7 @@ prepared. Several workers have directories of their own, as on several machines.
 	flags.StringVar(&o.Source, "source", pipeline.KindCOCO, "coco or shapes")
 	flags.StringVar(&o.Preset, "preset", "tiny", "sizes of the network: tiny, small or base")
 	flags.IntVar(&o.Side, "side", 0, "pixels of the prepared pictures' sides (default: the preset's)")
+	flags.IntVar(&o.ShardRows, "shard-rows", 0, "prepare.shard_rows (default: a config's)")
 	flags.IntVar(&o.Steps, "steps", 20, "training steps; 0: prepare only")
 	backendFlag(cmd, &o.Backend)
 	return cmd

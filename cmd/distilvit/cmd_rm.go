@@ -161,7 +161,20 @@ func (a *app) removeRun(ctx context.Context, s *site, id string, model bool) ([]
 	for _, c := range counts {
 		removed = append(removed, pipeline.Removed(c))
 	}
+	if err := forgetShards(ctx, s, id); err != nil {
+		return nil, fmt.Errorf("%s is removed from the object store, but not from Temporal: %w", id, err)
+	}
 	return removed, a.forgetAll(ctx, s, pipeline.WorkflowType, id, executions)
+}
+
+// forgetShards makes Temporal forget the children that prepared a large dataset for a run.
+func forgetShards(ctx context.Context, s *site, run string) error {
+	children, err := listExecutions(ctx, s, fmt.Sprintf("WorkflowType = %q AND WorkflowId STARTS_WITH %q",
+		pipeline.ShardsType, run+"/"))
+	if err != nil {
+		return err
+	}
+	return deleteExecutions(ctx, s, children)
 }
 
 // forgetAll makes Temporal forget a workflow whose objects are removed.
@@ -194,15 +207,18 @@ func (a *app) printRm(kind, id string, removed []pipeline.Removed) error {
 
 // executionsOf are all executions of a run or a sweep, by the type of its workflow, that Temporal still knows.
 func executionsOf(ctx context.Context, s *site, kind, id string) ([]*common.WorkflowExecution, error) {
+	return listExecutions(ctx, s, fmt.Sprintf("WorkflowType = %q AND WorkflowId = %q", kind, id))
+}
+
+func listExecutions(ctx context.Context, s *site, query string) ([]*common.WorkflowExecution, error) {
 	var all []*common.WorkflowExecution
 	var page []byte
 	for {
 		answer, err := s.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-			Query:         fmt.Sprintf("WorkflowType = %q AND WorkflowId = %q", kind, id),
-			NextPageToken: page,
+			Query: query, NextPageToken: page,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("list executions of %s: %w", id, err)
+			return nil, fmt.Errorf("list executions where %s: %w", query, err)
 		}
 		for _, info := range answer.Executions {
 			all = append(all, info.GetExecution())
@@ -217,8 +233,7 @@ func executionsOf(ctx context.Context, s *site, kind, id string) ([]*common.Work
 // a run that closed just now after half a minute, in the embedded server less.
 const forgetPatience = 20 * time.Second
 
-// forget deletes executions and tells whether they are gone from the list.
-func forget(ctx context.Context, s *site, kind string, executions []*common.WorkflowExecution) (gone bool, err error) {
+func deleteExecutions(ctx context.Context, s *site, executions []*common.WorkflowExecution) error {
 	var notFound *serviceerror.NotFound
 	for _, e := range executions {
 		_, err := s.client.WorkflowService().DeleteWorkflowExecution(ctx,
@@ -226,8 +241,16 @@ func forget(ctx context.Context, s *site, kind string, executions []*common.Work
 				Namespace: s.namespace, WorkflowExecution: e,
 			})
 		if err != nil && !errors.As(err, &notFound) {
-			return false, err
+			return err
 		}
+	}
+	return nil
+}
+
+// forget deletes executions and tells whether they are gone from the list.
+func forget(ctx context.Context, s *site, kind string, executions []*common.WorkflowExecution) (gone bool, err error) {
+	if err := deleteExecutions(ctx, s, executions); err != nil {
+		return false, err
 	}
 	const pause = 200 * time.Millisecond
 	for start := time.Now(); len(executions) > 0; {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"os"
@@ -20,6 +21,8 @@ type ScaleOptions struct {
 	Backend string
 	Side    int // pixels of a prepared picture's sides; 0: the preset's
 	Steps   int // of training; 0: prepare only
+
+	ShardRows int // prepare.shard_rows; 0: the default
 }
 
 // ScaleMeasurement is what was found of one dataset with one number of workers.
@@ -49,6 +52,7 @@ func (o ScaleOptions) Config(dir string, pictures int) (pipeline.Config, error) 
 	cfg.Name, cfg.Backend, cfg.Model.Preset = ScaleID, o.Backend, o.Preset
 	cfg.Model.ImageSize = o.Side
 	cfg.Train.Epochs = 1
+	cfg.Prepare.ShardRows = cmp.Or(o.ShardRows, cfg.Prepare.ShardRows)
 	if o.Source == pipeline.KindShapes {
 		held := pictures / 20
 		cfg.Dataset = []pipeline.SourceConfig{{Kind: o.Source, Shapes: pipeline.ShapesConfig{

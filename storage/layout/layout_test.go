@@ -14,10 +14,10 @@ const digest = "0a11c8e1b0d7c9f0a5b3c4d2e6f708192a3b4c5d6e7f8091a2b3c4d5e6f70819
 // parts, and the other way round.
 func TestKeysAreThoseThatTheDocumentationLists(t *testing.T) {
 	made := []string{
-		SourceFile(digest, "a.zip"), File(ModelDir(digest), "a.zip"),
+		SourceFile(digest, "a.zip"), Blob(Source(digest), digest, ".json"), File(ModelDir(digest), "a.zip"),
 		Blob(Dataset("key"), digest, ".parquet"), Blob(Dataset("key"), digest, ".json"),
 		Plan(Dataset("key")), Manifest(Dataset("key")),
-		Blob(TokenShards("key"), digest, ".parquet"), Manifest(TokenShards("key")),
+		Blob(TokenShards("key"), digest, ".parquet"), Blob(TokenShards("key"), digest, ".json"), Manifest(TokenShards("key")),
 		Blob(FeatureShards("key"), digest, ".safetensors"), Manifest(FeatureShards("key")),
 		Blob(TeacherShards("key"), digest, ".safetensors"), Manifest(TeacherShards("key")),
 		Run("r-b7").Config(), Run("r-b7").Report(), Run("r-b7").Ref(Dataset("key")),
