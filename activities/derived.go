@@ -161,8 +161,8 @@ func (a *Activities) derivedNeeded(ctx context.Context, w pipeline.Work, kind de
 		first += s.Rows
 	}
 	if len(plan.Shards) > mostDerivedShards {
-		return invalid("%s of %d shards of training pictures are to be made, one by one, of at most %d they can be: take fewer "+
-			"pictures, or train without", kind.name, len(plan.Shards), mostDerivedShards)
+		return invalid("%d %s shards are to be made, one by one; at most %d can be: take fewer pictures, or train without them",
+			len(plan.Shards), kind.name, mostDerivedShards)
 	}
 	plan.Warnings = madeAgain(kind.name, plan.Group, len(missing))
 	return nil
