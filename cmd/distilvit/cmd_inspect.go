@@ -124,6 +124,9 @@ func (a *app) inspect(ctx context.Context, modelDir string, o inspectOptions) er
 		return err
 	}
 	defer e.close()
+	if err := o.fits(e.catalogue.Len()); err != nil {
+		return err
+	}
 	look.Processor.ExifOrientation, look.Processor.MaxPixels = cfg.Prepare.ExifOrientation, cfg.Prepare.MaxPixels
 	look.Progress = func(done, total int) { p.show("inspect", int64(done), int64(total)) }
 	found, err := inspect.Run(ctx, e.sources, e.catalogue, look)
@@ -144,6 +147,19 @@ func (a *app) inspect(ctx context.Context, modelDir string, o inspectOptions) er
 		return printJSON(a.stdout, found)
 	}
 	a.printInspection(found)
+	return nil
+}
+
+// fits refuses what would take days.
+func (o inspectOptions) fits(pictures int) error {
+	looked := pictures
+	if o.limit > 0 {
+		looked = min(pictures, 3*o.limit) // of three splits
+	}
+	if looked > inspect.MaxPictures {
+		return usagef("%s has %d pictures, and each is compared with every other: give --limit, the pictures of each split to "+
+			"look at, %d at most", o.name, pictures, inspect.MaxPictures/3)
+	}
 	return nil
 }
 

@@ -34,6 +34,10 @@ type Options struct {
 	Progress       func(done, total int) // nil: none
 }
 
+// MaxPictures is how many pictures can be looked at: 1.7 GB of memory, and by what 100,000 take an hour of comparing each
+// with every other, of which ten times as many would take a hundred.
+const MaxPictures = 10_000_000
+
 // Report is what Run found. Equal datasets give equal reports, whatever the number of processors.
 type Report struct {
 	Findings    []string    `json:"findings"` // what needs a person's attention, a sentence each
