@@ -31,7 +31,7 @@ func (r *run) captions(v *modelVectors, be Backend) error {
 	}
 	c, err := model.NewCaptioner(be.Compute, v.config, v.weights)
 	if err != nil {
-		r.table.row(greedy, be.Name).fail(v.name, err)
+		r.row(v, greedy, be.Name).fail(v.name, err)
 		return nil
 	}
 	defer c.Close()
@@ -40,7 +40,7 @@ func (r *run) captions(v *modelVectors, be Backend) error {
 		at := fmt.Sprintf("%s, options %s", v.name, example.Options)
 		o, err := model.ReadGenerate(v.dir)
 		if err != nil {
-			r.table.row(greedy, be.Name).fail(v.name, err)
+			r.row(v, greedy, be.Name).fail(v.name, err)
 			return nil
 		}
 		if err := json.Unmarshal(example.Options, &o); err != nil {
@@ -49,9 +49,9 @@ func (r *run) captions(v *modelVectors, be Backend) error {
 		if len(example.IDs) != n {
 			return layoutf("vectors %s: %d captions of %d pictures", at, len(example.IDs), n)
 		}
-		row := r.table.row(greedy, be.Name)
+		row := r.row(v, greedy, be.Name)
 		if o.NumBeams > 1 {
-			row = r.table.row(beams, be.Name)
+			row = r.row(v, beams, be.Name)
 		}
 		if i == 1 {
 			o.BatchSize = max(1, n*2/3) // in parts, the last padded

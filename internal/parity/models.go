@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"distilvit/dataset"
@@ -46,7 +47,7 @@ func (r *run) model(dir string) error {
 		return layoutf("vectors %s: no config.json", dir)
 	}
 	if err := v.open(); err != nil {
-		r.table.row(weightsKept, "").fail(v.name, err)
+		r.row(v, weightsKept, "").fail(v.name, err)
 		return nil
 	}
 	if err := v.inputs(); err != nil {
@@ -82,6 +83,15 @@ func (v *modelVectors) open() (err error) {
 		v.pixel = train.NormalizationOf(p)
 	}
 	return nil
+}
+
+// row is that of a kind for the model's kind of captioner.
+func (r *run) row(v *modelVectors, k *kind, backend string) *Row {
+	of := ""
+	if v.config != nil && v.config.Kind == model.Prefix {
+		of = "prefix"
+	}
+	return r.table.rowOf(k, of, backend)
 }
 
 // modelJSON is vectors.json of models/NAME.
@@ -151,9 +161,9 @@ func (r *run) weights(v *modelVectors) error {
 		if err != nil {
 			return err
 		}
-		compareBits(r.table.row(weightsRead, ""), v.name+", "+name, w.Data, want)
+		compareBits(r.row(v, weightsRead, ""), v.name+", "+name, w.Data, want)
 	}
-	row := r.table.row(weightsKept, "")
+	row := r.row(v, weightsKept, "")
 	again, err := rewritten(v)
 	if err != nil {
 		row.fail(v.name, err)
@@ -182,7 +192,7 @@ func rewritten(v *modelVectors) (model.Weights, error) {
 	if err != nil {
 		return nil, err
 	}
-	if *config != *v.config {
+	if !reflect.DeepEqual(config, v.config) {
 		return nil, fmt.Errorf("config is read back as %+v instead of %+v", *config, *v.config)
 	}
 	return model.ReadWeights(dir, config)
@@ -215,7 +225,7 @@ func (r *run) logits(v *modelVectors, be Backend) error {
 	if err != nil {
 		return err
 	}
-	row := r.table.row(logits, be.Name)
+	row := r.row(v, logits, be.Name)
 	c, err := model.NewCaptioner(be.Compute, v.config, v.weights)
 	if err != nil {
 		row.fail(v.name, err)

@@ -96,18 +96,24 @@ type Table struct {
 }
 
 // row finds or adds a kind's row; backend may be "".
-func (t *Table) row(k *kind, backend string) *Row {
-	ours := "distilvit"
+func (t *Table) row(k *kind, backend string) *Row { return t.rowOf(k, "", backend) }
+
+// rowOf is row for one kind of models, "" that of most.
+func (t *Table) rowOf(k *kind, of, backend string) *Row {
+	what, ours := k.name, "distilvit"
+	if of != "" {
+		what += ", " + of
+	}
 	if backend != "" {
 		ours += ", " + backend
 	}
 	for _, r := range t.Rows {
-		if r.kind == k && r.Ours == ours {
+		if r.What == what && r.Ours == ours {
 			return r
 		}
 	}
 	r := &Row{
-		What: k.name, Unit: k.unit, Reference: t.reference(k), Ours: ours, Measure: k.measure,
+		What: what, Unit: k.unit, Reference: t.reference(k), Ours: ours, Measure: k.measure,
 		Differing: []string{}, OK: true, kind: k, order: slices.Index(kinds, k),
 	}
 	if k.allowed >= 0 {
@@ -131,7 +137,7 @@ func (t *Table) reference(k *kind) string {
 	return strings.Join(names, ", ")
 }
 
-// sort puts rows in the order of kinds, a kind's backends in the order they came in.
+// sort puts rows in the order of kinds, those of a kind in the order they came in.
 func (t *Table) sort() {
 	slices.SortStableFunc(t.Rows, func(a, b *Row) int { return a.order - b.order })
 }

@@ -62,7 +62,7 @@ func (r *run) training(v *modelVectors, be Backend) error {
 	}
 	t, err := train.New(be.Compute, v.config, v.weights, v.trainConfig())
 	if err != nil {
-		r.table.row(loss, be.Name).fail(v.name, err)
+		r.row(v, loss, be.Name).fail(v.name, err)
 		return nil
 	}
 	defer t.Close()
@@ -83,7 +83,7 @@ func (r *run) loss(v *modelVectors, t *train.Trainer, backend string) error {
 	if err != nil {
 		return err
 	}
-	row := r.table.row(loss, backend)
+	row := r.row(v, loss, backend)
 	sum, tokens, err := t.Loss(v.batch())
 	if err != nil {
 		row.fail(v.name, err)
@@ -106,7 +106,7 @@ func (r *run) gradients(v *modelVectors, t *train.Trainer, backend string) error
 	if want == nil || err != nil {
 		return err
 	}
-	row, keyRow := r.table.row(gradients, backend), r.table.row(keyGradients, backend)
+	row, keyRow := r.row(v, gradients, backend), r.row(v, keyGradients, backend)
 	got, err := t.Gradients(v.batch())
 	if err != nil {
 		row.fail(v.name, err)
@@ -165,7 +165,7 @@ func (r *run) steps(v *modelVectors, t *train.Trainer, backend string) error {
 	if err != nil {
 		return err
 	}
-	row, keyRow := r.table.row(stepWeights, backend), r.table.row(stepKeyBiases, backend)
+	row, keyRow := r.row(v, stepWeights, backend), r.row(v, stepKeyBiases, backend)
 	for i := range v.training.Steps {
 		done, err := t.Step(v.batch())
 		if err != nil {
@@ -205,11 +205,11 @@ func (r *run) step(v *modelVectors, i int, backend string, done train.StepResult
 	each := v.training.Each[i]
 	at := fmt.Sprintf("%s, step %d", v.name, i)
 	mean := done.LossSum / float64(done.Tokens)
-	r.table.row(stepLoss, backend).near(at, relative(mean, each.Loss), mean, each.Loss)
-	r.table.row(stepNorm, backend).near(
+	r.row(v, stepLoss, backend).near(at, relative(mean, each.Loss), mean, each.Loss)
+	r.row(v, stepNorm, backend).near(
 		at, relative(done.GradNorm, each.GradNorm), done.GradNorm, each.GradNorm,
 	)
-	r.table.row(stepRate, backend).near(at, relative(done.LearningRate, each.LearningRate), done.LearningRate,
+	r.row(v, stepRate, backend).near(at, relative(done.LearningRate, each.LearningRate), done.LearningRate,
 		each.LearningRate)
 }
 

@@ -122,7 +122,7 @@ def make_tokenizers(o):
     gpt2 = GPT2TokenizerFast(vocab_file=str(last / "vocab.json"), merges_file=str(last / "merges.txt"))
 
     texts = odd_texts(rng, o.texts)
-    for dir, t in ((first, tok), (last, gpt2.backend_tokenizer)):
+    for dir, t in ((first, tok), (last, gpt2.backend_tokenizer), smollm2(o, lines)):
         size = t.get_vocab_size()
         cases = [{"text": text, "ids": t.encode(text, add_special_tokens=False).ids} for text in texts]
         cases += [{"ids": [rng.randrange(size) for _ in range(rng.randint(1, 12))]} for _ in range(o.texts // 10)]
@@ -131,6 +131,23 @@ def make_tokenizers(o):
             c["decoded"] = t.decode(c["ids"], skip_special_tokens=False)
             c["skip_special"] = t.decode(c["ids"], skip_special_tokens=True)
         write_json(dir / "vectors.json.gz", {"cases": cases})
+
+
+def smollm2(o, lines):
+    """As SmolLM and SmolLM2 have it: each digit by itself, several special tokens, of which the first ends texts."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
+                                                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    tok.decoder = decoders.ByteLevel()
+    special = [END, "<|im_start|>", "<|im_end|>", "<repo_name>"]
+    tok.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=o.tokens, show_progress=False, special_tokens=special,
+                                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    dir = o.dir / "tokenizers/smollm2"
+    dir.mkdir(parents=True)
+    tok.save(str(dir / "tokenizer.json"))
+    return dir, tok
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -213,7 +230,7 @@ def write_pictures(out, rng, w, h):
 
 
 def make_pictures(o):
-    from transformers import ViTImageProcessor
+    from transformers import SiglipImageProcessor, ViTImageProcessor
 
     rng = np.random.default_rng(o.seed)
     out = o.dir / "pictures"
@@ -228,6 +245,7 @@ def make_pictures(o):
         "lanczos": ViTImageProcessor(size={"height": 7, "width": 9}, resample=1, do_normalize=False),
         "box": ViTImageProcessor(size={"height": 9, "width": 8}, resample=4),
         "hamming": ViTImageProcessor(size={"height": 8, "width": 5}, resample=5),
+        "siglip": SiglipImageProcessor(size={"height": o.side, "width": o.side}),
     }
     for name, p in processors.items():
         dir = o.dir / "processors" / name
@@ -266,6 +284,50 @@ def build(o, seed, kind="vit", widths=None, layers=None, end=None, start=None, e
     return m.eval()  # no dropout
 
 
+def build_llava(o, seed):
+    """A SigLIP whose vectors stand before the caption in a Llama, as before a SmolLM2: two heads of queries share one of keys,
+    the table is tied."""
+    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
+
+    torch.manual_seed(seed)
+    patches, heads = (o.side // o.patch) ** 2, 2 * o.decoder_heads
+    vision = SiglipVisionConfig(
+        hidden_size=4 * o.encoder_heads, num_hidden_layers=o.encoder_layers, num_attention_heads=o.encoder_heads,
+        intermediate_size=12 * o.encoder_heads, image_size=o.side, patch_size=o.patch, vision_use_head=False, tie_last_hidden_states=True)
+    text = LlamaConfig(
+        vocab_size=o.vocab, hidden_size=2 * heads, intermediate_size=5 * heads, num_hidden_layers=o.decoder_layers,
+        num_attention_heads=heads, num_key_value_heads=o.decoder_heads, max_position_embeddings=patches + 3 * o.length,
+        bos_token_id=o.start, eos_token_id=o.end, rms_norm_eps=1e-5, rope_theta=100000.0, tie_word_embeddings=True)
+    image = next(i for i in reversed(range(o.vocab)) if i not in (o.start, o.end))  # no word of language()
+    m = LlavaForConditionalGeneration(LlavaConfig(
+        vision.to_dict(), text.to_dict(), image_token_index=image, image_seq_length=patches, vision_feature_layer=-1,
+        vision_feature_select_strategy="full"))
+    m.config.bos_token_id = m.config.decoder_start_token_id = o.start
+    m.config.eos_token_id = m.config.pad_token_id = o.end
+    m.generation_config.update(bos_token_id=o.start, eos_token_id=o.end, pad_token_id=o.end)
+    m.set_attn_implementation("eager")
+    return m.eval()
+
+
+def is_llava(m):
+    return m.config.model_type == "llava"
+
+
+def behind_picture(m, ids):
+    """Ids [N, T] behind those that the picture's vectors take the place of."""
+    return torch.cat([torch.full((len(ids), m.config.image_seq_length), m.config.image_token_index), ids], 1)
+
+
+def stored(m, name):
+    """The name that save_pretrained gives a parameter."""
+    if not is_llava(m):
+        return name
+    for now, then in (("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."), ("model.", "")):
+        if name.startswith(now):
+            return then + name.removeprefix(now)
+    raise ValueError(name)
+
+
 def language(o, rng, rows, end):
     """Labels of sentences that say things twice, so that penalties have work."""
     labels = np.full((rows, o.length), -100, dtype=np.int64)
@@ -289,13 +351,19 @@ def mean_loss(m, x, labels):
     y = torch.from_numpy(labels).reshape(-1, labels.shape[-1])
     ids = torch.cat([torch.full((len(y), 1), m.config.decoder_start_token_id), y[:, :-1]], 1)
     ids = ids.masked_fill(ids == -100, m.config.pad_token_id)
-    logits = m(pixel_values=x.repeat_interleave(len(y) // len(x), 0), decoder_input_ids=ids).logits
+    pictures = x.repeat_interleave(len(y) // len(x), 0)
+    if is_llava(m):
+        logits = m(pixel_values=pictures, input_ids=behind_picture(m, ids)).logits[:, -ids.shape[1]:]
+    else:
+        logits = m(pixel_values=pictures, decoder_input_ids=ids).logits
     return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-100)
 
 
 def teach(m, x, labels, steps):
     """So that captions end and beams matter: a model of random weights says one token for ever."""
-    opt = torch.optim.AdamW(m.parameters(), lr=0.2 / max(m.config.encoder.hidden_size, m.config.decoder.n_embd, 20))
+    c = m.config
+    widths = (c.vision_config.hidden_size, c.text_config.hidden_size) if is_llava(m) else (c.encoder.hidden_size, c.decoder.n_embd)
+    opt = torch.optim.AdamW(m.parameters(), lr=0.2 / max(*widths, 20))
     for _ in range(steps):
         opt.zero_grad()
         mean_loss(m, x, labels)[1].backward()
@@ -341,14 +409,24 @@ def searches(o):
     yield {"num_beams": 3, "repetition_penalty": 1.3, "min_length": 7, "max_length": longest}
 
 
+def behind_picture_options(options):
+    """Lengths that count neither the picture nor the start token, as transformers counts them there."""
+    lengths = {k: v for k, v in options.items() if k in ("min_length", "max_length")}
+    return {k: v for k, v in options.items() if k not in lengths} | {k[:3] + "_new_tokens": v - 1 for k, v in lengths.items()}
+
+
 def generate(m, x, options):
     end = m.config.eos_token_id
-    rows = m.generate(pixel_values=x, do_sample=False, **options)[:, 1:].tolist()
+    if is_llava(m):
+        ids = behind_picture(m, torch.full((len(x), 1), m.config.bos_token_id))
+        rows = m.generate(pixel_values=x, input_ids=ids, do_sample=False, **behind_picture_options(options))[:, ids.shape[1]:].tolist()
+    else:
+        rows = m.generate(pixel_values=x, do_sample=False, **options)[:, 1:].tolist()
     return [r[: r.index(end) + 1] if end in r else r for r in rows]
 
 
 def has_gradient(m):
-    return {n: p for n, p in m.named_parameters() if p.grad is not None}
+    return {stored(m, n): p for n, p in m.named_parameters() if p.grad is not None}
 
 
 def write_model(o, name, m, rng, search=False, dtype=None, train=True, weights=False, **how):
@@ -360,7 +438,8 @@ def write_model(o, name, m, rng, search=False, dtype=None, train=True, weights=F
     if dtype:
         m.to(dtype)
     if search:
-        m.generation_config.update(num_beams=2, length_penalty=0.7, max_length=15)
+        length = behind_picture_options({"max_length": 15}) if is_llava(m) else {"max_length": 15}
+        m.generation_config.update(num_beams=2, length_penalty=0.7, **length)
     m.save_pretrained(dir, **how)
     m.to(torch.float32)  # what was rounded for the file is computed with as float32
     labels = language(o, rng, o.batch * o.captions, end).reshape(o.batch, o.captions, o.length)
@@ -372,11 +451,12 @@ def write_model(o, name, m, rng, search=False, dtype=None, train=True, weights=F
     tensors["logits"] = logits.detach().unflatten(0, (o.batch, o.captions))
     tensors["loss"] = loss.detach()
     if weights:
-        tensors.update({"weight." + n: p.detach() for n, p in m.named_parameters() if "pooler" not in n})
+        tensors.update({"weight." + stored(m, n): p.detach().clone() for n, p in m.named_parameters() if "pooler" not in n})
     vectors = {}
     if search:
         tensors["generate.pixels"] = torch.from_numpy(many)
-        vectors["generate"] = [{"options": s, "ids": generate(m, pixel_values(many), s)} for s in searches(o)]
+        some = list(searches(o))[:: 3 if is_llava(m) else 1]  # a graph is compiled for most of them
+        vectors["generate"] = [{"options": s, "ids": generate(m, pixel_values(many), s)} for s in some]
     if train:
         loss.backward()
         tensors.update({"grad." + n: p.grad.clone() for n, p in has_gradient(m).items()})
@@ -402,6 +482,7 @@ def make_models(o):
     write_model(o, "fp16", half, rng, dtype=torch.float16, **small)
     for i, kind in enumerate(("siglip", "clip", "dinov2")):
         write_model(o, kind, build(o, o.seed + 4 + i, kind, narrow, (1, 1)), rng)
+    write_model(o, "siglip-llama", build_llava(o, o.seed + 7), rng, search=True, weights=True)
 
 
 # --- metrics ------------------------------------------------------------------------------------
