@@ -2,7 +2,7 @@
 # make quick  build, vet and the tests that need neither XLA, servers nor a browser: while you work
 # make test   everything CI checks; installs what it needs below .cache
 # make parity compares with the Python libraries' answers; writes docs/parity.md's table
-# make web-test  every export in every Transformers.js: 50 pictures, and docs/web.md's table
+# make web-test  every export of both kinds of captioners in every Transformers.js: 50 pictures, and the tables in docs/
 # make python-test runs the Python example of model cards; installs torch, 7 GB, below .cache
 # make chaos  one training with every kind of fault, 12 minutes; SEED=2 for others
 # make mutants  300 mutants of each kind of foreign file; make flood  10,000 hostile requests to each port
@@ -112,7 +112,7 @@ test: build tools web/node_modules check race
 
 web-test: build web/node_modules
 	$(BIN) backend install onnxruntime
-	go test -count=1 -v -timeout 30m -run TestMatrix ./web -pictures 50 -update
+	go test -count=1 -v -timeout 30m -run Matrix ./web -pictures 50 -update
 
 chaos: build $(TOOLS)/temporal
 	$(BIN) backend install onnxruntime

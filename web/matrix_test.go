@@ -12,7 +12,7 @@ import (
 	"distilvit/model/onnx"
 )
 
-var update = flag.Bool("update", false, "write the table of docs/web.md anew")
+var update = flag.Bool("update", false, "write the tables of docs/web.md and docs/modern.md anew")
 
 // place is where Transformers.js runs.
 type place struct{ version, device string } // device: node, wasm or webgpu
@@ -49,8 +49,35 @@ const noFloat16 = "SwiftShader, the WebGPU of these tests, has no float16 (`shad
 // Every dtype gives Go's token ids everywhere: those of the Go model for fp32, those of ONNX Runtime in Go for
 // the others. Where one cannot, it says why, in the way that is known.
 func TestMatrix(t *testing.T) {
+	needLibraries(t)
+	text := matrix(t, publish(t), places)
+	if *update {
+		writeTable(t, "../docs/web.md", text)
+	}
+}
+
+// So it is where the picture stands before the caption. Without -update a browser runs version 4 in WebAssembly alone, and
+// make web-test all.
+func TestPrefixMatrix(t *testing.T) {
+	needLibraries(t)
+	where := []place{{"2", "node"}, {"3", "node"}, {"4", "node"}, {"4", "wasm"}}
+	if *update {
+		where = places
+	}
+	text := matrix(t, publishPrefix(t), where)
+	if *update {
+		writeTable(t, "../docs/modern.md", text)
+	}
+}
+
+func needLibraries(t *testing.T) {
+	t.Helper()
 	need(t, "node", chromium, "node_modules/@huggingface/transformers", "node_modules/tjs3", "node_modules/tjs2")
-	p := publish(t)
+}
+
+// matrix captions with every dtype in these places and is the table of it.
+func matrix(t *testing.T, p *published, places []place) string {
+	t.Helper()
 	cells, reasons := map[string][]string{}, []string{}
 	for _, where := range places {
 		p := p.on(where.device)
@@ -72,11 +99,9 @@ func TestMatrix(t *testing.T) {
 			cells[dtype] = append(cells[dtype], cell)
 		}
 	}
-	text := table(cells, reasons)
+	text := table(places, cells, reasons)
 	t.Logf("\n%s", text)
-	if *update {
-		writeTable(t, text)
-	}
+	return text
 }
 
 // known is why a cell has not Go's captions, if what happens is what is expected there.
@@ -132,7 +157,7 @@ func (p *published) compare(t *testing.T, dtype string, got []line) (same int) {
 }
 
 // table is the matrix in Markdown.
-func table(cells map[string][]string, reasons []string) string {
+func table(places []place, cells map[string][]string, reasons []string) string {
 	var b strings.Builder
 	b.WriteString("| dtype |")
 	for _, where := range places {
@@ -149,10 +174,10 @@ func table(cells map[string][]string, reasons []string) string {
 	return b.String()
 }
 
-// writeTable puts the matrix between its two marks in docs/web.md.
-func writeTable(t *testing.T, text string) {
+// writeTable puts the matrix between its two marks in a page.
+func writeTable(t *testing.T, path, text string) {
 	t.Helper()
-	const path, begin, end = "../docs/web.md", "<!-- matrix -->\n", "<!-- end of matrix -->"
+	const begin, end = "<!-- matrix -->\n", "<!-- end of matrix -->"
 	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -37,23 +37,6 @@ func TestOtherEncodersCaptionAsInGo(t *testing.T) {
 	}
 }
 
-// A picture before the caption: the same files caption in every version, under Node and in a page, as in Go.
-func TestPrefixCaptionsAsInGo(t *testing.T) {
-	need(t, "node", chromium, "node_modules/@huggingface/transformers", "node_modules/tjs3", "node_modules/tjs2")
-	p := publishPrefix(t)
-	for _, where := range []place{{"2", "node"}, {"3", "node"}, {"4", "node"}, {"3", "wasm"}, {"4", "wasm"}} {
-		got := p.run(t, where.version, where.device)
-		for _, dtype := range onnx.Dtypes() {
-			if where.version == "2" && !slices.Contains([]string{"fp32", "q8"}, dtype) {
-				continue // it knows no others
-			}
-			if same := p.compare(t, dtype, got[dtype]); same < len(p.images) {
-				t.Errorf("%v, %s: %d of %d captions are Go's, %+v", where, dtype, same, len(p.images), got[dtype])
-			}
-		}
-	}
-}
-
 // The Python example of the card gives Go's captions in transformers 5 for every kind of encoder.
 func TestCardsPythonExampleCaptionsAsGoDoes(t *testing.T) {
 	python, card := testenv.Transformers5(t), report.ModelCard(report.Card{})
