@@ -18,6 +18,7 @@ import (
 	"distilvit/hub"
 	"distilvit/internal/retry"
 	"distilvit/model"
+	"distilvit/model/onnx"
 	"distilvit/model/tokenizer"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
@@ -290,10 +291,19 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 		}
 	}
 	if from.tokenizer != "" {
-		if _, err := tokenizer.Load(from.tokenizer); err != nil {
+		t, err := tokenizer.Load(from.tokenizer)
+		if err != nil {
 			return n, orInvalid(ctx, fmt.Errorf("%s: %w", from.tokenizerKey, err))
 		}
+		if from.processor == "" { // new weights
+			net.SetVocabSize(t.VocabSize())
+		}
 	}
+	large, err := checkSizes(net, c.Export, from.tokenizer != "")
+	if err != nil {
+		return n, err
+	}
+	n.notes = append(n.notes, large...)
 	for _, shape := range net.Shapes() {
 		size := int64(4)
 		for _, d := range shape {
@@ -306,6 +316,22 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 		n.pixels += int64(s.Shapes.Train+s.Shapes.Validation+s.Shapes.Test+s.Shapes.TestUnseen) * 3 * side * side
 	}
 	return n, nil
+}
+
+// checkSizes refuses before training what export.max_size_mib would refuse after it. A vocabulary that is to be learnt may
+// become smaller than asked for, which is worth a warning; what pruning leaves is known only once captions are read.
+func checkSizes(net *model.Config, e pipeline.ExportConfig, vocabularyIsKnown bool) ([]string, error) {
+	if e.PruneVocab != "" {
+		return nil, nil
+	}
+	err := onnx.CheckSizes(net, e.Dtypes, e.MaxBytes())
+	if large := (*onnx.SizeError)(nil); !errors.As(err, &large) {
+		return nil, err
+	}
+	if !vocabularyIsKnown {
+		return []string{fmt.Sprintf("with all of model.vocab_size: %d, %v", net.VocabSize(), err)}, nil
+	}
+	return nil, invalid("%v", err)
 }
 
 // checkDisk compares with the space left: a checkpoint (weights and two

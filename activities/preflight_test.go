@@ -54,6 +54,28 @@ func TestPreflightLooksIntoSources(t *testing.T) {
 	}
 }
 
+// An export that will be larger than allowed is known before training: for certain with a vocabulary that is given.
+func TestPreflightKnowsTheSizesOfExports(t *testing.T) {
+	b := newBench(t)
+	b.register()
+	in := pipeline.PreflightInput{Run: "large", Config: tinyConfig()}
+	in.Config.Export.Dtypes, in.Config.Export.MaxSizeMiB = []string{"fp32", "q8"}, 0.01
+	out := do[pipeline.PreflightResult](b, b.Preflight, in)
+	if !slices.ContainsFunc(out.Warnings, func(w string) bool {
+		return strings.HasPrefix(w, "with all of model.vocab_size: ") && strings.Contains(w, "the fp32 export needs ")
+	}) {
+		t.Errorf("no warning of a large export: %v", out.Warnings)
+	}
+	in.Run, in.Config.Model.Tokenizer = "known", "../model/tokenizer/testdata/trained"
+	_, err := try[pipeline.PreflightResult](b, b.Preflight, in)
+	wantType(t, err, pipeline.InvalidInput, "export.max_size_mib allows 0.01: leave fp32 out")
+	in.Run, in.Config.Export.PruneVocab = "pruned", pipeline.PruneAuto
+	if out := do[pipeline.PreflightResult](b, b.Preflight, in); slices.ContainsFunc(out.Warnings,
+		func(w string) bool { return strings.Contains(w, "export needs") }) {
+		t.Errorf("what pruning leaves is not known yet: %v", out.Warnings)
+	}
+}
+
 // A run that an older program began goes on as it was, though its defaults were others.
 func TestPreflightGoesOnWithTheDefaultsThatARunBeganWith(t *testing.T) {
 	b := newBench(t)

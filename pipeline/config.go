@@ -498,7 +498,7 @@ type ExportConfig struct {
 	Mixed bool `json:"mixed,omitempty"`
 
 	// MiB that the two files (encoder and decoder together) of each dtype may have; one that needs more ends the run
-	// with the figures, before anything is written. 0: no bound
+	// with the figures: before training where the vocabulary is given and not pruned, else before export. 0: no bound
 	MaxSizeMiB float64 `json:"max_size_mib,omitempty"`
 
 	// leave tokens out of the published vocabulary: auto keeps those that the training captions are made

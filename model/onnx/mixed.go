@@ -202,7 +202,7 @@ func Mix(
 		}
 		return 0
 	})
-	if size, err = Size(c, w, dtype, nil); err != nil {
+	if size, err = Size(c, dtype, nil); err != nil {
 		return nil, 0, err
 	}
 	for _, l := range few {
@@ -210,7 +210,7 @@ func Mix(
 			break
 		}
 		more := append(slices.Clone(kept), l.Name)
-		n, err := Size(c, w, dtype, more)
+		n, err := Size(c, dtype, more)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -94,7 +94,7 @@ func TestMixedFilesAreWhatTheyStandFor(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if told, err := Size(c, w, dtype, kept); err != nil || told != size {
+				if told, err := Size(c, dtype, kept); err != nil || told != size {
 					t.Errorf("%s %d: %d bytes were foretold, %v; there are %d", dtype, i, told, err, size)
 				}
 				rounded := roundedAs(t, c, w, dtype, kept)
@@ -163,14 +163,14 @@ func roundedAs(t *testing.T, c *model.Config, w model.Weights, dtype string, kep
 func TestMixTakesTheMostDamageForEachByte(t *testing.T) {
 	c := testConfig(32, 48)
 	w := lively(c, 7)
-	plain, err := Size(c, w, "q4", nil)
+	plain, err := Size(c, "q4", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// a decoder's layer is far larger than the projection
 	damage := map[string]float64{"decoder.transformer.h.1": 10, "enc_to_dec_proj": 1, "encoder.encoder.layer.0": 1e-9}
 	only := func(names ...string) int64 {
-		n, err := Size(c, w, "q4", names)
+		n, err := Size(c, "q4", names)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -87,12 +87,42 @@ func build(c *model.Config, w model.Weights, dtype string, o Options) ([]file, e
 	return files, nil
 }
 
-// Size is how many bytes WriteWith would write, calibrated or not, with such layers in 8 bits. It looks at no weight.
-func Size(c *model.Config, w model.Weights, dtype string, eightBits []string) (int64, error) {
-	if err := w.Check(c); err != nil {
+// SizeError says that a dtype's files would have more bytes than they may.
+type SizeError struct {
+	Dtype          string
+	Bytes, Allowed int64
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("the %s export needs %.2f MiB (encoder and decoder), export.max_size_mib allows %.2f: leave %s out "+
+		"of export.dtypes, prune the vocabulary (export.prune_vocab), or allow more",
+		e.Dtype, float64(e.Bytes)/(1<<20), float64(e.Allowed)/(1<<20), e.Dtype)
+}
+
+// CheckSizes is a *SizeError for the first of the dtypes whose files, rounded as by Write, would have more bytes than
+// are allowed. 0 allows any.
+func CheckSizes(c *model.Config, dtypes []string, allowed int64) error {
+	if allowed == 0 {
+		return nil
+	}
+	for _, dtype := range dtypes {
+		size, err := Size(c, dtype, nil)
+		if err != nil {
+			return fmt.Errorf("size of the %s export: %w", dtype, err)
+		}
+		if size > allowed {
+			return &SizeError{Dtype: dtype, Bytes: size, Allowed: allowed}
+		}
+	}
+	return nil
+}
+
+// Size is how many bytes WriteWith would write of any weights, calibrated or not, with such layers in 8 bits.
+func Size(c *model.Config, dtype string, eightBits []string) (int64, error) {
+	if err := c.Validate(); err != nil {
 		return 0, err
 	}
-	files, err := build(c, w, dtype, Options{EightBits: eightBits})
+	files, err := build(c, blank(c), dtype, Options{EightBits: eightBits})
 	if err != nil {
 		return 0, err
 	}
@@ -105,6 +135,26 @@ func Size(c *model.Config, w model.Weights, dtype string, eightBits []string) (i
 		n += f.size
 	}
 	return n, nil
+}
+
+// blank are weights of a network's shapes that share one array, whose pages nobody touches.
+func blank(c *model.Config) model.Weights {
+	shapes, most := c.Shapes(), 0
+	size := func(shape []int) int {
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		return n
+	}
+	for _, shape := range shapes {
+		most = max(most, size(shape))
+	}
+	zeros, w := make([]float32, most), model.Weights{}
+	for name, shape := range shapes {
+		w[name] = &model.Tensor{Shape: shape, Data: zeros[:size(shape)]}
+	}
+	return w
 }
 
 // checkWeights makes sure that every tensor of the model is there in its shape, and finite: a graph with a

@@ -189,7 +189,7 @@ func TestSizeIsThatOfTheFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := Size(c, w, dtype, nil); err != nil || got != want {
+		if got, err := Size(c, dtype, nil); err != nil || got != want {
 			t.Errorf("%s: %d bytes, the files have %d, %v", dtype, got, want, err)
 		}
 	}

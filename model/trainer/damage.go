@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -17,24 +18,12 @@ const mixedGrowth = 0.1
 
 // fits refuses a dtype whose files would be larger than is allowed, before anything is written.
 func (n network) fits(a ExportArgs) error {
-	for _, dtype := range a.Dtypes {
-		if a.MaxBytes == 0 {
-			return nil
-		}
-		size, err := onnx.Size(n.config, n.weights, dtype, nil)
-		if err != nil {
-			return fmt.Errorf("size of the %s export: %w", dtype, err)
-		}
-		if size > a.MaxBytes {
-			return errorf(InvalidInput, "the %s export needs %.2f MiB (encoder and decoder), export.max_size_mib allows %.2f: "+
-				"leave %s out of export.dtypes, prune the vocabulary (export.prune_vocab), or allow more", dtype, mib(size),
-				mib(a.MaxBytes), dtype)
-		}
+	err := onnx.CheckSizes(n.config, a.Dtypes, a.MaxBytes)
+	if large := (*onnx.SizeError)(nil); errors.As(err, &large) {
+		return &Error{Kind: InvalidInput, Message: large.Error()}
 	}
-	return nil
+	return err
 }
-
-func mib(n int64) float64 { return float64(n) / (1 << 20) }
 
 // damage measures what rounding each layer does, dtype by dtype, on one caption of each picture, and chooses the layers
 // that keep 8 bits. It takes a pass over the pictures for each layer of each dtype.
@@ -127,7 +116,7 @@ func (s *server) rounded(
 
 // mix chooses the layers that keep 8 bits.
 func (n network) mix(d *record.Damage, most int64) (err error) {
-	if d.PlainBytes, err = onnx.Size(n.config, n.weights, d.Dtype, nil); err != nil {
+	if d.PlainBytes, err = onnx.Size(n.config, d.Dtype, nil); err != nil {
 		return err
 	}
 	if d.MaxBytes = most; most == 0 {

@@ -119,7 +119,7 @@ func (s *server) export(ctx context.Context, a ExportArgs) error {
 			return &Error{Kind: InvalidInput, Message: worse.Error()}
 		}
 		if err == nil && a.Prune != nil {
-			check.WholeBytes, err = onnx.Size(whole.config, whole.weights, dtype, keptBy(exported.Damage, dtype))
+			check.WholeBytes, err = onnx.Size(whole.config, dtype, keptBy(exported.Damage, dtype))
 		}
 		if err != nil {
 			return fmt.Errorf("check the %s export: %w", dtype, err)
