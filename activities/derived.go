@@ -24,6 +24,11 @@ type derivation struct {
 	group func(key string) string
 }
 
+var (
+	features    = derivation{layout.Features, "encode", "features", layout.FeatureShards}
+	teacherSays = derivation{layout.Teacher, "teach", "what a teacher says", layout.TeacherShards}
+)
+
 // planDerived names shards that depend on all that of is the digest of, and lists those that are to be made.
 func (a *Activities) planDerived(
 	ctx context.Context, w pipeline.Work, d derivation, of string,

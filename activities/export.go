@@ -164,7 +164,7 @@ func (a *Activities) pruneArgs(ctx context.Context, in pipeline.ExportInput) (*t
 	if err != nil {
 		return nil, &typed{pipeline.InvalidInput, err}
 	}
-	counts, err := artifact.CountTokens(ctx, a.Store, in.Work.Tokens.Manifest)
+	counts, err := artifact.CountTokens(ctx, a.Store, in.Work.Tokens.Manifest, in.Work.Teacher.Manifest)
 	return &trainer.PruneArgs{Counts: counts, Most: most}, err
 }
 
@@ -178,7 +178,7 @@ func exportKey(
 	}
 	tokens := ""
 	if in.Export.PruneVocab != "" {
-		tokens = in.Work.Tokens.Manifest
+		tokens = in.Work.Tokens.Manifest + in.Work.Teacher.Manifest
 	}
 	key, err := artifact.Digest(struct {
 		Stage                   string

@@ -30,7 +30,7 @@ func (a *Activities) PlanFeatures(ctx context.Context, in pipeline.FeaturesInput
 		if err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
-		return a.planDerived(ctx, in.Work, derivation{layout.Features, "encode", "features", layout.FeatureShards}, of)
+		return a.planDerived(ctx, in.Work, features, of)
 	})
 }
 

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"distilvit/model"
 	"distilvit/model/onnx"
 	"distilvit/model/tokenizer"
+	"distilvit/model/train"
 	"distilvit/model/trainer"
 	"distilvit/pipeline"
 	"distilvit/pipeline/sources"
@@ -241,6 +243,7 @@ func smallBatch(c pipeline.Config) []string {
 type need struct {
 	notes           []string // what the user should know
 	weights, pixels int64
+	derived         int64 // features, and what a teacher says
 }
 
 // checkModel makes sure that the given weights and tokenizer can be read.
@@ -312,7 +315,9 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 		n.weights += size
 	}
 	side := int64(net.Encoder.ImageSize)
+	picture := derivedBytes(net, c)
 	for _, s := range c.Dataset {
+		n.derived += int64(s.Shapes.Train) * picture
 		n.pixels += int64(s.Shapes.Train+s.Shapes.Validation+s.Shapes.Test+s.Shapes.TestUnseen) * 3 * side * side
 	}
 	return n, nil
@@ -334,6 +339,31 @@ func checkSizes(net *model.Config, e pipeline.ExportConfig, vocabularyIsKnown bo
 	return nil, invalid("%v", err)
 }
 
+// of says what of the need can be done without.
+func (n need) of() string {
+	if n.derived == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %s of it for features and what a teacher says", report.Bytes(n.derived))
+}
+
+// derivedBytes are those of a training picture's features, and of what a teacher says of drawn captions at most.
+func derivedBytes(net *model.Config, c pipeline.Config) (bytes int64) {
+	t := c.Train
+	if t.StoresFeatures() {
+		f := train.FeaturesFormat(net, t.Features, t.FeatureViews)
+		bytes += int64(f.Views) * int64(f.ViewBytes())
+	}
+	if t.Teacher != "" {
+		bytes += dataset.TeacherFormat{TopK: t.TeacherTopK}.PlaceBytes(net.VocabSize()) *
+			int64((drawnCaptions+t.TeacherCaptions)*cmp.Or(t.MaxLength, 32))
+	}
+	return bytes
+}
+
+// drawnCaptions are those of a drawn picture.
+const drawnCaptions = 5
+
 // checkDisk compares with the space left: a checkpoint (weights and two
 // moments) stands here while it is saved, uploaded and read, beside the shards.
 func (a *Activities) checkDisk(n need) ([]string, error) {
@@ -344,15 +374,16 @@ func (a *Activities) checkDisk(n need) ([]string, error) {
 	if err := syscall.Statfs(a.Dir, &fs); err != nil {
 		return nil, fmt.Errorf("free space of %s: %w", a.Dir, err)
 	}
-	free, least := int64(fs.Bavail)*fs.Bsize, 3*3*n.weights+n.pixels
+	free, least := int64(fs.Bavail)*fs.Bsize, 3*3*n.weights+n.pixels+n.derived
 	if free < least {
 		return nil, &typed{
 			pipeline.StorageFull,
-			fmt.Errorf("%s has %s free, the run needs at least %s", a.Dir, report.Bytes(free), report.Bytes(least)),
+			fmt.Errorf("%s has %s free, the run needs at least %s%s", a.Dir, report.Bytes(free), report.Bytes(least), n.of()),
 		}
 	}
 	if free < 2*least {
-		warning := fmt.Sprintf("%s has only %s free; the run needs about %s there", a.Dir, report.Bytes(free), report.Bytes(least))
+		warning := fmt.Sprintf("%s has only %s free; the run needs about %s there%s", a.Dir, report.Bytes(free),
+			report.Bytes(least), n.of())
 		return []string{warning}, nil
 	}
 	return nil, nil

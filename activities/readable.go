@@ -140,6 +140,15 @@ func (r *readable) readStored(ctx context.Context) error {
 			below = append(below, report.Pair{Name: name, Value: group + "/"})
 		}
 	}
+	for _, d := range []derivation{features, teacherSays} {
+		groups, err := artifact.Groups(ctx, r.a.Store, layout.Run(r.in.Run), d.area)
+		if err != nil {
+			return err
+		}
+		for _, group := range groups {
+			below = append(below, report.Pair{Name: d.name, Value: group + "/"})
+		}
+	}
 	slices.SortFunc(below, func(x, y report.Pair) int { return cmp.Compare(x.Name, y.Name) })
 	var texts []string
 	for _, b := range below {
@@ -492,6 +501,18 @@ func settings(c pipeline.Config) []report.Pair {
 		{Name: "Schedule", Value: scheduleText(t)},
 		{Name: "Dropout", Value: fmt.Sprint(t.Dropout)}, {Name: "Seed", Value: fmt.Sprint(c.Seed)},
 	}
+	if l := c.Model.FromLayers; len(l.Encoder)+len(l.Decoder) > 0 {
+		var of []string
+		for _, tower := range []struct {
+			name   string
+			layers []int
+		}{{"encoder", l.Encoder}, {"decoder", l.Decoder}} {
+			if len(tower.layers) > 0 {
+				of = append(of, fmt.Sprintf("%s %s", tower.name, strings.Trim(fmt.Sprint(tower.layers), "[]")))
+			}
+		}
+		pairs = append(pairs, report.Pair{Name: "Layers taken", Value: strings.Join(of, "; ")})
+	}
 	if text := partsText(t); text != "" {
 		pairs = append(pairs, report.Pair{Name: "Parts", Value: text})
 	}
@@ -519,6 +540,14 @@ func partsText(t pipeline.TrainConfig) string {
 		text := "pictures encoded once, in " + t.Features
 		if t.FeatureViews > 0 {
 			text += fmt.Sprintf(", %d views of each", t.FeatureViews)
+		}
+		list = append(list, text)
+	}
+	if t.Teacher != "" {
+		text := fmt.Sprintf("learns from %s beside the captions, weight %g, temperature %g, %d tokens a place",
+			publicName(t.Teacher), t.TeacherWeight, t.TeacherTemperature, t.TeacherTopK)
+		if t.TeacherCaptions > 0 {
+			text += fmt.Sprintf(", and from %d captions of its own a picture", t.TeacherCaptions)
 		}
 		list = append(list, text)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"distilvit/artifact"
 	"distilvit/artifact/record"
 	"distilvit/model"
 	"distilvit/model/tokenizer"
@@ -79,6 +80,17 @@ func TestWhatATeacherSaysIsStoredOnceAndTrains(t *testing.T) {
 	if own.Captions != 2 || own.Places <= m.Places || own.Shards[0].Tokens.Size == 0 {
 		t.Errorf("with captions of its own: %+v", own)
 	}
+	counted := func(teacher string) (n int64) {
+		counts, err := artifact.CountTokens(t.Context(), b.Store, more.Tokens.Manifest, teacher)
+		check(t, err)
+		for _, c := range counts {
+			n += c
+		}
+		return n
+	}
+	if plain, all := counted(""), counted(more.Teacher.Manifest); plain != m.Places || all != own.Places {
+		t.Errorf("a pruned vocabulary counts %d tokens, with the teacher's captions %d, of %d and %d", plain, all, m.Places, own.Places)
+	}
 	if refs := b.keys("runs/more/refs/"); !slices.ContainsFunc(refs, func(key string) bool {
 		return strings.HasPrefix(key, "teacher/")
 	}) {
@@ -145,5 +157,19 @@ func TestATeacherThatDoesNotFitIsRefusedBeforeTheRun(t *testing.T) {
 		change(&c)
 		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
 		wantType(t, err, pipeline.InvalidInput, want)
+	}
+}
+
+// Preflight counts what features and a teacher of drawn pictures take: float32 vectors, and 4 bytes a token of each place.
+func TestWhatIsStoredBesideThePicturesIsPartOfTheDiskThatARunNeeds(t *testing.T) {
+	c := tinyConfig()
+	net := network(c.Model, 300, 0)
+	c.Train.Features, c.Train.Teacher, c.Train.TeacherTopK, c.Train.TeacherCaptions = "float32", "/t", 4, 1
+	if got, want := derivedBytes(net, c), int64(5*32*4+4*4*6*16); got != want {
+		t.Errorf("%d bytes a picture instead of %d", got, want)
+	}
+	text := need{derived: 1 << 20}.of()
+	if !strings.Contains(text, "for features and what a teacher says") || (need{}).of() != "" {
+		t.Errorf("said %q", text)
 	}
 }

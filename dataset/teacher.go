@@ -19,6 +19,19 @@ type TeacherFormat struct {
 	TopK int `json:"top_k"` // tokens, the likeliest
 }
 
+// PlaceBytes are those of a place in a vocabulary of so many tokens.
+func (f TeacherFormat) PlaceBytes(vocab int) int64 {
+	return int64(f.TopK) * (safetensors.Width(idType(vocab)) + safetensors.Width("F16"))
+}
+
+// idType is that of the tokens' ids.
+func idType(vocab int) string {
+	if vocab > 1<<16 {
+		return "I32"
+	}
+	return "U16"
+}
+
 // MaxTopK bounds TeacherFormat.TopK.
 const MaxTopK = 256
 
@@ -52,10 +65,7 @@ func WriteTeacher(w io.Writer, f TeacherFormat, vocab int, rows []TokenRow, plac
 			want += len(ids)
 		}
 	}
-	dtype, ids, logs, n := "U16", []byte(nil), make([]byte, 0, 2*want*f.TopK), 0
-	if vocab > 1<<16 {
-		dtype = "I32"
-	}
+	dtype, ids, logs, n := idType(vocab), []byte(nil), make([]byte, 0, 2*want*f.TopK), 0
 	for p, err := range places {
 		if err != nil {
 			return err

@@ -29,3 +29,30 @@ func TestEncoderAndDecoderStandTogetherAndAlone(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 }
+
+func TestATeacherAndLayersOfAModelAreCheckedAndLeftOutWhereThereAreNone(t *testing.T) {
+	c := mustDecode(t, minimal+"train: {teacher: 'run:t'}").Resolve()
+	if n := c.Train; n.TeacherWeight != 0.5 || n.TeacherTemperature != 2 || n.TeacherTopK != 16 || n.TeacherCaptions != 0 {
+		t.Errorf("resolved to %+v", n)
+	}
+	for text, want := range map[string]string{
+		"train: {teacher_captions: 2}":             "train.teacher_captions: is for train.teacher, which is missing",
+		"train: {teacher: t, teacher_weight: 1.5}": "train.teacher_weight: is 1.5; must be above 0 and at most 1",
+		"train: {teacher: t, teacher_top_k: 257}":  "train.teacher_top_k: is 257; must be from 1 to 256",
+		"model: {from_layers: {decoder: [0, 2]}}": "model.from_layers.decoder: takes layers of given weights; it needs " +
+			"model.weights, or model.encoder and model.decoder",
+		"model: {weights: w, from_layers: {encoder: [2, 0]}}": "model.from_layers.encoder[1]: is 0; layers are numbered " +
+			"from 0 and must ascend",
+		"model: {weights: w, adapter: a, from_layers: {decoder: [0]}}\ntrain: {lora: {r: 2}}": "model.from_layers.decoder: " +
+			"cannot be with model.adapter, which is for all layers of model.weights",
+	} {
+		_, err := Decode([]byte(minimal + text))
+		if got := problems(t, err); !slices.Contains(got, want) {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+	if text, err := json.Marshal(mustDecode(t, minimal).Resolve()); err != nil || strings.Contains(string(text), "teacher") ||
+		strings.Contains(string(text), "from_layers") {
+		t.Errorf("%s, %v", text, err)
+	}
+}

@@ -134,8 +134,8 @@ type FeaturesManifest struct {
 // row-aligned with the dataset's.
 type TeacherManifest struct {
 	Version  int               `json:"version"`
-	Of       string            `json:"of"`                 // as FeaturesManifest's, and so is Numerics
-	Numerics map[string]string `json:"numerics"`           //
+	Of       string            `json:"of"`                 // digest of all it depends on, but for Numerics
+	Numerics map[string]string `json:"numerics"`           // of the machines that computed it
 	Model    string            `json:"model"`              // digest of the teacher's directory
 	TopK     int               `json:"top_k"`              // tokens that are stored of each place
 	Captions int               `json:"captions,omitempty"` // the last so many of each picture are the teacher's own

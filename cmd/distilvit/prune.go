@@ -100,9 +100,13 @@ func (a *app) countRun(ctx context.Context, name string) (map[int32]int64, error
 			"it further", group, m.Pruning.Tokens, m.Pruning.WholeTokens)
 	}
 	manifest, err := artifact.RunTokens(ctx, s.store, layout.Run(m.Run))
+	var teacher string
+	if err == nil {
+		teacher, err = artifact.RunTeacher(ctx, s.store, layout.Run(m.Run))
+	}
 	if err == nil {
 		var counts map[int32]int64
-		if counts, err = artifact.CountTokens(ctx, s.store, manifest); err == nil {
+		if counts, err = artifact.CountTokens(ctx, s.store, manifest, teacher); err == nil {
 			return counts, nil
 		}
 	}

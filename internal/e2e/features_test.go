@@ -60,6 +60,13 @@ func TestAStudentLearnsFromWhatARunHasPublished(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join(model, "config.json"))
 	require.NoError(t, err)
 	require.Contains(t, string(raw), `"n_layer": 1`)
+	for file, text := range map[string]string{
+		"README.md": "learns from run:models/tiny/tiny-b1 beside the captions", "report.html": "what a teacher says ",
+	} {
+		raw, err := os.ReadFile(filepath.Join(model, file))
+		require.NoError(t, err)
+		require.Contains(t, string(raw), text)
+	}
 	require.True(t, slices.ContainsFunc(storedFiles(t, data), func(key string) bool {
 		return strings.HasPrefix(key, "teacher/") && strings.HasSuffix(key, "/manifest.json")
 	}))
