@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -167,6 +168,11 @@ func TestWhatIsStoredBesideThePicturesIsPartOfTheDiskThatARunNeeds(t *testing.T)
 	c.Train.Features, c.Train.Teacher, c.Train.TeacherTopK, c.Train.TeacherCaptions = "float32", "/t", 4, 1
 	if got, want := derivedBytes(net, c), int64(5*32*4+4*4*6*16); got != want {
 		t.Errorf("%d bytes a picture instead of %d", got, want)
+	}
+	c.Train.Teacher, c.Model.FromLayers.Decoder = "run:models/t/t-b1", []int{0, 2}
+	card := fmt.Sprint(settings(c))
+	if !strings.Contains(card, "learns from run:models/t/t-b1 beside the captions") || !strings.Contains(card, "decoder 0 2") {
+		t.Errorf("the card says %s", card)
 	}
 	text := need{derived: 1 << 20}.of()
 	if !strings.Contains(text, "for features and what a teacher says") || (need{}).of() != "" {
