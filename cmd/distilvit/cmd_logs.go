@@ -12,20 +12,33 @@ import (
 )
 
 func (a *app) logsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "logs RUN",
-		Short: "what a run's trainers wrote before they died",
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "logs RUN [-f]",
+		Short: "what a run does, line by line, or what its trainers wrote before they died",
 		Long: `Print what the run's trainers wrote, of those that failed, oldest first. A trainer
-that works writes nothing. What workers do is in their own log (distilvit.log in the
-data directory, or what they print), what the run did in Temporal's web UI.`,
-		Example: "  distilvit logs demo",
+that works writes nothing.
+
+With -f print what the run has done and does, a line for each stage, epoch, warning and failed attempt, and while it
+trains one every ten seconds, until it ends, however it does; Ctrl-C leaves it. Lines are those of slog, as text or with
+-o json as JSON, with run, stage, epoch and step in each; lines of what was before have no time. Whose stack the run is on does not
+matter: that of another process (distilvit run, up) or servers elsewhere.
+
+What workers do is in their own log (distilvit.log in the data directory, or what they print), what Temporal knows in its
+web UI.`,
+		Example: "  distilvit logs demo\n  distilvit logs demo -f\n  distilvit logs demo -f -o json | jq 'select(.level != \"INFO\")'",
 		Args:    args(1, 1, "a RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSite(cmd.Context(), func(ctx context.Context, s *site) error {
+				if follow {
+					return a.followLog(ctx, s, args[0])
+				}
 				return a.logs(ctx, s, args[0])
 			})
 		},
 	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "what the run does, until it ends")
+	return cmd
 }
 
 func (a *app) logs(ctx context.Context, s *site, id string) error {

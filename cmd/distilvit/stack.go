@@ -441,8 +441,13 @@ func (a *app) logger(data string, external bool) (*slog.Logger, io.Closer, error
 
 // logTo writes a log in the format that --log-format says.
 func (a *app) logTo(w io.Writer, level slog.Level) *slog.Logger {
+	return newLog(w, a.logFormat, level)
+}
+
+// newLog writes records as text or as JSON.
+func newLog(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	if a.logFormat == "json" {
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +25,11 @@ func TestFollowerLearnsOfTheStacksEnd(t *testing.T) {
 	testenv.Await(t, "the followed run", func() bool {
 		return strings.Contains(follower.Stderr.String(), "run long; web UI")
 	})
+	left, watched := start(t, nil, "logs", "long", "-f", "--data", data), start(t, nil, "logs", "long", "-f", "-o", "json", "--data", data)
+	left.Await("a line of a step", func() bool { return strings.Contains(left.Stdout.String(), "stage=train") })
+	left.Signal(syscall.SIGINT)
+	require.Zero(t, left.Wait(), left.Stderr.String())
+	require.Empty(t, left.Stderr.String())
 	oneLine(t, distilvit(t, "get", "long", "--data", data), 1, "run long is not done")
 	oneLine(t, distilvit(t, "status", "other", "--data", data), 1, "no such run: other in "+data)
 
@@ -43,5 +49,8 @@ func TestFollowerLearnsOfTheStacksEnd(t *testing.T) {
 	code := follower.Wait()
 	require.Equal(t, 1, code, follower.Stderr.String())
 	require.Contains(t, follower.Stderr.String(), "run long is interrupted, not lost")
+	require.Equal(t, 1, watched.Wait(), watched.Stderr.String())
+	require.Contains(t, watched.Stderr.String(), "run long is interrupted, not lost")
+	oneLine(t, distilvit(t, "logs", "long", "-f", "--data", data), 1, "run long is open, and no stack is up")
 	require.Contains(t, succeed(t, "list", "--data", data), "interrupted")
 }

@@ -53,6 +53,7 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 		t, `"priorityKey": *4\b`, workflow("describe", "--workflow-id", "by-hand", "-o", "json").stdout,
 	)
 
+	followed := start(t, nil, "logs", "by-hand", "-f", "-o", "json", "--data", data)
 	stopped := workflow("signal", "--workflow-id", "by-hand", "--name", "stop")
 	require.Zero(t, stopped.code, stopped.stdout+stopped.stderr)
 
@@ -69,10 +70,41 @@ func TestTemporalCommandLineStartsQueriesAndSignalsARun(t *testing.T) {
 	)
 	require.Equal(t, "models/by-hand/by-hand-b1", result.Model)
 	require.Less(t, result.Epoch, 500)
+	require.Zero(t, followed.Wait(), followed.Stderr.String())
+	requireLog(t, followed.Stdout.String(), result)
+	requireLog(t, succeed(t, "logs", "by-hand", "-f", "-o", "json", "--data", data), result) // it has ended by now
 
 	listed := runCommand(t, nil, temporal, "workflow", "list", "--address", addresses.Temporal, "--query",
 		`DistilvitModel = "by-hand" AND DistilvitStage = "done"`)
 	require.Contains(t, listed.stdout, "by-hand")
+}
+
+// requireLog wants a log of JSON lines with every epoch of a run once, which ends with what was published.
+func requireLog(t *testing.T, log string, result pipeline.Result) {
+	t.Helper()
+	type line struct {
+		Msg, Run, Stage string
+		Epoch           int
+		Step            int64
+		Loss            *float64 `json:"loss"`
+		Evaluated       *float64 `json:"eval_loss"`
+	}
+	var last line
+	epochs := 0
+	for text := range strings.Lines(log) {
+		last = decode[line](t, text)
+		require.Equal(t, "by-hand", last.Run)
+		require.NotEmpty(t, last.Stage)
+		if last.Evaluated != nil {
+			epochs++
+			require.Equal(t, epochs, last.Epoch)
+			require.EqualValues(t, 20*epochs, last.Step)
+		}
+	}
+	require.GreaterOrEqual(t, epochs, result.Epoch)
+	require.Equal(t, line{
+		Msg: "published " + result.Model, Run: "by-hand", Stage: pipeline.StageDone, Epoch: result.Epoch, Step: result.Step,
+	}, last)
 }
 
 // A config with a mistake fails at once, with its path, also when started by hand.
