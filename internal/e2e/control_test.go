@@ -39,8 +39,8 @@ func controlConfig() map[string]any {
 }
 
 // A run that is paused and resumed by distilvit, whose epoch is then paused and
-// reset by Temporal's own command line, and that is extended while it is open,
-// ends with the weights of one that nobody touched and that was extended after
+// reset by Temporal's own command line, that is extended while it is open, and whose
+// stack is killed in the extension, ends with the weights of one that nobody touched and that was extended after
 // its end.
 func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	temporal := testenv.Tool(t, "temporal")
@@ -97,6 +97,13 @@ func TestPausedResetAndExtendedRunEndsBitIdentical(t *testing.T) {
 	third := fmt.Sprint("epoch-", awaitCheckpoint(t, run, data, "r", 2*controlSteps+1, controlSteps))
 	reset := command("activity", "reset", "--activity-id", third)
 	require.Zero(t, reset.code, reset.stdout+reset.stderr)
+
+	// Killed in the epoch that it was extended by, with all of the stack, it goes on with the next one.
+	awaitCheckpoint(t, run, data, "r", 3*controlSteps+1, controlSteps)
+	killEverything(t, stack)
+	require.Equal(t, 1, run.Wait())
+	stack, addresses = up(t, data)
+	run = start(t, nil, "run", "-f", config, "--id", "r", "--data", data, "-o", "json")
 
 	require.Zero(t, run.Wait(), run.Stderr.String())
 	got := decode[pipeline.Result](t, run.Stdout.String())
