@@ -52,7 +52,7 @@ func RunObjects(ctx context.Context, s *storage.Store, run layout.Run) ([]layout
 }
 
 // CopyObject brings an object into another store under its key, verified, unless it is there already, which it
-// tells. One that is there with other bytes is replaced if it belongs to a run alone, and an error if it is shared or
+// tells. One that is there with other bytes is replaced if it belongs to a run alone, or to a sweep, and an error if it is shared or
 // published, where the same key always means the same bytes.
 func CopyObject(ctx context.Context, from, to *storage.Store, o layout.Object) (there bool, err error) {
 	stored, err := from.Stat(ctx, o.Key)
@@ -63,7 +63,7 @@ func CopyObject(ctx context.Context, from, to *storage.Store, o layout.Object) (
 	switch {
 	case err == nil && known.Size == stored.Size && known.SHA256 == stored.SHA256:
 		return true, nil
-	case err == nil && layout.AreaOf(o.Key) != layout.Runs:
+	case err == nil && layout.AreaOf(o.Key) != layout.Runs && !layout.OfSweep(o.Key):
 		return false, fmt.Errorf("%s: %w: sha256 %s is there already, and %s is to be copied", o.Key, storage.ErrConflict,
 			known.SHA256, stored.SHA256)
 	case err != nil && !errors.Is(err, storage.ErrNotFound):

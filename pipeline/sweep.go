@@ -169,6 +169,27 @@ func (s Sweep) Rungs() []int {
 	return rungs
 }
 
+// MaxSweepEvents bounds the events that a sweep's one history is to have. Temporal itself ends one at 51,200; long before
+// that each of its workflow tasks takes long to replay.
+const MaxSweepEvents = 10_000
+
+// Events of a history that a trial takes at most, and each rung that it comes to: docs/sweeps.md counts them.
+const (
+	eventsOfTrial = 16
+	eventsOfRung  = 14
+)
+
+// Events are those of the sweep's history at most.
+func (s Sweep) Events() int {
+	n := len(s.Settings())
+	events := n * eventsOfTrial
+	for range s.Rungs() {
+		events += n * eventsOfRung
+		n = s.Keep(n)
+	}
+	return events
+}
+
 // Keep is how many of n trials go on after a rung: one in Halving.Factor, rounded up.
 func (s Sweep) Keep(n int) int { return (n + s.Halving.Factor - 1) / s.Halving.Factor }
 

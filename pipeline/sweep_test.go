@@ -243,3 +243,20 @@ func TestSweepsIdLeavesSpaceForItsTrials(t *testing.T) {
 		t.Error("accepted")
 	}
 }
+
+func TestEventsOfASweepAreCountedByTrialsAndRungs(t *testing.T) {
+	for _, c := range []struct {
+		n, epochs, factor, events int
+	}{
+		{500, 1, 2, 8000},          // no rung
+		{4, 4, 2, 4*16 + 14*(4+2)}, // after epochs 1 and 2
+		{500, 64, 4, 500*16 + 14*(500+125+32)},
+	} {
+		s := SweepDefault()
+		s.Method, s.Trials, s.Run.Train.Epochs, s.Halving.Factor = MethodHalving, c.n, c.epochs, c.factor
+		s.Parameters = map[string]Parameter{"train.learning_rate": {Range: &Range{Min: 1e-6, Max: 1, Log: true}}}
+		if got := s.Events(); got != c.events {
+			t.Errorf("%+v: %d events", c, got)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"distilvit/artifact"
 	"distilvit/internal/devstack"
+	"distilvit/pipeline"
 	"distilvit/report"
 	"distilvit/storage/layout"
 )
@@ -27,7 +28,8 @@ is all that a run has in the object store and what it refers to: data, tokens, c
 object is verified on its way, and what is there already is not sent again, so that a copy that broke off is begun
 once more. Then the runs are rebuilt there as distilvit recover does: a complete one with its model and scores,
 another as "recovered", which its own command goes on with from the newest checkpoint, to the same weights. Histories
-stay behind, and files of your own: a run that reads local paths goes on only where workers see them, too.
+stay behind, and files of your own: a run that reads local paths goes on only where workers see them, too. Of a sweep
+its trials come along, which are runs, with its table and report; its own command goes on with it there.
 
 A run that is being trained is refused: pause it, or let it end. Nothing is removed where it comes from.`,
 		Example: `  export TEMPORAL_ADDRESS=temporal:7233 S3_ENDPOINT=https://s3.example.org S3_ACCESS_KEY=… S3_SECRET_KEY_FILE=…
@@ -52,6 +54,7 @@ A run that is being trained is refused: pause it, or let it end. Nothing is remo
 // migration is what migrate prints with -o json.
 type migration struct {
 	Runs    []string       `json:"runs"`    // that were copied
+	Sweeps  []string       `json:"sweeps"`  // whose tables and reports were copied
 	There   []string       `json:"there"`   // that were known there already
 	Objects int            `json:"objects"` // copied
 	Bytes   int64          `json:"bytes"`
@@ -107,8 +110,12 @@ func (a *app) migrate(ctx context.Context, ids []string, back bool) error {
 
 // copyRuns copies those of the runs that are not known where they go, and rebuilds them there.
 func (a *app) copyRuns(ctx context.Context, from, to *site, ids []string) (*migration, error) {
-	done := &migration{Runs: []string{}, There: []string{}, Rebuilt: []recoveredRun{}}
+	done := &migration{Runs: []string{}, Sweeps: []string{}, There: []string{}, Rebuilt: []recoveredRun{}}
 	known, err := to.knownRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids, sweeps, err := from.withTrials(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +134,11 @@ func (a *app) copyRuns(ctx context.Context, from, to *site, ids []string) (*migr
 		}
 		done.Runs = append(done.Runs, id)
 	}
+	for _, sweep := range sweeps {
+		if err := done.copySweep(ctx, from, to, sweep); err != nil {
+			return nil, fmt.Errorf("copy sweep %s: %w", sweep, err)
+		}
+	}
 	if len(done.Runs) == 0 {
 		return done, nil
 	}
@@ -139,6 +151,67 @@ func (a *app) copyRuns(ctx context.Context, from, to *site, ids []string) (*migr
 	}
 	done.Rebuilt, done.Notes = rebuilt.Runs, rebuilt.Notes
 	return done, nil
+}
+
+// withTrials are runs with the trials of those that are sweeps in their place, and the sweeps; of no ids it is every
+// sweep, and no run.
+func (s *site) withTrials(ctx context.Context, ids []string) (runs, sweeps []string, err error) {
+	if len(ids) == 0 {
+		all, err := listOf(ctx, s.client, pipeline.SweepType)
+		for _, sweep := range all {
+			sweeps = append(sweeps, sweep.ID)
+		}
+		slices.Sort(sweeps)
+		return nil, slices.Compact(sweeps), err
+	}
+	for _, id := range ids {
+		found, _, err := s.find(ctx, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if found.kind != pipeline.SweepType {
+			runs = append(runs, id)
+			continue
+		}
+		trials, err := trialsOf(ctx, s, found)
+		if err != nil {
+			return nil, nil, err
+		}
+		sweeps = append(sweeps, id)
+		for _, trial := range trials {
+			_, _, err := describeRun(ctx, s.client, trial)
+			if err != nil && !errors.Is(err, errNoRun) { // one that never began
+				return nil, nil, err
+			}
+			if err == nil {
+				runs = append(runs, trial)
+			}
+		}
+	}
+	return runs, sweeps, nil
+}
+
+// copySweep copies a sweep's table and report, if it has come to them.
+func (m *migration) copySweep(ctx context.Context, from, to *site, sweep string) error {
+	found := false
+	for o, err := range from.store.List(ctx, layout.SweepFolder(sweep)) {
+		if err != nil {
+			return err
+		}
+		there, err := artifact.CopyObject(ctx, from.store, to.store, o)
+		if err != nil {
+			return err
+		}
+		if found = true; there {
+			m.Skipped++
+		} else {
+			m.Objects, m.Bytes = m.Objects+1, m.Bytes+o.Size
+		}
+	}
+	if found {
+		m.Sweeps = append(m.Sweeps, sweep)
+	}
+	return nil
 }
 
 // movable are the runs that can be copied, of those that are asked for, or of all.
@@ -226,6 +299,10 @@ func (a *app) printMigration(from, to *site, done *migration) {
 	}
 	for _, id := range done.There {
 		fmt.Fprintf(a.stdout, "run %s is known %s already\n", id, to.place())
+	}
+	for _, id := range done.Sweeps {
+		fmt.Fprintf(a.stdout, "sweep %s: its table and report are there (%s cat %s); its history stays\n", id, a.command(),
+			layout.SweepReport(id))
 	}
 	if len(done.Runs) == 0 {
 		fmt.Fprintln(a.stdout, "no run was copied")

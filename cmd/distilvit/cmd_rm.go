@@ -18,6 +18,7 @@ import (
 	"distilvit/artifact"
 	"distilvit/internal/retry"
 	"distilvit/pipeline"
+	"distilvit/storage"
 	"distilvit/storage/layout"
 	"distilvit/storage/retention"
 	"distilvit/worker"
@@ -51,8 +52,28 @@ removed, and its report.`,
 
 func (a *app) rm(ctx context.Context, s *site, id string, model bool) error {
 	// a run that Temporal has forgotten may be stored still
-	if found, _, err := describeRun(ctx, s.client, id); err == nil && found.kind == pipeline.SweepType {
-		return a.rmSweep(ctx, s, found, model)
+	found, _, err := describeRun(ctx, s.client, id)
+	if err == nil && found.kind == pipeline.SweepType {
+		trials, err := trialsOf(ctx, s, found)
+		if err != nil {
+			return err
+		}
+		if found.open() {
+			return fmt.Errorf("sweep %s is open: end it with distilvit stop %s, or temporal workflow terminate, first", id, id)
+		}
+		return a.rmSweep(ctx, s, id, trials, model)
+	}
+	if errors.Is(err, errNoRun) { // of a sweep that was copied here, its table alone
+		var table pipeline.SweepStatus
+		if err := s.store.GetJSON(ctx, layout.SweepDocument(id), &table); err == nil {
+			var trials []string
+			for _, t := range table.Trials {
+				trials = append(trials, t.Run)
+			}
+			return a.rmSweep(ctx, s, id, trials, model)
+		} else if !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
 	}
 	removed, err := a.removeRun(ctx, s, id, model)
 	if err != nil {
@@ -61,23 +82,27 @@ func (a *app) rm(ctx context.Context, s *site, id string, model bool) error {
 	return a.printRm("run", id, removed)
 }
 
-// rmSweep removes a sweep that is not open with all its trials.
-func (a *app) rmSweep(ctx context.Context, s *site, found *runInfo, model bool) error {
-	id := found.ID
-	if found.open() {
-		return fmt.Errorf("sweep %s is open: end it with distilvit stop %s, or temporal workflow terminate, first", id, id)
-	}
+// trialsOf are the runs of a sweep's trials, those that have not begun among them.
+func trialsOf(ctx context.Context, s *site, found *runInfo) (runs []string, err error) {
 	raw, err := startedWith(ctx, s.client, found)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var spec pipeline.Sweep
 	if err := json.Unmarshal(raw, &spec); err != nil {
-		return fmt.Errorf("read what sweep %s tried: %w", id, err)
+		return nil, fmt.Errorf("read what sweep %s tried: %w", found.ID, err)
 	}
-	all := []pipeline.Removed{}
 	for n := range len(spec.Settings()) {
-		removed, err := a.removeRun(ctx, s, pipeline.TrialRun(id, n+1), model)
+		runs = append(runs, pipeline.TrialRun(found.ID, n+1))
+	}
+	return runs, nil
+}
+
+// rmSweep removes a sweep that is not open with all its trials.
+func (a *app) rmSweep(ctx context.Context, s *site, id string, trials []string, model bool) error {
+	all := []pipeline.Removed{}
+	for _, trial := range trials {
+		removed, err := a.removeRun(ctx, s, trial, model)
 		if err != nil && !errors.Is(err, errNoRun) { // one that never began, or that was removed before
 			return err
 		}

@@ -41,7 +41,10 @@ type runInfo struct {
 	Seconds float64   `json:"seconds"`
 	// the history is lost and this is what the store tells: if not completed, the status is recovered
 	Recovered bool   `json:"recovered,omitempty"`
+	Sweep     string `json:"sweep,omitempty"`  // that the run is a trial of
+	Trials    int    `json:"trials,omitempty"` // that a sweep has begun; of a run 0
 	kind      string // workflow type
+	parent    string // workflow that began it; empty: none
 	firstRun  string
 	isOpen    bool
 }
@@ -77,6 +80,7 @@ func newRunInfo(info *workflow.WorkflowExecutionInfo) *runInfo {
 		Started:   info.GetStartTime().AsTime(),
 		Recovered: info.GetMemo().GetFields()[pipeline.RecoveredMemo] != nil,
 		kind:      info.GetType().GetName(),
+		parent:    info.GetParentExecution().GetWorkflowId(),
 		firstRun:  info.GetFirstRunId(),
 	}
 	end := time.Now()
@@ -121,12 +125,16 @@ func statusText(status enums.WorkflowExecutionStatus) string {
 
 // listRuns is every run, newest first.
 func listRuns(ctx context.Context, c client.Client) ([]*runInfo, error) {
+	return listOf(ctx, c, pipeline.WorkflowType)
+}
+
+// listOf is every workflow of a type, newest first.
+func listOf(ctx context.Context, c client.Client, kind string) ([]*runInfo, error) {
 	runs := []*runInfo{}
 	var page []byte
 	for {
 		answer, err := c.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-			Query: fmt.Sprintf("WorkflowType = %q AND ExecutionStatus != 'ContinuedAsNew'",
-				pipeline.WorkflowType),
+			Query:         fmt.Sprintf("WorkflowType = %q AND ExecutionStatus != 'ContinuedAsNew'", kind),
 			NextPageToken: page,
 		})
 		if err != nil {
@@ -177,7 +185,7 @@ func (s *site) standings(ctx context.Context, runs []*runInfo) error {
 			return err
 		}
 		var status *pipeline.Status
-		if working {
+		if working && run.kind == pipeline.WorkflowType {
 			status, _ = queryStatus(ctx, s.client, run.ID) // absent where its worker is just gone
 		}
 		run.Status = standing(working, status, described)

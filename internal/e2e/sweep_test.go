@@ -73,6 +73,7 @@ func TestKilledSweepGoesOnAndNamesTheBest(t *testing.T) {
 		for _, trial := range status.Trials {
 			require.Contains(t, listed, trial.Run)
 		}
+		require.Regexp(t, `(?m)^heads +completed +sweep of 4 trials .*\n  heads-1 `, listed)
 		page := succeed(t, "cat", status.Report, "--data", data)
 		require.Equal(t, 4, strings.Count(page, "<tr><td>heads-")+strings.Count(page, `<tr class="best"><td>heads-`))
 		require.Contains(t, succeed(t, "sweep", "--id", "heads", "--data", data), "the best is "+status.Best)

@@ -136,6 +136,9 @@ const Marker = "store.json"
 // SweepFolder begins the keys of a sweep.
 func SweepFolder(sweep string) string { return Sweeps + "/" + sweep + "/" }
 
+// OfSweep tells whether a key is a sweep's.
+func OfSweep(key string) bool { return strings.HasPrefix(key, Sweeps+"/") }
+
 // SweepReport is the key of a sweep's report for people, and SweepDocument of the same as JSON.
 func SweepReport(sweep string) string { return SweepFolder(sweep) + ReportFile }
 
