@@ -197,27 +197,33 @@ func (b *bringing) bringURL(ctx context.Context, g givenFile, want string) (pipe
 }
 
 func (b *bringing) bringFile(ctx context.Context, role, from, want string) (pipeline.SourceFile, error) {
-	f, err := os.Open(from)
-	if err != nil {
-		return pipeline.SourceFile{}, invalid("%v", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	digest, size, err := fileDigest(ctx, b.pulse, from)
 	if err != nil {
 		return pipeline.SourceFile{}, err
 	}
-	sum := sha256.New()
-	progress := func(n int64) { b.progress("digest", n, info.Size(), from) }
-	if _, err := io.Copy(sum, &counted{ctx, f, progress, 0}); err != nil {
-		return pipeline.SourceFile{}, err
-	}
-	digest := hex.EncodeToString(sum.Sum(nil))
 	if want != "" && digest != want {
 		return pipeline.SourceFile{}, invalid("%s: sha256 is %s, the config expects %s", from, digest, want)
 	}
 	name := filepath.Base(from)
-	o, err := b.putUnless(ctx, layout.SourceFile(digest, name), from, digest, info.Size())
+	o, err := b.putUnless(ctx, layout.SourceFile(digest, name), from, digest, size)
 	return pipeline.SourceFile{Role: role, Name: name, Object: o}, err
+}
+
+// fileDigest is a local file's SHA-256 and its size.
+func fileDigest(ctx context.Context, p *pulse, path string) (digest string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, invalid("%v", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", 0, err
+	}
+	sum := sha256.New()
+	progress := func(n int64) { p.progress("digest", n, info.Size(), path) }
+	_, err = io.Copy(sum, &counted{ctx, f, progress, 0})
+	return hex.EncodeToString(sum.Sum(nil)), info.Size(), err
 }
 
 // bringFolder packs a folder of pictures, and the captions among them.

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 
@@ -22,9 +23,12 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 		if err := a.adoptWork(ctx, in.Work); err != nil {
 			return out, err
 		}
-		m, err := artifact.ReadCheckpoint(ctx, a.Store, in.Checkpoint.Manifest)
-		if err != nil {
-			return out, err
+		var m record.CheckpointManifest
+		if in.Checkpoint.Manifest != "" {
+			var err error
+			if m, err = artifact.ReadCheckpoint(ctx, a.Store, in.Checkpoint.Manifest); err != nil {
+				return out, err
+			}
 		}
 		shards, release, err := a.pairs(ctx, p, in.Work, in.Split)
 		if err != nil {
@@ -79,7 +83,7 @@ func (a *Activities) score(
 	ctx context.Context, p *pulse, in pipeline.EvaluateInput, path string, e *trainer.Evaluated,
 ) (pipeline.EvaluateResult, error) {
 	c := in.Checkpoint
-	key := layout.Run(in.Work.Run).Predictions(c.Branch, c.Step, in.Split, in.Evaluate.Limit)
+	key := layout.Run(in.Work.Run).Predictions(c.Branch, c.Step, cmp.Or(in.As, in.Split), in.Evaluate.Limit)
 	o, err := a.Store.PutFile(ctx, key, path)
 	if err != nil {
 		return pipeline.EvaluateResult{}, err

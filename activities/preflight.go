@@ -74,6 +74,10 @@ func (a *Activities) Preflight(
 		if err := a.pinConfig(ctx, p, in.Run, &out.Config); err != nil {
 			return out, err
 		}
+		unlike, err := a.pinRival(ctx, in.Run, &out.Config.Publish.BetterThan)
+		if err != nil {
+			return out, err
+		}
 		need, err := a.checkModel(ctx, p, out.Config)
 		if err != nil {
 			return out, err
@@ -81,7 +85,7 @@ func (a *Activities) Preflight(
 		if out.Warnings, err = a.checkDisk(need); err != nil {
 			return out, err
 		}
-		out.Warnings = append(out.Warnings, web...)
+		out.Warnings = append(append(out.Warnings, web...), unlike...)
 		push, err := a.checkPush(ctx, out.Config.Publish.Push)
 		if err != nil {
 			return out, err

@@ -37,6 +37,7 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 			Run: in.Run, Model: m.Model, Version: published.Version(), Epoch: in.Best.Epoch,
 			Step: in.Best.Checkpoint.Step, By: in.Best.By, Eval: in.Best.Eval, Test: in.Test.Metrics,
 			Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning,
+			Comparison: in.Comparison,
 		}
 		if err := retention.Await(ctx, a.Store, m.Model); err != nil {
 			return out, err
@@ -92,7 +93,7 @@ func manifestOf(in pipeline.PublishInput, model string) record.ModelManifest {
 		Eval: timeless(in.Best.Eval), Test: timeless(in.Test.Metrics), TestedOn: in.TestedOn,
 		Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning,
 		Calibration: in.Export.Calibration, Damage: in.Export.Damage, Files: map[string]layout.Object{},
-		Approval: in.Approval,
+		Approval: in.Approval, Comparison: in.Comparison,
 	}
 	for _, s := range in.Sources {
 		m.Sources = append(m.Sources, record.Source{Kind: s.Source.Kind, Digest: s.Digest})

@@ -471,6 +471,9 @@ func (r *readable) lineage() []report.Pair {
 		{Name: "Dataset", Value: r.in.Dataset.Manifest},
 		{Name: "Program", Value: r.m.Program},
 	}
+	if c := r.in.Comparison; c != nil {
+		pairs = append(pairs, report.Pair{Name: "Compared", Value: c.String()})
+	}
 	if r.in.Approval != nil {
 		pairs = append(pairs, report.Pair{Name: "Decision", Value: "approved" + r.in.Approval.After()})
 	}

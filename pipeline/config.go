@@ -554,6 +554,9 @@ type PublishConfig struct {
 	// of push: make the repository for its owners alone, and refuse one that is public
 	Private bool `json:"private,omitempty"`
 
+	// publish only what is better than a published model on the same pictures; see below
+	BetterThan BetterThanConfig `json:"better_than,omitzero"`
+
 	// ORG/NAME that the model is to have on the hub; the card's examples load it from there. Empty: that of
 	// push, or they have a place to fill in
 	RepoID string `json:"repo_id,omitempty"`
@@ -572,6 +575,25 @@ type PublishConfig struct {
 	// ORG/NAME on the hub that the model is made from, or a list; empty: the hf: names that
 	// model.weights, or encoder and decoder, start from
 	BaseModel Paths `json:"base_model,omitempty"`
+}
+
+// BetterThanConfig compares the run's best checkpoint, before it is exported, with a published model: both caption the
+// same pictures, and the run publishes if it is better. Otherwise it ends as rejected, with both figures, and
+// keeps its checkpoints. distilvit schedule sets it.
+type BetterThanConfig struct {
+	// models/NAME/VERSION, or models/NAME: the newest version when the run begins; where there is none yet the run
+	// publishes without a comparison. Empty: nothing is compared
+	Model string `json:"model,omitempty"`
+
+	// datasets/KEY, prepared pictures of the object store (distilvit ls datasets), whose test split, or
+	// validation where there is none, both caption. Empty: those that the model was compared on before it was published,
+	// or else its own; so one set stays from the first version on
+	Dataset string `json:"dataset,omitempty"`
+
+	// what they are compared by, as in train.metric_for_best_model; empty: that
+	Metric string `json:"metric,omitempty"`
+
+	Margin float64 `json:"margin,omitempty"` // least difference, in the metric's own points; 0: any
 }
 
 // TrackConfig shows a run's curves where people look at others: loss, learning rate and gradient of each step, and

@@ -2,9 +2,12 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
+
+	"distilvit/storage/layout"
 )
 
 // LicenseOther is a licence that the hub has no identifier of.
@@ -47,6 +50,7 @@ func (v *validator) publish(p PublishConfig) {
 			"names %q, which is no branch", branch)
 	}
 	v.check(p.Push != "" || !p.Private, "publish.private", "is for publish.push only")
+	v.betterThan(p.BetterThan)
 	if p.RepoID != "" {
 		v.repo("publish.repo_id", p.RepoID)
 	}
@@ -61,6 +65,24 @@ func (v *validator) publish(p PublishConfig) {
 		v.repo(at, base)
 		v.check(slices.Index(p.BaseModel, base) == i, at, "names %s a second time", base)
 	}
+}
+
+func (v *validator) betterThan(b BetterThanConfig) {
+	const at = "publish.better_than."
+	if b.Model == "" {
+		v.check(b == (BetterThanConfig{}), at+"model", "is missing: which published model, models/NAME?")
+		return
+	}
+	_, version := layout.ParseModel(b.Model)
+	_, name := layout.NameOf(b.Model)
+	v.check(version || name, at+"model", "is %q; must be models/NAME or models/NAME/VERSION", b.Model)
+	key, ok := strings.CutPrefix(b.Dataset, layout.Datasets+"/")
+	v.check(b.Dataset == "" || ok && key != "" && !strings.Contains(key, "/"), at+"dataset",
+		"is %q; must be datasets/KEY (distilvit ls lists them)", b.Dataset)
+	if b.Metric != "" {
+		v.oneOf(at+"metric", b.Metric, bestMetrics)
+	}
+	v.check(b.Margin >= 0 && !math.IsInf(b.Margin, 0), at+"margin", "is %v; must be at least 0", b.Margin)
 }
 
 // PushRepo is the repository and branch that push names.

@@ -12,6 +12,7 @@ const (
 	WorkflowType = "Pipeline"      // type of a run's workflow; its only argument is a Config
 	SweepType    = "Sweep"         // type of the workflow that tries several configs; its only argument is a Sweep
 	ShardsType   = "Shards"        // type of a run's children that prepare many shards; its only argument is a ShardsInput
+	RetrainType  = "Retrain"       // type of a schedule's turns; its only argument is a Retrain
 	JanitorType  = "Janitor"       // type of the workflow that cleans the store; its only argument is a JanitorInput
 	TaskQueue    = "distilvit"     // queue of the workflows and of every activity that needs no device
 	DeviceQueue  = "distilvit-gpu" // queue of sessions: epochs and evaluations
@@ -99,6 +100,8 @@ type Status struct {
 	Backend   string               `json:"backend,omitempty"`  // cuda, xla (CPU) or go; empty: not chosen yet
 
 	Asked *Question `json:"asked,omitempty"` // nil: the run does not wait for approval
+
+	Comparison *record.Comparison `json:"comparison,omitempty"` // by publish.better_than; nil: none is made, or not yet
 
 	Pictures      map[string]int `json:"pictures,omitempty"`        // by split; nil: not prepared yet
 	StepsPerEpoch int64          `json:"steps_per_epoch,omitempty"` // 0: not prepared yet
@@ -519,8 +522,9 @@ type RecordProgressInput struct {
 // EvaluateInput asks for the captions of a split's pictures and their scores.
 type EvaluateInput struct {
 	Work       Work                 `json:"work"`
-	Split      string               `json:"split"` // validation or test
-	Checkpoint record.CheckpointRef `json:"checkpoint"`
+	Split      string               `json:"split"`               // validation or test
+	As         string               `json:"as,omitempty"`        // in the place of the split in the predictions' key
+	Checkpoint record.CheckpointRef `json:"checkpoint"`          // zero: the weights of Work.Model
 	Evaluate   EvaluateConfig       `json:"evaluate"`            // batch_size is the run's present one
 	Baselines  bool                 `json:"baselines,omitempty"` // score what needs no model, too
 }
@@ -563,6 +567,8 @@ type PublishInput struct {
 
 	Approval *record.Decision `json:"approval,omitempty"` // nil: nobody was asked
 
+	Comparison *record.Comparison `json:"comparison,omitempty"` // as Status's
+
 	// Backend is that which computed: cuda, xla (CPU) or go. Empty: the input is
 	// of an older program, which says what its config asks for.
 	Backend string `json:"backend,omitempty"`
@@ -586,6 +592,8 @@ type Result struct {
 	Bytes   int64                `json:"bytes"`             // of all published files
 
 	Pushed *Pushed `json:"pushed,omitempty"` // nil: publish.push is empty
+
+	Comparison *record.Comparison `json:"comparison,omitempty"` // as Status's
 }
 
 // TrackInput asks that the programs of Config.Track know what the run has come to. The activity may fail: the next

@@ -207,6 +207,8 @@ func (s Sweep) problems() []Problem {
 	v.check(s.Run.Publish.Push == "", "run.publish.push", "is for one run: every trial would be pushed; push the best "+
 		"with distilvit push")
 	v.check(!s.Run.Publish.Approve, "run.publish.approve", "is for one run: every trial would wait for somebody")
+	v.check(s.Run.Publish.BetterThan.Model == "", "run.publish.better_than", "is for one run: trials are compared with "+
+		"each other")
 	v.atLeast("concurrency", s.Concurrency, 1)
 	v.oneOf("method", s.Method, methods)
 	if s.Metric != "" {

@@ -53,6 +53,8 @@ type world struct {
 	inputs map[string]any // newest input by name
 
 	lost []string // manifests of checkpoints that DropBroken finds incomplete
+
+	fixed map[string]float64 // eval_rougeL by EvaluateInput.As
 }
 
 func newWorld() *world {
@@ -286,6 +288,9 @@ func (w *world) Evaluate(_ context.Context, in pipeline.EvaluateInput) (pipeline
 	if w.byStep != nil {
 		out.Metrics.RougeL = w.byStep[in.Checkpoint.Step]
 	}
+	if score, ok := w.fixed[in.As]; ok {
+		out.Metrics.RougeL = score
+	}
 	out.Metrics.Commonest = w.same
 	if in.Baselines {
 		out.Metrics.Baselines = w.base
@@ -315,6 +320,7 @@ func (w *world) Publish(_ context.Context, in pipeline.PublishInput) (pipeline.R
 	return pipeline.Result{
 		Run: in.Run, Model: "models/" + in.Name + "/" + in.Run, Epoch: in.Best.Epoch,
 		Step: in.Best.Checkpoint.Step, Eval: in.Best.Eval, Test: in.Test.Metrics,
+		Comparison: in.Comparison,
 	}, w.begin("Publish", in)
 }
 

@@ -19,6 +19,7 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Pipeline, workflow.RegisterOptions{Name: pipeline.WorkflowType})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: pipeline.SweepType})
 	r.RegisterWorkflowWithOptions(Shards, workflow.RegisterOptions{Name: pipeline.ShardsType})
+	r.RegisterWorkflowWithOptions(Retrain, workflow.RegisterOptions{Name: pipeline.RetrainType})
 	r.RegisterWorkflowWithOptions(Janitor, workflow.RegisterOptions{Name: pipeline.JanitorType})
 }
 
@@ -89,6 +90,8 @@ type run struct {
 
 	asked   *pipeline.Question // nil: the run does not wait for approval
 	verdict *verdict           // nil: there is none yet
+
+	comparison *record.Comparison // with publish.better_than; nil: not made yet
 }
 
 func (r *run) setup(ctx workflow.Context, cfg pipeline.Config, state *State) error {
@@ -142,6 +145,9 @@ func (r *run) run(ctx workflow.Context) (*pipeline.Result, error) {
 	}
 	test, err := r.evaluateBest(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.compare(ctx); err != nil {
 		return nil, err
 	}
 	r.releaseDevice(ctx)

@@ -51,6 +51,7 @@ var (
 	notify         = task{"Notify", pipeline.TaskQueue, 5 * time.Minute, hostBeat, besideRetry}
 	dropBroken     = task{"DropBroken", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 	reportSweep    = task{"ReportSweep", pipeline.TaskQueue, 1 * time.Hour, hostBeat, hostRetry}
+	planTurn       = task{"PlanTurn", pipeline.TaskQueue, 1 * day, hostBeat, hostRetry}
 	sweepPage      = task{"Sweep", pipeline.TaskQueue, 6 * time.Hour, hostBeat, hostRetry}
 )
 

@@ -208,65 +208,75 @@ func (r *run) buildModel(ctx workflow.Context, pretrained *record.ModelRef) erro
 }
 
 func (r *run) tokenize(ctx workflow.Context) error {
-	input := pipeline.TokenizeInput{
-		Run: r.id, Dataset: r.Dataset, Model: r.Model, MaxLength: r.config().Train.MaxLength,
-		Compat: r.Config.Compat, Last: r.Dataset.Shards,
-	}
-	plan, err := call[pipeline.TokenizePlan](ctx, r, planTokenize, "plan-tokenize", "token ids", input)
-	if err != nil {
-		return err
-	}
-	r.warn(plan.Warnings)
-	finish := pipeline.FinishTokensInput{Run: r.id, Tokens: plan.Tokens, Cut: plan.Cut}
-	paged := !plan.Reused && r.Dataset.PageShards > 0
-	switch {
-	case paged:
-		finish.Pages, err = r.tokenizePages(ctx, input, plan.Tokens)
-	case !plan.Reused:
-		finish.Shards, finish.Cut, err = r.tokenizeShards(ctx, input)
-	}
-	if err != nil {
-		return err
-	}
-	if !paged { // else FinishTokens counts
-		r.warnOfCut(finish.Cut, input.MaxLength)
-	}
-	r.Tokens, err = call[pipeline.Tokens](ctx, r, finishTokens, "finish-tokens", "manifest of the token ids", finish)
-	if paged && err == nil {
-		r.warnOfCut(r.Tokens.Cut, input.MaxLength)
+	tokens, cut, err := r.tokensOf(ctx, "", r.Dataset, r.Model)
+	if r.Tokens = tokens; cut > 0 {
+		r.warn([]string{fmt.Sprintf("%d captions are longer than %d tokens and were cut (train.max_length, at most "+
+			"the model's positions)", cut, r.config().Train.MaxLength)})
 	}
 	return err
 }
 
-func (r *run) warnOfCut(captions, maxLength int) {
-	if captions > 0 {
-		r.warn([]string{fmt.Sprintf("%d captions are longer than %d tokens and were cut (train.max_length, at most "+
-			"the model's positions)", captions, maxLength)})
+// tokensOf are the token ids of a dataset's captions by a model's tokenizer, and how many captions were cut. Names of
+// activities and children begin with prefix.
+func (r *run) tokensOf(
+	ctx workflow.Context, prefix string, dataset pipeline.Dataset, model record.ModelRef,
+) (tokens pipeline.Tokens, cut int, err error) {
+	input := pipeline.TokenizeInput{
+		Run: r.id, Dataset: dataset, Model: model, MaxLength: r.config().Train.MaxLength,
+		Compat: r.Config.Compat, Last: dataset.Shards,
 	}
+	plan, err := call[pipeline.TokenizePlan](ctx, r, planTokenize, prefix+"plan-tokenize", "token ids", input)
+	if err != nil {
+		return tokens, 0, err
+	}
+	r.warn(plan.Warnings)
+	finish := pipeline.FinishTokensInput{Run: r.id, Tokens: plan.Tokens, Cut: plan.Cut}
+	paged := !plan.Reused && dataset.PageShards > 0
+	switch {
+	case paged:
+		finish.Pages, err = r.tokenizePages(ctx, prefix, input, plan.Tokens)
+	case !plan.Reused:
+		finish.Shards, finish.Cut, err = r.tokenizeShards(ctx, prefix, input)
+	}
+	if err != nil {
+		return tokens, finish.Cut, err
+	}
+	tokens, err = call[pipeline.Tokens](
+		ctx, r, finishTokens, prefix+"finish-tokens", "manifest of the token ids", finish,
+	)
+	if paged { // then FinishTokens counts
+		finish.Cut = tokens.Cut
+	}
+	return tokens, finish.Cut, err
 }
 
 // tokenizePages answers stored lists of the token shards, in order.
-func (r *run) tokenizePages(ctx workflow.Context, input pipeline.TokenizeInput, tokens string) ([]record.Page, error) {
-	r.show(ctx, fmt.Sprintf("captions of %d shards into token ids", r.Dataset.Shards))
-	r.expect(r.Dataset.Shards)
+func (r *run) tokenizePages(
+	ctx workflow.Context, prefix string, input pipeline.TokenizeInput, tokens string,
+) ([]record.Page, error) {
+	shards, page := input.Dataset.Shards, input.Dataset.PageShards
+	r.show(ctx, fmt.Sprintf("captions of %d shards into token ids", shards))
+	r.expect(shards)
 	var parts []pipeline.ShardsPart
-	for first := 0; first < r.Dataset.Shards; first += r.Dataset.PageShards {
-		parts = append(parts, pipeline.ShardsPart{First: first, Last: min(first+r.Dataset.PageShards, r.Dataset.Shards)})
+	for first := 0; first < shards; first += page {
+		parts = append(parts, pipeline.ShardsPart{First: first, Last: min(first+page, shards)})
 	}
-	return r.inChildren(ctx, "tokenize", parts, pipeline.ShardsInput{Group: tokens, Tokenize: &input})
+	return r.inChildren(ctx, prefix+"tokenize", parts, pipeline.ShardsInput{Group: tokens, Tokenize: &input})
 }
 
 // tokenizeShards answers the token shards, in order, and how many captions were cut.
-func (r *run) tokenizeShards(ctx workflow.Context, input pipeline.TokenizeInput) ([]record.Shard, int, error) {
-	calls := (r.Dataset.Shards + shardsPerTokenize - 1) / shardsPerTokenize
-	r.show(ctx, fmt.Sprintf("captions of %d shards into token ids", r.Dataset.Shards))
+func (r *run) tokenizeShards(
+	ctx workflow.Context, prefix string, input pipeline.TokenizeInput,
+) ([]record.Shard, int, error) {
+	calls := (input.Last + shardsPerTokenize - 1) / shardsPerTokenize
+	r.show(ctx, fmt.Sprintf("captions of %d shards into token ids", input.Last))
 	r.expect(calls)
 	parts, err := fanOut(ctx, calls, func(ctx workflow.Context, i int) (pipeline.TokenizeResult, error) {
 		defer r.tick(ctx)
 		part := input
 		part.First = i * shardsPerTokenize
-		part.Last = min(part.First+shardsPerTokenize, r.Dataset.Shards)
-		return call[pipeline.TokenizeResult](ctx, r, tokenizeShards, fmt.Sprintf("tokenize-%d", i),
+		part.Last = min(part.First+shardsPerTokenize, input.Last)
+		return call[pipeline.TokenizeResult](ctx, r, tokenizeShards, fmt.Sprintf("%stokenize-%d", prefix, i),
 			fmt.Sprintf("shards %d to %d", part.First+1, part.Last), part)
 	})
 	if err != nil {

@@ -49,6 +49,8 @@ func (r *run) publish(
 			Sources:  r.Sources,
 			Warnings: r.Warnings,
 			Approval: r.approvedBy(),
+
+			Comparison: r.comparison,
 		})
 	if err != nil {
 		return nil, err

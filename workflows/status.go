@@ -52,6 +52,7 @@ func (r *run) Status() pipeline.Status {
 	s.Epoch, s.Epochs = r.finished(), r.lastEpoch()
 	s.Best, s.History, s.Branch = r.Progress.Best, r.Progress.Epochs, r.Progress.Branch
 	s.Warnings, s.Stopping, s.Paused, s.Asked = r.Warnings, r.Stopping, r.Paused, r.asked
+	s.Comparison = r.comparison
 	s.Backend, s.Pictures = r.Backend, r.Dataset.Rows
 	if len(s.Pictures) > 0 {
 		s.StepsPerEpoch = pipeline.StepsPerEpoch(r.Dataset, r.Config.Train.BatchSize)
@@ -90,6 +91,9 @@ func details(s pipeline.Status) string {
 		name, value, _ := strings.Cut(s.Best.Eval.Shown(s.Best.Metric()), " ")
 		add("best %s **%s** after %s; loss %.4f after epoch %d of %d (step %d)\n",
 			name, value, s.Best.Name(), s.TrainLoss, s.Epoch, s.Epochs, s.Step)
+	}
+	if s.Comparison != nil {
+		add("%s\n", s.Comparison)
 	}
 	if s.Branch > 1 {
 		add("branch %d\n", s.Branch)

@@ -254,8 +254,11 @@ func (r *run) evaluateBest(ctx workflow.Context) (pipeline.EvaluateResult, error
 
 const whatToTry = "Try weights to start from (model.preset: distilvit), more epochs, or another learning rate"
 
-func (r *run) testSplit() string {
-	if r.Dataset.Rows[pipeline.SplitTest] > 0 {
+func (r *run) testSplit() string { return testSplitOf(r.Dataset) }
+
+// testSplitOf is what models are tested on: test, or validation where there is no test set.
+func testSplitOf(d pipeline.Dataset) string {
+	if d.Rows[pipeline.SplitTest] > 0 {
 		return pipeline.SplitTest
 	}
 	return pipeline.SplitValidation

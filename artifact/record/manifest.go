@@ -204,6 +204,8 @@ type ModelManifest struct {
 	Files map[string]layout.Object `json:"files"` // by path below the model, without keys
 
 	Approval *Decision `json:"approval,omitempty"` // nil: nobody was asked (publish.approve)
+
+	Comparison *Comparison `json:"comparison,omitempty"` // nil: it was compared with none (publish.better_than)
 }
 
 // Latest is models/<name>/latest: which version of a model is the newest, for who fetches it with any S3 client.

@@ -213,7 +213,7 @@ func publishedResult(m record.ModelManifest, p record.Progress) *pipeline.Result
 	published, _ := layout.ParseModel(m.Model)
 	r := &pipeline.Result{
 		Run: m.Run, Model: m.Model, Version: published.Version(), Epoch: m.Checkpoint.Epoch, Step: m.Checkpoint.Step,
-		Eval: m.Eval, Test: m.Test, Checks: m.Checks, Bytes: m.Bytes(),
+		Eval: m.Eval, Test: m.Test, Checks: m.Checks, Bytes: m.Bytes(), Comparison: m.Comparison,
 	}
 	if p.Best != nil {
 		r.By = p.Best.By

@@ -105,6 +105,9 @@ func (a *app) printStatus(r statusReport) {
 			t.add("best", fmt.Sprintf("%s, %s", d.Best.Name(), scored(d.Best.Metric(), d.Best.Eval)))
 			addVariety(t, d.Best.Eval.Scores, "validation")
 		}
+		if d.Comparison != nil {
+			t.add("compared", d.Comparison.String())
+		}
 		for _, warning := range d.Warnings {
 			t.add("warning", warning)
 		}
@@ -130,6 +133,9 @@ func (a *app) printStatus(r statusReport) {
 		t.add("best", fmt.Sprintf("epoch %d, %s on the test set", r.Result.Epoch,
 			scored(best.Metric(), r.Result.Test)))
 		addVariety(t, r.Result.Test.Scores, "test")
+		if r.Result.Comparison != nil {
+			t.add("compared", "better: "+r.Result.Comparison.String())
+		}
 		for _, b := range r.Result.Test.Baselines.Rows() {
 			t.add("no model", b.Name+": "+scored(record.MetricRougeL, record.Metrics{Scores: b.Scores}))
 		}

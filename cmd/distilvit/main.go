@@ -162,7 +162,7 @@ object store elsewhere are used; see distilvit worker --help.`,
 		return &usageError{err: err, help: true}
 	})
 	root.AddCommand(
-		a.runCommand(), a.sweepCommand(), a.tuneCommand(), a.upCommand(), a.workerCommand(),
+		a.runCommand(), a.sweepCommand(), a.tuneCommand(), a.scheduleCommand(), a.upCommand(), a.workerCommand(),
 		a.listCommand(), a.statusCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(),
 		a.extendCommand(), a.approveCommand(), a.rejectCommand(),
 		a.logsCommand(), a.getCommand(), a.pushCommand(), a.badCommand(), a.lsCommand(), a.catCommand(),

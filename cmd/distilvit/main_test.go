@@ -55,6 +55,12 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"run", "-f", dir}, "config " + dir + ": is a directory"},
 		{[]string{"run", "--id", "Über", "--set", "dataset=[{kind: shapes}]"}, `run id "Über"`},
 		{[]string{"status"}, "status needs a RUN"},
+		{[]string{"schedule", "nightly"}, "schedule needs -f FILE and --cron EXPRESSION"},
+		{[]string{"schedule", "Nightly", "--cron", "@daily", "-f", "../../examples/demo.yaml"}, `schedule "Nightly": must be 1 to 47`},
+		{[]string{"schedule", "nightly", "--cron", "@daily", "-f", "../../examples/demo.yaml", "--set",
+			"publish.better_than.model=models/other"}, "publish.better_than.model: is models/other; a schedule compares with"},
+		{[]string{"schedule", "nightly", "--cron", "@daily", "-f", "../../examples/demo.yaml", "--set",
+			"publish.better_than.margin=1"}, "publish.better_than.model: is missing: which published model"},
 		{[]string{"list", "-o", "yaml"}, "-o yaml: use text or json"},
 		{[]string{"list", "--log-format", "xml"}, "--log-format xml: use text or json"},
 		{[]string{"caption", "picture.png"}, "-m MODEL is missing"},
@@ -165,7 +171,7 @@ func TestQueriesOfAnEmptyPlaceNameItAndMakeNothing(t *testing.T) {
 	for _, args := range [][]string{
 		{"status", "demo"}, {"get", "demo"}, {"logs", "demo"}, {"stop", "demo"}, {"pause", "demo"}, {"rm", "demo"},
 		{"extend", "demo", "--epochs", "1"}, {"bad", "demo"}, {"ls"}, {"cat", "a"},
-		{"caption", "-m", "demo", "a.png"}, {"janitor"}, {"list"},
+		{"caption", "-m", "demo", "a.png"}, {"janitor"}, {"schedule", "list"}, {"schedule", "trigger", "demo"}, {"list"},
 	} {
 		var out, errs bytes.Buffer
 		a := &app{stdout: &out, stderr: &errs, env: func(string) string { return "" }}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/api/common/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
+	"distilvit/internal/encryption"
+	"distilvit/pipeline"
+)
+
+// scheduleInfo is a schedule as Temporal knows it.
+type scheduleInfo struct {
+	Name     string      `json:"name"`
+	Model    string      `json:"model"` // models/<name>
+	Cron     string      `json:"cron"`
+	TimeZone string      `json:"time_zone"`
+	Paused   bool        `json:"paused"`
+	Note     string      `json:"note,omitempty"` // of who paused it
+	Next     []time.Time `json:"next"`           // turns, the soonest first
+	Begun    int         `json:"begun"`          // turns so far
+	Skipped  int         `json:"skipped"`        // since the one before was under way
+	Missed   int         `json:"missed"`         // longer ago than is made up for
+	Turns    []turnInfo  `json:"turns"`          // the last ones, newest first
+}
+
+// turnInfo is a turn of a schedule.
+type turnInfo struct {
+	Workflow string    `json:"workflow"`
+	Began    time.Time `json:"began"`
+	Status   string    `json:"status"` // running, failed or another of a workflow's that did not complete, or Turn's outcome
+	pipeline.Turn
+}
+
+// retrains says whether a schedule is one of ours.
+func retrains(action client.ScheduleAction) bool {
+	w, ok := action.(*client.ScheduleWorkflowAction)
+	return ok && w.Workflow == pipeline.RetrainType
+}
+
+// scheduleInfo describes a schedule, without what became of its turns.
+func (s *site) scheduleInfo(ctx context.Context, name string) (*scheduleInfo, error) {
+	described, err := s.client.ScheduleClient().GetHandle(ctx, name).Describe(ctx)
+	var notFound *serviceerror.NotFound
+	if errors.As(err, &notFound) || err == nil && !retrains(described.Schedule.Action) {
+		return nil, fmt.Errorf("no such schedule: %s %s (distilvit schedule list shows those there)", name, s.place())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describe schedule %s: %w", name, err)
+	}
+	info := &scheduleInfo{
+		Name: name, Next: described.Info.NextActionTimes, Begun: described.Info.NumActions,
+		Skipped: described.Info.NumActionsSkippedOverlap, Missed: described.Info.NumActionsMissedCatchupWindow,
+		Paused: described.Schedule.State.Paused, Note: described.Schedule.State.Note, Turns: []turnInfo{},
+	}
+	in, err := retrainOf(described.Schedule.Action)
+	if err != nil {
+		return nil, fmt.Errorf("read schedule %s: %w", name, err)
+	}
+	info.Model, info.Cron, info.TimeZone = in.Published(), in.Cron, in.TimeZone
+	for _, action := range slices.Backward(described.Info.RecentActions) {
+		if w := action.StartWorkflowResult; w != nil {
+			info.Turns = append(info.Turns, turnInfo{Workflow: w.WorkflowID, Began: action.ActualTime})
+		}
+	}
+	return info, nil
+}
+
+// retrainOf is what a schedule starts its turns with.
+func retrainOf(action client.ScheduleAction) (in pipeline.Retrain, err error) {
+	payload, ok := action.(*client.ScheduleWorkflowAction).Args[0].(*common.Payload)
+	if !ok {
+		return in, errors.New("its argument is none that was stored")
+	}
+	return in, encryption.DataConverter().FromPayload(payload, &in)
+}
+
+// findTurn asks what became of a turn.
+func (s *site) findTurn(ctx context.Context, t *turnInfo, working bool) error {
+	run, _, err := describeRun(ctx, s.client, t.Workflow)
+	if errors.Is(err, errNoRun) {
+		t.Status, t.Detail = "gone", "Temporal keeps its history no longer"
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var turn *pipeline.Turn
+	switch {
+	case run.open() && !working:
+		t.Status, t.Detail = statusInterrupted, "no worker is up; distilvit up goes on with it"
+		return nil
+	case run.open():
+		t.Status = run.Status
+		turn, err = query[pipeline.Turn](ctx, s.client, t.Workflow)
+		if err != nil {
+			t.Detail = "not known: its worker does not answer"
+			return nil
+		}
+	default:
+		t.Status = run.Status
+		if turn, err = resultOf[pipeline.Turn](ctx, s.client, t.Workflow); err != nil {
+			t.Detail = failureText(err)
+			return nil
+		}
+		t.Status = turn.Outcome
+	}
+	t.Turn = *turn
+	return nil
+}
+
+func (a *app) listSchedules(ctx context.Context, s *site) error {
+	there, err := s.client.ScheduleClient().List(ctx, client.ScheduleListOptions{})
+	if err != nil {
+		return fmt.Errorf("list schedules: %w", err)
+	}
+	infos := []*scheduleInfo{}
+	for there.HasNext() {
+		entry, err := there.Next()
+		if err != nil {
+			return fmt.Errorf("list schedules: %w", err)
+		}
+		if entry.WorkflowType.Name != pipeline.RetrainType {
+			continue
+		}
+		info, err := s.scheduleInfo(ctx, entry.ID)
+		if err != nil {
+			return err
+		}
+		infos = append(infos, info)
+	}
+	if a.output == "json" {
+		return printJSON(a.stdout, infos)
+	}
+	if len(infos) == 0 {
+		fmt.Fprintf(a.stdout, "no schedules %s; distilvit schedule NAME -f FILE --cron EXPRESSION makes one\n", s.place())
+		return nil
+	}
+	t := &table{}
+	t.add("SCHEDULE", "MODEL", "CRON", "NEXT", "TURNS", "SKIPPED")
+	for _, i := range infos {
+		next := strings.TrimPrefix(nextText(*i), nextTurn)
+		t.add(i.Name, i.Model, i.Cron+" "+i.TimeZone, next, fmt.Sprint(i.Begun), fmt.Sprint(i.Skipped))
+	}
+	t.write(a.stdout, "")
+	return nil
+}
+
+// nextText says when the next turn is.
+func nextText(i scheduleInfo) string {
+	switch {
+	case i.Paused:
+		return "paused"
+	case len(i.Next) == 0:
+		return "no turn follows"
+	}
+	return nextTurn + timeText(i.Next[0])
+}
+
+const nextTurn = "next turn "
+
+func timeText(t time.Time) string { return t.Local().Format("2006-01-02 15:04 MST") }
+
+func (a *app) showSchedule(ctx context.Context, s *site, name string) error {
+	info, err := s.scheduleInfo(ctx, name)
+	if err != nil {
+		return err
+	}
+	working, err := s.hasWorkflowWorker(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range info.Turns {
+		if err := s.findTurn(ctx, &info.Turns[i], working); err != nil {
+			return err
+		}
+	}
+	if a.output == "json" {
+		return printJSON(a.stdout, info)
+	}
+	t := &table{}
+	t.add("schedule", info.Name)
+	t.add("model", info.Model)
+	t.add("cron", info.Cron+" "+info.TimeZone)
+	t.add("status", nextText(*info))
+	if info.Paused && info.Note != "" {
+		t.add("note", info.Note)
+	}
+	t.add("turns", fmt.Sprintf("%d begun, %d skipped since the one before was under way, %d missed while the stack was down",
+		info.Begun, info.Skipped, info.Missed))
+	t.write(a.stdout, "")
+	if len(info.Turns) == 0 {
+		return nil
+	}
+	fmt.Fprintln(a.stdout)
+	turns := &table{}
+	turns.add("BEGAN", "OUTCOME", "RUN", "")
+	for _, t := range info.Turns {
+		turns.add(timeText(t.Began), t.Status, t.Run, t.Detail)
+	}
+	turns.write(a.stdout, "")
+	return nil
+}
