@@ -140,3 +140,45 @@ func TestManySourceFilesAreNotRepeatedForEachShard(t *testing.T) {
 		}
 	}
 }
+
+func TestManyFilesOfASourceAreListedInTheStore(t *testing.T) {
+	b := newBench(t)
+	b.PageShards = 2
+	group := layout.Source("digest-of-the-list")
+	source := pipeline.DownloadResult{Digest: "digest-of-the-list", Files: []pipeline.SourceFile{
+		{Role: "files", Name: "0.tar"}, {Role: "files", Name: "1.tar"}, {Role: "files", Name: "2.tar"},
+	}}
+	few := pipeline.DownloadResult{Files: source.Files[:2]}
+	check(t, b.listFiles(t.Context(), "run", &few))
+	check(t, b.listFiles(t.Context(), "run", &source))
+	if few.FilesPage != nil || source.FilesPage == nil || len(source.Files) > 0 {
+		t.Fatalf("%+v, %+v", few, source)
+	}
+	if _, err := b.Store.Stat(t.Context(), layout.Run("run").Ref(group)); err != nil {
+		t.Errorf("the run does not refer to %s: %v", group, err)
+	}
+	read, err := b.sources(t.Context(), []pipeline.DownloadResult{few, source}, pipeline.PrepareConfig{})
+	if err != nil || len(read[0].Files) != 2 || len(read[1].Files) != 3 || read[1].Files[2].Name != "2.tar" {
+		t.Errorf("%+v, %v", read, err)
+	}
+}
+
+func TestFeaturesOfMoreShardsThanAHistoryHoldsAreRefused(t *testing.T) {
+	b := newBench(t)
+	m := record.DatasetManifest{Shards: make([]record.Shard, mostDerivedShards+1)}
+	for i := range m.Shards {
+		m.Shards[i] = record.Shard{Index: i, Split: pipeline.SplitTrain, Rows: 1}
+	}
+	check(t, artifact.PublishDataset(t.Context(), b.Store, layout.Dataset("d"), &m, 1000))
+	w := pipeline.Work{Dataset: pipeline.Dataset{Manifest: layout.Manifest(layout.Dataset("d"))}}
+	plan := pipeline.DerivedPlan{Group: layout.FeatureShards("f")}
+	err := b.derivedNeeded(t.Context(), w, derivation{name: "features"}, &plan)
+	if kindOf(err) != pipeline.InvalidInput || !strings.Contains(err.Error(), "2001 features shards") {
+		t.Errorf("%v", err)
+	}
+	m.Shards = m.Shards[1:]
+	check(t, artifact.PublishDataset(t.Context(), b.Store, layout.Dataset("e"), &m, 1000))
+	w.Dataset.Manifest = layout.Manifest(layout.Dataset("e"))
+	plan.Shards = nil
+	check(t, b.derivedNeeded(t.Context(), w, derivation{name: "features"}, &plan))
+}
