@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gomlx/compute"
 
@@ -235,6 +236,38 @@ func (c *Captioner) Stream(ctx context.Context, p Picture, said func(text string
 		return Caption{}, err
 	}
 	return captions[0], nil
+}
+
+// Timing is how long a caption took, with the wait for other calls.
+type Timing struct {
+	First time.Duration // to the first token, the encoder's part in it
+	Total time.Duration
+	Steps int // each of which gives a token, of every beam in a beam search
+}
+
+// PerToken is the mean of the tokens behind the first; 0 where there is none.
+func (t Timing) PerToken() time.Duration {
+	if t.Steps < 2 {
+		return 0
+	}
+	return (t.Total - t.First) / time.Duration(t.Steps-1)
+}
+
+// Timed captions one picture and says how long that took.
+func (c *Captioner) Timed(ctx context.Context, p Picture) (Caption, Timing, error) {
+	var t Timing
+	begun := time.Now()
+	captions, err := c.caption(ctx, []Picture{p}, func([][]int32) error {
+		if t.Steps++; t.Steps == 1 {
+			t.First = time.Since(begun)
+		}
+		return nil
+	})
+	if err != nil {
+		return Caption{}, t, err
+	}
+	t.Total = time.Since(begun)
+	return captions[0], t, nil
 }
 
 func (c *Captioner) caption(

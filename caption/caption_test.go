@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -264,4 +265,22 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte("{"), 0o644))
 	_, err = Open(dir, Options{})
 	require.ErrorContains(t, err, "tokenizer.json")
+}
+
+// A caption's time is told apart into that of its first token and that of the others.
+func TestTimedCaptionIsTheCaption(t *testing.T) {
+	for _, o := range []Options{{}, {NumBeams: 2}, {Dtype: "fp32"}} {
+		c := open(t, o)
+		p := pictures(t, c, 1)[0]
+		want, err := c.Caption(t.Context(), p)
+		require.NoError(t, err)
+		got, took, err := c.Timed(t.Context(), p)
+		require.NoError(t, err)
+		require.Equal(t, want[0], got)
+		require.GreaterOrEqual(t, took.Steps, len(got.TokenIDs))
+		require.Positive(t, took.First)
+		require.Greater(t, took.Total, took.First)
+		require.Positive(t, took.PerToken())
+		require.LessOrEqual(t, took.PerToken()*time.Duration(took.Steps-1), took.Total-took.First)
+	}
 }

@@ -21,11 +21,15 @@ type Compared struct {
 	Name    string
 	Bytes   int64         // of its weights
 	Latency time.Duration // a picture, captioned by itself
-	RougeL  float64
-	Bleu4   float64
-	Cider   float64
-	Exact   float64
-	GenLen  float64 // tokens
+
+	FirstToken   time.Duration // from the picture on
+	FurtherToken time.Duration // each behind the first; 0 where there is none
+
+	RougeL float64
+	Bleu4  float64
+	Cider  float64
+	Exact  float64
+	GenLen float64 // tokens
 }
 
 // ComparedPicture is a picture with each model's caption, in the models' order.

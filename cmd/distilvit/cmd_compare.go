@@ -45,9 +45,10 @@ and size. Each model is compared in every form it has, its weights and its ONNX
 exports in ONNX Runtime, unless --forms says which. --html writes a page with the
 pictures and everything that was said of them, those first on which models differ.
 
-Every picture is captioned by itself, as in a web page; the time is the mean without
-the first picture. Both decode as generation_config.json says, but exports greedily, as
-Transformers.js does, whatever beams it asks for. DATASET is as in distilvit evaluate.
+Every picture is captioned by itself, as in a web page; times are means without the
+first picture: of a picture, to its first token, and of each token behind that. Both
+decode as generation_config.json says, but exports greedily, as Transformers.js does,
+whatever beams it asks for. DATASET is as in distilvit evaluate.
 
 Two RUNs are compared by what they have stored: keys of their configs that differ, curves,
 scores and exports; --html writes that as a page.`,
@@ -124,6 +125,8 @@ type contender struct {
 	Form         string  `json:"form"`  // weights or a dtype
 	Bytes        int64   `json:"bytes"` // of the weights or graphs
 	MsPerPicture float64 `json:"ms_per_picture"`
+	MsFirstToken float64 `json:"ms_first_token"` // the encoder's part in it
+	MsPerToken   float64 `json:"ms_per_token"`   // of those behind the first; 0 where there is none
 	metrics.Scores
 
 	dir         string
@@ -237,19 +240,23 @@ func (c *contender) captionAll(ctx context.Context, kind string, pictures *examp
 		return err
 	}
 	defer captioner.Close()
-	var spent time.Duration
+	var total, first time.Duration
+	further := 0 // tokens
 	for i, example := range pictures.list {
 		row, err := reader.Row(ctx, example)
 		if err != nil {
 			return fmt.Errorf("picture %s: %w", example.ID, err)
 		}
-		begun := time.Now()
-		said, err := captionOne(ctx, captioner, row.Pixels)
+		picture, err := captioner.Pixels(row.Pixels)
+		if err != nil {
+			return fmt.Errorf("picture %s: %w", example.ID, err)
+		}
+		said, took, err := captioner.Timed(ctx, picture)
 		if err != nil {
 			return fmt.Errorf("caption %s: %w", example.ID, err)
 		}
 		if i > 0 { // the first pays for compiling
-			spent += time.Since(begun)
+			total, first, further = total+took.Total, first+took.First, further+took.Steps-1
 		}
 		c.predictions = append(c.predictions, metrics.Prediction{
 			ImageID: example.ID, Caption: said.Text, TokenIDs: said.TokenIDs,
@@ -257,28 +264,20 @@ func (c *contender) captionAll(ctx context.Context, kind string, pictures *examp
 		})
 		p.show(c.name(), int64(i+1), int64(len(pictures.list)))
 	}
-	c.MsPerPicture = 1000 * spent.Seconds() / float64(max(1, len(pictures.list)-1))
+	timed := float64(max(1, len(pictures.list)-1))
+	c.MsPerPicture, c.MsFirstToken = 1000*total.Seconds()/timed, 1000*first.Seconds()/timed
+	c.MsPerToken = 1000 * (total - first).Seconds() / float64(max(1, further))
 	return nil
-}
-
-// captionOne captions a picture at the model's size.
-func captionOne(ctx context.Context, c *caption.Captioner, rgb []uint8) (caption.Caption, error) {
-	picture, err := c.Pixels(rgb)
-	if err != nil {
-		return caption.Caption{}, err
-	}
-	said, err := c.Caption(ctx, picture)
-	if err != nil {
-		return caption.Caption{}, err
-	}
-	return said[0], nil
 }
 
 func compareTable(contenders []*contender) *table {
 	t := &table{right: true}
-	t.add("", "weights", "ms a picture", "rouge1", "rougeL", "bleu4", "cider", "exact %", "length")
+	t.add("", "weights", "ms a picture", "first token", "each further", "rouge1", "rougeL", "bleu4", "cider", "exact %", "length")
 	for _, c := range contenders {
-		row := []string{c.name(), report.Bytes(c.Bytes), fmt.Sprintf("%.1f", c.MsPerPicture)}
+		row := []string{
+			c.name(), report.Bytes(c.Bytes), fmt.Sprintf("%.1f", c.MsPerPicture), fmt.Sprintf("%.1f", c.MsFirstToken),
+			fmt.Sprintf("%.2f", c.MsPerToken),
+		}
 		for _, score := range []float64{c.Rouge1, c.RougeL, c.Bleu4, c.Cider, c.ExactMatch} {
 			row = append(row, fmt.Sprintf("%.2f", score))
 		}
@@ -295,8 +294,8 @@ func comparePage(
 	for _, c := range contenders {
 		page.Models = append(page.Models, report.Compared{
 			Name: c.name(), Bytes: c.Bytes,
-			Latency: time.Duration(c.MsPerPicture * float64(time.Millisecond)),
-			RougeL:  c.RougeL, Bleu4: c.Bleu4, Cider: c.Cider, Exact: c.ExactMatch, GenLen: c.GenLen,
+			Latency: ms(c.MsPerPicture), FirstToken: ms(c.MsFirstToken), FurtherToken: ms(c.MsPerToken),
+			RougeL: c.RougeL, Bleu4: c.Bleu4, Cider: c.Cider, Exact: c.ExactMatch, GenLen: c.GenLen,
 		})
 	}
 	order := make([]int, len(pictures.list))
@@ -335,6 +334,8 @@ func comparePage(
 	}
 	return report.CompareHTML(page), nil
 }
+
+func ms(n float64) time.Duration { return time.Duration(n * float64(time.Millisecond)) }
 
 func differs(p report.ComparedPicture) int {
 	if p.Differ() {

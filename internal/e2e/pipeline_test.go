@@ -112,6 +112,8 @@ func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 				Form   string  `json:"form"`
 				Bytes  int64   `json:"bytes"`
 				Ms     float64 `json:"ms_per_picture"`
+				First  float64 `json:"ms_first_token"`
+				Token  float64 `json:"ms_per_token"`
 				RougeL float64 `json:"rougeL"`
 			} `json:"models"`
 		}](t, succeed(t, "compare", "-m", model, "-d", config, "--html", page, "-o", "json"))
@@ -119,7 +121,9 @@ func TestRunPublishesAModelThatCanBeUsed(t *testing.T) {
 		require.Len(t, compared.Models, 3)
 		for i, form := range []string{"weights", "fp32", "q8"} {
 			require.Equal(t, form, compared.Models[i].Form)
-			require.Positive(t, compared.Models[i].Ms)
+			require.Positive(t, compared.Models[i].First)
+			require.Positive(t, compared.Models[i].Token)
+			require.Greater(t, compared.Models[i].Ms, compared.Models[i].First)
 		}
 		require.InDelta(t, result.Test.RougeL, compared.Models[0].RougeL, 1e-9)
 		require.InDelta(t, result.Test.RougeL, compared.Models[1].RougeL, 1e-9)
