@@ -51,7 +51,8 @@ func (a *Activities) StorePretrained(ctx context.Context, in pipeline.Pretrained
 		defer done()
 		named := pipeline.ModelConfig{
 			Weights: in.Weights, Encoder: in.Encoder, Decoder: in.Decoder, Tokenizer: in.Tokenizer,
-			Adapter: in.Adapter, Kind: in.Kind, Projection: in.Projection, FromLayers: in.FromLayers,
+			Adapter: in.Adapter, Kind: in.Kind, Projection: in.Projection, ScaleFactor: in.ScaleFactor,
+			FromLayers: in.FromLayers,
 		}
 		from, err := a.givenModel(ctx, p, named, hub.ModelFiles)
 		if err != nil {
@@ -83,6 +84,7 @@ type givenModel struct {
 	processor                            string // that of the encoder; "" with a tokenizer alone
 	kind, projection                     string // the config's
 	layers                               model.Layers
+	scaleFactor                          int // the config's
 	key, tokenizerKey                    string
 }
 
@@ -104,7 +106,7 @@ func (a *Activities) givenModel(
 			return d, err
 		}
 	}
-	d.kind, d.projection = m.Kind, m.Projection
+	d.kind, d.projection, d.scaleFactor = m.Kind, m.Projection, m.ScaleFactor
 	d.layers = model.Layers(m.FromLayers)
 	d.key, d.tokenizerKey = "model.weights", "model.tokenizer"
 	if d.encoder != "" {
@@ -118,7 +120,7 @@ func (a *Activities) givenModel(
 }
 
 func (d givenModel) parts() model.Parts {
-	return model.Parts{Encoder: d.encoder, Decoder: d.decoder, Projection: d.projection}
+	return model.Parts{Encoder: d.encoder, Decoder: d.decoder, Projection: d.projection, ScaleFactor: d.scaleFactor}
 }
 
 // ofKind makes sure that the network is of the kind that the config asks for.
@@ -273,6 +275,9 @@ func (a *Activities) BuildModel(ctx context.Context, in pipeline.BuildModelInput
 		}
 		c, kept, err := a.runNetwork(ctx, in, t, dir)
 		if err != nil {
+			return out, err
+		}
+		if err := setPrompt(c, in.Model.Prompt, t); err != nil {
 			return out, err
 		}
 		c.SetDropout(in.Train.Dropout)

@@ -8,6 +8,7 @@ import (
 	"distilvit/dataset"
 	"distilvit/model"
 	"distilvit/model/preset"
+	"distilvit/model/tokenizer"
 	"distilvit/model/train"
 	"distilvit/pipeline"
 )
@@ -24,8 +25,23 @@ func network(m pipeline.ModelConfig, vocab, eos int) *model.Config {
 	if c.Kind == model.Prefix {
 		c.SetProjection(m.Projection)
 	}
+	if m.ScaleFactor > 0 {
+		c.SetScaleFactor(m.ScaleFactor)
+	}
 	c.SetSpecialToken(eos)
 	return &c
+}
+
+// setPrompt makes the config's prompt a network's, if there is one.
+func setPrompt(c *model.Config, prompt string, t *tokenizer.Tokenizer) error {
+	switch {
+	case prompt == "":
+		return nil
+	case c.Kind != model.Prefix:
+		return invalid("model.prompt: is that of the kind prefix, and the decoder is a GPT-2 with cross-attention")
+	}
+	c.SetPrompt(t.Encode(prompt))
+	return nil
 }
 
 func stepsPerEpoch(w pipeline.Work) int64 {

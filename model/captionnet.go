@@ -40,6 +40,7 @@ type Projector struct {
 	Act       func(*Node) *Node // between both, or nil
 	Second    *Linear           // or nil
 	DropFirst bool              // the encoder's first vector, a class token, is left out
+	Shuffle   int               // as ProjectorConfig.ScaleFactor
 
 	names [2]string // of First and Second
 }
@@ -51,7 +52,11 @@ type Bind func(name string, shape ...int) *Node
 func New(c *Config, bind Bind) *VisionEncoderDecoder {
 	m := &VisionEncoderDecoder{Encoder: newEncoder(&c.Encoder, bind)}
 	if c.Kind == Prefix {
-		m.Projector, m.Decoder = newLlavaProjector(c, bind), newLlama(&c.Llama, c.TieWordEmbeddings, bind)
+		llama := newLlama(&c.Llama, c.TieWordEmbeddings, bind)
+		if len(c.PromptIDs) > 0 {
+			llama.Prompt = append([]int32{int32(c.DecoderStartTokenID)}, c.PromptIDs...)
+		}
+		m.Projector, m.Decoder = newLlavaProjector(c, bind), llama
 		return m
 	}
 	gpt2 := newGPT2(&c.Decoder, bind)
@@ -70,10 +75,13 @@ func New(c *Config, bind Bind) *VisionEncoderDecoder {
 // crossProjector is the projector of a VisionEncoderDecoderModel.
 const crossProjector = "enc_to_dec_proj"
 
-// Forward takes [B, S, encoder's width] to [B, S or one less, decoder's width].
+// Forward takes [B, S, encoder's width] to [B, vectors, decoder's width], Config.PrefixLength of them.
 func (p *Projector) Forward(x *Node) *Node {
 	if p.DropFirst {
 		x = Slice(x, AxisRange(), AxisRange(1))
+	}
+	if p.Shuffle > 0 {
+		x = shuffled(x, p.Shuffle)
 	}
 	if x = p.First.Forward(x); p.Act != nil {
 		x = p.Act(x)

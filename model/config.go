@@ -75,6 +75,9 @@ type Config struct {
 
 	// of a Prefix: the id that stands for each of a picture's vectors where transformers is given ids
 	ImageTokenID int
+
+	// of a Prefix: the prompt, which stands between the start token and what a caption says; empty: none
+	PromptIDs []int32
 }
 
 // VocabSize is the number of tokens.
@@ -90,21 +93,23 @@ func (c *Config) vocabSize() *int {
 	return &c.Decoder.VocabSize
 }
 
-// Positions is the number of tokens of a caption at most, start token included.
+// Positions is the number of tokens of a caption at most, start token included, without a prompt's.
 func (c *Config) Positions() int {
 	if c.Kind == Prefix {
-		return c.Llama.MaxPositionEmbeddings - c.PrefixLength()
+		return c.Llama.MaxPositionEmbeddings - c.PrefixLength() - len(c.PromptIDs)
 	}
 	return c.Decoder.NPositions
 }
 
-// PrefixLength is the number of vectors that stand before a caption.
+// PrefixLength is the number of a picture's vectors that stand before a caption.
 func (c *Config) PrefixLength() int {
 	switch {
 	case c.Kind != Prefix:
 		return 0
 	case c.Projector.DropFirst:
 		return c.Encoder.Tokens() - 1
+	case c.Projector.ScaleFactor > 0:
+		return c.Encoder.Tokens() / (c.Projector.ScaleFactor * c.Projector.ScaleFactor)
 	}
 	return c.Encoder.Tokens()
 }
@@ -180,7 +185,17 @@ func (c *Config) setImageToken() {
 		return
 	}
 	taken := []int{c.DecoderStartTokenID, c.BOSTokenID, c.EOSTokenID, c.PadTokenID}
+	for _, id := range c.PromptIDs {
+		taken = append(taken, int(id))
+	}
 	for c.ImageTokenID = 0; slices.Contains(taken, c.ImageTokenID); c.ImageTokenID++ {
+	}
+}
+
+// SetPrompt makes these tokens a Prefix's prompt.
+func (c *Config) SetPrompt(ids []int32) {
+	if c.PromptIDs = ids; slices.Contains(ids, int32(c.ImageTokenID)) {
+		c.setImageToken()
 	}
 }
 
@@ -276,6 +291,9 @@ func newPrefix(s preset.Sizes) Config {
 // SetProjection makes a Prefix's projector one of Projections; "" is mlp.
 func (c *Config) SetProjection(kind string) { c.Projector.setProjection(kind) }
 
+// SetScaleFactor makes a Prefix's projector a SmolVLM's connector, see ProjectorConfig.ScaleFactor.
+func (c *Config) SetScaleFactor(n int) { c.Projector.setScaleFactor(n) }
+
 // defaultGPT2 are the values an absent key of Hugging Face's GPT2Config has.
 func defaultGPT2() GPT2Config {
 	return GPT2Config{
@@ -356,6 +374,10 @@ func (c *Config) Validate() error {
 				id   int
 			}{"image_token_index", c.ImageTokenID})
 		}
+		for i, id := range c.PromptIDs {
+			check(id >= 0 && int(id) < c.VocabSize() && int(id) != c.ImageTokenID, "prompt_ids[%d] is %d; must be from 0 to "+
+				"below vocab_size %d, and not image_token_index", i, id, c.VocabSize())
+		}
 		for _, t := range ids {
 			check(t.id >= 0 && t.id < c.VocabSize(), "%s is %d; must be from 0 to below vocab_size %d", t.name,
 				t.id, c.VocabSize())
@@ -393,14 +415,23 @@ func (c *Config) validatePrefix(check func(ok bool, format string, args ...any),
 	_, ok := activations[act]
 	check(ok || act == linearAct, "projector_hidden_act is %q; must be %s or one of %s", act, linearAct,
 		strings.Join(slices.Sorted(maps.Keys(activations)), ", "))
+	c.validateScaleFactor(check)
 	e := &c.Encoder
 	check(e.UnusedLayers < e.NumHiddenLayers, "vision_feature_layer is %d; must be from -%d to -1", -1-e.UnusedLayers,
 		e.NumHiddenLayers)
 	c.Llama.validate(check, within)
 	if e.PatchSize > 0 && e.ImageSize > 0 {
-		check(c.Positions() >= 2, "text_config.max_position_embeddings is %d, and a picture's vectors take %d of them; there "+
-			"must be room for captions", c.Llama.MaxPositionEmbeddings, c.PrefixLength())
+		check(c.Positions() >= 2, "text_config.max_position_embeddings is %d, and a picture's vectors take %d of them%s; there "+
+			"must be room for captions", c.Llama.MaxPositionEmbeddings, c.PrefixLength(), c.promptTakes())
 	}
+}
+
+// promptTakes says how many positions a prompt takes, if there is one.
+func (c *Config) promptTakes() string {
+	if len(c.PromptIDs) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", the prompt %d", len(c.PromptIDs))
 }
 
 // oneLine joins errors as one line.

@@ -151,6 +151,9 @@ func (s *side) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON writes the config in Hugging Face's form.
 func (c Config) MarshalJSON() ([]byte, error) {
+	if c.Kind == Prefix && c.Projector.ScaleFactor > 0 {
+		return json.Marshal(c.smolvlmJSON())
+	}
 	if c.Kind == Prefix {
 		return json.Marshal(c.llavaJSON())
 	}
@@ -252,14 +255,21 @@ func (c *Config) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &of); err != nil {
 		return err
 	}
-	if of.ModelType == visionEncoderDecoder && of.Llava != nil {
-		b, of.ModelType = of.Llava, llava
+	if own := of.Llava; of.ModelType == visionEncoderDecoder && own != nil {
+		if err := json.Unmarshal(own, &of); err != nil {
+			return err
+		}
+		b = own
 	}
 	ved := defaultVED()
 	var j interface{ config() (*Config, error) } = &ved
-	if of.ModelType == llava {
+	switch of.ModelType {
+	case llava:
 		llava := defaultLlava()
 		j = &llava
+	case smolvlm, idefics3:
+		smolvlm := defaultSmolVLM()
+		j = &smolvlm
 	}
 	if err := json.Unmarshal(b, j); err != nil {
 		return err
@@ -321,7 +331,7 @@ func (j *vedJSON) supported() error {
 	e, d := &j.Encoder, &j.Decoder
 	switch {
 	case j.ModelType != visionEncoderDecoder:
-		return fmt.Errorf("model_type is %q; must be %s or %s", j.ModelType, visionEncoderDecoder, llava)
+		return fmt.Errorf("model_type is %q; must be %s, %s, %s or %s", j.ModelType, visionEncoderDecoder, llava, smolvlm, idefics3)
 	case e.ModelType != e.kind().modelType:
 		return fmt.Errorf("encoder.model_type is %q; must be %s", e.ModelType, encoderTypes())
 	case e.UseSwiGLU != nil && *e.UseSwiGLU:

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"testing"
 )
@@ -37,7 +38,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal(text, &again); err != nil || again != c {
+		if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(again, c) {
 			t.Errorf("%+v is read back as %+v: %v", c, again, err)
 		}
 		var before, after runtime.MemStats

@@ -231,6 +231,9 @@ func (o *GenerateOptions) Validate(c *Config) error {
 			o.NumBeams, c.VocabSize())
 	case o.EarlyStopping != StopHopeless && o.EarlyStopping != StopFull && o.EarlyStopping != StopNever:
 		return fmt.Errorf("early_stopping is %q; must be true, never or empty", string(o.EarlyStopping))
+	case len(c.PromptIDs) > 0 && o.Start(c) != int32(c.DecoderStartTokenID):
+		return fmt.Errorf("decoder_start_token_id is %d; must be the %d behind which the prompt stands", o.Start(c),
+			c.DecoderStartTokenID)
 	}
 	return o.idsBelow(c.VocabSize(), "vocab_size")
 }

@@ -18,6 +18,9 @@ import (
 // goldenNames are the folders that testdata/make_golden.py and make_llava.py wrote.
 var goldenNames = []string{"same", "differ", "llava/siglip", "llava/clip"}
 
+// llavaNames are those of what a captioner of the kind Prefix may have besides.
+var llavaNames = []string{"llava/prompt", "llava/shuffle"}
+
 // golden is what testdata/make_golden.py or make_llava.py wrote with PyTorch.
 type golden struct {
 	Pictures  int       `json:"pictures"`
@@ -75,7 +78,7 @@ func readGolden(t *testing.T, name string) golden {
 }
 
 func TestLogitsEqualPyTorch(t *testing.T) {
-	for _, name := range goldenNames {
+	for _, name := range slices.Concat(goldenNames, llavaNames) {
 		g := readGolden(t, name)
 		backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 			c, err := NewCaptioner(be, g.config, g.weights)
@@ -134,7 +137,7 @@ func TestGreedyCaptionsEqualTransformers(t *testing.T) {
 
 // TestSearchesBehindPicturesEqualTransformers is greedy and beam search of what stands behind a picture's vectors.
 func TestSearchesBehindPicturesEqualTransformers(t *testing.T) {
-	for _, name := range []string{"llava/siglip", "llava/clip"} {
+	for _, name := range []string{"llava/siglip", "llava/clip", "llava/prompt"} {
 		g := readGolden(t, name)
 		if len(g.Searches) < 4 {
 			t.Fatalf("%s: %d searches", name, len(g.Searches))

@@ -31,7 +31,7 @@ func Init(c *Config, seed uint64) Weights {
 
 // setIdentity makes the second layer of a linear projection change nothing.
 func (c *Config) setIdentity(w Weights) {
-	if c.Kind != Prefix || c.Projector.HiddenAct != linearAct {
+	if c.Kind != Prefix || c.Projector.HiddenAct != linearAct || c.Projector.ScaleFactor > 0 {
 		return
 	}
 	x := w[projectorOut+".weight"]

@@ -20,6 +20,10 @@ type Llama struct {
 	Layer  []LlamaLayer
 	Norm   RMSNorm
 
+	// the start token and the prompt behind it, or nil: all but the last are taken in with the picture, and the last stands
+	// where a caption has its start token
+	Prompt []int32
+
 	gradientCheckpointing bool // of Forward
 }
 
@@ -67,8 +71,10 @@ func newLlama(c *LlamaConfig, tied bool, bind Bind) *Llama {
 	return m
 }
 
-// CrossKV takes a picture's vectors [B, P, hidden] through the layers, to each layer's KV [B, KV, P, head width].
+// CrossKV takes a picture's vectors [B, P, hidden] through the layers, to each layer's KV [B, KV, P, head width]. What a
+// prompt puts before captions is counted in P.
 func (m *Llama) CrossKV(x *Node) []KV {
+	x = m.withPrompt(x)
 	all := make([]KV, len(m.Layer))
 	turn := m.rotation(x.Graph(), 0, x.Shape().Dim(1))
 	bias := causalBias(x.Graph(), x.Shape().Dim(1))
@@ -105,7 +111,7 @@ func (m *Llama) Forward(ids *Node, pictures []KV, drop *Dropout) *Node {
 	k := rows / pictures[0].K.Shape().Dim(0)
 	turn := m.rotation(g, pictures[0].K.Shape().Dim(2), t)
 	bias := InsertAxes(causalBias(g, t), 0, 0) // [1, 1, 1, 1, T, T]
-	x := m.embed(ids)                          // [B·K, T, hidden]
+	x := m.embed(m.afterPrompt(ids))           // [B·K, T, hidden]
 	for i := range m.Layer {
 		if m.gradientCheckpointing {
 			x = x.Checkpoint()
@@ -134,6 +140,9 @@ func (m *Llama) Step(tokens, position *Node, self, pictures []KV) (*Node, []KV) 
 	turn := rotation{Gather(all.cos, at), Gather(all.sin, at)} // [1, head width]
 	positions := Iota(g, shapes.Make(dtypes.Int32, 1, 1, 1, 1, 1, room), 5)
 	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked)))
+	if last := len(m.Prompt) - 1; last > 0 {
+		tokens = Where(Equal(position, ScalarZero(g, position.DType())), Const(g, m.Prompt[last]), tokens)
+	}
 	x, next := InsertAxes(m.embed(tokens), 1), make([]KV, len(self)) // [N, 1, hidden]
 	for i := range m.Layer {
 		l := &m.Layer[i]
@@ -175,6 +184,29 @@ func (m *Llama) linears() (list []linear) {
 
 // embed: ids [...] → [..., hidden]
 func (m *Llama) embed(ids *Node) *Node { return Gather(m.Tokens, InsertAxes(ids, -1)) }
+
+// withPrompt puts start token and prompt, without its last token, behind pictures: [B, P, hidden] → [B, P + more, hidden]
+func (m *Llama) withPrompt(x *Node) *Node {
+	last := len(m.Prompt) - 1
+	if last < 1 {
+		return x
+	}
+	prompt := m.embed(Const(x.Graph(), m.Prompt[:last]))
+	return Concatenate([]*Node{x, BroadcastToDims(InsertAxes(prompt, 0), x.Shape().Dim(0), last, m.Config.HiddenSize)}, 1)
+}
+
+// afterPrompt puts the prompt's last token where captions [rows, T] have their start token.
+func (m *Llama) afterPrompt(ids *Node) *Node {
+	last := len(m.Prompt) - 1
+	if last < 1 {
+		return ids
+	}
+	first := BroadcastToDims(Const(ids.Graph(), m.Prompt[last]), ids.Shape().Dim(0), 1)
+	if ids.Shape().Dim(1) == 1 {
+		return first
+	}
+	return Concatenate([]*Node{first, Slice(ids, AxisRange(), AxisRange(1))}, 1)
+}
 
 func (l *LlamaLayer) mlp(x *Node) *Node {
 	h := l.PostAttentionNorm.Forward(x)

@@ -15,6 +15,10 @@ type ProjectorConfig struct {
 	HiddenAct string // between the two layers: one of activations, or linear for none
 	Bias      bool
 	DropFirst bool // without the encoder's first vector, as vision_feature_select_strategy default has it
+
+	// above 0 a SmolVLM's connector in the place of both layers: vectors of as many by as many neighbouring patches
+	// become one (pixel shuffle), which one layer without bias makes one of the decoder's
+	ScaleFactor int
 }
 
 // Kinds of projections that a projector is made as.
@@ -28,7 +32,7 @@ func Projections() []string { return []string{ProjectionMLP, ProjectionLinear} }
 
 // setProjection makes a projector of a kind; "" is mlp.
 func (p *ProjectorConfig) setProjection(kind string) {
-	p.Bias, p.HiddenAct = true, "gelu"
+	p.Bias, p.HiddenAct, p.ScaleFactor = true, "gelu", 0
 	if kind == ProjectionLinear {
 		p.HiddenAct = linearAct
 	}
@@ -45,6 +49,11 @@ const (
 
 func newLlavaProjector(c *Config, bind Bind) *Projector {
 	width, p := c.Llama.HiddenSize, &c.Projector
+	if r := p.ScaleFactor; r > 0 {
+		return &Projector{
+			First: newLinear(bind, connector, c.Encoder.HiddenSize*r*r, width, false), Shuffle: r, names: [2]string{connector},
+		}
+	}
 	second := newLinear(bind, projectorOut, width, width, p.Bias)
 	return &Projector{
 		First: newLinear(bind, projectorIn, c.Encoder.HiddenSize, width, p.Bias), Act: activations[p.HiddenAct],
@@ -65,6 +74,7 @@ type llavaJSON struct {
 	ModelType           string       `json:"model_type"`
 	ProjectorBias       *bool        `json:"multimodal_projector_bias"`
 	PadTokenID          *int         `json:"pad_token_id"`
+	PromptIDs           []int32      `json:"prompt_ids,omitempty"` // no key of transformers'
 	ProjectorHiddenAct  string       `json:"projector_hidden_act"`
 	TextConfig          llamaJSON    `json:"text_config"`
 	TieWordEmbeddings   *bool        `json:"tie_word_embeddings,omitempty"`
@@ -145,7 +155,7 @@ func (c *Config) llavaJSON() llavaJSON {
 		DecoderStartTokenID: &c.DecoderStartTokenID, ImageTokenIndex: &c.ImageTokenID, ImageSeqLength: prefix,
 		ProjectorBias: &bias, ProjectorHiddenAct: c.Projector.HiddenAct,
 		FeatureLayer: featureLayer(-1 - c.Encoder.UnusedLayers), SelectStrategy: selectFull,
-		TextConfig: c.llamaJSON(), TieWordEmbeddings: &c.TieWordEmbeddings,
+		TextConfig: c.llamaJSON(), TieWordEmbeddings: &c.TieWordEmbeddings, PromptIDs: c.PromptIDs,
 		VisionConfig: towerJSON{encoderJSON: c.Encoder.json()},
 	}
 	if c.Projector.DropFirst {
@@ -203,6 +213,9 @@ func (j *llavaJSON) config() (*Config, error) {
 	c.DecoderStartTokenID = first(&c.BOSTokenID, j.DecoderStartTokenID)
 	imageToken := 32000 // LlavaConfig's default
 	c.ImageTokenID = first(&imageToken, j.ImageTokenIndex, j.ImageTokenID)
+	if len(j.PromptIDs) > 0 {
+		c.PromptIDs = j.PromptIDs
+	}
 	return c, nil
 }
 
@@ -274,6 +287,9 @@ func (j *llamaJSON) supported() error {
 // llavaName is the network's name of a LLaVA's tensor, as older and newer versions of transformers write it; "" for
 // what it has no use for.
 func (c *Config) llavaName(name string) string {
+	if c.Projector.ScaleFactor > 0 {
+		name = smolvlmName(name)
+	}
 	name = strings.TrimPrefix(name, "model.")
 	switch {
 	case strings.HasPrefix(name, visionTower):
@@ -324,6 +340,13 @@ func (c *Config) towerName(name string) string {
 func (c *Config) inMemory(name string) string {
 	if c.Kind != Prefix {
 		return name
+	}
+	if c.Projector.ScaleFactor > 0 {
+		for _, n := range SmolVLMNames {
+			if rest, ok := strings.CutPrefix(name, n[0]); ok {
+				return n[1] + rest
+			}
+		}
 	}
 	for _, r := range [][2]string{
 		{llamaRoot, "model.language_model."}, {languageModel, ""}, {visionTower, "model." + visionTower},

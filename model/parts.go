@@ -13,6 +13,7 @@ import (
 type Parts struct {
 	Encoder, Decoder string
 	Projection       string // of a Llama, one of Projections; "": mlp
+	ScaleFactor      int    // of a Llama, in the place of Projection; see ProjectorConfig
 }
 
 // ReadConfig reads the captioner that the parts make together. Captions begin with the decoder's begin token and are
@@ -92,6 +93,9 @@ func (p Parts) readConfig() (c *Config, std float64, err error) {
 }
 
 func (p Parts) withGPT2(encoder encoderJSON) (*Config, float64, error) {
+	if p.ScaleFactor != 0 {
+		return nil, 0, fmt.Errorf("scale_factor is %d; only before a Llama are a picture's vectors made fewer", p.ScaleFactor)
+	}
 	if p.Projection != "" {
 		return nil, 0, fmt.Errorf("projection is %s; only a Llama has one, a GPT-2 attends to the encoder's vectors", p.Projection)
 	}
@@ -119,7 +123,9 @@ func (p Parts) withLlama(encoder encoderJSON) (*Config, float64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	c.Projector.setProjection(p.Projection)
+	if c.Projector.setProjection(p.Projection); p.ScaleFactor > 0 {
+		c.Projector.setScaleFactor(p.ScaleFactor)
+	}
 	c.setImageToken()
 	return c, j.TextConfig.InitializerRange, nil
 }

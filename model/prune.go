@@ -3,10 +3,11 @@ package model
 import "fmt"
 
 // NamedTokens are the ids that a config and options need to caption: those that start, begin, end and pad
-// captions and those that are forced.
+// captions, a prompt's and those that are forced.
 func NamedTokens(c *Config, o GenerateOptions) []int32 {
 	ids := []int32{int32(c.DecoderStartTokenID), int32(c.BOSTokenID), int32(c.EOSTokenID), int32(c.PadTokenID)}
 	ids = append(append(append(ids, o.Start(c)), o.Ends(c)...), o.ForcedEOSTokenID...)
+	ids = append(ids, c.PromptIDs...)
 	if o.ForcedBOSTokenID != nil {
 		ids = append(ids, *o.ForcedBOSTokenID)
 	}
@@ -35,6 +36,11 @@ func Prune(c *Config, w Weights, o GenerateOptions, keep []int32) (*Config, Weig
 	pruned.SetVocabSize(len(keep))
 	for _, id := range []*int{&pruned.DecoderStartTokenID, &pruned.BOSTokenID, &pruned.EOSTokenID, &pruned.PadTokenID} {
 		*id = int(to[int32(*id)])
+	}
+	prompt := pruned.PromptIDs
+	pruned.PromptIDs = nil
+	for _, id := range prompt {
+		pruned.PromptIDs = append(pruned.PromptIDs, to[id])
 	}
 	pruned.setImageToken()
 	for name, t := range w {

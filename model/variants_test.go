@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -108,7 +109,7 @@ func TestLogitsOfEveryVariantEqualPyTorch(t *testing.T) {
 				t.Fatal(err)
 			}
 			again, err := ReadConfig(copied)
-			if err != nil || *again != *c {
+			if err != nil || !reflect.DeepEqual(again, c) {
 				t.Fatalf("config is read back as %+v instead of %+v: %v", again, c, err)
 			}
 			if w, err = ReadWeights(copied, again); err != nil {

@@ -179,6 +179,16 @@ type ModelConfig struct {
 	// the size, as DistilGPT2 was made. Needs weights, or encoder and decoder
 	FromLayers LayersConfig `json:"from_layers,omitzero"`
 
+	// of the kind prefix: with 2 or 3, the vectors of as many by as many neighbouring patches become one (pixel shuffle), which
+	// one layer makes the decoder's, as SmolVLM has it; a caption then stands behind a quarter or a ninth of the vectors. It is
+	// of a SigLIP, in the place of projection, and divides the patches of a side. 0: every patch has its vector
+	ScaleFactor int `json:"scale_factor,omitempty"`
+
+	// of the kind prefix: a text between the picture and each caption, such as "Describe the picture.\n". Its tokens stand
+	// behind the start token, count neither in the loss nor as the caption's, and are a part of what is published. Empty:
+	// none, or that of weights
+	Prompt string `json:"prompt,omitempty"`
+
 	// LoRA adapter in PEFT's form to go on training, with train.lora: directory or hf:ORG/NAME[@REVISION]. It is for
 	// the weights that weights names
 	Adapter string `json:"adapter,omitempty"`

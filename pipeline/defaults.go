@@ -241,7 +241,7 @@ func (m ModelConfig) PictureVectors() int {
 	if m.Kind != ModelPrefix || m.PatchSize < 1 {
 		return 0
 	}
-	side := m.ImageSize / m.PatchSize
+	side := m.ImageSize / m.PatchSize / max(1, m.ScaleFactor)
 	return side * side
 }
 

@@ -176,6 +176,8 @@ type PretrainedInput struct {
 	FromLayers LayersConfig `json:"from_layers,omitzero"`
 
 	Teacher bool `json:"teacher,omitempty"` // Weights are TrainConfig's Teacher
+
+	ScaleFactor int `json:"scale_factor,omitempty"`
 }
 
 // PlanInput asks for the list of pictures, cut into shards.

@@ -311,6 +311,13 @@ func (v *validator) model(c Config) {
 			"is that of the kind prefix")
 	}
 	v.fromLayers(m)
+	if m.ScaleFactor != 0 {
+		v.scaleFactor(m)
+	}
+	if m.Prompt != "" {
+		v.check(m.Kind != ModelCrossAttention && (m.Pretrained() || m.Kind == ModelPrefix), "model.prompt",
+			"is that of the kind prefix")
+	}
 	if m.Pretrained() {
 		from := v.towers(m)
 		for _, size := range []struct {
@@ -410,6 +417,19 @@ func (v *validator) fromLayers(m ModelConfig) {
 				"and must ascend", n)
 		}
 	}
+}
+
+// scaleFactor checks that a picture's vectors can be made fewer.
+func (v *validator) scaleFactor(m ModelConfig) {
+	const key = "model.scale_factor"
+	v.check(m.Projection == "", key, "is in the place of model.projection; leave one of them out")
+	v.check(m.Weights == "", key, "is given by the config.json of model.weights; leave it out")
+	v.check(m.Kind != ModelCrossAttention && (m.Pretrained() || m.Kind == ModelPrefix), key, "is that of the kind prefix")
+	if !v.atLeast(key, m.ScaleFactor, 1) || m.Pretrained() || m.PatchSize < 1 {
+		return
+	}
+	side := m.ImageSize / m.PatchSize
+	v.check(side%m.ScaleFactor == 0, key, "is %d; must divide the %d patches of a picture's side", m.ScaleFactor, side)
 }
 
 // towers checks that weights or both parts are given, and names what gives the sizes.

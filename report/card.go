@@ -26,8 +26,10 @@ type Card struct {
 	BaseModels  []string // of the hub
 	StartedFrom []string // what training started from, for people; none: random weights
 
-	Prefix       int // vectors of the picture that stand before a caption; 0: the decoder attends to them
-	StartTokenID int // that a caption begins with; used where Prefix is
+	Prefix       int     // vectors of the picture that stand before a caption; 0: the decoder attends to them
+	StartTokenID int     // that a caption begins with; used where Prefix is
+	PromptIDs    []int32 // behind it; used where Prefix is
+	SmolVLM      bool    // of a Prefix: transformers knows it as a SmolVLM, not as a LLaVA
 
 	ImageSize  int  // side of the square input, pixels
 	Crops      bool // the square is cut out of the middle of the picture
@@ -57,11 +59,19 @@ type Card struct {
 	Lineage []Pair // run, branch, digests, program version
 }
 
+// PythonClass begins the names of a Prefix's classes in transformers.
+func (c Card) PythonClass() string {
+	if c.SmolVLM {
+		return "SmolVLM"
+	}
+	return "Llava"
+}
+
 //go:embed card.md.tmpl
 var cardText string
 
 var cardTemplate = template.Must(template.New("card").Funcs(template.FuncMap{
-	"cell": cell, "code": code, "count": count, "rows": rows, "bytes": Bytes,
+	"cell": cell, "lower": strings.ToLower, "code": code, "count": count, "rows": rows, "bytes": Bytes,
 	"devices": devices, "onDevice": onDevice, "transformersJS": transformersJS,
 	"groups": groupNames, "group": group, "baseline": baseline, "without": without, "share": share,
 	"f1":  func(v float64) string { return fixed(1, v) },

@@ -75,7 +75,7 @@ func (r *run) download(ctx workflow.Context) (*record.ModelRef, error) {
 	input := pipeline.PretrainedInput{
 		Run: r.id, Weights: model.Weights, Tokenizer: model.Tokenizer, Encoder: model.Encoder,
 		Decoder: model.Decoder, Adapter: model.Adapter, Kind: model.Kind, Projection: model.Projection,
-		FromLayers: model.FromLayers,
+		FromLayers: model.FromLayers, ScaleFactor: model.ScaleFactor,
 	}
 	if model.Encoder != "" {
 		input.Seed = r.Config.Seed

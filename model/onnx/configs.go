@@ -38,17 +38,29 @@ func WriteConfigs(dir string, c *model.Config, o model.GenerateOptions, dtypes [
 	return WriteGenerationConfig(dir, c, o)
 }
 
-// LlavaFolder is the folder of a published Prefix that has the configs for transformers in Python; the weights are those
-// beside it.
-const LlavaFolder = "llava"
+// Folders of a published Prefix that have the configs for transformers in Python, by the model that it is there; the weights
+// are those beside them.
+const (
+	LlavaFolder   = "llava"
+	SmolVLMFolder = "smolvlm" // with pixel shuffle
+)
 
-// WriteLlava writes the configs of a Prefix for transformers in Python into LlavaFolder of dir and answers their names;
+// PythonFolder is that of a Prefix.
+func PythonFolder(c *model.Config) string {
+	if c.Projector.ScaleFactor > 0 {
+		return SmolVLMFolder
+	}
+	return LlavaFolder
+}
+
+// WriteLlava writes the configs of a Prefix for transformers in Python into its PythonFolder of dir and answers their names;
 // of another kind, whose configs are those of both libraries, none.
 func WriteLlava(dir string, c *model.Config, o model.GenerateOptions) ([]string, error) {
 	if c.Kind != model.Prefix {
 		return nil, nil
 	}
-	folder := filepath.Join(dir, LlavaFolder)
+	name := PythonFolder(c)
+	folder := filepath.Join(dir, name)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err
 	}
@@ -68,7 +80,7 @@ func WriteLlava(dir string, c *model.Config, o model.GenerateOptions) ([]string,
 	}
 	delete(options, "decoder_start_token_id")
 	err = writeJSON(filepath.Join(folder, generationFile), options)
-	return []string{LlavaFolder + "/" + configFile, LlavaFolder + "/" + generationFile}, err
+	return []string{name + "/" + configFile, name + "/" + generationFile}, err
 }
 
 // keys are a config's as its config.json has them.

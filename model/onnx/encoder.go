@@ -42,7 +42,7 @@ func encoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*
 	vectors := e.Tokens()
 	if c.Kind == model.Prefix {
 		var err error
-		if x, err = b.projector(x, c.Projector); err != nil {
+		if x, err = b.projector(x, c.Projector, side, width); err != nil {
 			return nil, err
 		}
 		vectors, width = c.PrefixLength(), int64(c.DecoderWidth())

@@ -9,7 +9,8 @@ import (
 
 // prefixDecoder builds a Llama before whose tokens a picture's vectors stand. Its inputs and outputs are decoder's; the
 // encoder's file has projected the vectors. As there one graph serves the first call and the cached ones: positions of
-// the picture that no cache holds yet are fed before the tokens, all P in the first call and then none.
+// the picture that no cache holds yet are fed before the tokens, all P in the first call and then none. So is a prompt,
+// which the first call feeds behind its first token, the start token; that token's logits are then those behind the prompt.
 //
 // Heads of keys and values are fewer than those of queries. The queries of a group are rows of one product with the keys
 // that they share, so that nothing is repeated.
@@ -19,11 +20,11 @@ func prefixDecoder(c *model.Config, w model.Weights, n numbers, known *Calibrati
 	ids := b.input("input_ids", elemInt64, "batch_size", "sequence_length")
 	pictures := b.input("encoder_hidden_states", elemFloat32, "batch_size", "encoder_sequence_length", int64(l.HiddenSize))
 	b.cacheInputs(c)
-	views := b.prefixViews(l, ids, pictures)
+	views := b.prefixViews(c, ids, pictures)
 
 	table := b.table(c.TableName())
 	pictures = b.op("Slice", []string{pictures, b.ints(0), views.unseen, b.ints(1)})
-	x := b.op("Concat", []string{pictures, n.gather(b, table, ids)}, axisAttr(1)) // [B, P or 0 + T, hidden]
+	x := b.op("Concat", []string{pictures, n.gather(b, table, views.ids)}, axisAttr(1)) // [B, P or 0 + T, hidden]
 	var present []string
 	for i := range l.NumHiddenLayers {
 		var key, val string
@@ -33,7 +34,7 @@ func prefixDecoder(c *model.Config, w model.Weights, n numbers, known *Calibrati
 		}
 		present = append(present, key, val)
 	}
-	x = b.op("Slice", []string{x, views.unseen, b.ints(math.MaxInt64), b.ints(1)}) // those of the tokens
+	x = b.op("Slice", []string{x, views.before, b.ints(math.MaxInt64), b.ints(1)}) // those of the tokens
 	x = b.rmsNorm(x, llamaRoot+"norm", l.RMSNormEps)
 	if !c.TieWordEmbeddings {
 		table = b.table(c.HeadName())
@@ -48,30 +49,56 @@ func prefixDecoder(c *model.Config, w model.Weights, n numbers, known *Calibrati
 const llamaRoot = "language_model.model."
 
 // prefixViews are the values by which a graph finds its way in caches [B, KV, P + tokens, d], N the positions that are
-// fed: P + T in the first call, then T.
+// fed: P + T in the first call, then T; with a prompt its tokens are among T in the first call.
 type prefixViews struct {
 	unseen   string // [1], P in the first call, then 0
+	ids      string // [B, T], those that are fed
+	before   string // [1], of the positions that are fed those before the first whose logits are asked for
 	cos, sin string // [N, 1, d], of the angles by which heads are turned
 	mask     string // [N, S]: a position sees what is not after it
 	apart    string // shape of scores by query head, [B, KV, G, N, S]
 	together string // shape of scores by key head, [B, KV, G·N, S]
 }
 
-func (b *builder) prefixViews(l *model.LlamaConfig, ids, pictures string) prefixViews {
+func (b *builder) prefixViews(c *model.Config, ids, pictures string) prefixViews {
+	l := &c.Llama
 	past, picture := b.size(cacheName("past_key_values", 0, "key"), 2), b.size(pictures, 1)
 	unseen := b.op("Sub", []string{picture, b.op("Min", []string{past, picture})})
+	ids, prompted := b.withPrompt(c.PromptIDs, ids, unseen)
+	before := unseen
+	if prompted != "" {
+		before = b.add(unseen, prompted)
+	}
 	total := b.add(past, b.add(unseen, b.size(ids, 1)))
 	positions := b.op("Range", []string{b.scalar(past), b.scalar(total), b.int(1)})
 	columns := b.op("Range", []string{b.int(0), b.scalar(total), b.int(1)})
 	seen := b.op("LessOrEqual", []string{columns, b.op("Unsqueeze", []string{positions, b.ints(1)})})
 	groups := int64(l.NumAttentionHeads / l.NumKeyValueHeads)
 	views := prefixViews{
-		unseen: unseen, mask: b.mask(seen),
+		unseen: unseen, ids: ids, before: before, mask: b.mask(seen),
 		apart:    b.op("Concat", []string{b.ints(0, 0, groups, -1), total}, axisAttr(0)),
 		together: b.op("Concat", []string{b.ints(0, 0, -1), total}, axisAttr(0)),
 	}
 	views.cos, views.sin = b.angles(l, positions)
 	return views
+}
+
+// withPrompt puts a prompt behind the first of ids [B, T] in the first call, and says how many of its tokens it put there,
+// [1]; "" without a prompt.
+func (b *builder) withPrompt(prompt []int32, ids, unseen string) (with, count string) {
+	if len(prompt) == 0 {
+		return ids, ""
+	}
+	var tokens []int64
+	for _, id := range prompt {
+		tokens = append(tokens, int64(id))
+	}
+	count = b.mul(b.op("Min", []string{unseen, b.ints(1)}), b.ints(int64(len(prompt))))
+	row := b.op("Unsqueeze", []string{b.op("Slice", []string{b.ints(tokens...), b.ints(0), count}), b.ints(0)}) // [1, tokens]
+	first := b.op("Slice", []string{ids, b.ints(0), b.ints(1), b.ints(1)})
+	rest := b.op("Slice", []string{ids, b.ints(1), b.ints(math.MaxInt64), b.ints(1)})
+	each := b.op("Concat", []string{b.size(ids, 0), b.ints(1)}, axisAttr(0))
+	return b.op("Concat", []string{first, b.op("Expand", []string{row, each}), rest}, axisAttr(1)), count
 }
 
 // angleRows are how many positions are told apart by one table of angles; another tells their multiples apart.
@@ -163,11 +190,21 @@ func (b *builder) rmsNorm(x, name string, epsilon float64) string {
 	return b.mul(x, b.weight(name+".weight"))
 }
 
-// projector makes the encoder's vectors those of the decoder's width: x [B, vectors, width].
-func (b *builder) projector(x string, p model.ProjectorConfig) (string, error) {
+// shuffled makes one vector of r × r neighbours, row by row: x [B, n·r·n·r, width], result [B, n·n, r·r·width].
+func (b *builder) shuffled(x string, n, r, width int64) string {
+	x = b.op("Reshape", []string{x, b.ints(-1, n, r, n, r*width)})
+	x = b.op("Transpose", []string{x}, intsAttr("perm", 0, 1, 3, 2, 4))
+	return b.op("Reshape", []string{x, b.ints(-1, n*n, r*r*width)})
+}
+
+// projector makes the encoder's vectors those of the decoder's width: x [B, vectors, width], of side × side patches.
+func (b *builder) projector(x string, p model.ProjectorConfig, side, width int64) (string, error) {
 	const root = "multi_modal_projector."
 	if p.DropFirst {
 		x = b.op("Slice", []string{x, b.ints(1), b.ints(math.MaxInt64), b.ints(1)})
+	}
+	if r := int64(p.ScaleFactor); r > 0 {
+		return b.linear(b.shuffled(x, side/r, r, width), root+"proj"), nil
 	}
 	x = b.linear(x, root+"linear_1")
 	if p.HiddenAct != "linear" {

@@ -50,6 +50,9 @@ func TestPrefixExportComputesWhatTheModelComputes(t *testing.T) {
 			c.Llama.Rope = model.RopeScaling{Type: model.RopeLlama3, Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4,
 				OriginalMaxPositionEmbeddings: 64}
 		},
+		"pixel shuffle":   func(c *model.Config) { c.SetScaleFactor(2) },
+		"a prompt":        func(c *model.Config) { c.SetPrompt([]int32{7, 250, 3}) },
+		"a prompt of one": func(c *model.Config) { c.SetPrompt([]int32{9}) },
 		"linear scaling": func(c *model.Config) {
 			c.Llama.Rope = model.RopeScaling{Type: model.RopeLinear, Factor: 3}
 		},

@@ -4,13 +4,16 @@ python make_llava.py (torch 2.8.0, transformers 4.57.1).
 Each folder of llava/ holds a LlavaForConditionalGeneration as save_pretrained writes it, golden.json (inputs, loss, ids
 of greedy and beam search) and golden.safetensors (logits, gradients, and weights after ten steps of AdamW): `siglip` a
 SigLIP and a Llama of two heads of keys for four of queries, table tied; `clip` a CLIP whose last layer and class token
-are left out, and a Llama with biases, RoPE scaled as Llama 3's, heads wider than their share and an output layer."""
+are left out, and a Llama with biases, RoPE scaled as Llama 3's, heads wider than their share and an output layer; `prompt` the
+first with a prompt behind the start token, which the loss leaves out; `shuffle` a SmolVLMForConditionalGeneration whose 4 × 4
+patches become 2 × 2 vectors. Tensors of golden.safetensors have the names of a LLaVA's file."""
 import base64, json, os, pathlib
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
+from transformers import (CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig, SmolVLMConfig,
+                          SmolVLMForConditionalGeneration)
 
 B, K, T, SIDE, VOCAB, END, IMAGE = 3, 2, 8, 16, 40, 39, 0
 HERE = pathlib.Path(__file__).parent / "llava"
@@ -25,6 +28,12 @@ def siglip():
                        vision_feature_select_strategy="full")
 
 
+def prompt():
+    config = siglip()
+    config.prompt_ids = [7, 21, 3]  # no key of transformers'
+    return config
+
+
 def clip():
     vision = CLIPVisionConfig(hidden_size=12, num_hidden_layers=3, num_attention_heads=2, intermediate_size=20, image_size=SIDE, patch_size=8)
     scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
@@ -35,10 +44,23 @@ def clip():
                        vision_feature_layer=-2, vision_feature_select_strategy="default")
 
 
+def shuffle():
+    vision = dict(hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20, image_size=SIDE, patch_size=4)
+    text = siglip().text_config.to_dict()
+    config = SmolVLMConfig(vision_config=vision, text_config=text, image_token_id=IMAGE, scale_factor=2, pad_token_id=END, tie_word_embeddings=True)
+    config.bos_token_id = config.eos_token_id = END
+    config.image_seq_length = 4  # for this script
+    return config
+
+
 def build(config):
     torch.manual_seed(1)
-    m = LlavaForConditionalGeneration(config)
+    m = (SmolVLMForConditionalGeneration if config.model_type == "smolvlm" else LlavaForConditionalGeneration)(config)
     m.set_attn_implementation("eager")
+    if config.model_type == "smolvlm":
+        # 4.55 to 4.57 give every patch but the first the position before its own (huggingface/transformers#41190)
+        e = m.model.vision_model.embeddings
+        e.forward = lambda pixel_values, **_: e.patch_embedding(pixel_values).flatten(2).transpose(1, 2) + e.position_embedding.weight
     with torch.no_grad():
         for n, p in m.named_parameters():  # norms that do something, biases that are there
             if p.ndim == 1:
@@ -65,7 +87,15 @@ def normalised(pixels):
 
 
 def prefixed(m, ids):
-    return torch.cat([torch.full((len(ids), m.config.image_seq_length), IMAGE), ids], 1)
+    """Ids that begin with the start token, behind the picture's and with the prompt, if there is one."""
+    before = torch.tensor([[IMAGE] * m.config.image_seq_length + [END] + getattr(m.config, "prompt_ids", [])])
+    return torch.cat([before.repeat(len(ids), 1), ids[:, 1:]], 1)
+
+
+def pictures(m, pixels):
+    """As the model takes them: a SmolVLM several of each example."""
+    x = normalised(pixels)
+    return x[:, None] if m.config.model_type == "smolvlm" else x
 
 
 def forward(m, pixels, labels):
@@ -73,13 +103,15 @@ def forward(m, pixels, labels):
     y = torch.from_numpy(labels).reshape(B * K, T)
     ids = torch.cat([torch.full((B * K, 1), END), y[:, :-1]], 1)
     ids = ids.masked_fill(ids < 0, END)
-    logits = m(input_ids=prefixed(m, ids), pixel_values=normalised(pixels).repeat_interleave(K, 0)).logits[:, -T:]
+    logits = m(input_ids=prefixed(m, ids), pixel_values=pictures(m, pixels).repeat_interleave(K, 0)).logits[:, -T:]
     return logits, torch.nn.functional.cross_entropy(logits.reshape(-1, VOCAB), y.reshape(-1), ignore_index=-100, reduction="sum")
 
 
 def stored(name):
-    """The name that save_pretrained gives a parameter."""
-    for now, then in (("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."), ("model.", "")):
+    """The name that save_pretrained gives a LLaVA's parameter."""
+    for now, then in (("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."),
+                      ("model.vision_model.", "vision_tower.vision_model."), ("model.text_model.", "language_model.model."),
+                      ("model.connector.modality_projection.", "multi_modal_projector."), ("model.", "")):
         if name.startswith(now):
             return then + name.removeprefix(now)
     raise ValueError(name)
@@ -87,6 +119,8 @@ def stored(name):
 
 def used(m):
     """The parameters that captions depend on, by the stored name."""
+    if m.config.model_type == "smolvlm":
+        return {stored(n): p for n, p in m.named_parameters()}
     skip = len(m.model.vision_tower.vision_model.encoder.layers) + m.config.vision_feature_layer + 1
     unused = [f"vision_model.encoder.layers.{skip}."] + (["vision_model.post_layernorm."] if m.config.vision_config.model_type == "clip_vision_model" else [])
     return {stored(n): p for n, p in m.named_parameters() if not any(u in n for u in unused)}
@@ -100,8 +134,8 @@ def adamw(m, lr):
 
 
 def generated(m, pixels, **options):
-    ids = m.generate(input_ids=prefixed(m, torch.full((B, 1), END)), pixel_values=normalised(pixels), do_sample=False, pad_token_id=END, **options)
-    rows = ids[:, m.config.image_seq_length + 1:].tolist()
+    ids = m.generate(input_ids=prefixed(m, torch.full((B, 1), END)), pixel_values=pictures(m, pixels), do_sample=False, pad_token_id=END, **options)
+    rows = ids[:, prefixed(m, torch.full((B, 1), END)).shape[1]:].tolist()
     return [row[: row.index(END) + 1] if END in row else row for row in rows]
 
 
@@ -111,7 +145,7 @@ SEARCHES = [{"num_beams": 1}, {"num_beams": 3}, {"num_beams": 4, "length_penalty
 def main():
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
-    for name, config in (("siglip", siglip()), ("clip", clip())):
+    for name, config in (("siglip", siglip()), ("clip", clip()), ("prompt", prompt()), ("shuffle", shuffle())):
         m = build(config)
         pixels, labels = inputs()
         teach = labels[:, :1].repeat(K, 1)  # one caption a picture, so that it can be learnt

@@ -3,6 +3,7 @@ package train
 import (
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 )
 
 func TestLossAndGradientsEqualPyTorch(t *testing.T) {
-	for _, dir := range goldenDirs {
+	for _, dir := range slices.Concat(goldenDirs, llavaDirs) {
 		t.Run(filepath.Base(dir), func(t *testing.T) { lossAndGradients(t, dir) })
 	}
 }

@@ -22,6 +22,9 @@ const goldenDir = "../testdata/same"
 // goldenDirs are those of captioners of every kind.
 var goldenDirs = []string{goldenDir, "../testdata/llava/siglip", "../testdata/llava/clip"}
 
+// llavaDirs are those of what a captioner of the kind Prefix may have besides; its steps are any network's.
+var llavaDirs = []string{"../testdata/llava/prompt", "../testdata/llava/shuffle"}
+
 // TestMain also is the body of the processes that trainInProcess starts.
 func TestMain(m *testing.M) {
 	if args := os.Getenv("TRAIN_TEST_PROCESS"); args != "" {
