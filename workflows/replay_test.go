@@ -101,6 +101,7 @@ func TestHistoriesOfEveryReleaseReplay(t *testing.T) {
 			recordHistory(t, filepath.Join("testdata", *recordAs, name+".json"), happens,
 				config(t, recordedSet[name]...))
 		}
+		recordSweep(t, filepath.Join("testdata", *recordAs, "sweep.json"))
 	}
 	paths, err := filepath.Glob(filepath.Join("testdata", "*", "*.json"))
 	if err != nil || len(paths) < 2+len(recorded) {
@@ -213,6 +214,37 @@ func recordHistory(t *testing.T, path string, happens func(*world), cfg pipeline
 		saveHistory(t, c, "r/prepare-1", strings.TrimSuffix(path, ".json")+"-prepare.json")
 		saveHistory(t, c, "r/tokenize-4", strings.TrimSuffix(path, ".json")+"-tokenize.json")
 	}
+}
+
+// recordSweep halves four trials, of which one cannot be.
+func recordSweep(t *testing.T, path string) {
+	c, _ := server(t)
+	ws := newWorlds(func(run string) *world { return scored(map[string]float64{"r-1": 10, "r-3": 30}[run], 40) })
+	for _, queue := range []string{pipeline.TaskQueue, pipeline.DeviceQueue} {
+		w := worker.New(c, queue, worker.Options{
+			DisableWorkflowWorker: queue == pipeline.DeviceQueue, EnableSessionWorker: queue == pipeline.DeviceQueue,
+		})
+		if ws.register(w); queue == pipeline.TaskQueue {
+			Register(w)
+		}
+		if err := w.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+	}
+	sweep, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "r", TaskQueue: pipeline.TaskQueue},
+		pipeline.SweepType, sweepOf(t, "method: halving\nparameters: {model.heads: [2, 5, 3, 4]}", "model.hidden_size=96"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status pipeline.SweepStatus
+	if err := sweep.Get(t.Context(), &status); err != nil {
+		t.Fatal(err)
+	}
+	if states(status) == "" || status.Count(pipeline.TrialFailed) != 1 || status.Count(pipeline.TrialStopped) == 0 {
+		t.Fatalf("%+v", status)
+	}
+	saveHistory(t, c, "r", path)
 }
 
 // saveHistory writes that of the newest execution.
