@@ -8,6 +8,7 @@
 # make mutants  300 mutants of each kind of foreign file; make flood  10,000 hostile requests to each port
 # make soak   200 small runs on one stack, then 20 at once; RUNS=20 for fewer
 # make chaos-cuda  the same with CUDA's faults alone, on a plugin that fails as CUDA does
+# make vulncheck  known weaknesses of what is linked in; make sbom  a list of it, sbom.json: by hand, see SECURITY.md
 # One set of flags everywhere: another one would compile every dependency again.
 export GOEXPERIMENT := simd
 export CGO_ENABLED := 1
@@ -22,6 +23,9 @@ export PATH := $(TOOLS):$(PATH)
 MINIO         := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 TEMPORAL      := github.com/temporalio/cli/cmd/temporal@v1.5.1
 STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VULNDB        := golang.org/x/vulndb@latest
+CYCLONEDX     := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 WORKFLOWCHECK := go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
 
 # Packages whose goroutines share state and that compile quickly under -race, which takes more memory than is
@@ -40,7 +44,7 @@ QUICK  = $(filter-out $(SLOW:%=distilvit/%),$(shell go list ./...))
 SEED   := 1
 FAULTS := 27
 
-.PHONY: build demo quick test web-test python-test parity chaos chaos-cuda mutants flood soak tools check race clean
+.PHONY: build demo quick test web-test python-test parity chaos chaos-cuda mutants flood soak vulncheck sbom tools check race clean
 
 build:
 	go build -ldflags '-X distilvit/internal/version.linked=$(VERSION)' -o $(BIN) ./cmd/distilvit
@@ -134,6 +138,22 @@ RUNS := 200
 soak: build
 	$(BIN) backend install onnxruntime
 	DISTILVIT_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 180m -run TestSoak ./internal/e2e -soak $(RUNS)
+
+# The list comes through the module proxy, as modules do; no other server is asked. SCAN=symbol looks at what is called,
+# which takes minutes and gigabytes.
+SCAN := package
+vulncheck: $(TOOLS)/govulncheck
+	@dir=$$(cd / && GOFLAGS= go mod download -json $(VULNDB) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+		rm -rf .cache/vulndb && go run ./internal/vulndb "$$dir" .cache/vulndb
+	$(TOOLS)/govulncheck -db file://$(CURDIR)/.cache/vulndb -scan $(SCAN) ./...
+
+sbom: $(TOOLS)/cyclonedx-gomod
+	$(TOOLS)/cyclonedx-gomod app -json -std -main cmd/distilvit -output sbom.json .
+
+$(TOOLS)/govulncheck:
+	GOBIN=$(TOOLS) go install $(GOVULNCHECK)
+$(TOOLS)/cyclonedx-gomod:
+	GOBIN=$(TOOLS) go install $(CYCLONEDX)
 
 clean:
 	rm -rf bin .cache web/node_modules
