@@ -77,6 +77,19 @@ func (a *Activities) sameMachine(ctx context.Context, w pipeline.Work, planned m
 		"these shards are begun by another kind of machine: %v; here are %v", planned, here)})
 }
 
+// rowAligned makes sure that the n derived shards that name lists are one for each training shard, with its rows.
+func rowAligned(name string, n int, at func(i int) record.Shard, shards []shardObjects) error {
+	if n != len(shards) {
+		return fmt.Errorf("%s %w the %d training shards", name, artifact.ErrUnfit, len(shards))
+	}
+	for i := range n {
+		if s := at(i); s.Rows != shards[i].pair.Rows {
+			return fmt.Errorf("%s %w training shard %d", name, artifact.ErrUnfit, s.Index)
+		}
+	}
+	return nil
+}
+
 // manifestOfDerived is what the manifests of all kinds have.
 type manifestOfDerived struct {
 	of       string
@@ -97,7 +110,7 @@ func (a *Activities) readDerived(ctx context.Context, group string) (manifestOfD
 		m, err := artifact.ReadTeacher(ctx, a.Store, layout.Manifest(group))
 		out.of, out.numerics = m.Of, m.Numerics
 		for _, s := range m.Shards {
-			out.objects[s.Index] = record.TeacherManifest{Shards: []record.TaughtShard{s}}.Objects()
+			out.objects[s.Index] = s.Objects()
 		}
 		return out, err
 	}

@@ -140,13 +140,11 @@ func (a *Activities) withFeatures(
 	if err != nil {
 		return f, err
 	}
-	if len(m.Shards) != len(shards) {
-		return f, fmt.Errorf("features %s %w the %d training shards", w.Features.Manifest, artifact.ErrUnfit, len(shards))
+	at := func(i int) record.Shard { return m.Shards[i] }
+	if err := rowAligned("features "+w.Features.Manifest, len(m.Shards), at, shards); err != nil {
+		return f, err
 	}
 	for i, s := range m.Shards {
-		if s.Rows != shards[i].pair.Rows {
-			return f, fmt.Errorf("features %s %w training shard %d", w.Features.Manifest, artifact.ErrUnfit, s.Index)
-		}
 		shards[i].features = s.Object
 	}
 	return dataset.FeaturesFormat{DType: m.DType, Views: m.Views, Tokens: m.Tokens, Width: m.Width}, nil

@@ -25,6 +25,7 @@ import (
 	"distilvit/artifact"
 	"distilvit/artifact/record"
 	"distilvit/internal/digest"
+	"distilvit/internal/testenv"
 	"distilvit/internal/testenv/temporaltest"
 	"distilvit/pipeline"
 	"distilvit/storage/layout"
@@ -195,14 +196,14 @@ func TestPreparingManyShardsKeepsHistoriesShort(t *testing.T) {
 func pauseAndResume(t *testing.T, s *simulation, c client.Client) {
 	t.Helper()
 	const first = 16 // shards: four children with a page each
-	await(t, "first pages", func() bool { return s.prepared.Load() == first })
+	testenv.Await(t, "first pages", func() bool { return s.prepared.Load() == first })
 	children := []string{"r/prepare-1", "r/prepare-2", "r/prepare-3", "r/prepare-4"}
 	ask(t, c, pipeline.PauseRequest, pipeline.Pause{})
 	for _, id := range children {
-		await(t, id+" told of the pause", func() bool { return len(eventsOf(t, c, id, "")) > 0 && toldOfPause(eventsOf(t, c, id, "")) })
+		testenv.Await(t, id+" told of the pause", func() bool { return toldOfPause(eventsOf(t, c, id, "")) })
 	}
 	close(s.gate)
-	await(t, "shards counted", func() bool { return statusOf(t, c).Done == first })
+	testenv.Await(t, "shards counted", func() bool { return statusOf(t, c).Done == first })
 	for _, id := range children {
 		d, err := c.DescribeWorkflowExecution(t.Context(), id, "")
 		check(t, err)
@@ -223,15 +224,6 @@ func toldOfPause(events []*history.HistoryEvent) bool {
 		}
 	}
 	return false
-}
-
-func await(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for begun := time.Now(); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(begun) > time.Minute {
-			t.Fatalf("%s: waited for a minute", what)
-		}
-	}
 }
 
 func ask(t *testing.T, c client.Client, request string, argument any) {

@@ -271,13 +271,11 @@ func (a *Activities) withTeacher(
 	if err != nil {
 		return f, err
 	}
-	if len(m.Shards) != len(shards) {
-		return f, fmt.Errorf("%s %w the %d training shards", w.Teacher.Manifest, artifact.ErrUnfit, len(shards))
+	at := func(i int) record.Shard { return m.Shards[i].Shard }
+	if err := rowAligned(w.Teacher.Manifest, len(m.Shards), at, shards); err != nil {
+		return f, err
 	}
 	for i, s := range m.Shards {
-		if s.Rows != shards[i].pair.Rows {
-			return f, fmt.Errorf("%s %w training shard %d", w.Teacher.Manifest, artifact.ErrUnfit, s.Index)
-		}
 		if shards[i].teacher = s.Object; s.Tokens.Key != "" {
 			shards[i].tokens = s.Tokens
 		}

@@ -43,17 +43,6 @@ func occupy(ctx workflow.Context) error {
 	return err
 }
 
-// await polls until ok.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
-	for ; !ok(); <-time.After(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
 	c, _ := temporaltest.Start(t)
 	dir, log := t.TempDir(), &testenv.Output{}
@@ -102,7 +91,7 @@ func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	await(t, "a session on device 0", func() bool { return held() == 1 })
+	testenv.Await(t, "a session on device 0", func() bool { return held() == 1 })
 	if want := "device 1 is out of service since"; !strings.Contains(log.String(), want) ||
 		!strings.Contains(log.String(), "last: Stalled: three; `distilvit doctor --reinstate 1`") {
 		t.Errorf("the log does not say %q: %s", want, log)
@@ -113,7 +102,7 @@ func TestDeviceOutOfServiceGetsNoSessionUntilItIsReinstated(t *testing.T) {
 	if was, err := trainer.Reinstate(path, 1); !was || err != nil {
 		t.Fatal(was, err)
 	}
-	await(t, "a session on device 1", func() bool { return held() == 2 })
+	testenv.Await(t, "a session on device 1", func() bool { return held() == 2 })
 	for _, id := range []string{"a", "b"} {
 		if err := c.SignalWorkflow(t.Context(), id, "", "leave", nil); err != nil {
 			t.Fatal(err)

@@ -157,11 +157,17 @@ type TaughtShard struct {
 func (m TeacherManifest) Objects() []layout.Object {
 	var all []layout.Object
 	for _, s := range m.Shards {
-		if all = append(all, s.Object); s.Tokens.Key != "" {
-			all = append(all, s.Tokens)
-		}
+		all = append(all, s.Objects()...)
 	}
 	return all
+}
+
+// Objects are the stored objects of the shard.
+func (s TaughtShard) Objects() []layout.Object {
+	if s.Tokens.Key == "" {
+		return []layout.Object{s.Object}
+	}
+	return []layout.Object{s.Object, s.Tokens}
 }
 
 // Objects are the stored objects that the manifest names.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gomlx/compute"
 
+	"distilvit/dataset"
 	"distilvit/internal/backend"
 	"distilvit/internal/backend/backendtest"
 	"distilvit/model"
@@ -95,22 +96,30 @@ func stepsOfAdamW(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		defer tr.Close()
-		for i, step := range g.Steps {
-			r, err := tr.Step(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if math.Abs(r.LossSum-step.LossSum) > 1e-4*step.LossSum ||
-				math.Abs(r.GradNorm-step.GradNorm) > 1e-4*step.GradNorm {
-				t.Errorf("step %d: loss %g and norm %g instead of %g and %g", i, r.LossSum, r.GradNorm,
-					step.LossSum, step.GradNorm)
-			}
-			if math.Abs(r.LearningRate-step.LearningRate) > 1e-12 {
-				t.Errorf("step %d: learning rate %g instead of %g", i, r.LearningRate, step.LearningRate)
+		for i, r := range wantSteps(t, filepath.Base(dir), tr, b, g.Steps) {
+			if want := g.Steps[i].LearningRate; math.Abs(r.LearningRate-want) > 1e-12 {
+				t.Errorf("step %d: learning rate %g instead of %g", i, r.LearningRate, want)
 			}
 		}
 		wantWeights(t, tr, want, goldenConfig(g).LearningRate)
 	})
+}
+
+// wantSteps trains on a batch and compares losses and gradient norms with PyTorch's.
+func wantSteps(t *testing.T, what string, tr *Trainer, b *dataset.Batch, want []goldenStep) (made []StepResult) {
+	t.Helper()
+	for i, step := range want {
+		r, err := tr.Step(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(r.LossSum-step.LossSum) > 1e-4*step.LossSum || math.Abs(r.GradNorm-step.GradNorm) > 1e-4*step.GradNorm {
+			t.Errorf("%s, step %d: loss %g and norm %g instead of %g and %g", what, i, r.LossSum, r.GradNorm, step.LossSum,
+				step.GradNorm)
+		}
+		made = append(made, r)
+	}
+	return made
 }
 
 // wantWeights compares the trainer's weights with PyTorch's.

@@ -24,10 +24,7 @@ type peftCase struct {
 	config Config
 	start  model.Weights // the network's, and the adapter as PEFT saved it
 	want   *safetensors.File
-	steps  []struct {
-		LossSum  float64 `json:"loss_sum"`
-		GradNorm float64 `json:"grad_norm"`
-	}
+	steps  []goldenStep
 }
 
 func readPEFT(t *testing.T, name string) (p peftCase, b *dataset.Batch, c *model.Config) {
@@ -95,17 +92,7 @@ func TestLoRAStepsEqualPEFT(t *testing.T) {
 			}
 			defer tr.Close()
 			wantLogits(t, tr, b, p.want)
-			for i, step := range p.steps {
-				r, err := tr.Step(b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if math.Abs(r.LossSum-step.LossSum) > 1e-4*step.LossSum ||
-					math.Abs(r.GradNorm-step.GradNorm) > 1e-4*step.GradNorm {
-					t.Errorf("%s, step %d: loss %g and norm %g instead of %g and %g", name, i, r.LossSum, r.GradNorm,
-						step.LossSum, step.GradNorm)
-				}
-			}
+			wantSteps(t, name, tr, b, p.steps)
 			after, err := tr.download(tr.names, tr.weights)
 			if err != nil {
 				t.Fatal(err)

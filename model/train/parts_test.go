@@ -36,11 +36,8 @@ func goldenParts(c *Config) {
 
 // partsGolden are the steps of PyTorch, and the names that it froze.
 func partsGolden(t *testing.T) (golden struct {
-	Frozen []string `json:"frozen"`
-	Steps  []struct {
-		LossSum  float64 `json:"loss_sum"`
-		GradNorm float64 `json:"grad_norm"`
-	} `json:"steps"`
+	Frozen []string     `json:"frozen"`
+	Steps  []goldenStep `json:"steps"`
 }) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(partsDir, "golden.json"))
@@ -70,17 +67,7 @@ func TestStepsOfPartsEqualPyTorch(t *testing.T) {
 		if !slices.Equal(tr.plan.frozen, golden.Frozen) {
 			t.Fatalf("frozen are %v, of PyTorch %v", tr.plan.frozen, golden.Frozen)
 		}
-		for i, step := range golden.Steps {
-			r, err := tr.Step(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if math.Abs(r.LossSum-step.LossSum) > 1e-4*step.LossSum ||
-				math.Abs(r.GradNorm-step.GradNorm) > 1e-4*step.GradNorm {
-				t.Errorf("step %d: loss %g and norm %g instead of %g and %g", i, r.LossSum, r.GradNorm,
-					step.LossSum, step.GradNorm)
-			}
-		}
+		wantSteps(t, "parts", tr, b, golden.Steps)
 		after, err := tr.Weights()
 		if err != nil {
 			t.Fatal(err)

@@ -78,15 +78,7 @@ func TestStepsWithATeacherEqualPyTorch(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer tr.Close()
-		for i, step := range g.Steps {
-			r, err := tr.Step(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if math.Abs(r.LossSum-step.LossSum) > 1e-4*step.LossSum || math.Abs(r.GradNorm-step.GradNorm) > 1e-4*step.GradNorm {
-				t.Errorf("step %d: loss %g and norm %g instead of %g and %g", i, r.LossSum, r.GradNorm, step.LossSum, step.GradNorm)
-			}
-		}
+		wantSteps(t, "teacher", tr, b, g.Steps)
 		wantWeights(t, tr, want, config.LearningRate)
 	})
 }
