@@ -184,7 +184,7 @@ func (a *app) startOrJoinSweep(
 		p.line("sweep %s is open: following it", id)
 		return false, nil
 	case found.Status == "completed":
-		status, err := resultOf[pipeline.SweepStatus](ctx, s.client, id)
+		status, err := resultOf[pipeline.SweepStatus](ctx, s.client, id, "")
 		if err != nil {
 			return true, err
 		}
@@ -244,7 +244,7 @@ func (a *app) showSweep(ctx context.Context, s *site, o sweepOptions, follow boo
 		return usagef("%s is a run, not a sweep: distilvit status %s", o.id, o.id)
 	}
 	if found.Status == "completed" {
-		status, err := resultOf[pipeline.SweepStatus](ctx, s.client, o.id)
+		status, err := resultOf[pipeline.SweepStatus](ctx, s.client, o.id, "")
 		if err != nil {
 			return err
 		}
@@ -262,7 +262,7 @@ func (a *app) showSweep(ctx context.Context, s *site, o sweepOptions, follow boo
 		p := newProgress(a.stderr)
 		return a.follow(ctx, s, o.devices, a.followedSweep(s, o, p), p)
 	}
-	status, err := query[pipeline.SweepStatus](ctx, s.client, o.id)
+	status, err := query[pipeline.SweepStatus](ctx, s.client, o.id, "")
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ const serverPatience = 10 * time.Minute
 // answer is asked again.
 func awaitResult[T any](ctx context.Context, c client.Client, id string) (*T, error) {
 	for heard := time.Now(); ; {
-		result, err := resultOf[T](ctx, c, id)
+		result, err := resultOf[T](ctx, c, id, "")
 		if !unanswered(err) || time.Since(heard) > serverPatience {
 			return result, err
 		}

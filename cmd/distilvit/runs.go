@@ -58,7 +58,14 @@ var errNoRun = errors.New("no such run")
 func describeRun(
 	ctx context.Context, c client.Client, id string,
 ) (*runInfo, *workflowservice.DescribeWorkflowExecutionResponse, error) {
-	described, err := c.DescribeWorkflowExecution(ctx, id, "")
+	return describeExecution(ctx, c, id, "")
+}
+
+// describeExecution is describeRun of one execution; "": the newest.
+func describeExecution(
+	ctx context.Context, c client.Client, id, execution string,
+) (*runInfo, *workflowservice.DescribeWorkflowExecutionResponse, error) {
+	described, err := c.DescribeWorkflowExecution(ctx, id, execution)
 	var notFound *serviceerror.NotFound
 	if errors.As(err, &notFound) {
 		return nil, nil, fmt.Errorf("%w: %s", errNoRun, id)
@@ -277,13 +284,13 @@ func startedWith(ctx context.Context, c client.Client, run *runInfo) (json.RawMe
 
 // result is what a finished run left.
 func result(ctx context.Context, c client.Client, id string) (*pipeline.Result, error) {
-	return resultOf[pipeline.Result](ctx, c, id)
+	return resultOf[pipeline.Result](ctx, c, id, "")
 }
 
 // resultOf is what a finished workflow answered.
-func resultOf[T any](ctx context.Context, c client.Client, id string) (*T, error) {
+func resultOf[T any](ctx context.Context, c client.Client, id, execution string) (*T, error) {
 	var result T
-	if err := c.GetWorkflow(ctx, id, "").Get(ctx, &result); err != nil {
+	if err := c.GetWorkflow(ctx, id, execution).Get(ctx, &result); err != nil {
 		return nil, lostHistory(err)
 	}
 	return &result, nil
@@ -305,14 +312,14 @@ func lostHistory(err error) error {
 
 // queryStatus asks the run's workflow where it stands; a worker must be up.
 func queryStatus(ctx context.Context, c client.Client, id string) (*pipeline.Status, error) {
-	return query[pipeline.Status](ctx, c, id)
+	return query[pipeline.Status](ctx, c, id, "")
 }
 
 // query asks a run or sweep for its status.
-func query[T any](ctx context.Context, c client.Client, id string) (*T, error) {
+func query[T any](ctx context.Context, c client.Client, id, execution string) (*T, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	answer, err := c.QueryWorkflow(ctx, id, "", pipeline.StatusQuery)
+	answer, err := c.QueryWorkflow(ctx, id, execution, pipeline.StatusQuery)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,8 @@ type scheduleInfo struct {
 
 // turnInfo is a turn of a schedule.
 type turnInfo struct {
-	Workflow string    `json:"workflow"`
+	Workflow string    `json:"workflow"` // two turns of one second have the same
+	First    string    `json:"first_execution"`
 	Began    time.Time `json:"began"`
 	Status   string    `json:"status"` // running, failed or another of a workflow's that did not complete, or Turn's outcome
 	pipeline.Turn
@@ -67,7 +68,9 @@ func (s *site) scheduleInfo(ctx context.Context, name string) (*scheduleInfo, er
 	info.Model, info.Cron, info.TimeZone = in.Published(), in.Cron, in.TimeZone
 	for _, action := range slices.Backward(described.Info.RecentActions) {
 		if w := action.StartWorkflowResult; w != nil {
-			info.Turns = append(info.Turns, turnInfo{Workflow: w.WorkflowID, Began: action.ActualTime})
+			info.Turns = append(info.Turns, turnInfo{
+				Workflow: w.WorkflowID, First: w.FirstExecutionRunID, Began: action.ActualTime,
+			})
 		}
 	}
 	return info, nil
@@ -83,8 +86,8 @@ func retrainOf(action client.ScheduleAction) (in pipeline.Retrain, err error) {
 }
 
 // findTurn asks what became of a turn.
-func (s *site) findTurn(ctx context.Context, t *turnInfo, working bool) error {
-	run, _, err := describeRun(ctx, s.client, t.Workflow)
+func findTurn(ctx context.Context, c client.Client, t *turnInfo, working bool) error {
+	run, execution, err := describeTurn(ctx, c, t)
 	if errors.Is(err, errNoRun) {
 		t.Status, t.Detail = "gone", "Temporal keeps its history no longer"
 		return nil
@@ -99,14 +102,14 @@ func (s *site) findTurn(ctx context.Context, t *turnInfo, working bool) error {
 		return nil
 	case run.open():
 		t.Status = run.Status
-		turn, err = query[pipeline.Turn](ctx, s.client, t.Workflow)
+		turn, err = query[pipeline.Turn](ctx, c, t.Workflow, execution)
 		if err != nil {
 			t.Detail = "not known: its worker does not answer"
 			return nil
 		}
 	default:
 		t.Status = run.Status
-		if turn, err = resultOf[pipeline.Turn](ctx, s.client, t.Workflow); err != nil {
+		if turn, err = resultOf[pipeline.Turn](ctx, c, t.Workflow, execution); err != nil {
 			t.Detail = failureText(err)
 			return nil
 		}
@@ -114,6 +117,19 @@ func (s *site) findTurn(ctx context.Context, t *turnInfo, working bool) error {
 	}
 	t.Turn = *turn
 	return nil
+}
+
+// describeTurn finds the execution that a turn is now. Temporal names turns after the second in which they begin: the
+// newest execution of that name may be another turn, or this one after a reset.
+func describeTurn(ctx context.Context, c client.Client, t *turnInfo) (run *runInfo, execution string, err error) {
+	run, described, err := describeRun(ctx, c, t.Workflow)
+	if err == nil && run.firstRun != t.First {
+		run, described, err = describeExecution(ctx, c, t.Workflow, t.First)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return run, described.WorkflowExecutionInfo.GetExecution().GetRunId(), nil
 }
 
 func (a *app) listSchedules(ctx context.Context, s *site) error {
@@ -178,7 +194,7 @@ func (a *app) showSchedule(ctx context.Context, s *site, name string) error {
 		return err
 	}
 	for i := range info.Turns {
-		if err := s.findTurn(ctx, &info.Turns[i], working); err != nil {
+		if err := findTurn(ctx, s.client, &info.Turns[i], working); err != nil {
 			return err
 		}
 	}

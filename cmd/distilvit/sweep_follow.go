@@ -39,7 +39,7 @@ func (a *app) followedSweep(s *site, o sweepOptions, p *progress) followed {
 
 // poll asks once and shows what is new. What cannot be had now is shown next time.
 func (f *sweepFollower) poll(ctx context.Context) {
-	status, err := query[pipeline.SweepStatus](ctx, f.site.client, f.id)
+	status, err := query[pipeline.SweepStatus](ctx, f.site.client, f.id, "")
 	if err != nil {
 		return
 	}

@@ -92,6 +92,9 @@ func TestScheduleTrainsOnNewDataAndPublishesWhatIsBetter(t *testing.T) {
 	seen := show()
 	require.Equal(t, 1, seen.Skipped)
 	require.Len(t, seen.Turns, turns)
+	for i, want := range []pipeline.Turn{third, second, unchanged, first} {
+		require.Equal(t, want, seen.Turns[i].Turn)
+	}
 
 	text := succeed(t, "schedule", "show", "nightly", "--data", data)
 	for _, want := range []string{"1 skipped", "not better: eval_loss", "nothing has changed since run " + first.Run} {
