@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -68,6 +69,44 @@ func TestKilledRunEndsBitIdentical(t *testing.T) {
 	}
 	require.Equal(t, all, stepsOf(curve, "train/loss"), "TensorBoard's live file")
 	require.Equal(t, []int64{crashSteps, 2 * crashSteps, 3 * crashSteps}, stepsOf(curve, "eval/loss"))
+}
+
+// Adapters go on bit for bit, too, and so does training on a frozen encoder's features in the place of pixels: the trainer
+// is killed while it encodes and in the first epoch, the whole process in the second.
+func TestKilledRunOfAdaptersEndsBitIdentical(t *testing.T) {
+	weights, _, _ := publishedModel(t)
+	for name, train := range map[string]map[string]any{
+		"pixels": {"lora": map[string]any{"r": 4, "lora_dropout": 0.1, "target_modules": "all-linear"}},
+		"features": {
+			"lora":     map[string]any{"r": 4, "lora_dropout": 0.1, "target_modules": []string{"decoder"}},
+			"features": "float32", "feature_views": 2,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := crashConfig()
+			config["backend"], config["model"] = "go", map[string]any{"weights": weights}
+			maps.Copy(config["train"].(map[string]any), train)
+			config["train"].(map[string]any)["epochs"] = 2
+			config["export"].(map[string]any)["dtypes"] = []string{"fp32"}
+			file, id := writeConfig(t, t.TempDir(), config), "adapters-on-"+name
+			undisturbed := trainUndisturbed(t, file, id)
+
+			data := filepath.Join(t.TempDir(), "data")
+			args := []string{"run", "-f", file, "--id", id, "--data", data, "-o", "json"}
+			run := start(t, nil, args...)
+			if name == "features" {
+				awaitActivity(t, run, data, id, "EncodeShard")
+				run.Await("a trainer that encodes", func() bool { return len(run.Trainers()) > 0 })
+				killTrainer(t, run)
+			}
+			awaitCheckpoint(t, run, data, id, 1, crashSteps)
+			killTrainer(t, run)
+			awaitCheckpoint(t, run, data, id, crashSteps+1, crashSteps)
+			killEverything(t, run)
+			succeed(t, args...)
+			require.Equal(t, undisturbed, weightsDigest(t, data, id))
+		})
+	}
 }
 
 func trainUndisturbed(t *testing.T, config, id string) string {
