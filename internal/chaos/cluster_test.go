@@ -73,13 +73,22 @@ func newCluster(t *testing.T, s3 func(*testing.T) *s3Server, machines int) *clus
 
 // addMachine starts one more worker, with more in its environment.
 func (c *cluster) addMachine(env ...string) {
+	c.t.Helper()
+	c.machineOf(nil, env...).start()
+}
+
+// machineOf is one more worker, of some queues (none: all), not started.
+func (c *cluster) machineOf(queues []string, env ...string) *machine {
 	t := c.t
 	t.Helper()
 	m := &machine{}
+	args := []string{"worker", "--verbose", "--step-limit", c.stepLimit.String(), "--long-limit", c.longLimit.String()}
+	if queues != nil {
+		args = append(args, "--queues", strings.Join(queues, ","))
+	}
 	m.data, m.disk = smallDisk(t)
 	m.service = newService(t, fmt.Sprintf("worker %d", len(c.machines)+1), func() *exec.Cmd {
-		return testenv.Command(slices.Concat(c.env, env), testenv.Program, "worker", "--verbose", "--data", m.data,
-			"--step-limit", c.stepLimit.String(), "--long-limit", c.longLimit.String())
+		return testenv.Command(slices.Concat(c.env, env), testenv.Program, append(args, "--data", m.data)...)
 	}, nil)
 	mark := 0
 	m.ready = func() bool {
@@ -90,7 +99,7 @@ func (c *cluster) addMachine(env ...string) {
 		return at >= 0
 	}
 	c.machines = append(c.machines, m)
-	m.start()
+	return m
 }
 
 // command is the program with its environment.

@@ -33,9 +33,15 @@ func newService(t testing.TB, name string, build func() *exec.Cmd, ready func() 
 // start begins a life and waits until it serves.
 func (s *service) start() {
 	s.t.Helper()
+	s.launch()
+	s.Await(s.name+" to serve", s.ready)
+}
+
+// launch begins a life.
+func (s *service) launch() {
+	s.t.Helper()
 	cmd := s.build()
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	cmd.WaitDelay = 1 // what its children print is not waited for
 	s.Process = testenv.Start(s.t, cmd)
-	s.Await(s.name+" to serve", s.ready)
 }
