@@ -36,6 +36,12 @@ type slots struct {
 
 // serveDevices serves the device queue with every slot until the context ends.
 func serveDevices(ctx context.Context, o Options, acts activities.Activities, fail context.CancelCauseFunc) {
+	claims, err := claim(o)
+	if err != nil {
+		fail(&fatalError{pipeline.DeviceQueue, err})
+		return
+	}
+	defer claims.release()
 	s := &slots{Options: o, health: trainer.NewHealth(OutagesFile(o.Dir)), fail: fail, out: map[int]bool{}}
 	var all sync.WaitGroup
 	for i := range o.Slots {

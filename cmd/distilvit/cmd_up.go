@@ -38,6 +38,7 @@ directory. Every open run goes on.`,
 			if o.slots, err = devices.slots(); err != nil {
 				return err
 			}
+			o.memory = devices.memory
 			return a.up(cmd.Context(), stack, o, credentials)
 		},
 	}
@@ -173,6 +174,7 @@ func (a *app) startUp(ctx context.Context, stack devstack.Options, devices devic
 	defer output.Close()
 	cmd := exec.Command(exe, "up", "--data", data, "--devices", devices.String(),
 		"--devices-per-run", strconv.Itoa(devices.perRun),
+		"--device-memory", strconv.FormatFloat(devices.memory, 'g', -1, 64),
 		"--temporal-port", strconv.Itoa(stack.TemporalPort),
 		"--ui-port", strconv.Itoa(stack.UIPort),
 		"--s3-port", strconv.Itoa(stack.S3Port))

@@ -26,6 +26,7 @@ import (
 // workerOptions are what a worker's caller may choose.
 type workerOptions struct {
 	queues     []string
+	memory     float64        // share of a CUDA device's; 0: the plugin's own
 	slots      [][]int        // devices of each run trained at the same time
 	needDevice bool           // end when no device is in service any more
 	limits     trainer.Limits // of the trainer's watchdog; zero: the usual ones
@@ -71,6 +72,7 @@ are fetched as huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HU
 			if o.slots, err = devices.slots(); err != nil {
 				return err
 			}
+			o.memory = devices.memory
 			return a.worker(cmd.Context(), o)
 		},
 	}
@@ -221,6 +223,7 @@ func runWorkers(ctx context.Context, s *site, o workerOptions) error {
 			return err
 		}
 	}
+	backends.Memory = o.memory
 	return worker.Run(ctx, worker.Options{
 		Client:     s.client,
 		Namespace:  s.namespace,

@@ -18,7 +18,8 @@ import (
 // deviceFlags say which devices train, and how many of them together.
 type deviceFlags struct {
 	numbers []int
-	perRun  int // 0: all of numbers
+	perRun  int     // 0: all of numbers
+	memory  float64 // share of a CUDA device's memory; 0: the plugin's own
 }
 
 // add adds --devices and --devices-per-run. Without them device 0 trains one
@@ -30,12 +31,18 @@ func (d *deviceFlags) add(cmd *cobra.Command, numbers []int, perRun int) {
 	}
 	cmd.Flags().IntSliceVar(&d.numbers, "devices", numbers, said)
 	cmd.Flags().IntVar(&d.perRun, "devices-per-run", perRun, "devices that train one run together; 0: all")
+	cmd.Flags().Float64Var(&d.memory, "device-memory", 0,
+		"share of a CUDA device's memory that a trainer takes at most, such as 0.9; also lets workers that\n"+
+			"say so share a device, such as 0.45 each (default: 0.75, and the device is this worker's alone)")
 }
 
 // slots are the devices of each run that trains at the same time.
 func (d deviceFlags) slots() ([][]int, error) {
 	if len(d.numbers) == 0 {
 		return nil, usagef("--devices: name one, such as 0")
+	}
+	if d.memory < 0 || d.memory > 1 {
+		return nil, usagef("--device-memory %v: use a share above 0 and up to 1, such as 0.9", d.memory)
 	}
 	seen := map[int]bool{}
 	for _, n := range d.numbers {

@@ -51,7 +51,9 @@ func (a *app) followHosted(ctx context.Context, s *site, devices deviceFlags, f 
 	if err != nil {
 		return err
 	}
-	workers := startWorkers(s, workerOptions{slots: slots, needDevice: true, trainer: a.trainerArgs()})
+	workers := startWorkers(s, workerOptions{
+		slots: slots, memory: devices.memory, needDevice: true, trainer: a.trainerArgs(),
+	})
 	err = followWithWorkers(ctx, s, workers, f.follow)
 	if !errors.Is(err, errInterrupted) {
 		waitErr := s.awaitGuests(ctx, func() {

@@ -27,6 +27,8 @@ type Options struct {
 	// nvidia, else for xla; empty: none
 	Plugin  string
 	Devices []int // numbers of the devices that compute together; empty: device 0
+	// share of a CUDA device's memory that a process takes at most, in (0, 1]; 0: the plugin's own, 0.75
+	Memory float64
 }
 
 // Choice is a backend that was found: enough to open it in another process.
@@ -38,6 +40,9 @@ type Choice struct {
 	Version string `json:"version"`
 	// CUDA: their indices; XLA on the CPU makes as many of its own; empty: device 0
 	Devices []int `json:"devices,omitempty"`
+
+	// of CUDA only: as Options'. What is computed does not depend on it.
+	Memory float64 `json:"memory,omitempty"`
 
 	// of CUDA only; the other kinds multiply float32 as it is, and give the same bits every time
 	TF32          bool `json:"tf32,omitempty"`          // factors of float32 products are rounded to 11 significant bits
@@ -109,6 +114,7 @@ func Choose(o Options) (Choice, error) {
 			}
 			return Choice{
 				Kind: CUDA, Plugin: p.path, PluginSHA256: p.SHA256, Version: p.Version, Devices: o.Devices,
+				Memory: o.Memory,
 			}, nil
 		}
 		return Choice{

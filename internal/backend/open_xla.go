@@ -28,6 +28,9 @@ func openXLA(c Choice) (compute.Backend, error) {
 		options["visible_devices"] = visible
 		// go-xla would take buffers for shared in a path that says cpu, and TF32 for wanted on CUDA.
 		config += fmt.Sprintf(",shared_buffers=false,tf32=%t", c.TF32)
+		if c.Memory > 0 {
+			options["memory_fraction"] = float32(c.Memory) // go-xla has it grow up to that: preallocate is false
+		}
 	} else {
 		options["cpu_device_count"] = int64(c.count())
 	}

@@ -87,6 +87,7 @@ func (c *cluster) machineOf(queues []string, env ...string) *machine {
 		args = append(args, "--queues", strings.Join(queues, ","))
 	}
 	m.data, m.disk = smallDisk(t)
+	env = append(env, "TMPDIR="+t.TempDir()) // each machine has its own, and claims its devices there
 	m.service = newService(t, fmt.Sprintf("worker %d", len(c.machines)+1), func() *exec.Cmd {
 		return testenv.Command(slices.Concat(c.env, env), testenv.Program, append(args, "--data", m.data)...)
 	}, nil)

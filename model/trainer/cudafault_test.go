@@ -83,14 +83,16 @@ func TestErrorsOfCUDAAreClassified(t *testing.T) {
 }
 
 // A GPU multiplies float32 as float32 unless train.precision says tf32: go-xla's default is the other way. The
-// flags of train.deterministic are known to XLA, which ends a process that gives it another.
+// flags of train.deterministic are known to XLA, which ends a process that gives it another. Memory is taken as it is
+// needed, and with --device-memory up to that share.
 func TestCUDARoundsFactorsOnlyWhenAsked(t *testing.T) {
 	l := newCUDALab(t)
 	for _, tf32 := range []bool{false, true} {
 		l.open.Backend.TF32, l.open.Backend.Deterministic = tf32, tf32
-		programs := filepath.Join(t.TempDir(), "programs")
+		l.open.Backend.Memory = map[bool]float64{true: 0.5}[tf32]
+		programs, memory := filepath.Join(t.TempDir(), "programs"), filepath.Join(t.TempDir(), "memory")
 		pool := NewPool(Options{Exe: testExe(t), LogDir: t.TempDir(), Environ: slices.Concat(
-			os.Environ(), l.environ, []string{"CUDAFAULT_PROGRAMS=" + programs},
+			os.Environ(), l.environ, []string{"CUDAFAULT_PROGRAMS=" + programs, "CUDAFAULT_MEMORY=" + memory},
 		)})
 		p, err := pool.Open(t.Context(), "run", l.open, nothing)
 		check(t, err)
@@ -103,6 +105,11 @@ func TestCUDARoundsFactorsOnlyWhenAsked(t *testing.T) {
 		highest := bytes.Count(b, []byte("precision HIGHEST>, #stablehlo<precision HIGHEST>"))
 		if products == 0 || (highest == products) == tf32 {
 			t.Errorf("TF32 %t: %d products, %d of them at the highest precision", tf32, products, highest)
+		}
+		b, err = os.ReadFile(memory)
+		check(t, err)
+		if told := string(b); !strings.Contains(told, "preallocate 0\n") || strings.Contains(told, "memory_fraction 0.5\n") != tf32 {
+			t.Errorf("options of CUDA's memory: %s", told)
 		}
 	}
 }

@@ -11,6 +11,7 @@
 //                      Several, with commas between: the first that has not struck yet, see CUDAFAULT_ONCE.
 //   CUDAFAULT_AFTER    path of a file; calls are counted once it is there; empty: all
 //   CUDAFAULT_PROGRAMS path of a file to which every program is added before it is compiled; empty: none
+//   CUDAFAULT_MEMORY   path of a file to which the memory options of each client are added; empty: none
 //   CUDAFAULT_ONCE     beginning of the path of a file that is made when a fault strikes, and ends with its place
 //                      in the list, from 0: a later process has the next fault; empty: every process has the first
 //
@@ -318,6 +319,17 @@ static void finish(PJRT_Event* e) {
   real->PJRT_Event_Destroy(&destroy);
 }
 
+// tell_memory adds an option of CUDA's allocator to CUDAFAULT_MEMORY, as NAME VALUE and a line's end.
+static void tell_memory(const PJRT_NamedValue* o) {
+  const char* path = variable("CUDAFAULT_MEMORY");
+  if (path == NULL || (o->type != PJRT_NamedValue_kFloat && o->type != PJRT_NamedValue_kBool)) return;
+  FILE* f = fopen(path, "a");
+  if (f == NULL) die("cannot write ", path);
+  double value = o->type == PJRT_NamedValue_kFloat ? o->float_value : o->bool_value;
+  fprintf(f, "%.*s %g\n", (int)o->name_size, o->name, value);
+  fclose(f);
+}
+
 // Client_Create takes CUDA's options: as many devices of the CPU as visible_devices lists.
 static PJRT_Error* Client_Create(PJRT_Client_Create_Args* args) {
   const struct fault* f = struck("client");
@@ -332,6 +344,7 @@ static PJRT_Error* Client_Create(PJRT_Client_Create_Args* args) {
   };
   for (size_t i = 0; i < args->num_options; i++) {
     const PJRT_NamedValue* o = &args->create_options[i];
+    tell_memory(o);
     if (o->name_size == strlen("visible_devices") && memcmp(o->name, "visible_devices", o->name_size) == 0) {
       count.int64_value = (int64_t)o->value_size;
     }
