@@ -20,7 +20,7 @@ import (
 func (a *app) migrateCommand() *cobra.Command {
 	var back bool
 	cmd := &cobra.Command{
-		Use:   "migrate [RUN...]",
+		Use:   "migrate [RUN|SCHEDULE...]",
 		Short: "copy runs from this machine's stack to servers elsewhere, or back",
 		Long: `Copy runs, all or those that are named, from the embedded stack of the data directory to the Temporal server
 and the object store that TEMPORAL_ADDRESS and S3_ENDPOINT name, or with --back from there. What comes along
@@ -29,7 +29,8 @@ object is verified on its way, and what is there already is not sent again, so t
 once more. Then the runs are rebuilt there as distilvit recover does: a complete one with its model and scores,
 another as "recovered", which its own command goes on with from the newest checkpoint, to the same weights. Histories
 stay behind, and files of your own: a run that reads local paths goes on only where workers see them, too. Of a sweep
-its trials come along, which are runs, with its table and report; its own command goes on with it there.
+its trials come along, which are runs, with its table and report; its own command goes on with it there. A schedule is
+made there paused, since both sides would train the same model otherwise: pause it here, and unpause it there.
 
 A run that is being trained is refused: pause it, or let it end. Nothing is removed where it comes from.`,
 		Example: `  export TEMPORAL_ADDRESS=temporal:7233 S3_ENDPOINT=https://s3.example.org S3_ACCESS_KEY=… S3_SECRET_KEY_FILE=…
@@ -53,9 +54,13 @@ A run that is being trained is refused: pause it, or let it end. Nothing is remo
 
 // migration is what migrate prints with -o json.
 type migration struct {
-	Runs    []string       `json:"runs"`    // that were copied
-	Sweeps  []string       `json:"sweeps"`  // whose tables and reports were copied
-	There   []string       `json:"there"`   // that were known there already
+	Runs   []string `json:"runs"`   // that were copied
+	Sweeps []string `json:"sweeps"` // whose tables and reports were copied
+	There  []string `json:"there"`  // that were known there already
+
+	Schedules      []string `json:"schedules"`                 // that were made, paused
+	SchedulesThere []string `json:"schedules_there,omitempty"` // of names that were taken there
+
 	Objects int            `json:"objects"` // copied
 	Bytes   int64          `json:"bytes"`
 	Skipped int            `json:"skipped"` // objects that were there already
@@ -110,17 +115,26 @@ func (a *app) migrate(ctx context.Context, ids []string, back bool) error {
 
 // copyRuns copies those of the runs that are not known where they go, and rebuilds them there.
 func (a *app) copyRuns(ctx context.Context, from, to *site, ids []string) (*migration, error) {
-	done := &migration{Runs: []string{}, Sweeps: []string{}, There: []string{}, Rebuilt: []recoveredRun{}}
+	done := &migration{
+		Runs: []string{}, Sweeps: []string{}, Schedules: []string{}, There: []string{}, Rebuilt: []recoveredRun{},
+	}
 	known, err := to.knownRuns(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ids, sweeps, err := from.withTrials(ctx, ids)
+	all := len(ids) == 0
+	schedules, ids, err := from.schedulesAmong(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	if ids, err = from.movable(ctx, ids); err != nil {
-		return nil, err
+	var sweeps []string
+	if all || len(ids) > 0 {
+		if ids, sweeps, err = from.withTrials(ctx, ids); err != nil {
+			return nil, err
+		}
+		if ids, err = from.movable(ctx, ids); err != nil {
+			return nil, err
+		}
 	}
 	p := newProgress(a.stderr)
 	defer p.clear()
@@ -137,6 +151,11 @@ func (a *app) copyRuns(ctx context.Context, from, to *site, ids []string) (*migr
 	for _, sweep := range sweeps {
 		if err := done.copySweep(ctx, from, to, sweep); err != nil {
 			return nil, fmt.Errorf("copy sweep %s: %w", sweep, err)
+		}
+	}
+	for _, name := range schedules {
+		if err := done.copySchedule(ctx, from, to, name); err != nil {
+			return nil, err
 		}
 	}
 	if len(done.Runs) == 0 {
@@ -300,9 +319,16 @@ func (a *app) printMigration(from, to *site, done *migration) {
 	for _, id := range done.There {
 		fmt.Fprintf(a.stdout, "run %s is known %s already\n", id, to.place())
 	}
+	for _, name := range done.SchedulesThere {
+		fmt.Fprintf(a.stdout, "schedule %s is %s already and stays as it is there\n", name, to.place())
+	}
 	for _, id := range done.Sweeps {
 		fmt.Fprintf(a.stdout, "sweep %s: its table and report are there (%s cat %s); its history stays\n", id, a.command(),
 			layout.SweepReport(id))
+	}
+	for _, name := range done.Schedules {
+		fmt.Fprintf(a.stdout, "schedule %[1]s is made %[2]s, paused; the one %[3]s goes on as it was: distilvit schedule pause "+
+			"%[1]s there, then unpause %[1]s %[2]s\n", name, to.place(), from.place())
 	}
 	if len(done.Runs) == 0 {
 		fmt.Fprintln(a.stdout, "no run was copied")

@@ -115,28 +115,36 @@ func (a *app) schedule(ctx context.Context, name string, o scheduleOptions) erro
 	return a.printScheduled(ctx, s, name, what)
 }
 
+// scheduleOf is the schedule that begins the turns.
+func scheduleOf(in pipeline.Retrain) client.ScheduleOptions {
+	return client.ScheduleOptions{
+		ID: in.Schedule, Spec: client.ScheduleSpec{CronExpressions: []string{in.Cron}, TimeZoneName: in.TimeZone},
+		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchupWindow: catchUp,
+		Action: &client.ScheduleWorkflowAction{
+			ID: in.Schedule, Workflow: pipeline.RetrainType, Args: []any{in}, TaskQueue: pipeline.TaskQueue,
+			StaticSummary: "train " + in.Published() + " anew, publish what is better",
+			Priority:      temporal.Priority{PriorityKey: in.Config.Priority},
+		},
+	}
+}
+
+// scheduleThere says that a schedule could not be made since one of that name is there.
+func scheduleThere(err error) bool { return errors.Is(err, temporal.ErrScheduleAlreadyRunning) }
+
 // setSchedule makes a schedule, or gives the one that is there another config and time. One that is paused stays so.
 func setSchedule(ctx context.Context, schedules client.ScheduleClient, in pipeline.Retrain) (made bool, err error) {
-	spec := client.ScheduleSpec{CronExpressions: []string{in.Cron}, TimeZoneName: in.TimeZone}
-	policy := client.SchedulePolicies{Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchupWindow: catchUp}
-	action := &client.ScheduleWorkflowAction{
-		ID: in.Schedule, Workflow: pipeline.RetrainType, Args: []any{in}, TaskQueue: pipeline.TaskQueue,
-		StaticSummary: "train " + in.Published() + " anew, publish what is better",
-		Priority:      temporal.Priority{PriorityKey: in.Config.Priority},
-	}
-	_, err = schedules.Create(ctx, client.ScheduleOptions{
-		ID: in.Schedule, Spec: spec, Overlap: policy.Overlap, CatchupWindow: policy.CatchupWindow, Action: action,
-	})
-	if !errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
+	options := scheduleOf(in)
+	if _, err = schedules.Create(ctx, options); !scheduleThere(err) {
 		return err == nil, err
 	}
+	policy := client.SchedulePolicies{Overlap: options.Overlap, CatchupWindow: options.CatchupWindow}
 	return false, schedules.GetHandle(ctx, in.Schedule).Update(ctx, client.ScheduleUpdateOptions{
 		DoUpdate: func(there client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
 			if !retrains(there.Description.Schedule.Action) {
 				return nil, fmt.Errorf("there is a schedule %s of another program: use another name", in.Schedule)
 			}
 			schedule := there.Description.Schedule
-			schedule.Spec, schedule.Policy, schedule.Action = &spec, &policy, action
+			schedule.Spec, schedule.Policy, schedule.Action = &options.Spec, &policy, options.Action
 			return &client.ScheduleUpdate{Schedule: &schedule}, nil
 		},
 	})

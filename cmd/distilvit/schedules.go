@@ -133,20 +133,13 @@ func describeTurn(ctx context.Context, c client.Client, t *turnInfo) (run *runIn
 }
 
 func (a *app) listSchedules(ctx context.Context, s *site) error {
-	there, err := s.client.ScheduleClient().List(ctx, client.ScheduleListOptions{})
+	names, err := s.scheduleNames(ctx)
 	if err != nil {
-		return fmt.Errorf("list schedules: %w", err)
+		return err
 	}
 	infos := []*scheduleInfo{}
-	for there.HasNext() {
-		entry, err := there.Next()
-		if err != nil {
-			return fmt.Errorf("list schedules: %w", err)
-		}
-		if entry.WorkflowType.Name != pipeline.RetrainType {
-			continue
-		}
-		info, err := s.scheduleInfo(ctx, entry.ID)
+	for _, name := range names {
+		info, err := s.scheduleInfo(ctx, name)
 		if err != nil {
 			return err
 		}

@@ -66,9 +66,11 @@ func TestWorkerAgainstExternalTemporalAndMinIO(t *testing.T) {
 	require.Zero(t, doctor.code, doctor.stdout)
 	require.Contains(t, doctor.stdout, "answer")
 
-	// Its run comes to a machine's own stack, and half a run from there to the servers, where it is finished.
+	// Its run and its schedule come to a machine's own stack, and half a run from there to the servers, where it is finished.
 	home := filepath.Join(t.TempDir(), "home")
-	brought := runCommand(t, client, testenv.Program, "migrate", "--back", "team", "--data", home)
+	made := runCommand(t, client, testenv.Program, "schedule", "nightly", "-f", config, "--cron", "0 3 1 1 *")
+	require.Zero(t, made.code, made.stderr)
+	brought := runCommand(t, client, testenv.Program, "migrate", "--back", "team", "nightly", "--data", home)
 	require.Zero(t, brought.code, brought.stderr)
 	require.Regexp(t, `team +completed +2 +40 +models/team/team-b1`, brought.stdout)
 	require.Equal(t, fileDigest(t, filepath.Join(dir, "model.safetensors")), weightsDigest(t, home, "team"))
@@ -76,6 +78,11 @@ func TestWorkerAgainstExternalTemporalAndMinIO(t *testing.T) {
 	again := runCommand(t, client, testenv.Program, "migrate", "--data", home)
 	require.Zero(t, again.code, again.stderr)
 	require.Contains(t, again.stdout, "run team is known on "+temporal+" already")
+	require.Contains(t, brought.stdout, "schedule nightly is made in "+home+", paused")
+	require.Contains(t, succeed(t, "schedule", "list", "--data", home), "nightly   models/nightly  0 3 1 1 * UTC  paused")
+	require.Contains(t, again.stdout, "schedule nightly is on "+temporal+" already and stays")
+	goesOn := runCommand(t, client, testenv.Program, "schedule", "show", "nightly", "-o", "json")
+	require.Contains(t, goesOn.stdout, `"paused": false`)
 
 	half := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{
 		"backend": "go", "model": map[string]any{"encoder_layer": 1, "decoder_layer": 1},
