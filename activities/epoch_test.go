@@ -65,6 +65,33 @@ func (b *bench) end(ref record.CheckpointRef) map[string]string {
 	return out
 }
 
+// A run with adapters that is extended on another machine, which has nothing of it, ends with the bytes of one whose trainer
+// never stopped.
+func TestAdaptersAreExtendedElsewhereBitExact(t *testing.T) {
+	b := newBench(t)
+	c := tinyConfig()
+	encoder, decoder := apart(t)
+	c.Model = pipeline.ModelConfig{Encoder: encoder, Decoder: decoder}
+	c.Train.LoRA = pipeline.LoRAConfig{R: 4, Alpha: 8, Dropout: 0.1, TargetModules: pipeline.Paths{"all-linear"}}
+	c.Train.Parts = []pipeline.PartConfig{{Match: "decoder.cross_attention", Freeze: new(bool)}}
+	w, _ := b.work("undivided", c.Resolve())
+	extended := func(w pipeline.Work, b *bench, first pipeline.EpochResult) map[string]string {
+		w.Branch, w.Extension = 2, &record.Extension{After: 1, Epochs: 1, Step: first.Checkpoint.Step}
+		in := pipeline.EpochInput{Work: w, Epoch: 1, From: &first.Checkpoint}
+		return b.end(do[pipeline.EpochResult](b, b.TrainEpoch, in).Checkpoint)
+	}
+	first := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	want := extended(w, b, first)
+	check(t, b.CloseTrainer(t.Context(), w))
+	w.Run = "divided"
+	before := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
+	check(t, b.CloseTrainer(t.Context(), w))
+	got := extended(w, b.elsewhere(), before)
+	if !maps.Equal(want, got) || maps.Equal(want, b.end(first.Checkpoint)) {
+		t.Errorf("extended elsewhere it ends with %v, undivided %v, not extended %v", got, want, b.end(first.Checkpoint))
+	}
+}
+
 func TestEpochGoesOnBitExactAfterKillAndWorkerStop(t *testing.T) {
 	b := newBench(t)
 	c := slowConfig()

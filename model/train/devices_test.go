@@ -15,7 +15,7 @@ import (
 
 // TestDevicesTogetherTrainAsOneDoes trains a batch of 8 pictures with dropout on
 // one device, and the same on 2 and 4 XLA devices of the CPU, which differ from
-// one device by rounding only and from themselves not at all.
+// one device by rounding only and from themselves not at all. So do adapters.
 func TestDevicesTogetherTrainAsOneDoes(t *testing.T) {
 	backendtest.Open(t, backend.XLA) // skips where there is none
 	dir := t.TempDir()
@@ -23,8 +23,8 @@ func TestDevicesTogetherTrainAsOneDoes(t *testing.T) {
 		a.Kind, a.Pictures, a.Until, a.To = backend.XLA, 8, 4, filepath.Join(dir, name)
 		return trainInProcess(t, a)
 	}
-	half := filepath.Join(dir, "half")
-	one := train("one", processArgs{})
+	half, adapters := filepath.Join(dir, "half"), filepath.Join(dir, "half of adapters")
+	one, oneOfAdapters := train("one", processArgs{}), train("one of adapters", processArgs{LoRA: true, Half: adapters})
 	two := train("two", processArgs{Devices: []int{0, 1}, Half: half})
 	if again := train("again", processArgs{Devices: []int{0, 1}}); again[weightsFile] != two[weightsFile] ||
 		again[momentsFile] != two[momentsFile] {
@@ -35,7 +35,13 @@ func TestDevicesTogetherTrainAsOneDoes(t *testing.T) {
 	); resumed[weightsFile] != two[weightsFile] || resumed[momentsFile] != two[momentsFile] {
 		t.Error("two devices that go on from a checkpoint give other bits")
 	}
+	if oneOfAdapters[weightsFile] == one[weightsFile] {
+		t.Error("adapters are trained as the whole network is")
+	}
 	for name, got := range map[string]map[string]string{
+		"2 devices in parts from the half on, adapters": train(
+			"more of adapters", processArgs{Devices: []int{0, 1}, LoRA: true, From: adapters, MicroBatch: 4},
+		),
 		"2 devices": two,
 		"4 devices": train("four", processArgs{Devices: []int{0, 1, 2, 3}}),
 		"2 devices with 2 micro-batches": train(
@@ -46,8 +52,12 @@ func TestDevicesTogetherTrainAsOneDoes(t *testing.T) {
 			"more", processArgs{Devices: []int{0, 1, 2, 3}, From: half, MicroBatch: 4},
 		),
 	} {
+		want := one
+		if strings.HasSuffix(name, "adapters") {
+			want = oneOfAdapters
+		}
 		for _, file := range []string{weightsFile, momentsFile} {
-			difference := relativeL2(t, one[file], got[file])
+			difference := relativeL2(t, want[file], got[file])
 			t.Logf("%s, %s: relative L2 %.2g", name, file, difference)
 			if difference > 5e-5 {
 				t.Errorf("%s: %s differs from one device's by %g of its norm", name, file, difference)

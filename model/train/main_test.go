@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -152,6 +153,11 @@ func process(args string) error {
 		config.BatchSize = a.Pictures
 	}
 	config.MicroBatchSize = a.MicroBatch
+	if a.LoRA {
+		if err := adapted(c, &config, w); err != nil {
+			return err
+		}
+	}
 	t, err := New(be, c, w, config)
 	if err != nil {
 		return err
@@ -178,6 +184,15 @@ func process(args string) error {
 	return err
 }
 
+// adapted makes c's training one of adapters beside every layer, with dropout of their own, and of cross-attention whole.
+func adapted(mc *model.Config, c *Config, w model.Weights) error {
+	c.LoRA = &model.LoRA{R: 4, Alpha: 8, Dropout: 0.2, TargetModules: []string{"all-linear"}}
+	c.Parts = []Part{{Match: "decoder.cross_attention", Freeze: some(false)}}
+	adapters, err := Adapters(mc, *c, nil, 3)
+	maps.Copy(w, adapters)
+	return err
+}
+
 type processArgs struct {
 	Kind       string
 	Golden     string // folder of the model and its batch
@@ -185,6 +200,7 @@ type processArgs struct {
 	From, To   string
 	Half       string // where to leave a checkpoint of the middle step
 	MicroBatch int
+	LoRA       bool  // trains as adapted says
 	Devices    []int // of the backend; nil: one
 	Pictures   int   // of the batch; 0: the golden one's
 }

@@ -19,7 +19,7 @@ import (
 // same bits, and once more with each tensor updated by itself: the updates are the same programs however gradients are made,
 // so that is left to the first.
 func trained(
-	t *testing.T, be compute.Backend, golden string, change func(*Config),
+	t *testing.T, be compute.Backend, golden string, change func(*Config, *model.Config, model.Weights),
 ) (losses []float64, after model.Weights) {
 	t.Helper()
 	g, b, c, w, err := readSmall(golden)
@@ -28,7 +28,7 @@ func trained(
 	}
 	config := goldenConfig(g)
 	config.Dropout, config.WarmupSteps = 0.1, 0
-	change(&config)
+	change(&config, c, w)
 	tr, err := New(be, c, w, config)
 	if err != nil {
 		t.Fatal(err)
@@ -99,8 +99,10 @@ func TestCheckpointingChangesRoundingAndBF16Little(t *testing.T) {
 
 func checkpointing(t *testing.T, golden string) {
 	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
-		losses, weights := trained(t, be, golden, func(*Config) {})
-		recomputed, weightsOfRecomputed := trained(t, be, golden, func(c *Config) { c.GradientCheckpointing = true })
+		losses, weights := trained(t, be, golden, func(*Config, *model.Config, model.Weights) {})
+		recomputed, weightsOfRecomputed := trained(t, be, golden, func(c *Config, _ *model.Config, _ model.Weights) {
+			c.GradientCheckpointing = true
+		})
 		d := apart(weights, weightsOfRecomputed)
 		t.Logf("with gradient checkpointing: losses %v and %v, weights apart by %.2g", losses, recomputed, d)
 		if d > 2e-6 {
@@ -109,9 +111,9 @@ func checkpointing(t *testing.T, golden string) {
 		if filepath.Base(t.Name()) == backend.Go {
 			return // no bfloat16, see trainer.CheckPrecision
 		}
-		mixed, weightsOfMixed := trained(
-			t, be, golden, func(c *Config) { c.Precision, c.GradientCheckpointing = BF16, true },
-		)
+		mixed, weightsOfMixed := trained(t, be, golden, func(c *Config, _ *model.Config, _ model.Weights) {
+			c.Precision, c.GradientCheckpointing = BF16, true
+		})
 		d = apart(weights, weightsOfMixed)
 		t.Logf("with bf16 too: losses %v, weights apart by %.2g", mixed, d)
 		for i := range losses {
