@@ -13,8 +13,8 @@ import (
 	"distilvit/storage/layout"
 )
 
-// Derived shards are made on a device by the run's trainer, one beside each shard of training pictures: a frozen encoder's
-// features, and what a teacher says. They are the same for every run that needs the same.
+// Derived shards are made on a device by the run's trainer, one beside each shard of training pictures, or of those that
+// are evaluated: a frozen encoder's features, and what a teacher says. They are the same for every run that needs the same.
 
 // derivation is a kind of derived shards.
 type derivation struct {
@@ -29,9 +29,12 @@ var (
 	teacherSays = derivation{layout.Teacher, "teach", "what a teacher says", layout.TeacherShards}
 )
 
-// planDerived names shards that depend on all that of is the digest of, and lists those that are to be made.
+func ofTraining(s record.Shard) bool { return s.Split == dataset.Train }
+
+// planDerived names shards that depend on all that of is the digest of, and lists those that are to be made beside the
+// pictures' shards that are wanted.
 func (a *Activities) planDerived(
-	ctx context.Context, w pipeline.Work, d derivation, of string,
+	ctx context.Context, w pipeline.Work, d derivation, of string, wanted func(record.Shard) bool,
 ) (plan pipeline.DerivedPlan, err error) {
 	plan.Of = of
 	if plan.Numerics, err = a.derivedNumerics(ctx, w); err != nil {
@@ -53,7 +56,7 @@ func (a *Activities) planDerived(
 	if err := a.adopt(ctx, w.Run, plan.Group); err != nil {
 		return plan, err
 	}
-	return plan, a.derivedNeeded(ctx, w, d, &plan)
+	return plan, a.derivedNeeded(ctx, w, d, wanted, &plan)
 }
 
 // derivedNumerics are what the last bits of a machine's shards depend on: one device computes them, whatever trains.
@@ -146,7 +149,9 @@ func (a *Activities) derivedKept(ctx context.Context, run string, d derivation, 
 const mostDerivedShards = 2000
 
 // derivedNeeded fills in which shards are to be made, all where there is no manifest.
-func (a *Activities) derivedNeeded(ctx context.Context, w pipeline.Work, kind derivation, plan *pipeline.DerivedPlan) error {
+func (a *Activities) derivedNeeded(
+	ctx context.Context, w pipeline.Work, kind derivation, wanted func(record.Shard) bool, plan *pipeline.DerivedPlan,
+) error {
 	d, err := artifact.ReadDataset(ctx, a.Store, w.Dataset.Manifest)
 	if err != nil {
 		return err
@@ -166,7 +171,7 @@ func (a *Activities) derivedNeeded(ctx context.Context, w pipeline.Work, kind de
 	}
 	first := 0
 	for _, s := range d.Shards {
-		if s.Split != dataset.Train {
+		if !wanted(s) {
 			continue
 		}
 		there := len(m.objects[s.Index]) > 0

@@ -63,8 +63,10 @@ func (p *pulse) follow(e trainer.Event) {
 
 // shardObjects are a stored shard and its tokens.
 type shardObjects struct {
+	index          int // of the dataset's shard
 	pixels, tokens layout.Object
 	features       layout.Object     // zero: pixels are needed
+	references     bool              // captions are needed, too, which stand beside pixels
 	teacher        layout.Object     // what a teacher says; zero: nothing
 	pair           dataset.ShardPair // without files
 }
@@ -78,7 +80,9 @@ func (a *Activities) shards(ctx context.Context, w pipeline.Work, split string) 
 	var shards []shardObjects
 	for _, p := range pairs {
 		pair := dataset.ShardPair{Rows: p.Pictures.Rows, Weight: weight(w.Dataset.Weights, p.Pictures)}
-		shards = append(shards, shardObjects{pixels: p.Pictures.Object, tokens: p.Tokens.Object, pair: pair})
+		shards = append(shards, shardObjects{
+			index: p.Pictures.Index, pixels: p.Pictures.Object, tokens: p.Tokens.Object, pair: pair,
+		})
 	}
 	if len(shards) == 0 {
 		return nil, invalid("dataset %s has no %s pictures", w.Dataset.Manifest, split)
@@ -95,6 +99,13 @@ func (a *Activities) pairs(
 	if err != nil {
 		return nil, nil, err
 	}
+	return a.fetched(ctx, p, shards, split)
+}
+
+// fetched is pairs of given shards.
+func (a *Activities) fetched(
+	ctx context.Context, p *pulse, shards []shardObjects, split string,
+) (pairs []dataset.ShardPair, release func(), err error) {
 	order := make([]int, len(shards))
 	for i := range order {
 		order[i] = i

@@ -30,7 +30,14 @@ func (a *Activities) Evaluate(ctx context.Context, in pipeline.EvaluateInput) (p
 				return out, err
 			}
 		}
-		shards, release, err := a.pairs(ctx, p, in.Work, in.Split)
+		listed, err := a.shards(ctx, in.Work, in.Split)
+		if err != nil {
+			return out, err
+		}
+		if err := a.withHeldOut(ctx, in.Work, listed); err != nil {
+			return out, err
+		}
+		shards, release, err := a.fetched(ctx, p, listed, in.Split)
 		if err != nil {
 			return out, err
 		}

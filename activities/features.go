@@ -16,8 +16,8 @@ import (
 	"distilvit/storage/layout"
 )
 
-// A frozen encoder's features are made on a device by the run's trainer, shard by shard beside the training
-// pictures, and are the same for every run that freezes the same encoder.
+// A frozen encoder's features are made on a device by the run's trainer, shard by shard beside the pictures, and are the
+// same for every run that freezes the same encoder: one group of the training pictures, one of those that are evaluated.
 
 // PlanFeatures names a run's features, and lists the shards that are to be made.
 func (a *Activities) PlanFeatures(ctx context.Context, in pipeline.FeaturesInput) (pipeline.DerivedPlan, error) {
@@ -26,16 +26,44 @@ func (a *Activities) PlanFeatures(ctx context.Context, in pipeline.FeaturesInput
 		if err := a.adoptWork(ctx, in.Work); err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
-		of, err := a.featuresOf(ctx, in)
+		wanted, held, err := a.heldOut(ctx, in)
 		if err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
-		return a.planDerived(ctx, in.Work, features, of)
+		of, err := a.featuresOf(ctx, in, held)
+		if err != nil {
+			return pipeline.DerivedPlan{}, err
+		}
+		return a.planDerived(ctx, in.Work, features, of, wanted)
 	})
 }
 
-// featuresOf is the digest of all that features depend on, but for the machine that computes them.
-func (a *Activities) featuresOf(ctx context.Context, in pipeline.FeaturesInput) (string, error) {
+// heldOut tells the shards that features are asked of, and lists their indexes where they are not those of training.
+func (a *Activities) heldOut(
+	ctx context.Context, in pipeline.FeaturesInput,
+) (wanted func(record.Shard) bool, indexes []int, err error) {
+	if in.HeldOut == nil {
+		return ofTraining, nil, nil
+	}
+	d, err := artifact.ReadDataset(ctx, a.Store, in.Work.Dataset.Manifest)
+	if err != nil {
+		return nil, nil, err
+	}
+	validated, most := 0, in.HeldOut.Validation
+	for _, s := range d.Shards {
+		if s.Split == dataset.Test || s.Split == dataset.Validation && (most == 0 || validated < most) {
+			indexes = append(indexes, s.Index)
+		}
+		if s.Split == dataset.Validation {
+			validated += s.Rows
+		}
+	}
+	return func(s record.Shard) bool { return slices.Contains(indexes, s.Index) }, indexes, nil
+}
+
+// featuresOf is the digest of all that features depend on, but for the machine that computes them. The shards of pictures
+// that are evaluated are listed.
+func (a *Activities) featuresOf(ctx context.Context, in pipeline.FeaturesInput, heldOut []int) (string, error) {
 	dir, err := a.modelDir(ctx, in.Work.Model, true)
 	if err != nil {
 		return "", err
@@ -56,10 +84,11 @@ func (a *Activities) featuresOf(ctx context.Context, in pipeline.FeaturesInput) 
 		Version, Views                                       int
 		Augment                                              pipeline.AugmentConfig
 		Seed                                                 uint64
+		HeldOut                                              []int `json:",omitempty"`
 	}{
 		Dataset: in.Work.Dataset.Manifest, Encoder: encoder, Architecture: fmt.Sprintf("%+v", c.Encoder),
 		Normalization: fmt.Sprintf("%+v", train.NormalizationOf(proc)), DType: in.Work.Train.Features,
-		Version: encodeVersion, Views: in.Work.Train.FeatureViews,
+		Version: encodeVersion, Views: in.Work.Train.FeatureViews, HeldOut: heldOut,
 	}
 	if of.Views > 0 {
 		of.Augment, of.Seed = in.Work.Train.Augment, in.Seed
@@ -67,7 +96,7 @@ func (a *Activities) featuresOf(ctx context.Context, in pipeline.FeaturesInput) 
 	return artifact.Digest(of)
 }
 
-// EncodeShard makes the features of one shard of training pictures.
+// EncodeShard makes the features of one shard of pictures.
 func (a *Activities) EncodeShard(ctx context.Context, in pipeline.EncodeInput) (record.Shard, error) {
 	return run(ctx, func(ctx context.Context, p *pulse) (record.Shard, error) {
 		s := in.Shard.Pictures
@@ -148,6 +177,32 @@ func (a *Activities) withFeatures(
 		shards[i].features = s.Object
 	}
 	return dataset.FeaturesFormat{DType: m.DType, Views: m.Views, Tokens: m.Tokens, Width: m.Width}, nil
+}
+
+// withHeldOut puts features in the place of the pixels of shards that are evaluated. Without any, pictures are encoded anew.
+func (a *Activities) withHeldOut(ctx context.Context, w pipeline.Work, shards []shardObjects) error {
+	if w.HeldOut.Manifest == "" {
+		return nil
+	}
+	m, err := artifact.ReadFeatures(ctx, a.Store, w.HeldOut.Manifest)
+	if err != nil {
+		return err
+	}
+	stored := map[int]record.Shard{}
+	for _, s := range m.Shards {
+		stored[s.Index] = s
+	}
+	for i := range shards {
+		s, ok := stored[shards[i].index]
+		if !ok {
+			continue // behind evaluate.limit
+		}
+		if s.Rows != shards[i].pair.Rows {
+			return fmt.Errorf("features %s %w shard %d", w.HeldOut.Manifest, artifact.ErrUnfit, s.Index)
+		}
+		shards[i].features, shards[i].references = s.Object, true
+	}
+	return nil
 }
 
 // FinishFeatures publishes features; without shards it answers what is published. Those that were made again must

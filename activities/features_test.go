@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -23,14 +24,26 @@ func frozenConfig(t *testing.T, features string) pipeline.Config {
 // encode makes the features that a run lacks, and answers how many shards that were.
 func (b *bench) encode(w pipeline.Work, seed uint64) (pipeline.Features, pipeline.DerivedPlan) {
 	b.Helper()
-	plan := do[pipeline.DerivedPlan](b, b.PlanFeatures, pipeline.FeaturesInput{Work: w, Seed: seed})
-	finish := pipeline.FinishFeaturesInput{Work: w, Plan: plan}
+	return b.encodePlanned(pipeline.FeaturesInput{Work: w, Seed: seed})
+}
+
+func (b *bench) encodePlanned(in pipeline.FeaturesInput) (pipeline.Features, pipeline.DerivedPlan) {
+	b.Helper()
+	plan := do[pipeline.DerivedPlan](b, b.PlanFeatures, in)
+	finish := pipeline.FinishFeaturesInput{Work: in.Work, Plan: plan}
 	for _, s := range plan.Shards {
 		finish.Shards = append(finish.Shards, do[record.Shard](b, b.EncodeShard, pipeline.EncodeInput{
-			Work: w, Features: plan.Group, Numerics: plan.Numerics, Shard: s, Seed: seed,
+			Work: in.Work, Features: plan.Group, Numerics: plan.Numerics, Shard: s, Seed: in.Seed,
 		}))
 	}
 	return do[pipeline.Features](b, b.FinishFeatures, finish), plan
+}
+
+// encodeHeldOut is encode of pictures that are evaluated, of the validation set so many.
+func (b *bench) encodeHeldOut(w pipeline.Work, seed uint64, validation int) (pipeline.Features, pipeline.DerivedPlan) {
+	b.Helper()
+	w.Train = w.Train.OfHeldOut()
+	return b.encodePlanned(pipeline.FeaturesInput{Work: w, Seed: seed, HeldOut: &pipeline.HeldOut{Validation: validation}})
 }
 
 // weightsAt are the trained weights of a checkpoint, as an object.
@@ -68,6 +81,36 @@ func TestFeaturesAreMadeOnceAndTrainTheSameWeights(t *testing.T) {
 		t.Errorf("features give weights %s, loss %v, pixels %s, %v", g.SHA256, got.Loss, w.SHA256, want.Loss)
 	}
 
+	// What is evaluated is encoded once, too, in float32 and unchanged, and scores as pixels do.
+	heldOut, made := b.encodeHeldOut(w, c.Seed, 0)
+	if len(made.Shards) != 2 || heldOut == w.Features {
+		t.Errorf("made of validation and test: %+v, %+v", heldOut, made)
+	}
+	w.HeldOut = heldOut
+	for _, split := range []string{pipeline.SplitValidation, pipeline.SplitTest} {
+		in := pipeline.EvaluateInput{Work: plain, Split: split, Checkpoint: want.Checkpoint, Evaluate: c.Evaluate}
+		scored := do[pipeline.EvaluateResult](b, b.Evaluate, in)
+		in.Work, in.Checkpoint = w, got.Checkpoint
+		same := do[pipeline.EvaluateResult](b, b.Evaluate, in)
+		for _, m := range []*record.Metrics{&scored.Metrics, &same.Metrics} {
+			m.Runtime, m.SamplesPerSecond = 0, 0
+		}
+		if !reflect.DeepEqual(same.Metrics, scored.Metrics) || same.Predictions.SHA256 != scored.Predictions.SHA256 {
+			t.Errorf("%s: scored %+v, of pixels %+v", split, same, scored)
+		}
+	}
+	var h record.FeaturesManifest
+	check(t, b.Store.GetJSON(t.Context(), heldOut.Manifest, &h))
+	elsewhere := b.elsewhere()
+	b.flip(h.Shards[1].Object.Key)
+	_, err := try[pipeline.EvaluateResult](elsewhere, elsewhere.Evaluate, pipeline.EvaluateInput{
+		Work: w, Split: pipeline.SplitTest, Checkpoint: got.Checkpoint, Evaluate: c.Evaluate,
+	})
+	elsewhere.wantBroken(err, "run", h.Shards[1].Object.Key)
+	if again, made := elsewhere.encodeHeldOut(w, c.Seed, 0); again != heldOut || len(made.Shards) != 1 {
+		t.Errorf("made again: %+v, %+v", again, made)
+	}
+
 	// Another run, of another decoder's learning rate, finds them.
 	c.Train.LearningRate /= 2
 	other, _ := b.work("other", c)
@@ -79,12 +122,15 @@ func TestFeaturesAreMadeOnceAndTrainTheSameWeights(t *testing.T) {
 	c.Train.Features = "bfloat16"
 	half, _ := b.work("half", c)
 	half.Features, plan = b.encode(half, c.Seed)
-	var h record.FeaturesManifest
+	h = record.FeaturesManifest{}
 	check(t, b.Store.GetJSON(t.Context(), half.Features.Manifest, &h))
 	if len(plan.Shards) != 3 || h.Shards[0].Object.Size > 16*5*32*2+400 {
 		t.Errorf("bfloat16: %+v", h)
 	}
 	do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: half})
+	if found, made := b.encodeHeldOut(half, c.Seed, 0); found != heldOut || len(made.Shards) != 0 {
+		t.Errorf("what is evaluated with them: %+v, %+v", found, made)
+	}
 	if refs := b.keys("runs/other/refs/"); !slices.ContainsFunc(refs, func(key string) bool {
 		return strings.HasPrefix(key, "features/")
 	}) {

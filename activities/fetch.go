@@ -61,12 +61,15 @@ func (f *fetching) wait() error {
 // pair is a shard with its files.
 func (f *fetching) pair(ctx context.Context, s shardObjects) (pair dataset.ShardPair, err error) {
 	pair = s.pair
-	path, o := &pair.Pixels, s.pixels
 	if s.features.Key != "" {
-		path, o = &pair.Features, s.features
+		if pair.Features, err = f.path(ctx, s.features); err != nil {
+			return pair, err
+		}
 	}
-	if *path, err = f.path(ctx, o); err != nil {
-		return pair, err
+	if s.features.Key == "" || s.references {
+		if pair.Pixels, err = f.path(ctx, s.pixels); err != nil {
+			return pair, err
+		}
 	}
 	if pair.Tokens, err = f.path(ctx, s.tokens); err == nil && s.teacher.Key != "" {
 		pair.Teacher, err = f.path(ctx, s.teacher)

@@ -52,7 +52,7 @@ func (a *Activities) adopt(ctx context.Context, run string, groups ...string) er
 // prepared it before references were recorded has not yet done. It returns when
 // nobody removes what is left of the run's own.
 func (a *Activities) adoptWork(ctx context.Context, w pipeline.Work) error {
-	keys := []string{w.Dataset.Manifest, w.Tokens.Manifest, w.Features.Manifest, w.Teacher.Manifest}
+	keys := []string{w.Dataset.Manifest, w.Tokens.Manifest, w.Features.Manifest, w.HeldOut.Manifest, w.Teacher.Manifest}
 	for _, files := range []map[string]layout.Object{w.Model.Files, w.Teacher.Model.Files} {
 		for _, o := range files {
 			keys = append(keys, o.Key)

@@ -172,7 +172,7 @@ func TestFeaturesOfMoreShardsThanAHistoryHoldsAreRefused(t *testing.T) {
 	check(t, artifact.PublishDataset(t.Context(), b.Store, layout.Dataset("d"), &m, 1000))
 	w := pipeline.Work{Dataset: pipeline.Dataset{Manifest: layout.Manifest(layout.Dataset("d"))}}
 	plan := pipeline.DerivedPlan{Group: layout.FeatureShards("f")}
-	err := b.derivedNeeded(t.Context(), w, derivation{name: "features"}, &plan)
+	err := b.derivedNeeded(t.Context(), w, derivation{name: "features"}, ofTraining, &plan)
 	if kindOf(err) != pipeline.InvalidInput || !strings.Contains(err.Error(), "2001 features shards") {
 		t.Errorf("%v", err)
 	}
@@ -180,5 +180,5 @@ func TestFeaturesOfMoreShardsThanAHistoryHoldsAreRefused(t *testing.T) {
 	check(t, artifact.PublishDataset(t.Context(), b.Store, layout.Dataset("e"), &m, 1000))
 	w.Dataset.Manifest = layout.Manifest(layout.Dataset("e"))
 	plan.Shards = nil
-	check(t, b.derivedNeeded(t.Context(), w, derivation{name: "features"}, &plan))
+	check(t, b.derivedNeeded(t.Context(), w, derivation{name: "features"}, ofTraining, &plan))
 }

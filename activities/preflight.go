@@ -319,9 +319,12 @@ func (a *Activities) checkModel(ctx context.Context, p *pulse, c pipeline.Config
 		n.weights += size
 	}
 	side := int64(net.Encoder.ImageSize)
-	picture := derivedBytes(net, c)
+	picture, held := derivedBytes(net, c), int64(0)
+	if c.Train.StoresFeatures() {
+		held = int64(train.FeaturesFormat(net, c.Train.OfHeldOut().Features, 1).ViewBytes())
+	}
 	for _, s := range c.Dataset {
-		n.derived += int64(s.Shapes.Train) * picture
+		n.derived += int64(s.Shapes.Train)*picture + int64(s.Shapes.Validation+s.Shapes.Test+s.Shapes.TestUnseen)*held
 		n.pixels += int64(s.Shapes.Train+s.Shapes.Validation+s.Shapes.Test+s.Shapes.TestUnseen) * 3 * side * side
 	}
 	return n, nil

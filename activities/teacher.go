@@ -100,7 +100,7 @@ func (a *Activities) PlanTeacher(ctx context.Context, in pipeline.TeacherInput) 
 		if err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
-		return a.planDerived(ctx, w, teacherSays, of)
+		return a.planDerived(ctx, w, teacherSays, of, ofTraining)
 	})
 }
 

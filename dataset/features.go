@@ -1,11 +1,13 @@
 package dataset
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"slices"
 
 	"distilvit/internal/digest"
@@ -35,6 +37,22 @@ var featureDTypes = map[string]string{FeaturesFloat32: "F32", FeaturesBFloat16: 
 // ViewBytes is the size of one view, bytes.
 func (f FeaturesFormat) ViewBytes() int {
 	return f.Tokens * f.Width * int(safetensors.Width(featureDTypes[f.DType]))
+}
+
+// Numbers are those of raw, which has them as f says.
+func (f FeaturesFormat) Numbers(raw []byte) []float32 {
+	if f.DType == FeaturesBFloat16 {
+		numbers := make([]float32, len(raw)/2)
+		for i := range numbers {
+			numbers[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
+		}
+		return numbers
+	}
+	numbers := make([]float32, len(raw)/4)
+	for i := range numbers {
+		numbers[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+	return numbers
 }
 
 // view is the one that an epoch shows, of a row that it shows more than once the next each time. So the first Views

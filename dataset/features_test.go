@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -114,6 +115,44 @@ func TestABatchOfFeaturesHasWhatOnePixelBatchWouldGive(t *testing.T) {
 	first, again := epochOf(t, read, 0, 0), epochOf(t, read, 2, 0)
 	if !slices.Equal(view(first, 3), view(again, 3)) || slices.Equal(view(first, 3), view(epochOf(t, read, 1, 0), 3)) {
 		t.Error("of two views, epoch 2 has not the one of epoch 0, or epoch 1 has")
+	}
+}
+
+// Evaluation is given features where its pixels would stand, with all else as it is; pixels are not read.
+func TestSequentialGivesFeaturesInThePlaceOfPixels(t *testing.T) {
+	pairs := writeTestShards(t, testSide, 5, 6)
+	encoded := pixelFeatures(t, pairs, LoaderConfig{Width: testSide, Height: testSide}, featureTestFormat(1))
+	all := func(pairs []ShardPair) (batches []*EvalBatch) {
+		for b, err := range Sequential(t.Context(), pairs, 4, 10) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			batches = append(batches, b)
+		}
+		return batches
+	}
+	want := all(pairs)
+	for i, b := range all(encoded) {
+		numbers := b.Format.Numbers(b.Features)
+		for j, x := range want[i].Pixels {
+			if numbers[j] != float32(x) {
+				t.Fatalf("batch %d, number %d is %v, of the pixel %d", i, j, numbers[j], x)
+			}
+		}
+		b.Features, b.Format, b.Pixels = nil, FeaturesFormat{}, want[i].Pixels
+		if !reflect.DeepEqual(b, want[i]) {
+			t.Errorf("batch %d is %+v, with pixels %+v", i, b, want[i])
+		}
+	}
+	mixed := []ShardPair{pairs[0], encoded[1]}
+	swapped := slices.Clone(encoded)
+	swapped[0].Features = encoded[1].Features
+	for name, pairs := range map[string][]ShardPair{"pixels and features": mixed, "other pictures'": swapped} {
+		for _, err := range Sequential(t.Context(), pairs, 11, 0) {
+			if err == nil {
+				t.Errorf("%s in one batch", name)
+			}
+		}
 	}
 }
 

@@ -18,7 +18,8 @@ type ShardPair struct {
 	Tokens string `json:"tokens"` // path of what WriteTokens wrote, row by row the same examples
 	Rows   int    `json:"rows"`   // as the manifest has it; 0: not known
 
-	// path of what WriteFeatures wrote, row by row the same examples; for LoaderConfig.Features, which does without Pixels
+	// path of what WriteFeatures wrote, row by row the same examples; for LoaderConfig.Features, which does without Pixels,
+	// and for Sequential, which then takes captions alone from Pixels
 	Features string `json:"features,omitempty"`
 
 	// path of what WriteTeacher wrote, of the captions of Tokens; for LoaderConfig.Teacher

@@ -18,7 +18,7 @@ type EvalBatch struct {
 }
 
 // Sequential yields the rows in stored order, batch pictures a time and limit
-// pictures at most (0: all). The last batch is padded.
+// pictures at most (0: all). The last batch is padded. Pairs with Features give these in the place of pixels.
 func Sequential(ctx context.Context, shards []ShardPair, batch, limit int) iter.Seq2[*EvalBatch, error] {
 	return func(yield func(*EvalBatch, error) bool) {
 		if batch < 1 {
@@ -41,9 +41,9 @@ func Sequential(ctx context.Context, shards []ShardPair, batch, limit int) iter.
 				yield(nil, err)
 				return
 			}
-			if len(rows) > 0 && len(row.Pixels) != len(rows[0].Pixels) {
-				yield(nil, fmt.Errorf("sequential: %s has %d bytes of pixels, %s has %d", row.Row.ID,
-					len(row.Pixels), rows[0].Row.ID, len(rows[0].Pixels)))
+			if len(rows) > 0 && (len(row.Pixels) != len(rows[0].Pixels) || row.format != rows[0].format) {
+				yield(nil, fmt.Errorf("sequential: %s has %d bytes of pixels and features %+v, %s has %d and %+v", row.ID,
+					len(row.Pixels), row.format, rows[0].ID, len(rows[0].Pixels), rows[0].format))
 				return
 			}
 			rows = append(rows, row)
@@ -61,11 +61,14 @@ func Sequential(ctx context.Context, shards []ShardPair, batch, limit int) iter.
 	}
 }
 
-// evalRow is a row of both shards.
+// evalRow is a row of a pair's shards.
 type evalRow struct {
 	Row
 	tokens [][]int32
 	number uint64
+
+	features []byte // in the place of Pixels, as format says; nil: there are pixels
+	format   FeaturesFormat
 }
 
 func evalRows(shards []ShardPair) iter.Seq2[evalRow, error] {
@@ -82,17 +85,30 @@ func evalRows(shards []ShardPair) iter.Seq2[evalRow, error] {
 					if err != nil {
 						return err
 					}
-					for row, err := range zipRows(s, t) {
-						row.number = number
-						number++
-						if err != nil {
-							return err
+					rows := zipRows(s, s.Rows(), t)
+					show := func(rows iter.Seq2[evalRow, error]) error {
+						for row, err := range rows {
+							row.number = number
+							number++
+							if err != nil {
+								return err
+							}
+							if !yield(row, nil) {
+								return errStopped
+							}
 						}
-						if !yield(row, nil) {
-							return errStopped
-						}
+						return nil
 					}
-					return nil
+					if pair.Features == "" {
+						return show(rows)
+					}
+					return withFile(pair.Features, func(r io.ReaderAt, size int64) error {
+						rows, err := encodedRows(r, size, s, t)
+						if err != nil {
+							return fmt.Errorf("%s: %w", pair.Features, err)
+						}
+						return show(rows)
+					})
 				})
 			})
 			if errors.Is(err, errStopped) {
@@ -109,8 +125,36 @@ func evalRows(shards []ShardPair) iter.Seq2[evalRow, error] {
 // errStopped ends reading because nobody wants more.
 var errStopped = errors.New("stopped")
 
-// zipRows joins rows and their tokens, which must be aligned.
-func zipRows(s *Shard, t *Tokens) iter.Seq2[evalRow, error] {
+// encodedRows are the rows with their first view of an open file of features in the place of pixels, which are not read.
+func encodedRows(r io.ReaderAt, size int64, s *Shard, t *Tokens) (iter.Seq2[evalRow, error], error) {
+	f, err := OpenFeatures(r, size)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := s.IDs()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Of(ids); err != nil {
+		return nil, err
+	}
+	return func(yield func(evalRow, error) bool) {
+		n := 0
+		for row, err := range zipRows(s, s.Captions(), t) {
+			if err == nil {
+				row.features, row.format = make([]byte, f.ViewBytes()), f.FeaturesFormat
+				err = f.Read(n, 0, row.features)
+			}
+			n++
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+	}, nil
+}
+
+// zipRows joins rows of s and their tokens, which must be aligned.
+func zipRows(s *Shard, rows iter.Seq2[Row, error], t *Tokens) iter.Seq2[evalRow, error] {
 	return func(yield func(evalRow, error) bool) {
 		if s.NumRows() != t.NumRows() {
 			yield(evalRow{}, fmt.Errorf("%d rows, its tokens %d", s.NumRows(), t.NumRows()))
@@ -118,7 +162,7 @@ func zipRows(s *Shard, t *Tokens) iter.Seq2[evalRow, error] {
 		}
 		next, stop := iter.Pull2(t.Rows())
 		defer stop()
-		for row, err := range s.Rows() {
+		for row, err := range rows {
 			if err != nil {
 				yield(evalRow{}, err)
 				return
@@ -138,11 +182,13 @@ func zipRows(s *Shard, t *Tokens) iter.Seq2[evalRow, error] {
 }
 
 func newEvalBatch(rows []evalRow, batch int, step int64) *EvalBatch {
-	size := len(rows[0].Pixels)
-	b := &EvalBatch{Batch: Batch{
-		Step: step, N: len(rows), K: 1,
-		Pixels: make([]uint8, batch*size), Rows: make([]uint64, batch),
-	}}
+	size, encoded := len(rows[0].Pixels), rows[0].format.ViewBytes()
+	b := &EvalBatch{Batch: Batch{Step: step, N: len(rows), K: 1, Rows: make([]uint64, batch), Format: rows[0].format}}
+	if rows[0].features == nil {
+		b.Pixels = make([]uint8, batch*size)
+	} else {
+		b.Features = make([]byte, batch*encoded)
+	}
 	for i, r := range rows {
 		b.IDs = append(b.IDs, r.ID)
 		b.Groups = append(b.Groups, r.Group)
@@ -150,7 +196,11 @@ func newEvalBatch(rows []evalRow, batch int, step int64) *EvalBatch {
 		b.Tokens = append(b.Tokens, r.tokens)
 		b.Rows[i] = r.number
 		b.K = max(b.K, len(r.tokens))
-		copy(b.Pixels[i*size:], r.Pixels)
+		if b.Features == nil {
+			copy(b.Pixels[i*size:], r.Pixels)
+		} else {
+			copy(b.Features[i*encoded:], r.features)
+		}
 	}
 	b.label(b.Tokens, batch)
 	return b

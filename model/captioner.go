@@ -23,8 +23,8 @@ type Captioner struct {
 	owned   []*tensors.Tensor // to be freed by Close
 	view    bool              // Close frees nothing
 
-	mu                         *sync.Mutex
-	encode, step, score, teach *device.Program
+	mu                                *sync.Mutex
+	encode, cross, step, score, teach *device.Program
 }
 
 // NewCaptioner uploads weights to the backend's device.
@@ -53,7 +53,8 @@ func NewSharedCaptioner(be compute.Backend, c *Config, weights SharedWeights) (*
 		name    string
 		build   func([]*Node) []*Node
 	}{
-		{&g.encode, "encode pictures", g.buildEncode}, {&g.step, "decode a token", g.buildStep},
+		{&g.encode, "encode pictures", g.buildEncode}, {&g.cross, "keys and values of pictures", g.buildCross},
+		{&g.step, "decode a token", g.buildStep},
 		{&g.score, "score a token", g.buildScore}, {&g.teach, "logits", g.buildLogits},
 	} {
 		var err error
@@ -101,6 +102,7 @@ func (g *Captioner) Close() {
 		return
 	}
 	g.encode.Close()
+	g.cross.Close()
 	g.step.Close()
 	g.score.Close()
 	g.teach.Close()
@@ -110,18 +112,47 @@ func (g *Captioner) Close() {
 // Generate captions n pictures of H·W·3 RGB bytes each, with NumReturnSequences captions each. Ids are without the
 // start token, with the end token where it was generated.
 func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int32, error) {
+	bytes, side := g.pictureBytes(), g.config.Encoder.ImageSize
+	if n < 0 || len(pixels) != n*bytes {
+		return nil, fmt.Errorf("%d bytes of pixels for %d pictures of %d", len(pixels), n, bytes)
+	}
+	return g.batches(n, o, g.encode, func(first, count, batch int) (*tensors.Tensor, error) {
+		return device.Upload(g.be, padded(pixels, first, count, batch, bytes), batch, side, side, 3)
+	})
+}
+
+// GenerateEncoded is Generate of n pictures of which there is already what Encode makes of them: vectors [n, S, hidden].
+func (g *Captioner) GenerateEncoded(vectors []float32, n int, o GenerateOptions) ([][]int32, error) {
+	tokens, width := g.config.Encoder.Tokens(), g.config.Encoder.HiddenSize
+	if n < 0 || len(vectors) != n*tokens*width {
+		return nil, fmt.Errorf("%d numbers for %d pictures of %d vectors of %d", len(vectors), n, tokens, width)
+	}
+	return g.batches(n, o, g.cross, func(first, count, batch int) (*tensors.Tensor, error) {
+		return device.Upload(g.be, padded(vectors, first, count, batch, tokens*width), batch, tokens, width)
+	})
+}
+
+// padded are count of size numbers each from the first on, and zeros up to batch of them.
+func padded[T any](all []T, first, count, batch, size int) []T {
+	part := all[first*size : (first+count)*size]
+	if count < batch {
+		part = append(make([]T, 0, batch*size), part...)[:batch*size]
+	}
+	return part
+}
+
+// batches captions n pictures, of which upload brings a batch to the device as encode takes it.
+func (g *Captioner) batches(
+	n int, o GenerateOptions, encode *device.Program, upload func(first, count, batch int) (*tensors.Tensor, error),
+) ([][]int32, error) {
 	if o.MaxLength == 0 {
 		o.MaxLength = DefaultGenerate().MaxLength
 	}
-	bytes := g.pictureBytes()
 	if err := o.Validate(g.config); err != nil {
 		return nil, err
 	}
 	if o.NumReturnSequences > max(1, o.NumBeams) {
 		return nil, fmt.Errorf("num_return_sequences is %d; must be at most num_beams %d", o.NumReturnSequences, o.NumBeams)
-	}
-	if n < 0 || len(pixels) != n*bytes {
-		return nil, fmt.Errorf("%d bytes of pixels for %d pictures of %d", len(pixels), n, bytes)
 	}
 	batch := o.BatchSize
 	if batch <= 0 {
@@ -132,11 +163,12 @@ func (g *Captioner) Generate(pixels []uint8, n int, o GenerateOptions) ([][]int3
 	ids := make([][]int32, 0, n)
 	for first := 0; first < n; first += batch {
 		count := min(batch, n-first)
-		padded := pixels[first*bytes : (first+count)*bytes]
-		if count < batch {
-			padded = append(make([]uint8, 0, batch*bytes), padded...)[:batch*bytes]
+		pictures, err := upload(first, count, batch)
+		if err != nil {
+			return nil, err
 		}
-		got, err := g.generate(padded, batch, count, &o)
+		got, err := g.generate(encode, pictures, batch, count, &o)
+		device.Free(pictures)
 		if err != nil {
 			return nil, err
 		}
@@ -149,19 +181,15 @@ func (g *Captioner) pictureBytes() int {
 	return g.config.Encoder.ImageSize * g.config.Encoder.ImageSize * 3
 }
 
-// generate decodes one batch, of which the first count pictures are real.
-func (g *Captioner) generate(pixels []uint8, batch, count int, o *GenerateOptions) ([][]int32, error) {
-	side := g.config.Encoder.ImageSize
-	picture, err := device.Upload(g.be, pixels, batch, side, side, 3)
-	if err != nil {
-		return nil, err
-	}
-	defer device.Free(picture)
+// generate decodes one batch, of which the first count pictures are real, and encode makes keys and values.
+func (g *Captioner) generate(
+	encode *device.Program, pictures *tensors.Tensor, batch, count int, o *GenerateOptions,
+) ([][]int32, error) {
 	weights, err := g.weights()
 	if err != nil {
 		return nil, err
 	}
-	cross, err := g.encode.Run(weights, []*tensors.Tensor{picture})
+	cross, err := encode.Run(weights, []*tensors.Tensor{pictures})
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +271,12 @@ func (g *Captioner) buildEncode(in []*Node) []*Node {
 	w := len(g.config.Names())
 	m := New(g.config, g.config.BindNodes(in[:w]))
 	return flatten(m.CrossKV(m.Encode(in[w], g.norm)))
+}
+
+// buildCross: weights, encoder's vectors [N, S, hidden] → keys and values of every layer's cross-attention
+func (g *Captioner) buildCross(in []*Node) []*Node {
+	w := len(g.config.Names())
+	return flatten(New(g.config, g.config.BindNodes(in[:w])).CrossKV(in[w]))
 }
 
 // buildStep: tokens [N], position, self keys and values, weights, cross keys

@@ -348,7 +348,8 @@ type TrainConfig struct {
 	// float32 or bfloat16: each training picture goes through the frozen encoder once, and what comes out is stored for
 	// every epoch and every run with the same pictures and encoder; an epoch then costs the decoder only. float32 trains as
 	// if pictures were encoded at each step, bfloat16 takes half the space (base: 303 KB a picture) and rounds to 8
-	// significant bits. Needs freeze: [encoder]. Empty or off: pictures are encoded at each step
+	// significant bits. Pictures of validation and test are stored, too, always as float32. Needs freeze: [encoder]. Empty or
+	// off: pictures are encoded at each step
 	Features string `json:"features,omitempty"`
 
 	// views of each picture that are drawn by augment and stored, of which each epoch shows the next; 1 to 64. Needed with
@@ -386,6 +387,13 @@ const (
 	MaxTeacherTopK     = 256
 	MaxTeacherCaptions = 16
 )
+
+// OfHeldOut is t for the features of pictures that are evaluated: one view of each, in float32, as the published encoder
+// makes it.
+func (t TrainConfig) OfHeldOut() TrainConfig {
+	t.Features, t.FeatureViews = featureTypes[1], 0
+	return t
+}
 
 // StoresFeatures tells whether what the encoder makes of training pictures is stored.
 func (t TrainConfig) StoresFeatures() bool { return t.Features != "" && t.Features != FeaturesOff }

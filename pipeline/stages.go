@@ -405,9 +405,16 @@ type Tokens struct {
 type FeaturesInput struct {
 	Work Work   `json:"work"`
 	Seed uint64 `json:"seed"` // the config's, of drawn views
+
+	HeldOut *HeldOut `json:"held_out,omitempty"` // asks for these pictures'; nil: for the training pictures'
 }
 
-// DerivedPlan names shards that a device makes beside the training pictures' shards, and lists what is to be made of them.
+// HeldOut is the pictures that a run validates and tests on, all test pictures among them.
+type HeldOut struct {
+	Validation int `json:"validation,omitempty"` // pictures of the validation set that are needed, its first; 0: all
+}
+
+// DerivedPlan names shards that a device makes beside pictures' shards, and lists what is to be made of them.
 type DerivedPlan struct {
 	Group    string            `json:"features"`         // features/<key> or teacher/<key>
 	Of       string            `json:"of"`               // as record.FeaturesManifest's, and so is Numerics
@@ -416,10 +423,10 @@ type DerivedPlan struct {
 	Warnings []string          `json:"warnings,omitempty"`
 }
 
-// DerivedShard is a shard of training pictures beside which one is to be made.
+// DerivedShard is a shard of pictures beside which one is to be made.
 type DerivedShard struct {
 	Pictures record.Shard `json:"pictures"`
-	First    int          `json:"first"` // number of its first row, counted through all training shards
+	First    int          `json:"first"` // number of its first row, counted through all shards that are meant
 }
 
 // EncodeInput asks for the features of one shard. The result is a record.Shard.
@@ -438,7 +445,7 @@ type FinishFeaturesInput struct {
 	Shards []record.Shard `json:"shards"` // that were made; none where the plan lists none
 }
 
-// Features names a frozen encoder's vectors of the training pictures. Zero: pictures are encoded at each step.
+// Features names a frozen encoder's vectors of pictures. Zero: they are encoded at each step, or evaluation.
 type Features struct {
 	Manifest string `json:"manifest,omitempty"` // features/<key>/manifest.json
 }
@@ -482,7 +489,8 @@ type Work struct {
 
 	Extension *record.Extension `json:"extension,omitempty"` // the one under way; nil: none
 
-	Features Features `json:"features,omitzero"`
+	Features Features `json:"features,omitzero"` // of the training pictures
+	HeldOut  Features `json:"held_out,omitzero"` // of those that are evaluated
 	Teacher  Teacher  `json:"teacher,omitzero"`
 }
 

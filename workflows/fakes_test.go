@@ -173,7 +173,11 @@ func (w *world) FinishTokens(_ context.Context, in pipeline.FinishTokensInput) (
 }
 
 func (w *world) PlanFeatures(_ context.Context, in pipeline.FeaturesInput) (pipeline.DerivedPlan, error) {
-	return w.derived("features/f"), w.begin("PlanFeatures", in)
+	group := "features/f"
+	if in.HeldOut != nil {
+		group = "features/h"
+	}
+	return w.derived(group), w.begin("PlanFeatures", in)
 }
 
 func (w *world) derived(group string) pipeline.DerivedPlan {

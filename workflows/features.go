@@ -10,34 +10,57 @@ import (
 	"distilvit/pipeline"
 )
 
-// encode makes a frozen encoder's features of the training pictures, on the device that the run then trains on, unless
-// an earlier run has made the same.
+// encode makes a frozen encoder's features of the training pictures, and of those that are evaluated, on the device that the
+// run then trains on, unless an earlier run has made the same.
 func (r *run) encode(ctx workflow.Context) error {
 	if !r.Config.Train.StoresFeatures() {
 		return nil
 	}
+	input := pipeline.FeaturesInput{Seed: r.Config.Seed}
+	var err error
+	if r.Features, err = r.features(ctx, "", "features", input, r.work); err != nil {
+		return err
+	}
+	if workflow.GetVersion(ctx, "held-out-features", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return nil // evaluations encode their pictures
+	}
+	input.HeldOut = &pipeline.HeldOut{}
+	if r.testSplit() == pipeline.SplitTest { // or the whole validation set is needed at the end
+		input.HeldOut.Validation = r.evaluation().Limit
+	}
+	r.HeldOut, err = r.features(ctx, "held-out-", "features for evaluation", input, func() pipeline.Work {
+		w := r.work()
+		w.Train = w.Train.OfHeldOut()
+		return w
+	})
+	return err
+}
+
+// features makes those that input asks for, for work as it is then, in activities whose ids have a prefix, or finds them.
+func (r *run) features(
+	ctx workflow.Context, prefix, what string, input pipeline.FeaturesInput, work func() pipeline.Work,
+) (made pipeline.Features, err error) {
 	var plan pipeline.DerivedPlan
-	err := r.encodes(ctx, "features of the encoder", func(session workflow.Context) (err error) {
-		plan, err = call[pipeline.DerivedPlan](session, r, planFeatures, "plan-features", "features of the encoder",
-			pipeline.FeaturesInput{Work: r.work(), Seed: r.Config.Seed})
+	err = r.encodes(ctx, what+" of the encoder", func(session workflow.Context) (err error) {
+		input.Work = work()
+		plan, err = call[pipeline.DerivedPlan](session, r, planFeatures, "plan-"+prefix+"features", what+" of the encoder", input)
 		return err
 	})
 	if err != nil {
-		return err
+		return made, err
 	}
-	shards, err := onEachShard(ctx, r, plan, "features", func(
+	shards, err := onEachShard(ctx, r, plan, what, func(
 		session workflow.Context, shard pipeline.DerivedShard, id, name string,
 	) (record.Shard, error) {
 		return call[record.Shard](session, r, encodeShard, "encode-"+id, name, pipeline.EncodeInput{
-			Work: r.work(), Features: plan.Group, Numerics: plan.Numerics, Shard: shard, Seed: r.Config.Seed,
+			Work: work(), Features: plan.Group, Numerics: plan.Numerics, Shard: shard, Seed: r.Config.Seed,
 		})
 	})
 	if err != nil {
-		return err
+		return made, err
 	}
-	r.Features, err = call[pipeline.Features](ctx, r, finishFeatures, "finish-features", "manifest of the features",
-		pipeline.FinishFeaturesInput{Work: r.work(), Plan: plan, Shards: shards})
-	return err
+	return call[pipeline.Features](ctx, r, finishFeatures, "finish-"+prefix+"features", "manifest of the "+what,
+		pipeline.FinishFeaturesInput{Work: work(), Plan: plan, Shards: shards})
 }
 
 // teach asks the teacher of the captions of the training pictures, on the device that the run then trains on, unless an

@@ -15,11 +15,11 @@ func TestFeaturesAreEncodedBeforeTrainingOrFound(t *testing.T) {
 		if _, err := start(t, w, config(t, frozenEncoder...)); err != nil {
 			t.Fatal(err)
 		}
-		encoded := w.shards
+		encoded := w.shards // of the training pictures, and of those that are evaluated
 		if reused {
 			encoded = 0
 		}
-		if w.count["PlanFeatures"] != 1 || w.count["EncodeShard"] != encoded || w.count["FinishFeatures"] != 1 {
+		if w.count["PlanFeatures"] != 2 || w.count["EncodeShard"] != 2*encoded || w.count["FinishFeatures"] != 2 {
 			t.Errorf("calls %s", w.without())
 		}
 		if in := w.inputs["FinishFeatures"].(pipeline.FinishFeaturesInput); len(in.Shards) != encoded {
@@ -28,6 +28,11 @@ func TestFeaturesAreEncodedBeforeTrainingOrFound(t *testing.T) {
 		for _, e := range w.epochs {
 			if e.Work.Features.Manifest != "features/f/manifest.json" {
 				t.Errorf("trained %+v", e.Work)
+			}
+		}
+		for _, e := range w.evals {
+			if e.Work.HeldOut.Manifest != "features/h/manifest.json" {
+				t.Errorf("evaluated %+v", e.Work)
 			}
 		}
 	}
@@ -81,7 +86,11 @@ func TestBrokenFeaturesAndWhatTheyAreMadeOfAreMadeAgain(t *testing.T) {
 		if _, err := start(t, w, config(t, append(frozenEncoder, "train.teacher=/m")...)); err != nil {
 			t.Fatalf("%s: %v", stage, err)
 		}
-		if w.count["DropBroken"] != 1 || w.count["PlanPrepare"] != 2 || w.count["PlanFeatures"] != 2 {
+		planned := 2 // before: of training, and of what is evaluated
+		if stage == "EncodeShard" {
+			planned = 1 // the first time training's alone
+		}
+		if w.count["DropBroken"] != 1 || w.count["PlanPrepare"] != 2 || w.count["PlanFeatures"] != 2+planned {
 			t.Errorf("%s: calls %s", stage, w.without())
 		}
 	}

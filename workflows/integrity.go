@@ -135,6 +135,8 @@ func (r *run) restock(ctx workflow.Context, broken []string) error {
 		return changed(was.Tokens.Manifest, "tokenizing gives "+r.Tokens.Manifest)
 	case r.Features.Manifest != was.Features.Manifest:
 		return changed(was.Features.Manifest, "encoding gives "+r.Features.Manifest)
+	case r.HeldOut.Manifest != was.HeldOut.Manifest && was.HeldOut.Manifest != "": // older programs had none
+		return changed(was.HeldOut.Manifest, "encoding gives "+r.HeldOut.Manifest)
 	case r.Teacher.Manifest != was.Teacher.Manifest:
 		return changed(was.Teacher.Manifest, "the teacher gives "+r.Teacher.Manifest)
 	case r.Model.Digest != was.Model.Digest:

@@ -68,6 +68,7 @@ type State struct {
 	Faults []record.Fault `json:"faults,omitempty"` // that were survived
 
 	Features pipeline.Features `json:"features,omitzero"` // with train.features
+	HeldOut  pipeline.Features `json:"held_out,omitzero"` // of the pictures that are evaluated, with train.features
 	Teacher  pipeline.Teacher  `json:"teacher,omitzero"`  // with train.teacher
 
 	Recovered *pipeline.Recovered `json:"recovered,omitempty"` // the execution does nothing but to tell this

@@ -70,7 +70,8 @@ func (r *run) scoreOn(
 			in := pipeline.EvaluateInput{
 				Work: r.work(), Split: split, As: id, Checkpoint: checkpoint, Evaluate: r.evaluation(),
 			}
-			in.Work.Model, in.Work.Dataset, in.Work.Tokens, in.Work.Features = model, fixed, tokens, pipeline.Features{}
+			in.Work.Model, in.Work.Dataset, in.Work.Tokens = model, fixed, tokens
+			in.Work.Features, in.Work.HeldOut = pipeline.Features{}, pipeline.Features{}
 			in.Evaluate.Limit = 0
 			result, err = call[pipeline.EvaluateResult](session, r, evaluate, "evaluate-"+id, name, in)
 			return err

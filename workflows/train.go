@@ -383,6 +383,7 @@ func (r *run) work() pipeline.Work {
 
 		Extension: r.Progress.Extension,
 		Features:  r.Features,
+		HeldOut:   r.HeldOut,
 		Teacher:   r.Teacher,
 	}
 }

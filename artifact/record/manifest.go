@@ -117,8 +117,8 @@ type TokensManifest struct {
 	ShardPages []Page `json:"shard_pages,omitempty"` // as DatasetManifest's
 }
 
-// FeaturesManifest is features/<key>/manifest.json: a frozen encoder's vectors of the training pictures, in shards
-// row-aligned with the dataset's.
+// FeaturesManifest is features/<key>/manifest.json: a frozen encoder's vectors of the training pictures, or of those that
+// are evaluated, in shards row-aligned with the dataset's.
 type FeaturesManifest struct {
 	Version  int               `json:"version"`
 	Of       string            `json:"of"`       // digest of all they depend on, but for Numerics
@@ -127,7 +127,7 @@ type FeaturesManifest struct {
 	Views    int               `json:"views"`    // drawn views of each picture; 1 where pictures are not changed
 	Tokens   int               `json:"tokens"`   // vectors a view
 	Width    int               `json:"width"`    // numbers a vector
-	Shards   []Shard           `json:"shards"`   // by index, as the dataset's, of which they are those of training
+	Shards   []Shard           `json:"shards"`   // by index, as the dataset's, of which they are those of training, or of what is evaluated
 }
 
 // TeacherManifest is teacher/<key>/manifest.json: what a teacher says of the captions of the training pictures, in shards

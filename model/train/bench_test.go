@@ -71,6 +71,61 @@ func BenchmarkFeaturesStep(b *testing.B) {
 	}
 }
 
+// BenchmarkEvaluate is an evaluation of 16 pictures of the small preset, and of the base preset, with the encoder frozen: the
+// loss of two captions each and a greedy caption of 16 tokens, of pixels and of what the encoder makes of them.
+func BenchmarkEvaluate(b *testing.B) {
+	for preset, vocab := range map[string]int{"small": 4000, "base": 50257} {
+		for _, stored := range []string{"", dataset.FeaturesFloat32} {
+			b.Run(preset+"/features="+stored, func(b *testing.B) {
+				c, _ := model.Preset(preset)
+				c.Decoder.VocabSize = vocab
+				c.SetSpecialToken(vocab - 1)
+				t, err := New(backendtest.Open(b, backend.XLA), &c, model.Init(&c, 1), Config{
+					BatchSize: 16, CaptionsPerPicture: 2, MaxLength: 16, LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8,
+					TotalSteps: 1, Parts: []Part{{Match: "encoder", Freeze: some(true)}},
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer t.Close()
+				captioner, err := t.Captioner()
+				if err != nil {
+					b.Fatal(err)
+				}
+				batch, o := randomBatch(&c, 16, 2, 16), model.GenerateOptions{MaxLength: 17}
+				pixels := batch.Pixels
+				if stored != "" {
+					f := FeaturesFormat(&c, stored, 1)
+					batch.Pixels, batch.Features, batch.Format = nil, make([]byte, 16*f.ViewBytes()), f
+				}
+				evaluate := func() {
+					if _, _, err := t.Loss(batch); err != nil {
+						b.Fatal(err)
+					}
+					var err error
+					if stored == "" {
+						_, err = captioner.Generate(pixels, 16, o)
+					} else {
+						_, err = captioner.GenerateEncoded(batch.Format.Numbers(batch.Features), 16, o)
+					}
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				cpu := cpuSeconds()
+				evaluate()
+				first := cpuSeconds() - cpu
+				cpu = cpuSeconds()
+				for b.Loop() {
+					evaluate()
+				}
+				b.ReportMetric((cpuSeconds()-cpu)/float64(b.N), "cpu-s/op")
+				b.ReportMetric(first, "first-cpu-s")
+			})
+		}
+	}
+}
+
 func benchmarkStep(
 	b *testing.B, kind, preset string, vocab, pictures, captions, length int, change ...func(*Config),
 ) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 
@@ -117,9 +116,5 @@ func uploadFeatures(to *device.Group, b *dataset.Batch, first, count int) (devic
 		}
 		return device.UploadSplit(to, numbers, count, f.Tokens, f.Width)
 	}
-	numbers := make([]float32, len(raw)/4)
-	for i := range numbers {
-		numbers[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return device.UploadSplit(to, numbers, count, f.Tokens, f.Width)
+	return device.UploadSplit(to, f.Numbers(raw), count, f.Tokens, f.Width)
 }

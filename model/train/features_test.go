@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -81,6 +82,51 @@ func TestTrainingOnFeaturesIsTrainingWithTheFrozenEncoder(t *testing.T) {
 		if digests[true] != digests[false] || digests[true] == Digest(c.Names(), w) {
 			t.Errorf("weights are %s with features, %s without, %s before", digests[true], digests[false],
 				Digest(c.Names(), w))
+		}
+	})
+}
+
+// Loss and captions of an evaluation are the same of features as of pixels, bit for bit and token for token, on both
+// backends: that of the golden batch, and of fewer pictures than the captioner takes at once.
+func TestEvaluatingFeaturesIsEvaluatingPixels(t *testing.T) {
+	g, b, c, w, err := readGolden()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := goldenConfig(g)
+	frozenEncoder(&config, w)
+	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+		tr, err := New(be, c, w, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		encoded := encodedBatch(t, tr, b)
+		want, _, err := tr.Loss(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := tr.Loss(encoded); err != nil || got != want {
+			t.Errorf("loss of features is %v, %v, of pixels %v", got, err, want)
+		}
+		captioner, err := tr.Captioner()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer captioner.Close()
+		for _, o := range []model.GenerateOptions{{BatchSize: 3}, {BatchSize: 2, NumBeams: 3, NumReturnSequences: 2}} {
+			o.MaxLength = 8
+			want, err := captioner.Generate(b.Pixels, b.N, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := captioner.GenerateEncoded(encoded.Format.Numbers(encoded.Features), b.N, o)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%+v: captions of features are %v, %v, of pixels %v", o, got, err, want)
+			}
+		}
+		if _, err := captioner.GenerateEncoded(make([]float32, 7), b.N, model.GenerateOptions{}); err == nil {
+			t.Error("7 numbers were captioned")
 		}
 	})
 }

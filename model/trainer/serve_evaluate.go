@@ -12,6 +12,7 @@ import (
 
 	"distilvit/dataset"
 	"distilvit/metrics"
+	"distilvit/model"
 )
 
 // evaluate captions stored pictures greedily and sums the loss over all label
@@ -55,8 +56,7 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 			return fmt.Errorf("evaluate batch %d: %w", b.Step, err)
 		}
 		s.compiling("captions", fmt.Sprintf("of %d pictures", a.BatchSize))
-		pixels := b.Pixels[:b.N*len(b.Pixels)/a.BatchSize]
-		ids, err := captioner.Generate(pixels, b.N, generate)
+		ids, err := captions(captioner, b, generate)
 		if err != nil {
 			return fmt.Errorf("caption batch %d: %w", b.Step, err)
 		}
@@ -80,6 +80,14 @@ func (s *server) evaluate(ctx context.Context, a EvaluateArgs) (err error) {
 	sum.Seconds = time.Since(begun).Seconds()
 	s.send(Event{Event: EventDone, Evaluated: &sum})
 	return nil
+}
+
+// captions says what each picture of a batch shows, of which there are pixels or what the encoder makes of them.
+func captions(c *model.Captioner, b *dataset.EvalBatch, o model.GenerateOptions) ([][]int32, error) {
+	if b.Features != nil {
+		return c.GenerateEncoded(b.Format.Numbers(b.Features[:b.N*b.Format.ViewBytes()]), b.N, o)
+	}
+	return c.Generate(b.Pixels[:b.N*len(b.Pixels)/len(b.Rows)], b.N, o)
 }
 
 // count is how many pictures of shards a limit leaves.
