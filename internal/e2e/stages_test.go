@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,24 +13,34 @@ import (
 	"github.com/stretchr/testify/require"
 	enums "go.temporal.io/api/enums/v1"
 
+	"distilvit/artifact/record"
 	"distilvit/internal/testenv"
 	"distilvit/internal/testenv/temporaltest"
 	"distilvit/pipeline"
 )
 
 // A run that SIGTERM stops in each of its stages, one after the other, goes on by the same command each time, and
-// ends with the weights of one that was left alone.
+// ends with the weights, the calibrated 4-bit file and the damage by layer of one that was left alone.
 func TestRunStoppedInEveryStageEndsBitIdentical(t *testing.T) {
 	config := writeConfig(t, t.TempDir(), tinyConfig(map[string]any{
 		"backend": pipeline.BackendGo,
 		"dataset": []any{map[string]any{"kind": "shapes", "shapes": map[string]any{
 			"train": 64, "validation": 8, "test": 8, "test_unseen": 8, "max_objects": 2, "image_size": 32,
 		}}},
-		"model":  map[string]any{"patch_size": 16, "encoder_layer": 1, "decoder_layer": 1},
-		"train":  map[string]any{"captions_per_picture": 1},
-		"export": map[string]any{"dtypes": []string{"fp32"}, "pictures": 4},
+		"model": map[string]any{"patch_size": 16, "encoder_layer": 1, "decoder_layer": 1},
+		"train": map[string]any{"captions_per_picture": 1},
+		"export": map[string]any{
+			"dtypes": []string{"fp32", "q4"}, "pictures": 4, "calibrate": 4, "damage": 4, "mixed": true, "min_equal": 0,
+		},
 	}))
-	want := trainUndisturbed(t, config, "stages")
+	trainUndisturbed(t, config, "stages")
+	manifest := func(data string) record.ModelManifest {
+		return decode[record.ModelManifest](t, succeed(t, "cat", "models/stages/stages-b1/manifest.json", "--data", data))
+	}
+	undisturbed, _ := sharedStack(t)
+	want := manifest(undisturbed)
+	require.Equal(t, 4, want.Calibration.Pictures)
+	require.NotEmpty(t, want.Damage)
 	data := filepath.Join(t.TempDir(), "data")
 	args := []string{"run", "-f", config, "--id", "stages", "--data", data}
 	for _, activity := range []string{"Download", "PrepareShard", "TrainEpoch", "Evaluate", "Export", "Publish"} {
@@ -49,7 +60,14 @@ func TestRunStoppedInEveryStageEndsBitIdentical(t *testing.T) {
 	}
 	require.Regexp(t, `stages +interrupted`, succeed(t, "list", "--data", data))
 	require.Contains(t, succeed(t, args...), "models/stages/stages-b1")
-	require.Equal(t, want, weightsDigest(t, data, "stages"))
+	got := manifest(data)
+	for name, file := range want.Files {
+		if name == "model.safetensors" || path.Dir(name) == "onnx" {
+			require.Equal(t, file.SHA256, got.Files[name].SHA256, name)
+		}
+	}
+	require.Contains(t, want.Files, "onnx/decoder_model_merged_q4.onnx")
+	require.Equal(t, want.Damage, got.Damage)
 }
 
 // awaitActivity waits until a run on the stack that this process hosts has scheduled an activity of a name.
