@@ -1,6 +1,7 @@
 // Command vulndb makes the database that govulncheck reads of Go's list of vulnerabilities as the module
 // golang.org/x/vulndb has it, so that a pinned version of the list comes through the module proxy and nothing else is
-// asked. make vulncheck uses it. The form is that of https://go.dev/doc/security/vuln/database.
+// asked. The form is that of https://go.dev/doc/security/vuln/database. And it compares what govulncheck found with the
+// list of those that were looked at, triage.txt. make vulncheck uses both.
 package main
 
 import (
@@ -35,11 +36,18 @@ type vuln struct {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: vulndb DIRECTORY-OF-golang.org/x/vulndb OUT")
+	var err error
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "convert":
+		err = convert(filepath.Join(os.Args[2], "data", "osv"), os.Args[3])
+	case len(os.Args) == 3 && os.Args[1] == "triage":
+		err = triageFile(os.Stdin, os.Args[2], os.Stdout)
+	default:
+		fmt.Fprintln(os.Stderr, "usage: vulndb convert DIRECTORY-OF-golang.org/x/vulndb OUT\n"+
+			"       govulncheck -format json … | vulndb triage FILE")
 		os.Exit(2)
 	}
-	if err := convert(filepath.Join(os.Args[1], "data", "osv"), os.Args[2]); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "vulndb:", err)
 		os.Exit(1)
 	}
