@@ -3,6 +3,8 @@ package workflows
 import (
 	"testing"
 
+	"go.temporal.io/sdk/workflow"
+
 	"distilvit/pipeline"
 )
 
@@ -39,6 +41,22 @@ func TestFeaturesAreEncodedBeforeTrainingOrFound(t *testing.T) {
 	w := newWorld()
 	if _, err := start(t, w, config(t)); err != nil || w.count["PlanFeatures"] != 0 {
 		t.Errorf("%v, a run without features: %s", err, w.without())
+	}
+}
+
+// A run that an older program began goes on without features of what is evaluated.
+func TestRunsThatAreOpenEvaluatePixels(t *testing.T) {
+	w := newWorld()
+	env := environment(t, w)
+	env.OnGetVersion("held-out-features", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
+	env.ExecuteWorkflow(pipeline.WorkflowType, config(t, frozenEncoder...))
+	if _, err := outcome(t, env); err != nil || w.count["PlanFeatures"] != 1 || w.count["EncodeShard"] != w.shards {
+		t.Errorf("%v, calls %s", err, w.without())
+	}
+	for _, e := range w.evals {
+		if e.Work.HeldOut.Manifest != "" {
+			t.Errorf("evaluated %+v", e.Work)
+		}
 	}
 }
 

@@ -40,8 +40,9 @@ var recorded = map[string]func(*world){
 			}
 		}
 	},
-	"pushed": func(*world) {},
-	"paged":  func(w *world) { w.shards, w.page = 11, 3 },
+	"pushed":   func(*world) {},
+	"features": func(*world) {},
+	"paged":    func(w *world) { w.shards, w.page = 11, 3 },
 	"failures": func(w *world) {
 		w.fail = func(name string, call int) error {
 			switch {
