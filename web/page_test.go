@@ -20,7 +20,7 @@ import (
 	"distilvit/web/page"
 )
 
-// visited is what visit.mjs found.
+// visited is what visit.mjs or firefox.mjs found.
 type visited struct {
 	How, Image, Caption, Alt, HTML, Status string
 	Problem                                string
@@ -119,6 +119,7 @@ func writtenPage(t *testing.T, p *published) *page.Page {
 	return made
 }
 
+// visit runs visit.mjs or firefox.mjs.
 func visit(t *testing.T, args []string) []visited {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -126,7 +127,7 @@ func visit(t *testing.T, args []string) []visited {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("node visit.mjs: %v\n%s%s", err, out, stderr.Bytes())
+		t.Fatalf("node %s: %v\n%s%s", args[0], err, out, stderr.Bytes())
 	}
 	var all []visited
 	for line := range bytes.Lines(out) {

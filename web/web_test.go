@@ -87,7 +87,10 @@ func TestQuantizedOnlyDirectoryLoadsByDefault(t *testing.T) {
 	}
 }
 
-const chromium = "/usr/bin/chromium"
+const (
+	chromium = "/usr/bin/chromium"
+	firefox  = "/usr/bin/firefox-esr"
+)
 
 // need skips where a program or package is not installed, but not in CI.
 func need(t *testing.T, things ...string) {
