@@ -166,7 +166,7 @@ func (a *app) measureScale(
 	if err := startRun(ctx, s.client, bench.ScaleID, cfg); err != nil {
 		return m, err
 	}
-	if err := m.Follow(ctx, o.Steps, s.glance); err != nil {
+	if err := m.Follow(ctx, o.Steps, s.shown(a, fmt.Sprintf("%d pictures, %d workers", pictures, workers))); err != nil {
 		return m, err
 	}
 	for _, prefix := range []string{layout.Datasets + "/", layout.Tokens + "/"} {
@@ -193,6 +193,23 @@ func awaitWorkers(ctx context.Context, s *site) error {
 		if err := retry.Pause(ctx, bench.ScalePoll); err != nil {
 			return err
 		}
+	}
+}
+
+// shown is glance that tells now and then how far the run is: preparing a million pictures takes an hour.
+func (s *site) shown(a *app, heading string) func(context.Context) (bench.Glance, error) {
+	const pause = 10 * time.Second // a question costs what is measured
+	p, asked := newProgress(a.stderr), time.Now()
+	return func(ctx context.Context) (bench.Glance, error) {
+		g, err := s.glance(ctx)
+		if err != nil || time.Since(asked) < pause {
+			return g, err
+		}
+		asked = time.Now()
+		if status, err := queryStatus(ctx, s.client, bench.ScaleID); err == nil {
+			p.show(heading, status.Done, status.Total, g.Stage, status.Detail)
+		}
+		return g, nil
 	}
 }
 

@@ -120,10 +120,7 @@ func stageOf(name, id string) string {
 // have ended too.
 func spentSoFar() (c StageCost) {
 	c.Program, c.Trainer = rusage.CPUTime().Seconds(), rusage.ChildrenCPUTime().Seconds()
-	for pid, parent := range parents() {
-		if parent != os.Getpid() {
-			continue
-		}
+	for _, pid := range childrenOf(os.Getpid()) {
 		cpu, _ := cpuOf(pid) // 0: it has ended
 		if roleOf(pid) == RoleS3 {
 			c.Store += cpu.Seconds()

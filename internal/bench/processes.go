@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -72,31 +71,31 @@ func (w *watched) sum(role string) (total time.Duration) {
 	return total
 }
 
-// parents are all processes with their parents.
-func parents() map[int]int {
-	parents := map[int]int{}
-	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range paths {
-		pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
-		if fields := statOf(pid); fields != nil {
-			parents[pid], _ = strconv.Atoi(fields[1])
-		}
-	}
-	return parents
-}
-
 // descendants are this process and all that descend from it, with their roles.
 func descendants() map[int]string {
-	parents, self := parents(), os.Getpid()
+	self := os.Getpid()
 	found := map[int]string{self: RoleTemporal}
-	for pid := range parents {
-		for up := pid; up > 1; up = parents[up] {
-			if up == self && pid != self {
-				found[pid] = roleOf(pid)
+	for next := childrenOf(self); len(next) > 0; {
+		pid := next[0]
+		found[pid] = roleOf(pid)
+		next = append(next[1:], childrenOf(pid)...)
+	}
+	return found
+}
+
+// childrenOf are the processes that a process's threads have started. Asking for all processes instead would cost a
+// measured hour minutes of CPU time, which would count as the stack's.
+func childrenOf(pid int) (pids []int) {
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // the process may have ended
+	for _, thread := range threads {
+		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, thread.Name()))
+		for field := range strings.FieldsSeq(string(raw)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, child)
 			}
 		}
 	}
-	return found
+	return pids
 }
 
 // roleOf is the first argument of a process of this program.

@@ -243,16 +243,7 @@ func flip(path string, at int64, bit byte) error {
 // fillDisk leaves no byte free on the machine that trains.
 func fillDisk(r *run) {
 	m, _ := r.awaitTrainer()
-	f, err := os.Create(filepath.Join(m.data, ballast))
-	check(r.t, err)
-	defer f.Close()
-	block := make([]byte, 64<<10)
-	for err == nil {
-		_, err = f.Write(block)
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		r.t.Fatal(err)
-	}
+	fill(r.t, filepath.Join(m.data, ballast))
 }
 
 const ballast = "ballast"

@@ -29,7 +29,12 @@ type Options struct {
 }
 
 // old: without grace everything is, whatever the server's clock says.
-func (s *sweeper) old(e storage.Entry) bool { return s.Grace <= 0 || time.Since(e.Modified) >= s.Grace }
+func (s *sweeper) old(e storage.Entry) bool { return s.Grace <= 0 || age(e.Modified) >= s.Grace }
+
+// now is the time of day, which may jump: what rests on it is only how long something unused is kept.
+var now = time.Now
+
+func age(stored time.Time) time.Duration { return now().Sub(stored) }
 
 func (s *sweeper) note(format string, args ...any) {
 	if line := fmt.Sprintf(format, args...); !slices.Contains(s.notes, line) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"distilvit/internal/retry"
 	"distilvit/storage"
 	"distilvit/storage/layout"
 )
@@ -229,7 +230,7 @@ func (s *sweeper) sweepUploads(ctx context.Context, t *tally) error {
 		} else if used {
 			wait = max(wait, AbandonedAfter)
 		}
-		if time.Since(u.Begun) < wait {
+		if age(u.Begun) < wait {
 			continue
 		}
 		if !s.DryRun {
@@ -272,23 +273,72 @@ func (s *sweeper) sweepLeftovers(ctx context.Context, t *tally) error {
 			s.note("%s is not of distilvit: left alone", e.Key)
 		}
 	}
-	for _, prefix := range []string{layout.CheckPrefix, layout.CondemnedPrefix} {
+	var leftovers, marks []storage.Entry
+	for prefix, list := range map[string]*[]storage.Entry{
+		layout.CheckPrefix: &leftovers, layout.CondemnedPrefix: &marks,
+	} {
 		for e, err := range s.Entries(ctx, prefix) {
 			if err != nil {
 				return err
 			}
-			if time.Since(e.Modified) < max(s.Grace, staleAfter) {
-				continue
+			if age(e.Modified) >= max(s.Grace, staleAfter) {
+				*list = append(*list, e)
 			}
-			if !s.DryRun {
-				if err := s.Remove(ctx, e.Key); err != nil {
-					return err
-				}
-			}
-			t.one(Leftovers, e.Size)
 		}
 	}
+	if !s.DryRun {
+		var err error
+		if marks, err = s.dead(ctx, marks); err != nil {
+			return err
+		}
+	}
+	for _, e := range append(leftovers, marks...) {
+		if !s.DryRun {
+			if err := s.Remove(ctx, e.Key); err != nil {
+				return err
+			}
+		}
+		t.one(Leftovers, e.Size)
+	}
 	return nil
+}
+
+// watch waits, by the monotonic clock.
+var watch = retry.Pause
+
+// dead are those of the marks of condemned groups that nobody renews or lifts for staleAfter. Their age by the clock
+// does not say so: where the clock has jumped forward, a mark of this moment is an hour old, and a run that comes to its
+// group would not wait for who removes it.
+func (s *sweeper) dead(ctx context.Context, marks []storage.Entry) (dead []storage.Entry, err error) {
+	if len(marks) == 0 {
+		return nil, nil
+	}
+	tokens := make([]string, len(marks)) // "": lifted
+	look := func(i int) (string, error) {
+		o, err := s.Stat(ctx, marks[i].Key)
+		if errors.Is(err, storage.ErrNotFound) {
+			return "", nil
+		}
+		return o.SHA256, err
+	}
+	for i := range marks {
+		if tokens[i], err = look(i); err != nil {
+			return nil, err
+		}
+	}
+	if err := watch(ctx, staleAfter); err != nil {
+		return nil, err
+	}
+	for i, e := range marks {
+		token, err := look(i)
+		if err != nil {
+			return nil, err
+		}
+		if token != "" && token == tokens[i] {
+			dead = append(dead, e)
+		}
+	}
+	return dead, nil
 }
 
 // tally counts what is removed.

@@ -17,6 +17,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"distilvit/internal/devstack/s3d/s3test"
+	"distilvit/internal/retry"
 	"distilvit/storage"
 	"distilvit/storage/layout"
 )
@@ -457,6 +458,64 @@ func TestWhoDiedWhileRemovingHoldsUpNobodyForEver(t *testing.T) {
 			b.Errorf("removed %v", removed)
 		}
 	})
+}
+
+// The clock of one Janitor jumps an hour forward or back while another removes and a run works.
+func TestClockThatJumpsRemovesNothingInUse(t *testing.T) {
+	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) { jumps(newBucket(t, s3test.Start(t)), jump) })
+	}
+}
+
+func jumps(b *bucket, jump time.Duration) {
+	defer func(n func() time.Time, w retry.Pauser) { now, watch = n, w }(now, watch)
+	b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/used"))
+	b.open["r"] = true
+	b.put("datasets/used/manifest.json", "datasets/young/manifest.json", "datasets/young/1.parquet")
+	_, err := b.core.NewMultipartUpload(b.Context(), b.Config().Bucket, "runs/r/blobs/b", minio.PutObjectOptions{})
+	b.check(err)
+	live, err := condemn(b.Context(), b.Store, "tokens/live")
+	b.check(err)
+	_, err = condemn(b.Context(), b.Store, "tokens/dead")
+	b.check(err)
+
+	now = func() time.Time { return time.Now().Add(jump) }
+	watched := 0
+	watch = func(_ context.Context, d time.Duration) error {
+		if watched++; d != staleAfter {
+			b.Errorf("watched for %v", d)
+		}
+		b.check(live.lift(b.Context(), b.Store)) // it is done, and begins with the group once more
+		_, err := condemn(b.Context(), b.Store, "tokens/live")
+		return err
+	}
+	if removed, _ := b.sweep(24*time.Hour, false); len(removed) > 0 {
+		b.Errorf("with a day's grace %v were removed", removed)
+	}
+	want := map[string]int64{"datasets": 2}
+	if jump > 0 {
+		want[Leftovers] = 1 // the other Janitor's is found another one, and stays
+	}
+	if removed, _ := b.sweep(0, false); !maps.Equal(removed, want) {
+		b.Errorf("removed %v, want %v", removed, want)
+	}
+	if (watched == 1) != (jump > 0) {
+		b.Errorf("watched %d times", watched)
+	}
+	keys := b.keys()
+	for _, key := range []string{"datasets/used/manifest.json", layout.Condemned("tokens/live")} {
+		if !slices.Contains(keys, key) {
+			b.Errorf("%s is gone", key)
+		}
+	}
+	uploads := 0
+	for _, err := range b.Uploads(b.Context()) {
+		b.check(err)
+		uploads++
+	}
+	if uploads != 1 {
+		b.Errorf("%d uploads are left", uploads)
+	}
 }
 
 func TestUploadsNobodyGoesOnWithAreDropped(t *testing.T) {
