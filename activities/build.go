@@ -120,15 +120,21 @@ func (a *Activities) givenModel(
 }
 
 func (d givenModel) parts() model.Parts {
-	return model.Parts{Encoder: d.encoder, Decoder: d.decoder, Projection: d.projection, ScaleFactor: d.scaleFactor}
+	return model.Parts{
+		Encoder: d.encoder, Decoder: d.decoder, Projection: d.projection, ScaleFactor: d.scaleFactor,
+		Prefix: d.kind == pipeline.ModelPrefix,
+	}
 }
 
 // ofKind makes sure that the network is of the kind that the config asks for.
 func (d givenModel) ofKind(c *model.Config) error {
 	kinds := map[string]model.Kind{pipeline.ModelCrossAttention: model.CrossAttention, pipeline.ModelPrefix: model.Prefix}
 	if kind, ok := kinds[d.kind]; ok && kind != c.Kind {
-		return fmt.Errorf("model.kind is %s, which needs a Llama for prefix and a GPT-2 for cross_attention; the decoder is "+
-			"another", d.kind)
+		what := "model.weights is of the other kind"
+		if d.weights == "" {
+			what = "model.decoder is a Llama, which cannot have any"
+		}
+		return fmt.Errorf("model.kind is %s, and %s: leave the key out, or take another", d.kind, what)
 	}
 	return nil
 }

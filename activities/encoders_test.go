@@ -29,10 +29,15 @@ func TestARunStartsFromAnEncoderOfEachKind(t *testing.T) {
 		kind      model.EncoderKind
 		processor *pixels.Processor // nil: the directory's own
 		adapters  bool              // of the decoder are trained; else the decoder
+		of        string            // the config's kind
+		card      string            // what the card says of the decoder
 	}{
-		{"siglip", model.SigLIP, &siglip, false}, {"clip", model.CLIP, &clip, true}, {"dinov2", model.DINOv2, nil, false},
+		{"siglip", model.SigLIP, &siglip, false, "", "GPT-2 with cross-attention"},
+		{"siglip", model.SigLIP, &siglip, false, pipeline.ModelPrefix, "GPT-2 behind 4 vectors of the picture"},
+		{"clip", model.CLIP, &clip, true, "", "GPT-2 with cross-attention"},
+		{"dinov2", model.DINOv2, nil, false, "", "GPT-2 with cross-attention"},
 	} {
-		t.Run(kind.name, func(t *testing.T) {
+		t.Run(kind.name+kind.of, func(t *testing.T) {
 			encoder := t.TempDir()
 			check(t, os.CopyFS(encoder, os.DirFS("../model/testdata/variants/parts-"+kind.name+"/encoder")))
 			if kind.processor != nil {
@@ -40,7 +45,7 @@ func TestARunStartsFromAnEncoderOfEachKind(t *testing.T) {
 			}
 			want, err := pixels.ReadProcessor(encoder)
 			check(t, err)
-			dir, given := publishFrom(t, encoder, kind.adapters)
+			dir, given := publishFrom(t, encoder, kind.of, kind.adapters)
 			c, err := model.ReadConfig(dir)
 			check(t, err)
 			if c.Encoder.Kind != kind.kind || c.Encoder.ImageSize != 16 {
@@ -58,6 +63,10 @@ func TestARunStartsFromAnEncoderOfEachKind(t *testing.T) {
 			check(t, err)
 			if !strings.Contains(string(card), "| Encoder | "+c.Encoder.Name()+", 2 layers, width 12") {
 				t.Errorf("the card does not name the encoder:\n%s", card)
+			}
+			if prefix := kind.of == pipeline.ModelPrefix; c.GPT2 != prefix || !strings.Contains(string(card), kind.card) ||
+				strings.Contains(string(card), "before a GPT-2's tokens (`LlavaForConditionalGeneration`)") != prefix {
+				t.Errorf("the decoder is %+v, and the card\n%s", c, card)
 			}
 		})
 	}
@@ -116,10 +125,10 @@ func wantAdapter(t *testing.T, published, given string) {
 // publishFrom runs every stage from an encoder's directory, with few pictures and the encoder frozen, and answers
 // the published directory and that which training began with. With adapters of the decoder only they and
 // cross-attention are trained.
-func publishFrom(t *testing.T, encoder string, adapters bool) (published, given string) {
+func publishFrom(t *testing.T, encoder, kind string, adapters bool) (published, given string) {
 	_, decoder := apart(t)
 	c := tinyConfig()
-	c.Model = pipeline.ModelConfig{Encoder: encoder, Decoder: decoder}
+	c.Model = pipeline.ModelConfig{Kind: kind, Encoder: encoder, Decoder: decoder}
 	c.Export.Dtypes = []string{pipeline.DtypeQ8}
 	c.Train.Freeze = pipeline.Paths{"encoder"}
 	if adapters {
@@ -170,4 +179,26 @@ func publishSmall(b *bench, c pipeline.Config) (string, pipeline.Work) {
 	dir := t.TempDir()
 	check(t, artifact.FetchModel(t.Context(), b.Store, result.Model, dir, nil))
 	return dir, w
+}
+
+// A kind that the given networks are not of is refused with what to do.
+func TestNetworksOfAnotherKindAreRefused(t *testing.T) {
+	llama := &model.Config{Kind: model.Prefix}
+	for want, d := range map[string]givenModel{
+		"model.kind is cross_attention, and model.decoder is a Llama, which cannot have any: leave the key out": {
+			kind: pipeline.ModelCrossAttention, encoder: "e", decoder: "d",
+		},
+		"model.kind is cross_attention, and model.weights is of the other kind: leave the key out": {
+			kind: pipeline.ModelCrossAttention, weights: "w",
+		},
+	} {
+		if err := d.ofKind(llama); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	for _, kind := range []string{"", pipeline.ModelPrefix} {
+		if err := (givenModel{kind: kind, weights: "w"}).ofKind(llama); err != nil {
+			t.Errorf("%q: %v", kind, err)
+		}
+	}
 }

@@ -25,7 +25,7 @@ func (b *bench) work(run string, c pipeline.Config) (pipeline.Work, []pipeline.D
 	var processor record.ModelRef
 	if c.Model.Pretrained() || c.Model.Tokenizer != "" {
 		stored := do[record.ModelRef](b, b.StorePretrained, pipeline.PretrainedInput{
-			Run: run, Weights: c.Model.Weights, Encoder: c.Model.Encoder, Decoder: c.Model.Decoder, Seed: c.Seed,
+			Run: run, Weights: c.Model.Weights, Encoder: c.Model.Encoder, Decoder: c.Model.Decoder, Kind: c.Model.Kind, Seed: c.Seed,
 			Tokenizer: c.Model.Tokenizer,
 		})
 		if given = &stored; c.Model.Pretrained() {

@@ -346,7 +346,7 @@ func (r *readable) card() report.Card {
 			e.Name(), e.NumHiddenLayers, e.HiddenSize, e.NumAttentionHeads, e.PatchSize, e.PatchSize),
 		Decoder: decoderText(r.config),
 		Prefix:  r.config.PrefixLength(), StartTokenID: r.config.DecoderStartTokenID, PromptIDs: r.config.PromptIDs,
-		SmolVLM:  r.config.Projector.ScaleFactor > 0,
+		SmolVLM: r.config.Projector.ScaleFactor > 0, GPT2: r.config.GPT2,
 		Datasets: r.datasets(), Rows: r.in.Dataset.Rows,
 		Epoch: r.in.Best.Epoch, Step: r.in.Best.Checkpoint.Step, TestedOn: r.in.TestedOn,
 		Test: r.in.Test.Metrics, Eval: r.in.Best.Eval,
@@ -358,14 +358,16 @@ func (r *readable) card() report.Card {
 
 // decoderText says what a captioner's decoder is.
 func decoderText(c *model.Config) string {
-	if c.Kind == model.Prefix {
+	if c.HasLlama() {
 		l := c.Llama
 		return fmt.Sprintf("Llama behind %d vectors of the picture, %d layers, width %d, %d heads, %d of keys, %d positions",
 			c.PrefixLength(), l.NumHiddenLayers, l.HiddenSize, l.NumAttentionHeads, l.NumKeyValueHeads, l.MaxPositionEmbeddings)
 	}
-	d := c.Decoder
-	return fmt.Sprintf("GPT-2 with cross-attention, %d layers, width %d, %d heads, %d positions", d.NLayer, d.NEmbd, d.NHead,
-		d.NPositions)
+	d, how := c.Decoder, "with cross-attention"
+	if c.Kind == model.Prefix {
+		how = fmt.Sprintf("behind %d vectors of the picture", c.PrefixLength())
+	}
+	return fmt.Sprintf("GPT-2 %s, %d layers, width %d, %d heads, %d positions", how, d.NLayer, d.NEmbd, d.NHead, d.NPositions)
 }
 
 // pushID is the repository that a run pushes to, "" where it does not.

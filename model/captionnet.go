@@ -51,15 +51,15 @@ type Bind func(name string, shape ...int) *Node
 // New binds the network that c describes.
 func New(c *Config, bind Bind) *VisionEncoderDecoder {
 	m := &VisionEncoderDecoder{Encoder: newEncoder(&c.Encoder, bind)}
-	if c.Kind == Prefix {
-		llama := newLlama(&c.Llama, c.TieWordEmbeddings, bind)
-		if len(c.PromptIDs) > 0 {
-			llama.Prompt = append([]int32{int32(c.DecoderStartTokenID)}, c.PromptIDs...)
-		}
-		m.Projector, m.Decoder = newLlavaProjector(c, bind), llama
+	switch {
+	case c.HasLlama():
+		m.Projector, m.Decoder = newLlavaProjector(c, bind), newLlama(c, bind)
+		return m
+	case c.Kind == Prefix:
+		m.Projector, m.Decoder = newLlavaProjector(c, bind), newGPT2Behind(c, bind)
 		return m
 	}
-	gpt2 := newGPT2(&c.Decoder, bind)
+	gpt2 := newGPT2(&c.Decoder, "decoder.transformer.", true, bind)
 	if !c.TieWordEmbeddings {
 		gpt2.LMHead = bind(lmHeadName, c.Decoder.VocabSize, c.Decoder.NEmbd)
 	}

@@ -65,8 +65,9 @@ type Config struct {
 	Kind                Kind
 	Encoder             EncoderConfig
 	Projector           ProjectorConfig // of a Prefix
-	Decoder             GPT2Config      // of a CrossAttention
-	Llama               LlamaConfig     // of a Prefix, in the place of Decoder
+	Decoder             GPT2Config      // of a CrossAttention, and of a Prefix with GPT2
+	Llama               LlamaConfig     // of a Prefix without GPT2, in the place of Decoder
+	GPT2                bool            // of a Prefix: its decoder is a GPT-2 without cross-attention
 	DecoderStartTokenID int
 	BOSTokenID          int
 	EOSTokenID          int
@@ -80,6 +81,9 @@ type Config struct {
 	PromptIDs []int32
 }
 
+// HasLlama says whether the decoder is a Llama; else it is a GPT-2.
+func (c *Config) HasLlama() bool { return c.Kind == Prefix && !c.GPT2 }
+
 // VocabSize is the number of tokens.
 func (c *Config) VocabSize() int { return *c.vocabSize() }
 
@@ -87,16 +91,19 @@ func (c *Config) VocabSize() int { return *c.vocabSize() }
 func (c *Config) SetVocabSize(n int) { *c.vocabSize() = n }
 
 func (c *Config) vocabSize() *int {
-	if c.Kind == Prefix {
+	if c.HasLlama() {
 		return &c.Llama.VocabSize
 	}
 	return &c.Decoder.VocabSize
 }
 
 // Positions is the number of tokens of a caption at most, start token included, without a prompt's.
-func (c *Config) Positions() int {
-	if c.Kind == Prefix {
-		return c.Llama.MaxPositionEmbeddings - c.PrefixLength() - len(c.PromptIDs)
+func (c *Config) Positions() int { return c.allPositions() - c.PrefixLength() - len(c.PromptIDs) }
+
+// allPositions are those of whatever the decoder reads.
+func (c *Config) allPositions() int {
+	if c.HasLlama() {
+		return c.Llama.MaxPositionEmbeddings
 	}
 	return c.Decoder.NPositions
 }
@@ -116,7 +123,7 @@ func (c *Config) PrefixLength() int {
 
 // DecoderWidth is that of the decoder's vectors.
 func (c *Config) DecoderWidth() int {
-	if c.Kind == Prefix {
+	if c.HasLlama() {
 		return c.Llama.HiddenSize
 	}
 	return c.Decoder.NEmbd
@@ -126,7 +133,7 @@ func (c *Config) DecoderWidth() int {
 func (c *Config) DecoderLayers() int { return *c.decoderLayers() }
 
 func (c *Config) decoderLayers() *int {
-	if c.Kind == Prefix {
+	if c.HasLlama() {
 		return &c.Llama.NumHiddenLayers
 	}
 	return &c.Decoder.NLayer
@@ -134,7 +141,7 @@ func (c *Config) decoderLayers() *int {
 
 // KeyHeads are the heads of the decoder's keys and values, and their width.
 func (c *Config) KeyHeads() (heads, width int) {
-	if c.Kind == Prefix {
+	if c.HasLlama() {
 		return c.Llama.NumKeyValueHeads, c.Llama.HeadDim
 	}
 	return c.Decoder.NHead, c.Decoder.NEmbd / c.Decoder.NHead
@@ -142,8 +149,11 @@ func (c *Config) KeyHeads() (heads, width int) {
 
 // TableName is the name of the token embeddings.
 func (c *Config) TableName() string {
-	if c.Kind == Prefix {
+	switch {
+	case c.HasLlama():
 		return llamaTokenName
+	case c.Kind == Prefix:
+		return gpt2Tokens + ".weight"
 	}
 	return wteName
 }
@@ -151,7 +161,7 @@ func (c *Config) TableName() string {
 // HeadName is the name of the logits' matrix where it is not the table's.
 func (c *Config) HeadName() string {
 	if c.Kind == Prefix {
-		return llamaHeadName
+		return textHeadName
 	}
 	return lmHeadName
 }
@@ -202,7 +212,7 @@ func (c *Config) SetPrompt(ids []int32) {
 // SetDropout says with which dropout the decoder was, or will be, trained: one rate for its
 // embeddings, attention probabilities and residuals; a Llama's for attention probabilities alone. The encoder has none.
 func (c *Config) SetDropout(rate float64) {
-	if c.Kind == Prefix {
+	if c.HasLlama() {
 		c.Llama.AttentionDropout = rate
 		return
 	}
@@ -353,14 +363,19 @@ func (c *Config) Validate() error {
 		e.LayerNormEps)
 	known("encoder.hidden_act", e.HiddenAct)
 
-	vocab := "decoder.vocab_size"
+	at := "decoder."
 	if c.Kind == Prefix {
-		vocab = "text_config.vocab_size"
-		c.validatePrefix(check, within)
-	} else {
-		d.validate(check, within, known)
+		at = "text_config."
 	}
-	if size(vocab, c.VocabSize()) {
+	if c.HasLlama() {
+		c.Llama.validate(check, within)
+	} else {
+		d.validate(at, check, within, known)
+	}
+	if c.Kind == Prefix {
+		c.validatePrefix(check)
+	}
+	if size(at+"vocab_size", c.VocabSize()) {
 		ids := []struct {
 			name string
 			id   int
@@ -386,31 +401,31 @@ func (c *Config) Validate() error {
 	return oneLine(errs)
 }
 
-// validate reports every value that cannot work.
+// validate reports every value that cannot work; at begins the names of its keys.
 func (d *GPT2Config) validate(
-	check func(ok bool, format string, args ...any), within func(string, int, int) bool, known func(name, act string),
+	at string, check func(ok bool, format string, args ...any), within func(string, int, int) bool, known func(name, act string),
 ) {
-	width := within("decoder.n_embd", d.NEmbd, maxSize)
-	if within("decoder.n_head", d.NHead, maxSize) && width {
-		check(d.NEmbd%d.NHead == 0, "decoder.n_head is %d; must divide n_embd %d", d.NHead, d.NEmbd)
+	width := within(at+"n_embd", d.NEmbd, maxSize)
+	if within(at+"n_head", d.NHead, maxSize) && width {
+		check(d.NEmbd%d.NHead == 0, at+"n_head is %d; must divide n_embd %d", d.NHead, d.NEmbd)
 	}
-	within("decoder.n_layer", d.NLayer, maxLayers)
-	within("decoder.n_positions", d.NPositions, maxSize)
-	check(d.NInner >= 0 && d.NInner <= maxSize, "decoder.n_inner is %d; must be from 0 to %d",
+	within(at+"n_layer", d.NLayer, maxLayers)
+	within(at+"n_positions", d.NPositions, maxSize)
+	check(d.NInner >= 0 && d.NInner <= maxSize, at+"n_inner is %d; must be from 0 to %d",
 		d.NInner, maxSize)
 	check(d.LayerNormEpsilon > 0 && d.LayerNormEpsilon < 1,
-		"decoder.layer_norm_epsilon is %g; must be between 0 and 1", d.LayerNormEpsilon)
-	known("decoder.activation_function", d.ActivationFunction)
+		at+"layer_norm_epsilon is %g; must be between 0 and 1", d.LayerNormEpsilon)
+	known(at+"activation_function", d.ActivationFunction)
 	for _, p := range []struct {
 		name string
 		rate float64
 	}{{"embd_pdrop", d.EmbdPdrop}, {"attn_pdrop", d.AttnPdrop}, {"resid_pdrop", d.ResidPdrop}} {
-		check(p.rate >= 0 && p.rate < 1, "decoder.%s is %g; must be from 0 to below 1", p.name, p.rate)
+		check(p.rate >= 0 && p.rate < 1, at+"%s is %g; must be from 0 to below 1", p.name, p.rate)
 	}
 }
 
-// validatePrefix reports every value of projector and Llama that cannot work.
-func (c *Config) validatePrefix(check func(ok bool, format string, args ...any), within func(string, int, int) bool) {
+// validatePrefix reports every value of the projector that cannot work, and positions that leave no room for captions.
+func (c *Config) validatePrefix(check func(ok bool, format string, args ...any)) {
 	act := c.Projector.HiddenAct
 	_, ok := activations[act]
 	check(ok || act == linearAct, "projector_hidden_act is %q; must be %s or one of %s", act, linearAct,
@@ -419,10 +434,13 @@ func (c *Config) validatePrefix(check func(ok bool, format string, args ...any),
 	e := &c.Encoder
 	check(e.UnusedLayers < e.NumHiddenLayers, "vision_feature_layer is %d; must be from -%d to -1", -1-e.UnusedLayers,
 		e.NumHiddenLayers)
-	c.Llama.validate(check, within)
+	positions := "n_positions"
+	if c.HasLlama() {
+		positions = "max_position_embeddings"
+	}
 	if e.PatchSize > 0 && e.ImageSize > 0 {
-		check(c.Positions() >= 2, "text_config.max_position_embeddings is %d, and a picture's vectors take %d of them%s; there "+
-			"must be room for captions", c.Llama.MaxPositionEmbeddings, c.PrefixLength(), c.promptTakes())
+		check(c.Positions() >= 2, "text_config.%s is %d, and a picture's vectors take %d of them%s; there "+
+			"must be room for captions", positions, c.allPositions(), c.PrefixLength(), c.promptTakes())
 	}
 }
 

@@ -74,6 +74,7 @@ func (c *Config) WriteFile(dir string) error {
 // Model types.
 const (
 	visionEncoderDecoder = "vision-encoder-decoder"
+	gpt2Type             = "gpt2"
 )
 
 // vedJSON is what this package reads of, and writes to, a VisionEncoderDecoderModel's
@@ -157,28 +158,32 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	if c.Kind == Prefix {
 		return json.Marshal(c.llavaJSON())
 	}
-	no, scaled := false, !c.Decoder.Unscaled
-	inner := c.Decoder.Inner()
-	j := vedJSON{
+	no, decoder := false, c.gpt2JSON()
+	decoder.AddCrossAttention, decoder.IsDecoder = true, true
+	decoder.PadTokenID, decoder.DecoderStartTokenID = &c.PadTokenID, &c.DecoderStartTokenID
+	return json.Marshal(vedJSON{
 		Architectures: []string{"VisionEncoderDecoderModel"},
 		ModelType:     visionEncoderDecoder, IsEncoderDecoder: true, DType: "float32",
 		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID,
 		DecoderStartTokenID: &c.DecoderStartTokenID,
 		TieWordEmbeddings:   &no, // of encoder and decoder, says Hugging Face; the decoder's own is below
 		Encoder:             c.Encoder.json(),
-		Decoder: decoderJSON{
-			Architectures: []string{"GPT2LMHeadModel"}, ModelType: "gpt2", GPT2Config: c.Decoder,
-			AddCrossAttention: true, IsDecoder: true, UseCache: true, ScaleAttnWeights: &scaled,
-			InitializerRange: initStd(c.Decoder.NEmbd),
-			BOSTokenID:       &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID,
-			DecoderStartTokenID: &c.DecoderStartTokenID,
-			TieWordEmbeddings:   &c.TieWordEmbeddings,
-		},
+		Decoder:             decoder,
+	})
+}
+
+// gpt2JSON is a GPT-2 without cross-attention in Hugging Face's form.
+func (c *Config) gpt2JSON() decoderJSON {
+	scaled, inner := !c.Decoder.Unscaled, c.Decoder.Inner()
+	j := decoderJSON{
+		Architectures: []string{"GPT2LMHeadModel"}, ModelType: gpt2Type, GPT2Config: c.Decoder, UseCache: true,
+		ScaleAttnWeights: &scaled, InitializerRange: initStd(c.Decoder.NEmbd),
+		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, TieWordEmbeddings: &c.TieWordEmbeddings,
 	}
 	if c.Decoder.NInner != 0 {
-		j.Decoder.NInner = &inner
+		j.NInner = &inner
 	}
-	return json.Marshal(j)
+	return j
 }
 
 // json is the encoder in Hugging Face's form.
@@ -300,20 +305,38 @@ func (j *vedJSON) config() (*Config, error) {
 	if err := j.supported(); err != nil {
 		return nil, err
 	}
-	c := &Config{Encoder: j.Encoder.config(), Decoder: j.Decoder.GPT2Config}
-	c.Decoder.Unscaled = j.Decoder.ScaleAttnWeights != nil && !*j.Decoder.ScaleAttnWeights
-	if j.Decoder.NInner != nil {
-		c.Decoder.NInner = *j.Decoder.NInner
-	}
-	// transformers sets the top level's tie_word_embeddings to false and asks the decoder's
-	c.TieWordEmbeddings = j.Decoder.TieWordEmbeddings == nil || *j.Decoder.TieWordEmbeddings
-	d := &j.Decoder
-	end := 50256 // GPT2Config's default
-	c.EOSTokenID = first(&end, j.EOSTokenID, d.EOSTokenID)
-	c.BOSTokenID = first(&end, j.BOSTokenID, d.BOSTokenID)
+	c, d := &Config{Encoder: j.Encoder.config()}, &j.Decoder
+	d.describe(c)
+	c.EOSTokenID = first(&c.EOSTokenID, j.EOSTokenID)
+	c.BOSTokenID = first(&c.BOSTokenID, j.BOSTokenID)
 	c.PadTokenID = first(&c.EOSTokenID, j.PadTokenID, d.PadTokenID)
 	c.DecoderStartTokenID = first(&c.BOSTokenID, j.DecoderStartTokenID, d.DecoderStartTokenID)
 	return c, nil
+}
+
+// describe sets what a GPT-2's keys say of a captioner: the decoder, its begin and end tokens, and whether the table is tied,
+// of which transformers asks the decoder's key and not the captioner's.
+func (d *decoderJSON) describe(c *Config) {
+	c.Decoder = d.GPT2Config
+	c.Decoder.Unscaled = d.ScaleAttnWeights != nil && !*d.ScaleAttnWeights
+	if d.NInner != nil {
+		c.Decoder.NInner = *d.NInner
+	}
+	c.TieWordEmbeddings = d.TieWordEmbeddings == nil || *d.TieWordEmbeddings
+	end := 50256 // GPT2Config's default
+	c.EOSTokenID, c.BOSTokenID = first(&end, d.EOSTokenID), first(&end, d.BOSTokenID)
+}
+
+// fill makes a GPT-2 the decoder of a Prefix.
+func (d *decoderJSON) fill(c *Config) error {
+	if d.AddCrossAttention {
+		return errors.New("add_cross_attention is true; must be false: before a caption the picture's vectors are read as its " +
+			"first tokens")
+	}
+	d.describe(c)
+	c.GPT2 = true
+	c.PadTokenID, c.DecoderStartTokenID = first(&c.EOSTokenID, d.PadTokenID), c.BOSTokenID
+	return nil
 }
 
 // first returns the first value that is set, else the default.
@@ -336,7 +359,7 @@ func (j *vedJSON) supported() error {
 		return fmt.Errorf("encoder.model_type is %q; must be %s", e.ModelType, encoderTypes())
 	case e.UseSwiGLU != nil && *e.UseSwiGLU:
 		return errors.New("encoder.use_swiglu_ffn is true; only DINOv2 models without it are supported")
-	case d.ModelType != "gpt2":
+	case d.ModelType != gpt2Type:
 		return fmt.Errorf("decoder.model_type is %q; must be gpt2", d.ModelType)
 	case !d.AddCrossAttention:
 		return errors.New("decoder.add_cross_attention is false; must be true")

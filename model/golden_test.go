@@ -16,10 +16,10 @@ import (
 )
 
 // goldenNames are the folders that testdata/make_golden.py and make_llava.py wrote.
-var goldenNames = []string{"same", "differ", "llava/siglip", "llava/clip"}
+var goldenNames = []string{"same", "differ", "llava/siglip", "llava/clip", "llava/gpt2"}
 
 // llavaNames are those of what a captioner of the kind Prefix may have besides.
-var llavaNames = []string{"llava/prompt", "llava/shuffle"}
+var llavaNames = []string{"llava/prompt", "llava/shuffle", "llava/gpt2-shuffle"}
 
 // golden is what testdata/make_golden.py or make_llava.py wrote with PyTorch.
 type golden struct {
@@ -137,7 +137,9 @@ func TestGreedyCaptionsEqualTransformers(t *testing.T) {
 
 // TestSearchesBehindPicturesEqualTransformers is greedy and beam search of what stands behind a picture's vectors.
 func TestSearchesBehindPicturesEqualTransformers(t *testing.T) {
-	for _, name := range []string{"llava/siglip", "llava/clip", "llava/prompt"} {
+	for _, name := range []string{
+		"llava/siglip", "llava/clip", "llava/prompt", "llava/shuffle", "llava/gpt2", "llava/gpt2-shuffle",
+	} {
 		g := readGolden(t, name)
 		if len(g.Searches) < 4 {
 			t.Fatalf("%s: %d searches", name, len(g.Searches))

@@ -8,7 +8,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// GPT2 is Hugging Face's GPT2LMHeadModel with cross-attention.
+// GPT2 is Hugging Face's GPT2LMHeadModel with cross-attention; GPT2Behind is one without.
 type GPT2 struct {
 	Config *GPT2Config
 	WTE    *Node // [vocab, n_embd] token embeddings
@@ -18,9 +18,12 @@ type GPT2 struct {
 	LnF    LayerNorm
 
 	gradientCheckpointing bool // of Forward
+
+	layers string // begins the names of H
+	cross  bool   // with cross-attention
 }
 
-// GPT2Block is one layer: self-attention, cross-attention, MLP, norms first.
+// GPT2Block is one layer: self-attention, cross-attention where there is one, MLP, norms first.
 type GPT2Block struct {
 	Ln1  LayerNorm
 	Attn struct {
@@ -40,23 +43,25 @@ type GPT2Block struct {
 	}
 }
 
-func newGPT2(c *GPT2Config, bind Bind) *GPT2 {
-	const root = "decoder.transformer."
+// newGPT2 binds tensors whose names begin with root.
+func newGPT2(c *GPT2Config, root string, cross bool, bind Bind) *GPT2 {
 	w, eps := c.NEmbd, c.LayerNormEpsilon
 	m := &GPT2{
 		Config: c, WTE: bind(root+"wte.weight", c.VocabSize, w),
-		WPE: bind(root+"wpe.weight", c.NPositions, w),
+		WPE: bind(root+"wpe.weight", c.NPositions, w), layers: root + "h", cross: cross,
 	}
 	for i := range c.NLayer {
-		p := fmt.Sprintf(root+"h.%d.", i)
+		p := fmt.Sprintf("%sh.%d.", root, i)
 		var b GPT2Block
 		b.Ln1 = newLayerNorm(bind, p+"ln_1", w, eps)
 		b.Attn.CAttn = newConv1D(bind, p+"attn.c_attn", w, 3*w)
 		b.Attn.CProj = newConv1D(bind, p+"attn.c_proj", w, w)
-		b.LnCrossAttn = newLayerNorm(bind, p+"ln_cross_attn", w, eps)
-		b.CrossAttention.CAttn = newConv1D(bind, p+"crossattention.c_attn", w, 2*w)
-		b.CrossAttention.QAttn = newConv1D(bind, p+"crossattention.q_attn", w, w)
-		b.CrossAttention.CProj = newConv1D(bind, p+"crossattention.c_proj", w, w)
+		if cross {
+			b.LnCrossAttn = newLayerNorm(bind, p+"ln_cross_attn", w, eps)
+			b.CrossAttention.CAttn = newConv1D(bind, p+"crossattention.c_attn", w, 2*w)
+			b.CrossAttention.QAttn = newConv1D(bind, p+"crossattention.q_attn", w, w)
+			b.CrossAttention.CProj = newConv1D(bind, p+"crossattention.c_proj", w, w)
+		}
 		b.Ln2 = newLayerNorm(bind, p+"ln_2", w, eps)
 		b.MLP.CFc = newConv1D(bind, p+"mlp.c_fc", w, c.Inner())
 		b.MLP.CProj = newConv1D(bind, p+"mlp.c_proj", c.Inner(), w)
@@ -171,14 +176,16 @@ func (m *GPT2) linears() (list []linear) {
 	for i := range m.H {
 		b := &m.H[i]
 		add := func(name string, l *Conv1D, ofPictures bool) {
-			name = fmt.Sprintf("%s.%d.%s", decoderLayers, i, name)
+			name = fmt.Sprintf("%s.%d.%s", m.layers, i, name)
 			list = append(list, linear{name, &l.Weight, &l.LoRA, true, ofPictures, &l.seen})
 		}
 		add("attn.c_attn", &b.Attn.CAttn, false)
 		add("attn.c_proj", &b.Attn.CProj, false)
-		add("crossattention.c_attn", &b.CrossAttention.CAttn, true)
-		add("crossattention.q_attn", &b.CrossAttention.QAttn, false)
-		add("crossattention.c_proj", &b.CrossAttention.CProj, false)
+		if m.cross {
+			add("crossattention.c_attn", &b.CrossAttention.CAttn, true)
+			add("crossattention.q_attn", &b.CrossAttention.QAttn, false)
+			add("crossattention.c_proj", &b.CrossAttention.CProj, false)
+		}
 		add("mlp.c_fc", &b.MLP.CFc, false)
 		add("mlp.c_proj", &b.MLP.CProj, false)
 	}

@@ -11,8 +11,7 @@ import (
 )
 
 // Llama is Hugging Face's LlamaForCausalLM, in which a picture's vectors stand before the caption's tokens. The vectors
-// see only each other, so their keys and values are made once a picture, whatever captions follow. P is their number,
-// KV that of the heads of keys and values, G of the heads of queries that share one.
+// see only each other, so their keys and values are made once a picture, whatever captions follow.
 type Llama struct {
 	Config *LlamaConfig
 	Tokens *Node // [vocab, hidden] embeddings
@@ -20,9 +19,7 @@ type Llama struct {
 	Layer  []LlamaLayer
 	Norm   RMSNorm
 
-	// the start token and the prompt behind it, or nil: all but the last are taken in with the picture, and the last stands
-	// where a caption has its start token
-	Prompt []int32
+	prompt prompt
 
 	gradientCheckpointing bool // of Forward
 }
@@ -36,20 +33,21 @@ type LlamaLayer struct {
 	Gate, Up, Down    Linear // the MLP
 }
 
-// Names of a Llama's tensors, as a LLaVA's checkpoint has them.
+// Names of the tensors of a Llama, and beginnings of those of any decoder, as a LLaVA's checkpoint has them.
 const (
 	languageModel  = "language_model."
-	llamaRoot      = languageModel + "model."
-	llamaLayers    = llamaRoot + "layers"
-	llamaTokens    = llamaRoot + "embed_tokens"
-	llamaNorm      = llamaRoot + "norm"
+	textRoot       = languageModel + "model."
+	llamaLayers    = textRoot + "layers"
+	llamaTokens    = textRoot + "embed_tokens"
+	llamaNorm      = textRoot + "norm"
 	llamaTokenName = llamaTokens + ".weight"
-	llamaHeadName  = languageModel + "lm_head.weight"
+	textHeadName   = languageModel + "lm_head.weight"
 )
 
-func newLlama(c *LlamaConfig, tied bool, bind Bind) *Llama {
+func newLlama(config *Config, bind Bind) *Llama {
+	c := &config.Llama
 	w, kv := c.HiddenSize, c.NumKeyValueHeads*c.HeadDim
-	m := &Llama{Config: c, Tokens: bind(llamaTokenName, c.VocabSize, w)}
+	m := &Llama{Config: c, Tokens: bind(llamaTokenName, c.VocabSize, w), prompt: newPrompt(config)}
 	for i := range c.NumHiddenLayers {
 		p := fmt.Sprintf("%s.%d.", llamaLayers, i)
 		m.Layer = append(m.Layer, LlamaLayer{
@@ -65,8 +63,8 @@ func newLlama(c *LlamaConfig, tied bool, bind Bind) *Llama {
 		})
 	}
 	m.Norm = newRMSNorm(bind, llamaNorm, w, c.RMSNormEps)
-	if m.LMHead = m.Tokens; !tied {
-		m.LMHead = bind(llamaHeadName, c.VocabSize, w)
+	if m.LMHead = m.Tokens; !config.TieWordEmbeddings {
+		m.LMHead = bind(textHeadName, c.VocabSize, w)
 	}
 	return m
 }
@@ -74,7 +72,7 @@ func newLlama(c *LlamaConfig, tied bool, bind Bind) *Llama {
 // CrossKV takes a picture's vectors [B, P, hidden] through the layers, to each layer's KV [B, KV, P, head width]. What a
 // prompt puts before captions is counted in P.
 func (m *Llama) CrossKV(x *Node) []KV {
-	x = m.withPrompt(x)
+	x = m.prompt.behind(x, m.embed)
 	all := make([]KV, len(m.Layer))
 	turn := m.rotation(x.Graph(), 0, x.Shape().Dim(1))
 	bias := causalBias(x.Graph(), x.Shape().Dim(1))
@@ -89,8 +87,8 @@ func (m *Llama) CrossKV(x *Node) []KV {
 			break // nothing reads what would come of it
 		}
 		q := m.queries(l, h, 1, turn) // [B, KV, 1, G, P, head width]
-		p := softmax(Add(m.scores(q, all[i]), InsertAxes(bias, 0, 0)))
-		x = Add(x, l.Output.Forward(m.joinHeads(m.weigh(p, all[i]))))
+		p := softmax(Add(groupedScores(q, all[i]), InsertAxes(bias, 0, 0)))
+		x = Add(x, l.Output.Forward(joinGroups(weighGrouped(p, all[i]))))
 		x = Add(x, l.mlp(x))
 	}
 	if m.gradientCheckpointing {
@@ -111,14 +109,14 @@ func (m *Llama) Forward(ids *Node, pictures []KV, drop *Dropout) *Node {
 	k := rows / pictures[0].K.Shape().Dim(0)
 	turn := m.rotation(g, pictures[0].K.Shape().Dim(2), t)
 	bias := InsertAxes(causalBias(g, t), 0, 0) // [1, 1, 1, 1, T, T]
-	x := m.embed(m.afterPrompt(ids))           // [B·K, T, hidden]
+	x := m.embed(m.prompt.begin(ids))          // [B·K, T, hidden]
 	for i := range m.Layer {
 		if m.gradientCheckpointing {
 			x = x.Checkpoint()
 		}
 		l := &m.Layer[i]
 		h := l.InputNorm.Forward(x)
-		a := m.attend(m.queries(l, h, k, turn), pictures[i], m.keysAndValues(l, h, turn), bias, drop)
+		a := attendBehind(m.queries(l, h, k, turn), pictures[i], m.keysAndValues(l, h, turn), bias, drop)
 		x = Add(x, l.Output.Forward(Reshape(a, rows, t, -1)))
 		x = Add(x, l.mlp(x))
 	}
@@ -140,9 +138,7 @@ func (m *Llama) Step(tokens, position *Node, self, pictures []KV) (*Node, []KV) 
 	turn := rotation{Gather(all.cos, at), Gather(all.sin, at)} // [1, head width]
 	positions := Iota(g, shapes.Make(dtypes.Int32, 1, 1, 1, 1, 1, room), 5)
 	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked)))
-	if last := len(m.Prompt) - 1; last > 0 {
-		tokens = Where(Equal(position, ScalarZero(g, position.DType())), Const(g, m.Prompt[last]), tokens)
-	}
+	tokens = m.prompt.beginAt(tokens, position)
 	x, next := InsertAxes(m.embed(tokens), 1), make([]KV, len(self)) // [N, 1, hidden]
 	for i := range m.Layer {
 		l := &m.Layer[i]
@@ -150,7 +146,7 @@ func (m *Llama) Step(tokens, position *Node, self, pictures []KV) (*Node, []KV) 
 		own := m.keysAndValues(l, h, turn)
 		next[i] = KV{K: fill(self[i].K, own.K, position), V: fill(self[i].V, own.V, position)}
 		q := m.queries(l, h, n/pictures[i].K.Shape().Dim(0), turn)
-		x = Add(x, l.Output.Forward(Reshape(m.attend(q, pictures[i], next[i], bias, nil), n, 1, -1)))
+		x = Add(x, l.Output.Forward(Reshape(attendBehind(q, pictures[i], next[i], bias, nil), n, 1, -1)))
 		x = Add(x, l.mlp(x))
 	}
 	return Reshape(m.Norm.Forward(x), n, m.Config.HiddenSize), next
@@ -185,29 +181,6 @@ func (m *Llama) linears() (list []linear) {
 // embed: ids [...] → [..., hidden]
 func (m *Llama) embed(ids *Node) *Node { return Gather(m.Tokens, InsertAxes(ids, -1)) }
 
-// withPrompt puts start token and prompt, without its last token, behind pictures: [B, P, hidden] → [B, P + more, hidden]
-func (m *Llama) withPrompt(x *Node) *Node {
-	last := len(m.Prompt) - 1
-	if last < 1 {
-		return x
-	}
-	prompt := m.embed(Const(x.Graph(), m.Prompt[:last]))
-	return Concatenate([]*Node{x, BroadcastToDims(InsertAxes(prompt, 0), x.Shape().Dim(0), last, m.Config.HiddenSize)}, 1)
-}
-
-// afterPrompt puts the prompt's last token where captions [rows, T] have their start token.
-func (m *Llama) afterPrompt(ids *Node) *Node {
-	last := len(m.Prompt) - 1
-	if last < 1 {
-		return ids
-	}
-	first := BroadcastToDims(Const(ids.Graph(), m.Prompt[last]), ids.Shape().Dim(0), 1)
-	if ids.Shape().Dim(1) == 1 {
-		return first
-	}
-	return Concatenate([]*Node{first, Slice(ids, AxisRange(), AxisRange(1))}, 1)
-}
-
 func (l *LlamaLayer) mlp(x *Node) *Node {
 	h := l.PostAttentionNorm.Forward(x)
 	return l.Down.Forward(Mul(silu(l.Gate.Forward(h)), l.Up.Forward(h)))
@@ -215,11 +188,9 @@ func (l *LlamaLayer) mlp(x *Node) *Node {
 
 // queries: normed [B·K, T, hidden] → [B, KV, K, G, T, head width], turned and scaled
 func (m *Llama) queries(l *LlamaLayer, h *Node, k int, turn rotation) *Node {
-	c, rows, t := m.Config, h.Shape().Dim(0), h.Shape().Dim(1)
+	c := m.Config
 	q := turn.of(splitHeads(l.Query.Forward(h), c.NumAttentionHeads)) // [B·K, heads, T, head width]
-	q = MulScalar(q, 1/math.Sqrt(float64(c.HeadDim)))
-	q = Reshape(q, rows/k, k, c.NumKeyValueHeads, c.NumAttentionHeads/c.NumKeyValueHeads, t, c.HeadDim)
-	return TransposeAllAxes(q, 0, 2, 1, 3, 4, 5)
+	return groupQueries(MulScalar(q, 1/math.Sqrt(float64(c.HeadDim))), c.NumKeyValueHeads, k)
 }
 
 // keysAndValues: normed [rows, T, hidden] → KV [rows, KV, T, head width], keys turned
@@ -229,60 +200,6 @@ func (m *Llama) keysAndValues(l *LlamaLayer, h *Node, turn rotation) KV {
 		K: ConvertDType(turn.of(splitHeads(l.Key.Forward(h), heads)), dtype),
 		V: ConvertDType(splitHeads(l.Value.Forward(h), heads), dtype),
 	}
-}
-
-// attend is attention of captions to their picture and to themselves.
-//
-//	q [B, KV, K, G, T, d], picture of B, own of B·K, bias added to the scores of own → [B·K, T, heads·d]
-func (m *Llama) attend(q *Node, picture, own KV, bias *Node, drop *Dropout) *Node {
-	prefix := picture.K.Shape().Dim(2)
-	p := softmax(Concatenate([]*Node{m.scores(q, picture), Add(m.scores(q, own), bias)}, -1))
-	p = drop.GroupedProbabilities(p)
-	before := Slice(p, AxisRange().Spacer(), AxisRange(0, prefix))
-	after := Slice(p, AxisRange().Spacer(), AxisRange(prefix))
-	return m.joinHeads(Add(m.weigh(before, picture), m.weigh(after, own)))
-}
-
-// scores: q [B, KV, K, G, T, d], keys of B pictures [B, KV, S, d] or of B·K captions [B·K, KV, S, d] → [B, KV, K, G, T, S]
-func (m *Llama) scores(q *Node, kv KV) *Node {
-	d, s := q.Shape().Dimensions, kv.K.Shape().Dim(2)
-	q, batch := m.rows(q, kv)
-	return Reshape(dot(q, []int{q.Rank() - 1}, batch, m.ofRows(kv.K, q), []int{q.Rank() - 1}, batch),
-		d[0], d[1], d[2], d[3], d[4], s)
-}
-
-// weigh: p [B, KV, K, G, T, S], values as scores' keys → [B, KV, K, G, T, d]
-func (m *Llama) weigh(p *Node, kv KV) *Node {
-	d, width := p.Shape().Dimensions, kv.V.Shape().Dim(3)
-	p, batch := m.rows(p, kv)
-	return Reshape(dot(p, []int{p.Rank() - 1}, batch, m.ofRows(kv.V, p), []int{p.Rank() - 2}, batch),
-		d[0], d[1], d[2], d[3], d[4], width)
-}
-
-// rows are x [B, KV, K, G, T, n] as rows of one product with a picture's keys or values, [B, KV, K·G·T, n], or with
-// each caption's own, [B, KV, K, G·T, n]; and the axes that both have.
-func (m *Llama) rows(x *Node, kv KV) (rows *Node, batch []int) {
-	d := x.Shape().Dimensions
-	if kv.K.Shape().Dim(0) == d[0] {
-		return Reshape(x, d[0], d[1], d[2]*d[3]*d[4], d[5]), []int{0, 1}
-	}
-	return Reshape(x, d[0], d[1], d[2], d[3]*d[4], d[5]), []int{0, 1, 2}
-}
-
-// ofRows puts keys or values [B·K, KV, S, d] beside rows of q.
-func (m *Llama) ofRows(x, q *Node) *Node {
-	if q.Rank() == 4 {
-		return x
-	}
-	d := x.Shape().Dimensions
-	k := q.Shape().Dim(2)
-	return TransposeAllAxes(Reshape(x, d[0]/k, k, d[1], d[2], d[3]), 0, 2, 1, 3, 4)
-}
-
-// joinHeads: [B, KV, K, G, T, d] → [B·K, T, heads·d]
-func (m *Llama) joinHeads(x *Node) *Node {
-	d := x.Shape().Dimensions
-	return Reshape(TransposeAllAxes(x, 0, 2, 4, 1, 3, 5), d[0]*d[2], d[4], d[1]*d[3]*d[5])
 }
 
 // rotation turns pairs of a head's channels by angles in proportion to the position (RoPE).

@@ -8,7 +8,7 @@ import (
 )
 
 // A captioner of the kind Prefix in Hugging Face's form: a LlavaForConditionalGeneration of vision tower, projector and
-// a Llama. Names of tensors are those that save_pretrained of transformers 4.57 writes and every version reads.
+// a Llama or a GPT-2. Names of tensors are those that save_pretrained of transformers 4.57 writes and every version reads.
 
 // ProjectorConfig is what makes a picture's vectors those that stand before a caption: LLaVA's multi_modal_projector.
 type ProjectorConfig struct {
@@ -48,7 +48,7 @@ const (
 )
 
 func newLlavaProjector(c *Config, bind Bind) *Projector {
-	width, p := c.Llama.HiddenSize, &c.Projector
+	width, p := c.DecoderWidth(), &c.Projector
 	if r := p.ScaleFactor; r > 0 {
 		return &Projector{
 			First: newLinear(bind, connector, c.Encoder.HiddenSize*r*r, width, false), Shuffle: r, names: [2]string{connector},
@@ -76,7 +76,7 @@ type llavaJSON struct {
 	PadTokenID          *int         `json:"pad_token_id"`
 	PromptIDs           []int32      `json:"prompt_ids,omitempty"` // no key of transformers'
 	ProjectorHiddenAct  string       `json:"projector_hidden_act"`
-	TextConfig          llamaJSON    `json:"text_config"`
+	TextConfig          textJSON     `json:"text_config"`
 	TieWordEmbeddings   *bool        `json:"tie_word_embeddings,omitempty"`
 	VisionConfig        towerJSON    `json:"vision_config"`
 	FeatureLayer        featureLayer `json:"vision_feature_layer"`
@@ -101,6 +101,57 @@ func (t *towerJSON) UnmarshalJSON(b []byte) error {
 	err := json.Unmarshal(b, &own)
 	t.TieLast = own.TieLast
 	return err
+}
+
+// textJSON is the decoder: a Llama, or a GPT-2 where gpt2 says so.
+type textJSON struct {
+	llama llamaJSON
+	gpt2  *decoderJSON
+}
+
+func (t textJSON) MarshalJSON() ([]byte, error) {
+	if t.gpt2 != nil {
+		return json.Marshal(t.gpt2)
+	}
+	return json.Marshal(t.llama)
+}
+
+func (t *textJSON) UnmarshalJSON(b []byte) error {
+	var of struct {
+		ModelType string `json:"model_type"`
+	}
+	if err := json.Unmarshal(b, &of); err != nil {
+		return err
+	}
+	if of.ModelType == gpt2Type {
+		t.gpt2 = &decoderJSON{GPT2Config: defaultGPT2(), InitializerRange: 0.02}
+		return json.Unmarshal(b, t.gpt2)
+	}
+	return json.Unmarshal(b, &t.llama)
+}
+
+// padTokenID is the decoder's own.
+func (t *textJSON) padTokenID() **int {
+	if t.gpt2 != nil {
+		return &t.gpt2.PadTokenID
+	}
+	return &t.llama.PadTokenID
+}
+
+// initializerRange is the deviation of the decoder's initial weights.
+func (t *textJSON) initializerRange() float64 {
+	if t.gpt2 != nil {
+		return t.gpt2.InitializerRange
+	}
+	return t.llama.InitializerRange
+}
+
+// fill sets what the keys say of a captioner: the decoder, its special tokens, and whether the table is tied.
+func (t *textJSON) fill(c *Config) error {
+	if t.gpt2 != nil {
+		return t.gpt2.fill(c)
+	}
+	return t.llama.fill(c)
 }
 
 // llamaJSON is LlamaConfig as a file has it.
@@ -155,7 +206,7 @@ func (c *Config) llavaJSON() llavaJSON {
 		DecoderStartTokenID: &c.DecoderStartTokenID, ImageTokenIndex: &c.ImageTokenID, ImageSeqLength: prefix,
 		ProjectorBias: &bias, ProjectorHiddenAct: c.Projector.HiddenAct,
 		FeatureLayer: featureLayer(-1 - c.Encoder.UnusedLayers), SelectStrategy: selectFull,
-		TextConfig: c.llamaJSON(), TieWordEmbeddings: &c.TieWordEmbeddings, PromptIDs: c.PromptIDs,
+		TextConfig: c.textJSON(), TieWordEmbeddings: &c.TieWordEmbeddings, PromptIDs: c.PromptIDs,
 		VisionConfig: towerJSON{encoderJSON: c.Encoder.json()},
 	}
 	if c.Projector.DropFirst {
@@ -165,6 +216,15 @@ func (c *Config) llavaJSON() llavaJSON {
 		j.VisionConfig.TieLast = &yes
 	}
 	return j
+}
+
+// textJSON is a Prefix's decoder in Hugging Face's form.
+func (c *Config) textJSON() textJSON {
+	if c.GPT2 {
+		gpt2 := c.gpt2JSON()
+		return textJSON{gpt2: &gpt2}
+	}
+	return textJSON{llama: c.llamaJSON()}
 }
 
 // llamaJSON is a Llama in Hugging Face's form.
@@ -185,12 +245,12 @@ func (c *Config) llamaJSON() llamaJSON {
 // defaultLlava is what absent keys mean.
 func defaultLlava() llavaJSON {
 	return llavaJSON{
-		ProjectorHiddenAct: "gelu", FeatureLayer: -2, SelectStrategy: selectDefault, TextConfig: defaultLlamaJSON(),
+		ProjectorHiddenAct: "gelu", FeatureLayer: -2, SelectStrategy: selectDefault, TextConfig: defaultText(),
 	}
 }
 
-func defaultLlamaJSON() llamaJSON {
-	return llamaJSON{ModelType: llamaType, LlamaConfig: defaultLlama(), InitializerRange: 0.02}
+func defaultText() textJSON {
+	return textJSON{llama: llamaJSON{ModelType: llamaType, LlamaConfig: defaultLlama(), InitializerRange: 0.02}}
 }
 
 // config is the network that the keys describe, sizes not checked.
@@ -209,7 +269,7 @@ func (j *llavaJSON) config() (*Config, error) {
 	}
 	c.BOSTokenID = first(&c.BOSTokenID, j.BOSTokenID)
 	c.EOSTokenID = first(&c.EOSTokenID, j.EOSTokenID)
-	c.PadTokenID = first(&c.EOSTokenID, j.PadTokenID, j.TextConfig.PadTokenID)
+	c.PadTokenID = first(&c.EOSTokenID, j.PadTokenID, *j.TextConfig.padTokenID())
 	c.DecoderStartTokenID = first(&c.BOSTokenID, j.DecoderStartTokenID)
 	imageToken := 32000 // LlavaConfig's default
 	c.ImageTokenID = first(&imageToken, j.ImageTokenIndex, j.ImageTokenID)
@@ -275,7 +335,7 @@ func (j *llamaJSON) fill(c *Config) error {
 func (j *llamaJSON) supported() error {
 	switch {
 	case j.ModelType != llamaType:
-		return fmt.Errorf("model_type is %q; must be %s", j.ModelType, llamaType)
+		return fmt.Errorf("model_type is %q; must be %s or %s", j.ModelType, llamaType, gpt2Type)
 	case j.PretrainingTP > 1:
 		return fmt.Errorf("pretraining_tp is %d; must be 1", j.PretrainingTP)
 	case j.PartialRotary != nil && *j.PartialRotary != 1:
@@ -297,9 +357,9 @@ func (c *Config) llavaName(name string) string {
 	case strings.HasPrefix(name, projectorRoot):
 		return name
 	case name == headEnd:
-		return llamaHeadName
+		return textHeadName
 	case strings.HasPrefix(name, languageModel):
-		return c.llamaName(strings.TrimPrefix(name, languageModel))
+		return c.textName(strings.TrimPrefix(name, languageModel))
 	}
 	return name
 }
@@ -307,15 +367,17 @@ func (c *Config) llavaName(name string) string {
 // headEnd ends the name of the logits' matrix.
 const headEnd = "lm_head.weight"
 
-// llamaName is the network's name of a tensor of a Llama by itself.
-func (c *Config) llamaName(name string) string {
-	if strings.HasSuffix(name, ".rotary_emb.inv_freq") {
-		return ""
+// textName is the network's name of a tensor of a Llama or a GPT-2 by itself.
+func (c *Config) textName(name string) string {
+	for _, unused := range []string{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"} {
+		if strings.HasSuffix(name, unused) {
+			return ""
+		}
 	}
 	if name == headEnd {
-		return llamaHeadName
+		return textHeadName
 	}
-	return llamaRoot + strings.TrimPrefix(name, "model.")
+	return textRoot + strings.TrimPrefix(strings.TrimPrefix(name, "model."), "transformer.")
 }
 
 // towerName is the network's name of a vision tower's tensor, without those of layers that are not run.
@@ -349,7 +411,7 @@ func (c *Config) inMemory(name string) string {
 		}
 	}
 	for _, r := range [][2]string{
-		{llamaRoot, "model.language_model."}, {languageModel, ""}, {visionTower, "model." + visionTower},
+		{textRoot, "model.language_model."}, {languageModel, ""}, {visionTower, "model." + visionTower},
 		{projectorRoot, "model." + projectorRoot},
 	} {
 		if rest, ok := strings.CutPrefix(name, r[0]); ok {

@@ -30,6 +30,23 @@ func TestLlavaConfigSurvivesWritingAndReading(t *testing.T) {
 			t.Errorf("%s: got %+v, %v instead of %+v", name, got, err, c)
 		}
 	}
+	for _, name := range []string{"gpt2", "gpt2-shuffle"} {
+		c, err := ReadConfig(llavaDir + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Kind != Prefix || !c.GPT2 || c.HasLlama() || c.PrefixLength() != 4 || c.Positions() != 60-len(c.PromptIDs) ||
+			c.EOSTokenID != 39 || c.TieWordEmbeddings != (name == "gpt2") || c.Decoder.ScaleByLayer == (name == "gpt2") {
+			t.Errorf("%s: got %+v", name, c)
+		}
+		dir := t.TempDir()
+		if err := c.WriteFile(dir); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadConfig(dir); err != nil || !reflect.DeepEqual(got, c) {
+			t.Errorf("%s: got %+v, %v instead of %+v", name, got, err, c)
+		}
+	}
 	made, _ := Preset("modern-base")
 	made.SetSpecialToken(0)
 	dir := t.TempDir()
@@ -46,7 +63,7 @@ func TestLlavaConfigSurvivesWritingAndReading(t *testing.T) {
 
 // The names in memory of transformers 4.57, which some files have, are those of save_pretrained without them.
 func TestLlavaOfNewerNamesIsRead(t *testing.T) {
-	for _, name := range []string{"siglip", "clip"} {
+	for _, name := range []string{"siglip", "clip", "gpt2"} {
 		c, err := ReadConfig(llavaDir + name)
 		if err != nil {
 			t.Fatal(err)
@@ -59,7 +76,8 @@ func TestLlavaOfNewerNamesIsRead(t *testing.T) {
 		for name, x := range want {
 			newer[c.inMemory(name)] = x
 		}
-		if newer["model.language_model.embed_tokens.weight"] == nil || newer["model.multi_modal_projector.linear_1.bias"] == nil {
+		if newer["model.language_model.embed_tokens.weight"] == nil && newer["model.language_model.wte.weight"] == nil ||
+			newer["model.multi_modal_projector.linear_1.bias"] == nil {
 			t.Fatalf("no names of memory: %v", newer)
 		}
 		dir := t.TempDir()
@@ -87,8 +105,17 @@ func TestLlavasThatAreNotSupportedAreRefused(t *testing.T) {
 		"vision_feature_layer is [-2,-5]; only one": func(top, _, _ map[string]any) {
 			top["vision_feature_layer"] = []int{-2, -5}
 		},
-		"vision_feature_layer is -3; must be from -2 to -1":  func(top, _, _ map[string]any) { top["vision_feature_layer"] = -3 },
-		`text_config.model_type is "mistral"; must be llama`: func(_, _, x map[string]any) { x["model_type"] = "mistral" },
+		"vision_feature_layer is -3; must be from -2 to -1":          func(top, _, _ map[string]any) { top["vision_feature_layer"] = -3 },
+		`text_config.model_type is "mistral"; must be llama or gpt2`: func(_, _, x map[string]any) { x["model_type"] = "mistral" },
+		"text_config.add_cross_attention is true; must be false": func(_, _, x map[string]any) {
+			x["model_type"], x["add_cross_attention"] = "gpt2", true
+		},
+		"text_config.n_positions is 5, and a picture's vectors take 4": func(_, _, x map[string]any) {
+			x["model_type"], x["n_positions"] = "gpt2", 5
+		},
+		"text_config.n_head is 7; must divide n_embd 768": func(_, _, x map[string]any) {
+			x["model_type"], x["n_head"] = "gpt2", 7
+		},
 		`rope_type is "yarn"; must be default, linear, dynamic or llama3`: func(_, _, x map[string]any) {
 			x["rope_scaling"] = map[string]any{"type": "yarn", "factor": 2}
 		},
@@ -127,13 +154,27 @@ func TestLlavasThatAreNotSupportedAreRefused(t *testing.T) {
 	}
 }
 
-// A SigLIP and a Llama apart make a captioner of their weights and a drawn projection.
-func TestEncoderAndLlamaAreJoined(t *testing.T) {
-	c, err := ReadConfig(llavaDir + "siglip")
+// A SigLIP and a Llama, or a GPT-2, apart make a captioner of their weights and a drawn projection.
+func TestEncoderAndDecoderAreJoined(t *testing.T) {
+	for _, name := range []string{"siglip", "gpt2"} {
+		t.Run(name, func(t *testing.T) { joinedParts(t, llavaDir+name) })
+	}
+	for _, p := range []Parts{{Projection: ProjectionMLP}, {ScaleFactor: 2}} {
+		p.Encoder, p.Decoder = partsDir+"/encoder", partsDir+"/decoder"
+		_, err := p.ReadConfig()
+		if err == nil || !strings.Contains(err.Error(), "only") || !strings.Contains(err.Error(), "the kind prefix") {
+			t.Errorf("a GPT-2 with cross-attention and %+v: %v", p, err)
+		}
+	}
+}
+
+// joinedParts takes dir's captioner apart and joins it again.
+func joinedParts(t *testing.T, from string) {
+	c, err := ReadConfig(from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := ReadWeights(llavaDir+"siglip", c)
+	w, err := ReadWeights(from, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +182,7 @@ func TestEncoderAndLlamaAreJoined(t *testing.T) {
 		Text   map[string]any `json:"text_config"`
 		Vision map[string]any `json:"vision_config"`
 	}
-	if err := readConfigFile(llavaDir+"siglip", &whole); err != nil {
+	if err := readConfigFile(from, &whole); err != nil {
 		t.Fatal(err)
 	}
 	encoder, decoder := t.TempDir(), t.TempDir()
@@ -167,7 +208,7 @@ func TestEncoderAndLlamaAreJoined(t *testing.T) {
 		}
 	}
 	for _, projection := range append(Projections(), "") {
-		joined, got, err := Parts{Encoder: encoder, Decoder: decoder, Projection: projection}.Read(3)
+		joined, got, err := Parts{Encoder: encoder, Decoder: decoder, Prefix: c.GPT2, Projection: projection}.Read(3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,10 +232,6 @@ func TestEncoderAndLlamaAreJoined(t *testing.T) {
 			t.Errorf("%q: the second layer begins with %v", projection, second[:3])
 		}
 	}
-	if _, err := (Parts{Encoder: encoder, Decoder: partsDir + "/decoder", Projection: ProjectionMLP}).ReadConfig(); err == nil ||
-		!strings.Contains(err.Error(), "only a Llama has one") {
-		t.Errorf("a GPT-2 with a projection: %v", err)
-	}
 }
 
 // Parts of a prefix captioner have the names that all captioners share.
@@ -211,7 +248,23 @@ func TestPartsOfAPrefixAreNamed(t *testing.T) {
 			t.Errorf("%s: %d tensors instead of %d: %v, %v", pattern, len(got), want, got, err)
 		}
 	}
+	gpt2, err := ReadConfig(llavaDir + "gpt2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pattern, want := range map[string]int{
+		"decoder": 2 + 2*12 + 2, "decoder.layers.0-1": 2 * 12, "decoder.embeddings": 2, "decoder.norm": 2,
+	} {
+		if got, err := gpt2.Match(pattern); err != nil || len(got) != want {
+			t.Errorf("of a GPT-2 %s: %d tensors instead of %d: %v, %v", pattern, len(got), want, got, err)
+		}
+	}
 	var l LoRA
+	beside, err := l.Modules(gpt2)
+	if want := []string{"language_model.model.h.0.attn.c_attn", "language_model.model.h.1.attn.c_attn"}; err != nil ||
+		!slices.Equal(beside, want) {
+		t.Errorf("adapters beside %v, %v", beside, err)
+	}
 	modules, err := l.Modules(c)
 	if err != nil || len(modules) != 4 || modules[0] != "language_model.model.layers.0.self_attn.q_proj" {
 		t.Errorf("adapters beside %v, %v", modules, err)

@@ -56,12 +56,15 @@ func (l *LoRA) Validate() error {
 
 // LoRATargets are the target_modules of a captioner where none are given, for which PEFT knows none: its default for
 // GPT-2, c_attn (queries, keys and values in one), and the encoder's queries and values, as LoRA's authors have them; of
-// a Prefix the decoder's queries and values, PEFT's default for a Llama.
+// a Prefix the decoder's alone: queries and values, PEFT's default for a Llama, or c_attn.
 func (c *Config) LoRATargets() []string {
 	n := c.Encoder.Names()
 	last := func(name string) string { return name[strings.LastIndex(name, ".")+1:] }
-	if c.Kind == Prefix {
+	switch {
+	case c.HasLlama():
 		return []string{llamaLayers + ".*.self_attn.q_proj", llamaLayers + ".*.self_attn.v_proj"}
+	case c.Kind == Prefix:
+		return []string{gpt2Layers + ".*.attn.c_attn"}
 	}
 	return []string{"c_attn", last(n.Query), last(n.Value)}
 }

@@ -47,6 +47,10 @@ func (c *Config) aliases() map[string][]string {
 		all["encoder"], all["projection"], all["decoder"] = trim(visionTower), trim(projectorRoot), trim(languageModel)
 		all["decoder.embeddings"], all["decoder.norm"] = []string{llamaTokens}, []string{llamaNorm}
 		all["decoder.layers"] = []string{llamaLayers}
+		if c.GPT2 {
+			all["decoder.embeddings"], all["decoder.norm"] = []string{gpt2Tokens, gpt2Positions}, []string{gpt2Norm}
+			all["decoder.layers"] = []string{gpt2Layers}
+		}
 		return all
 	}
 	all["decoder.embeddings"] = []string{"decoder.transformer.wte", "decoder.transformer.wpe"}

@@ -9,11 +9,12 @@ import (
 
 // Parts are the directories of an encoder and a decoder that a captioner is made of: an encoder of any kind with or
 // without a classifier or a text model, and a GPT-2 that is given cross-attention, as from_encoder_decoder_pretrained
-// does, or a Llama that a projector gives the picture's vectors as if they were tokens'.
+// does, or a Llama or GPT-2 that a projector gives the picture's vectors as if they were tokens'.
 type Parts struct {
 	Encoder, Decoder string
-	Projection       string // of a Llama, one of Projections; "": mlp
-	ScaleFactor      int    // of a Llama, in the place of Projection; see ProjectorConfig
+	Prefix           bool   // a GPT-2 is given no cross-attention; a Llama never is
+	Projection       string // of a Prefix, one of Projections; "": mlp
+	ScaleFactor      int    // of a Prefix, in the place of Projection; see ProjectorConfig
 }
 
 // ReadConfig reads the captioner that the parts make together. Captions begin with the decoder's begin token and are
@@ -74,8 +75,8 @@ func (p Parts) readConfig() (c *Config, std float64, err error) {
 	if err := readConfigFile(p.Decoder, &of); err != nil {
 		return nil, 0, err
 	}
-	if of.ModelType == llamaType {
-		c, std, err = p.withLlama(encoder)
+	if of.ModelType == llamaType || p.Prefix {
+		c, std, err = p.asPrefix(encoder)
 	} else {
 		c, std, err = p.withGPT2(encoder)
 	}
@@ -94,10 +95,11 @@ func (p Parts) readConfig() (c *Config, std float64, err error) {
 
 func (p Parts) withGPT2(encoder encoderJSON) (*Config, float64, error) {
 	if p.ScaleFactor != 0 {
-		return nil, 0, fmt.Errorf("scale_factor is %d; only before a Llama are a picture's vectors made fewer", p.ScaleFactor)
+		return nil, 0, fmt.Errorf("scale_factor is %d; only of the kind prefix are a picture's vectors made fewer", p.ScaleFactor)
 	}
 	if p.Projection != "" {
-		return nil, 0, fmt.Errorf("projection is %s; only a Llama has one, a GPT-2 attends to the encoder's vectors", p.Projection)
+		return nil, 0, fmt.Errorf("projection is %s; only the kind prefix has one, a GPT-2 of another attends to the encoder's "+
+			"vectors", p.Projection)
 	}
 	j := defaultVED()
 	j.ModelType, j.Encoder, j.Decoder.InitializerRange = visionEncoderDecoder, encoder, 0.02
@@ -110,7 +112,7 @@ func (p Parts) withGPT2(encoder encoderJSON) (*Config, float64, error) {
 	return c, j.Decoder.InitializerRange, err
 }
 
-func (p Parts) withLlama(encoder encoderJSON) (*Config, float64, error) {
+func (p Parts) asPrefix(encoder encoderJSON) (*Config, float64, error) {
 	yes := true
 	j := defaultLlava()
 	j.VisionConfig = towerJSON{encoderJSON: encoder, TieLast: &yes}
@@ -118,7 +120,7 @@ func (p Parts) withLlama(encoder encoderJSON) (*Config, float64, error) {
 	if err := readConfigFile(p.Decoder, &j.TextConfig); err != nil {
 		return nil, 0, err
 	}
-	j.TextConfig.PadTokenID = nil // follows from the end token
+	*j.TextConfig.padTokenID() = nil // follows from the end token
 	c, err := j.config()
 	if err != nil {
 		return nil, 0, err
@@ -127,7 +129,7 @@ func (p Parts) withLlama(encoder encoderJSON) (*Config, float64, error) {
 		c.Projector.setScaleFactor(p.ScaleFactor)
 	}
 	c.setImageToken()
-	return c, j.TextConfig.InitializerRange, nil
+	return c, j.TextConfig.initializerRange(), nil
 }
 
 // readPart reads the tensors under prefix. The decoder's cross-attention may be missing.
@@ -179,7 +181,7 @@ func (c *Config) encoderName(name string) string {
 // decoderName is the network's name of the decoder's tensor, "" for what it has no use for.
 func (c *Config) decoderName(name string) string {
 	if c.Kind == Prefix {
-		return c.llamaName(name)
+		return c.textName(name)
 	}
 	if name == "lm_head.weight" {
 		return lmHeadName

@@ -10,7 +10,7 @@ import (
 )
 
 // A captioner of the kind Prefix whose picture has fewer vectors than patches, in Hugging Face's form: a
-// SmolVLMForConditionalGeneration, or an Idefics3's, of SigLIP, connector and a Llama. The network's tensors have the names
+// SmolVLMForConditionalGeneration, or an Idefics3's, of SigLIP, connector and a Llama or a GPT-2. The network's tensors have the names
 // of a LLaVA's; SmolVLMNames says which those of transformers are.
 
 const (
@@ -24,8 +24,8 @@ const (
 var SmolVLMNames = [][2]string{
 	{connector, "model.connector.modality_projection.proj"},
 	{visionTower + towerPrefix, "model." + towerPrefix},
-	{llamaRoot, "model.text_model."},
-	{llamaHeadName, headEnd},
+	{textRoot, "model.text_model."},
+	{textHeadName, headEnd},
 }
 
 // smolvlmJSON is what this package reads of, and writes to, a SmolVLMForConditionalGeneration's config.json.
@@ -40,7 +40,7 @@ type smolvlmJSON struct {
 	PadTokenID          *int             `json:"pad_token_id"`
 	PromptIDs           []int32          `json:"prompt_ids,omitempty"` // no key of transformers'
 	ScaleFactor         int              `json:"scale_factor"`
-	TextConfig          llamaJSON        `json:"text_config"`
+	TextConfig          textJSON         `json:"text_config"`
 	TieWordEmbeddings   *bool            `json:"tie_word_embeddings,omitempty"`
 	VisionConfig        smolvlmTowerJSON `json:"vision_config"`
 }
@@ -62,7 +62,7 @@ func (t *smolvlmTowerJSON) UnmarshalJSON(b []byte) error {
 }
 
 func defaultSmolVLM() smolvlmJSON {
-	return smolvlmJSON{ScaleFactor: 2, TextConfig: defaultLlamaJSON()}
+	return smolvlmJSON{ScaleFactor: 2, TextConfig: defaultText()}
 }
 
 // config is the network that the keys describe, sizes not checked.
@@ -93,7 +93,7 @@ func (c *Config) smolvlmJSON() smolvlmJSON {
 		Architectures: []string{"SmolVLMForConditionalGeneration"}, ModelType: smolvlm, DType: "float32",
 		BOSTokenID: &c.BOSTokenID, EOSTokenID: &c.EOSTokenID, PadTokenID: &c.PadTokenID,
 		DecoderStartTokenID: &c.DecoderStartTokenID, ImageTokenID: &c.ImageTokenID, PromptIDs: c.PromptIDs,
-		ScaleFactor: c.Projector.ScaleFactor, TextConfig: c.llamaJSON(), TieWordEmbeddings: &c.TieWordEmbeddings,
+		ScaleFactor: c.Projector.ScaleFactor, TextConfig: c.textJSON(), TieWordEmbeddings: &c.TieWordEmbeddings,
 		VisionConfig: smolvlmTowerJSON{tower},
 	}
 }

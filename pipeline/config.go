@@ -146,7 +146,8 @@ type ShapesConfig struct {
 // 0, or weights to start from, or an encoder and a decoder to join.
 type ModelConfig struct {
 	// how the decoder knows of the picture: cross_attention (a GPT-2 attends to it beside the caption) or prefix (its
-	// vectors stand before the caption's tokens in a Llama, such as SmolLM2). Empty: as preset, weights or decoder have it
+	// vectors stand before the caption's tokens in a Llama, such as SmolLM2, or in a GPT-2 without cross-attention). Empty: as
+	// preset or weights have it; of a decoder, prefix for a Llama and cross_attention for a GPT-2
 	Kind string `json:"kind,omitempty"`
 
 	// tiny, small or base (base: ViT-base/16-224 + DistilGPT2), or of the kind prefix modern-tiny, modern-base
@@ -167,8 +168,8 @@ type ModelConfig struct {
 	Encoder string `json:"encoder,omitempty"`
 
 	// GPT-2 or Llama to start from, together with encoder: directory or hf:ORG/NAME[@REVISION], such as
-	// hf:distilbert/distilgpt2 or hf:HuggingFaceTB/SmolLM2-135M. A GPT-2's cross-attention, and the projection before a
-	// Llama, are drawn by seed; its begin token starts captions, its end token ends and pads them
+	// hf:distilbert/distilgpt2 or hf:HuggingFaceTB/SmolLM2-135M. A GPT-2's cross-attention, or with the kind prefix the
+	// projection, is drawn by seed; its begin token starts captions, its end token ends and pads them
 	Decoder string `json:"decoder,omitempty"`
 
 	// of the kind prefix, what makes the encoder's vectors the decoder's: mlp (two layers, gelu between them) or linear

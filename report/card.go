@@ -30,6 +30,7 @@ type Card struct {
 	StartTokenID int     // that a caption begins with; used where Prefix is
 	PromptIDs    []int32 // behind it; used where Prefix is
 	SmolVLM      bool    // of a Prefix: transformers knows it as a SmolVLM, not as a LLaVA
+	GPT2         bool    // of a Prefix: its decoder is a GPT-2, not a Llama
 
 	ImageSize  int  // side of the square input, pixels
 	Crops      bool // the square is cut out of the middle of the picture

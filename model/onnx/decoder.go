@@ -175,11 +175,18 @@ func (b *builder) gptBlock(
 	)
 	x = b.add(b.conv1d(b.attend(scores, val, heads, size), name+"crossattention.c_proj"), x)
 
-	h = b.layerNorm(x, name+"ln_2", d.LayerNormEpsilon)
-	if h, err = b.activation(b.conv1d(h, name+"mlp.c_fc"), d.ActivationFunction); err != nil {
-		return "", "", "", err
+	x, err = b.gptMLP(x, name, d)
+	return x, key, val, err
+}
+
+// gptMLP is the second half of a layer whose tensors' names begin with name; x [B, T, width].
+func (b *builder) gptMLP(x, name string, d model.GPT2Config) (string, error) {
+	h := b.layerNorm(x, name+"ln_2", d.LayerNormEpsilon)
+	h, err := b.activation(b.conv1d(h, name+"mlp.c_fc"), d.ActivationFunction)
+	if err != nil {
+		return "", err
 	}
-	return b.add(b.conv1d(h, name+"mlp.c_proj"), x), key, val, nil
+	return b.add(b.conv1d(h, name+"mlp.c_proj"), x), nil
 }
 
 // cachedScores are scale·q·kᵀ computed as (k·qᵀ)ᵀ, of which nothing large is transposed: q [B, T, heads·d], k

@@ -7,61 +7,71 @@ import (
 	"distilvit/model"
 )
 
-// prefixDecoder builds a Llama before whose tokens a picture's vectors stand. Its inputs and outputs are decoder's; the
-// encoder's file has projected the vectors. As there one graph serves the first call and the cached ones: positions of
+// prefixDecoder builds a Llama or a GPT-2 before whose tokens a picture's vectors stand. Its inputs and outputs are decoder's;
+// the encoder's file has projected the vectors. As there one graph serves the first call and the cached ones: positions of
 // the picture that no cache holds yet are fed before the tokens, all P in the first call and then none. So is a prompt,
 // which the first call feeds behind its first token, the start token; that token's logits are then those behind the prompt.
 //
 // Heads of keys and values are fewer than those of queries. The queries of a group are rows of one product with the keys
 // that they share, so that nothing is repeated.
 func prefixDecoder(c *model.Config, w model.Weights, n numbers, known *Calibration) (*graph, error) {
-	l := &c.Llama
 	b := newBuilder("decoder", w, n, known)
 	ids := b.input("input_ids", elemInt64, "batch_size", "sequence_length")
-	pictures := b.input("encoder_hidden_states", elemFloat32, "batch_size", "encoder_sequence_length", int64(l.HiddenSize))
+	pictures := b.input("encoder_hidden_states", elemFloat32, "batch_size", "encoder_sequence_length", int64(c.DecoderWidth()))
 	b.cacheInputs(c)
 	views := b.prefixViews(c, ids, pictures)
 
 	table := b.table(c.TableName())
 	pictures = b.op("Slice", []string{pictures, b.ints(0), views.unseen, b.ints(1)})
 	x := b.op("Concat", []string{pictures, n.gather(b, table, views.ids)}, axisAttr(1)) // [B, P or 0 + T, hidden]
+	layer := func(x string, i int) (out, key, val string, err error) { return b.llamaLayer(x, views, i, &c.Llama) }
+	if c.GPT2 {
+		x = b.placed(x, views)
+		layer = func(x string, i int) (out, key, val string, err error) { return b.gptBehind(x, views, i, c.Decoder) }
+	}
 	var present []string
-	for i := range l.NumHiddenLayers {
+	for i := range c.DecoderLayers() {
 		var key, val string
 		var err error
-		if x, key, val, err = b.llamaLayer(x, views, i, l); err != nil {
+		if x, key, val, err = layer(x, i); err != nil {
 			return nil, err
 		}
 		present = append(present, key, val)
 	}
 	x = b.op("Slice", []string{x, views.before, b.ints(math.MaxInt64), b.ints(1)}) // those of the tokens
-	x = b.rmsNorm(x, llamaRoot+"norm", l.RMSNormEps)
+	if c.GPT2 {
+		x = b.layerNorm(x, textRoot+"ln_f", c.Decoder.LayerNormEpsilon)
+	} else {
+		x = b.rmsNorm(x, textRoot+"norm", c.Llama.RMSNormEps)
+	}
 	if !c.TieWordEmbeddings {
 		table = b.table(c.HeadName())
 		table.table = false
 	}
-	b.output(n.matmul(b, x, table), "logits", "batch_size", "sequence_length", int64(l.VocabSize))
+	b.output(n.matmul(b, x, table), "logits", "batch_size", "sequence_length", int64(c.VocabSize()))
 	b.cacheOutputs(c, present)
 	return &b.graph, nil
 }
 
-// llamaRoot begins the names of a Llama's tensors.
-const llamaRoot = "language_model.model."
+// textRoot begins the names of the decoder's tensors.
+const textRoot = "language_model.model."
 
 // prefixViews are the values by which a graph finds its way in caches [B, KV, P + tokens, d], N the positions that are
 // fed: P + T in the first call, then T; with a prompt its tokens are among T in the first call.
 type prefixViews struct {
-	unseen   string // [1], P in the first call, then 0
-	ids      string // [B, T], those that are fed
-	before   string // [1], of the positions that are fed those before the first whose logits are asked for
+	unseen    string // [1], P in the first call, then 0
+	ids       string // [B, T], those that are fed
+	before    string // [1], of the positions that are fed those before the first whose logits are asked for
+	positions string // [N], those that are fed
+	mask      string // [N, S]: a position sees what is not after it
+
+	// of a Llama
 	cos, sin string // [N, 1, d], of the angles by which heads are turned
-	mask     string // [N, S]: a position sees what is not after it
 	apart    string // shape of scores by query head, [B, KV, G, N, S]
 	together string // shape of scores by key head, [B, KV, G·N, S]
 }
 
 func (b *builder) prefixViews(c *model.Config, ids, pictures string) prefixViews {
-	l := &c.Llama
 	past, picture := b.size(cacheName("past_key_values", 0, "key"), 2), b.size(pictures, 1)
 	unseen := b.op("Sub", []string{picture, b.op("Min", []string{past, picture})})
 	ids, prompted := b.withPrompt(c.PromptIDs, ids, unseen)
@@ -73,14 +83,40 @@ func (b *builder) prefixViews(c *model.Config, ids, pictures string) prefixViews
 	positions := b.op("Range", []string{b.scalar(past), b.scalar(total), b.int(1)})
 	columns := b.op("Range", []string{b.int(0), b.scalar(total), b.int(1)})
 	seen := b.op("LessOrEqual", []string{columns, b.op("Unsqueeze", []string{positions, b.ints(1)})})
-	groups := int64(l.NumAttentionHeads / l.NumKeyValueHeads)
-	views := prefixViews{
-		unseen: unseen, ids: ids, before: before, mask: b.mask(seen),
-		apart:    b.op("Concat", []string{b.ints(0, 0, groups, -1), total}, axisAttr(0)),
-		together: b.op("Concat", []string{b.ints(0, 0, -1), total}, axisAttr(0)),
+	views := prefixViews{unseen: unseen, ids: ids, before: before, positions: positions, mask: b.mask(seen)}
+	if l := &c.Llama; !c.GPT2 {
+		groups := int64(l.NumAttentionHeads / l.NumKeyValueHeads)
+		views.apart = b.op("Concat", []string{b.ints(0, 0, groups, -1), total}, axisAttr(0))
+		views.together = b.op("Concat", []string{b.ints(0, 0, -1), total}, axisAttr(0))
+		views.cos, views.sin = b.angles(l, positions)
 	}
-	views.cos, views.sin = b.angles(l, positions)
 	return views
+}
+
+// placed adds a GPT-2's embeddings of positions to x [B, N, width].
+func (b *builder) placed(x string, views prefixViews) string {
+	table := b.table(textRoot + "wpe.weight")
+	table.fine = true
+	return b.add(x, b.numbers.gather(b, table, b.op("Unsqueeze", []string{views.positions, b.ints(0)})))
+}
+
+// gptBehind is one layer of a GPT-2 without cross-attention; x [B, N, width].
+func (b *builder) gptBehind(
+	x string, views prefixViews, layer int, d model.GPT2Config,
+) (out, key, val string, err error) {
+	name := fmt.Sprintf(textRoot+"h.%d.", layer)
+	width, heads, size := int64(d.NEmbd), d.NHead, d.NEmbd/d.NHead
+	h := b.layerNorm(x, name+"ln_1", d.LayerNormEpsilon)
+	qkv := b.ops("Split", 3, []string{b.conv1d(h, name+"attn.c_attn"), b.ints(width, width, width)}, axisAttr(-1))
+	present := func(kind, own string) string {
+		past := cacheName("past_key_values", layer, kind)
+		return b.op("Concat", []string{past, b.heads(own, heads, size)}, axisAttr(2))
+	}
+	key, val = present("key", qkv[1]), present("value", qkv[2])
+	scores := b.add(b.cachedScores(qkv[0], key, heads, size, d.ScoreScale(layer)), views.mask)
+	x = b.add(b.conv1d(b.attend(scores, val, heads, size), name+"attn.c_proj"), x)
+	x, err = b.gptMLP(x, name, d)
+	return x, key, val, err
 }
 
 // withPrompt puts a prompt behind the first of ids [B, T] in the first call, and says how many of its tokens it put there,
@@ -138,7 +174,7 @@ func (b *builder) angles(l *model.LlamaConfig, positions string) (cos, sin strin
 func (b *builder) llamaLayer(
 	x string, views prefixViews, layer int, l *model.LlamaConfig,
 ) (out, key, val string, err error) {
-	name := fmt.Sprintf(llamaRoot+"layers.%d.", layer)
+	name := fmt.Sprintf(textRoot+"layers.%d.", layer)
 	h := b.rmsNorm(x, name+"input_layernorm", l.RMSNormEps)
 	q := b.turned(b.linear(h, name+"self_attn.q_proj"), l.NumAttentionHeads, l.HeadDim, views)
 	k := b.turned(b.linear(h, name+"self_attn.k_proj"), l.NumKeyValueHeads, l.HeadDim, views)

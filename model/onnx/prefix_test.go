@@ -53,6 +53,16 @@ func TestPrefixExportComputesWhatTheModelComputes(t *testing.T) {
 		"pixel shuffle":   func(c *model.Config) { c.SetScaleFactor(2) },
 		"a prompt":        func(c *model.Config) { c.SetPrompt([]int32{7, 250, 3}) },
 		"a prompt of one": func(c *model.Config) { c.SetPrompt([]int32{9}) },
+		"a GPT-2":         behindGPT2,
+		"a GPT-2, pixel shuffle and a prompt": func(c *model.Config) {
+			behindGPT2(c)
+			c.SetScaleFactor(2)
+			c.SetPrompt([]int32{7, 250, 3})
+		},
+		"a GPT-2, untied, scaled by layer": func(c *model.Config) {
+			behindGPT2(c)
+			c.TieWordEmbeddings, c.Decoder.ScaleByLayer, c.Decoder.NInner, c.Decoder.ActivationFunction = false, true, 80, "relu"
+		},
 		"linear scaling": func(c *model.Config) {
 			c.Llama.Rope = model.RopeScaling{Type: model.RopeLinear, Factor: 3}
 		},
@@ -63,6 +73,14 @@ func TestPrefixExportComputesWhatTheModelComputes(t *testing.T) {
 			change(c)
 			wantExported(t, c, lively(c, 7))
 		})
+	}
+}
+
+// behindGPT2 puts a GPT-2 in the Llama's place.
+func behindGPT2(c *model.Config) {
+	c.GPT2, c.Llama = true, model.LlamaConfig{}
+	c.Decoder = model.GPT2Config{
+		VocabSize: 301, NPositions: 64, NEmbd: 48, NLayer: 3, NHead: 6, LayerNormEpsilon: 1e-5, ActivationFunction: "gelu_new",
 	}
 }
 
@@ -147,6 +165,14 @@ func cosine(a, b []float32) float64 {
 
 // Transformers.js and this program read the same config.json, each its own part of it.
 func TestPrefixConfigIsReadBack(t *testing.T) {
+	gpt2, at := prefixConfig(), t.TempDir()
+	behindGPT2(gpt2)
+	if err := WriteConfigs(at, gpt2, greedy, []string{"q8"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := model.ReadConfig(at); err != nil || !reflect.DeepEqual(got, gpt2) {
+		t.Errorf("%+v is read back instead of %+v, %v", got, gpt2, err)
+	}
 	c, dir := prefixConfig(), t.TempDir()
 	c.Llama.Rope = model.RopeScaling{Type: model.RopeLinear, Factor: 2}
 	c.Encoder.UnusedLayers = 1

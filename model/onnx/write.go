@@ -69,7 +69,10 @@ type builds func(*model.Config, model.Weights, numbers, *Calibration) (*graph, e
 
 // graphs are how a model's encoder and decoder are made.
 func graphs(c *model.Config) []builds {
-	return []builds{encoder, map[model.Kind]builds{model.CrossAttention: decoder, model.Prefix: prefixDecoder}[c.Kind]}
+	if c.Kind == model.Prefix {
+		return []builds{encoder, prefixDecoder}
+	}
+	return []builds{encoder, decoder}
 }
 
 // build makes a dtype's graphs; weights are converted when they are written.

@@ -6,14 +6,15 @@ of greedy and beam search) and golden.safetensors (logits, gradients, and weight
 SigLIP and a Llama of two heads of keys for four of queries, table tied; `clip` a CLIP whose last layer and class token
 are left out, and a Llama with biases, RoPE scaled as Llama 3's, heads wider than their share and an output layer; `prompt` the
 first with a prompt behind the start token, which the loss leaves out; `shuffle` a SmolVLMForConditionalGeneration whose 4 × 4
-patches become 2 × 2 vectors. Tensors of golden.safetensors have the names of a LLaVA's file."""
+patches become 2 × 2 vectors; `gpt2` and `gpt2-shuffle` have a GPT-2 in the Llama's place, the second with a prompt, scores scaled
+by layer, wider MLPs and an output layer. Tensors of golden.safetensors have the names of a LLaVA's file."""
 import base64, json, os, pathlib
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import (CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig, SmolVLMConfig,
-                          SmolVLMForConditionalGeneration)
+from transformers import (CLIPVisionConfig, GPT2Config, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig,
+                          SmolVLMConfig, SmolVLMForConditionalGeneration)
 
 B, K, T, SIDE, VOCAB, END, IMAGE = 3, 2, 8, 16, 40, 39, 0
 HERE = pathlib.Path(__file__).parent / "llava"
@@ -50,6 +51,21 @@ def shuffle():
     config = SmolVLMConfig(vision_config=vision, text_config=text, image_token_id=IMAGE, scale_factor=2, pad_token_id=END, tie_word_embeddings=True)
     config.bos_token_id = config.eos_token_id = END
     config.image_seq_length = 4  # for this script
+    return config
+
+
+def gpt2(**more):
+    text = GPT2Config(vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=4, n_positions=64, bos_token_id=END, eos_token_id=END, **more)
+    return LlavaConfig(siglip().vision_config.to_dict(), text.to_dict(), image_token_index=IMAGE, image_seq_length=4, vision_feature_layer=-1,
+                       vision_feature_select_strategy="full")
+
+
+def gpt2_shuffle():
+    text = gpt2(n_inner=28, activation_function="relu", scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False).text_config
+    config = SmolVLMConfig(vision_config=shuffle().vision_config.to_dict(), text_config=text.to_dict(), image_token_id=IMAGE, scale_factor=2,
+                           pad_token_id=END, tie_word_embeddings=False)
+    config.bos_token_id = config.eos_token_id = END
+    config.image_seq_length, config.prompt_ids = 4, [7, 21, 3]  # no keys of transformers'
     return config
 
 
@@ -145,7 +161,8 @@ SEARCHES = [{"num_beams": 1}, {"num_beams": 3}, {"num_beams": 4, "length_penalty
 def main():
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
-    for name, config in (("siglip", siglip()), ("clip", clip()), ("prompt", prompt()), ("shuffle", shuffle())):
+    made = {"siglip": siglip(), "clip": clip(), "prompt": prompt(), "shuffle": shuffle(), "gpt2": gpt2(), "gpt2-shuffle": gpt2_shuffle()}
+    for name, config in made.items():
         m = build(config)
         pixels, labels = inputs()
         teach = labels[:, :1].repeat(K, 1)  # one caption a picture, so that it can be learnt

@@ -21,10 +21,10 @@ import (
 const goldenDir = "../testdata/same"
 
 // goldenDirs are those of captioners of every kind.
-var goldenDirs = []string{goldenDir, "../testdata/llava/siglip", "../testdata/llava/clip"}
+var goldenDirs = []string{goldenDir, "../testdata/llava/siglip", "../testdata/llava/clip", "../testdata/llava/gpt2"}
 
 // llavaDirs are those of what a captioner of the kind Prefix may have besides; its steps are any network's.
-var llavaDirs = []string{"../testdata/llava/prompt", "../testdata/llava/shuffle"}
+var llavaDirs = []string{"../testdata/llava/prompt", "../testdata/llava/shuffle", "../testdata/llava/gpt2-shuffle"}
 
 // TestMain also is the body of the processes that trainInProcess starts.
 func TestMain(m *testing.M) {
