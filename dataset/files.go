@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,21 +52,12 @@ func FilesAt(path, ext string) ([]string, error) {
 	return found, nil
 }
 
-// filesBelow skips what begins with a dot, such as a download's cache.
+// filesBelow lists the files of an ending; what begins with a dot, such as a download's cache, is skipped.
 func filesBelow(dir, ext string) ([]string, error) {
 	var found []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if path != dir && strings.HasPrefix(d.Name(), ".") {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !d.IsDir() && strings.EqualFold(filepath.Ext(path), ext) {
-			found = append(found, path)
+	err := WalkFiles(dir, func(name string, _ fs.DirEntry) error {
+		if strings.EqualFold(path.Ext(name), ext) {
+			found = append(found, filepath.Join(dir, filepath.FromSlash(name)))
 		}
 		return nil
 	})

@@ -82,8 +82,7 @@ func Pictures(dir string) ([]string, error) {
 	return paths, err
 }
 
-// picturesIn lists the pictures below dir, and with captions theirs, sorted; links to
-// files are followed.
+// picturesIn lists the pictures below dir, and with captions theirs, sorted; links are followed.
 func picturesIn(dir string, captions bool) ([]picture, error) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,17 +96,8 @@ func picturesIn(dir string, captions bool) ([]picture, error) {
 	}
 	var pictures []picture
 	root := os.DirFS(dir)
-	err = fs.WalkDir(root, ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if p != "." && strings.HasPrefix(d.Name(), ".") {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if d.IsDir() || !IsPicture(p) && !(captions && IsCaptionsWithin(p)) {
+	err = WalkFiles(dir, func(p string, _ fs.DirEntry) error {
+		if !IsPicture(p) && !(captions && IsCaptionsWithin(p)) {
 			return nil
 		}
 		info, err := fs.Stat(root, p)

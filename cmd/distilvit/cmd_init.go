@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
@@ -91,6 +93,8 @@ type foundDataset struct {
 	pictures map[string]int          // by split, those that have captions
 	captions int
 	words    int      // of all captions
+	letters  int      // of all captions
+	foreign  int      // letters beyond a-z
 	bad      int      // rows and pictures that cannot be used
 	others   []string // other files of captions that would have done
 	prepare  pipeline.PrepareConfig
@@ -247,9 +251,21 @@ func (f *foundDataset) count(c *dataset.Catalogue) error {
 		f.captions += len(e.Captions)
 		for _, caption := range e.Captions {
 			f.words += len(strings.Fields(caption))
+			f.countLetters(caption)
 		}
 	}
 	return nil
+}
+
+func (f *foundDataset) countLetters(caption string) {
+	for _, r := range caption {
+		if unicode.IsLetter(r) {
+			f.letters++
+			if r >= utf8.RuneSelf {
+				f.foreign++
+			}
+		}
+	}
 }
 
 // joinSplits makes one dataset of files of captions that tell their splits, training and validation or test at
@@ -504,8 +520,16 @@ func (f *foundDataset) writeModel(say func(string, ...any)) {
 	say("  # Below some %d pictures a network learns too little from random weights (tiny, small, base). distilvit", pipeline.FewPictures)
 	say("  # (hf:Mozilla/distilvit, which describes pictures in Firefox, in English) and vit-gpt2 know pictures")
 	say("  # already; they are fetched from the Hugging Face hub and want a GPU, or patience. tiny is for a trial.")
+	if share := float64(f.foreign) / float64(max(f.letters, 1)); share > foreignLetters {
+		say("  # %.0f %% of the letters of these captions are beyond a-z, and both presets know English only. A decoder of the", 100*share)
+		say("  # captions' language does better, in the place of preset: encoder: hf:google/vit-base-patch16-224-in21k and")
+		say("  # decoder: a GPT-2 of that language from the hub (hf:ORG/NAME). tiny and small learn words from the captions.")
+	}
 	say("  preset: distilvit")
 }
+
+// foreignLetters is the share of letters beyond a-z that English does not have: French has 0.03, Vietnamese 0.3.
+const foreignLetters = 0.1
 
 func (f *foundDataset) writeTrain(say func(string, ...any)) {
 	say("\ntrain:")

@@ -87,6 +87,10 @@ func TestInitWritesAConfigThatARunTakes(t *testing.T) {
 			[]string{"captions: captions.csv", "max_bad_fraction: 0.96", "24 of 25 entries have no picture here"}},
 		"few pictures": {tableOf(t, "image,caption", 60, func(i int) string { return fmt.Sprintf("%04d.jpg,a boat", i) }),
 			[]string{"validation_fraction: 0.15", "test_fraction: 0.15"}},
+		"captions that English decoders do not know": {tableOf(t, "image,caption", 60, func(i int) string {
+			return fmt.Sprintf("%04d.jpg,Một người đàn ông", i)
+		}), []string{"43 % of the letters of these captions are beyond a-z", "preset: distilvit"}},
+		"linked pictures":             {linked(t), []string{"images: images/pictures\n", "60 pictures with 60 captions"}},
 		"metadata above its pictures": {metadataAbove(t), []string{"images: .\n", "1 pictures with 1 captions"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +127,14 @@ func TestInitWritesAConfigThatARunTakes(t *testing.T) {
 			require.Equal(t, raw, again)
 		})
 	}
+}
+
+// linked is a folder whose pictures lie elsewhere.
+func linked(t *testing.T) string {
+	elsewhere, dir := tableOf(t, "image,caption", 60, func(i int) string { return fmt.Sprintf("%04d.jpg,a boat", i) }), t.TempDir()
+	require.NoError(t, os.Rename(filepath.Join(elsewhere, "list.csv"), filepath.Join(dir, "list.csv")))
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(dir, "images")))
+	return dir
 }
 
 // metadataAbove is an image folder whose metadata.csv stands beside the folder of pictures.

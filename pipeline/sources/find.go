@@ -33,23 +33,9 @@ var tables = []string{".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".to
 // Look lists a folder. What begins with a dot is skipped.
 func Look(ctx context.Context, dir string) (*Folder, error) {
 	f := &Folder{Dir: dir}
-	root := os.DirFS(dir)
-	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case name != "." && strings.HasPrefix(d.Name(), "."):
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case d.IsDir():
-			return nil
-		}
+	err := dataset.WalkFiles(dir, func(name string, _ fs.DirEntry) error {
 		f.add(name)
-		return nil
+		return context.Cause(ctx)
 	})
 	return f, err
 }
