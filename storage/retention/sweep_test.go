@@ -3,9 +3,11 @@ package retention
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -123,6 +125,61 @@ func TestLargeGroupsAreRemovedInPortions(t *testing.T) {
 			t.Errorf("%s is left, %v removed", key, counts)
 		}
 	}
+}
+
+var manyObjects = flag.Int("objects", 3000, "stored objects of the test of many")
+
+// A store with many shards is swept without listing what is in use, and what is not in portions: memory stays flat.
+func TestManyObjectsAreSweptInFlatMemory(t *testing.T) {
+	server := s3test.Start(t)
+	b := newBucket(t, server)
+	half := *manyObjects / 2
+	for _, group := range []string{"datasets/used", "tokens/unused"} {
+		server.Fill(t, b.Config().Bucket, group, ".parquet", half)
+		b.json(layout.Manifest(group), tree{})
+	}
+	b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/used"))
+	base := heapTaken()
+	step := func(dry bool) {
+		begun := time.Now()
+		removed := int64(0)
+		for cursor := ""; ; {
+			p, err := Sweep(b.Context(), b.Store, cursor, Options{DryRun: dry, Open: b.isOpen})
+			b.check(err)
+			for _, c := range p.Removed {
+				removed += c.Objects
+			}
+			if cursor = p.Next; cursor == "" {
+				break
+			}
+		}
+		t.Logf("%d objects, dry %v: %d removed in %v", 2*half+2, dry, removed, time.Since(begun).Round(time.Millisecond))
+		if removed != int64(half)+1 {
+			t.Errorf("%d removed", removed)
+		}
+	}
+	step(true)
+	step(false)
+	grown := heapTaken() - base
+	t.Logf("heap %d MB, and %d MB more", base>>20, grown>>20)
+	if grown > 64<<20 {
+		t.Error("it grows with the objects")
+	}
+	left := 0
+	for _, err := range b.Entries(b.Context(), "datasets/used/") {
+		b.check(err)
+		left++
+	}
+	if left != half+1 {
+		t.Errorf("%d of the used dataset's objects are left", left)
+	}
+}
+
+// heapTaken is the most that the heap has taken of the system so far, garbage included.
+func heapTaken() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapSys)
 }
 
 // sweep sweeps every area to its end.

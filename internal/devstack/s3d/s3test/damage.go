@@ -1,6 +1,7 @@
 package s3test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,6 +65,19 @@ func (s *Server) ReplaceByFile(t testing.TB, bucket, folder string) {
 	err := os.RemoveAll(path)
 	if err == nil {
 		err = os.WriteFile(path, []byte(folder), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Fill makes many small objects of the embedded server, faster than it takes them: n files of a folder, named by number.
+func (s *Server) Fill(t testing.TB, bucket, folder, suffix string, n int) {
+	t.Helper()
+	dir := filepath.Join(s.dir, "objects", bucket, filepath.FromSlash(folder))
+	err := os.MkdirAll(dir, 0o755)
+	for i := 0; i < n && err == nil; i++ {
+		err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%08d%s", i, suffix)), []byte{byte(i)}, 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
