@@ -18,18 +18,21 @@ import (
 
 func TestLossAndGradientsEqualPyTorch(t *testing.T) {
 	for _, dir := range slices.Concat(goldenDirs, llavaDirs) {
-		t.Run(filepath.Base(dir), func(t *testing.T) { lossAndGradients(t, dir) })
+		t.Run(filepath.Base(dir), func(t *testing.T) { lossAndGradients(t, dir, false) })
+		t.Run(filepath.Base(dir)+", computed again", func(t *testing.T) { lossAndGradients(t, dir, true) })
 	}
 }
 
-func lossAndGradients(t *testing.T, dir string) {
+func lossAndGradients(t *testing.T, dir string, checkpointing bool) {
 	g, b, c, w, err := readGoldenOf(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := goldenTensors(t, dir)
 	be := backendtest.Open(t, backend.Go) // XLA's gradients are tested by the steps below
-	tr, err := New(be, c, w, goldenConfig(g))
+	config := goldenConfig(g)
+	config.GradientCheckpointing = checkpointing
+	tr, err := New(be, c, w, config)
 	if err != nil {
 		t.Fatal(err)
 	}
