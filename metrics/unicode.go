@@ -34,24 +34,35 @@ const lostLetters = 0.005
 // 0.5 % of their letters and digits, those that are not a-z or 0-9 in lower case. lost is that
 // share, 0 to 1.
 func ChooseWords(references iter.Seq[string]) (rule WordRule, lost float64) {
-	letters, thrown := 0, 0
+	var letters Letters
 	for text := range references {
-		for _, r := range norm.NFC.String(text) {
-			switch {
-			case r < utf8.RuneSelf && (isASCIILetter(r) || r >= '0' && r <= '9'):
-				letters++
-			case r >= utf8.RuneSelf && isLetter(r):
-				letters++
-				thrown++
-			}
-		}
+		letters.Add(text)
 	}
-	lost = float64(thrown) / float64(max(letters, 1))
+	lost = letters.Foreign()
 	if lost > lostLetters {
 		return UnicodeWords, lost
 	}
 	return RougeScoreWords, lost
 }
+
+// Letters counts letters and digits of texts in NFC.
+type Letters struct{ all, foreign int }
+
+// Add counts those of a text.
+func (l *Letters) Add(text string) {
+	for _, r := range norm.NFC.String(text) {
+		switch {
+		case r < utf8.RuneSelf && (isASCIILetter(r) || r >= '0' && r <= '9'):
+			l.all++
+		case r >= utf8.RuneSelf && isLetter(r):
+			l.all++
+			l.foreign++
+		}
+	}
+}
+
+// Foreign is the share of those that are not a-z or 0-9 in lower case, 0 to 1.
+func (l *Letters) Foreign() float64 { return float64(l.foreign) / float64(max(l.all, 1)) }
 
 // ReferencesOf are all references of predictions.
 func ReferencesOf(predictions []Prediction) iter.Seq[string] {

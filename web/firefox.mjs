@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import puppeteer from 'puppeteer-core';
+import { caption as captionOf, print, watch } from './visited.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -23,7 +24,6 @@ if (!values.url || positionals.length === 0) {
   console.error('usage: node firefox.mjs --url http://127.0.0.1:PORT [--device …] [--dtype …] [--firefox PATH] IMAGE…');
   process.exit(2);
 }
-const print = (line) => console.log(JSON.stringify(line));
 const [first] = positionals;
 
 const browser = await puppeteer.launch({
@@ -42,9 +42,7 @@ const browser = await puppeteer.launch({
 });
 try {
   const page = await browser.newPage();
-  page.setDefaultTimeout(180_000);
-  page.on('console', (message) => message.type() === 'error' && print({ problem: `console: ${message.text()}` }));
-  page.on('pageerror', (error) => print({ problem: String(error) }));
+  watch(page);
   page.on('request', (request) => {
     const { hostname, protocol } = new URL(request.url());
     if (hostname !== '127.0.0.1' && protocol.startsWith('http')) print({ problem: `asks for ${request.url()}` });
@@ -54,14 +52,7 @@ try {
   if (values.device) await page.select('#device', values.device);
   if (values.dtype) await page.select('#dtype', values.dtype);
 
-  // caption is what a way of giving a picture leads to.
-  const caption = async (how, image, give) => {
-    await page.evaluate(() => (document.querySelector('#status').textContent = ''));
-    await give();
-    await page.waitForFunction(() => /^Caption: |failed|No caption/.test(document.querySelector('#status').textContent + document.querySelector('#caption').textContent));
-    const text = (id) => page.$eval(`#${id}`, (e) => e.value ?? e.textContent);
-    print({ how, image, caption: await text('caption'), alt: await text('alt'), html: await text('html'), status: await text('status') });
-  };
+  const caption = (how, image, give) => captionOf(page, how, image, give);
   for (const image of positionals) await caption('chosen', image, async () => (await page.$('#file')).uploadFile(image));
 
   const bytes = [...(await readFile(first))];

@@ -10,6 +10,7 @@ import { createRequire } from 'node:module';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { caption as captionOf, print, watch } from './visited.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -25,7 +26,6 @@ if (!values.url || positionals.length === 0) {
   console.error('usage: node visit.mjs --url http://127.0.0.1:PORT [--device …] [--dtype …] [--shots DIR] [--chromium PATH] IMAGE…');
   process.exit(2);
 }
-const print = (line) => console.log(JSON.stringify(line));
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const [first, ...others] = positionals;
 
@@ -42,9 +42,7 @@ const browser = await chromium.launch({
 try {
   const context = await browser.newContext({ viewport: { width: 1100, height: 900 }, permissions: ['clipboard-read', 'clipboard-write', 'camera'] });
   const page = await context.newPage();
-  page.setDefaultTimeout(180_000);
-  page.on('console', (message) => message.type() === 'error' && print({ problem: `console: ${message.text()}` }));
-  page.on('pageerror', (error) => print({ problem: String(error) }));
+  watch(page);
   // From here on Chromium shows no file dialogue: asked for just before a key is pressed, that can come too late on a busy machine.
   page.on('filechooser', (chooser) => chooser.setFiles(first));
   await page.route('**/*', (route) => {
@@ -58,14 +56,7 @@ try {
   if (values.device) await page.selectOption('#device', values.device);
   if (values.dtype) await page.selectOption('#dtype', values.dtype);
 
-  // caption is what a way of giving a picture leads to.
-  const caption = async (how, image, give) => {
-    await page.evaluate(() => (document.querySelector('#status').textContent = ''));
-    await give();
-    await page.waitForFunction(() => /^Caption: |failed|No caption/.test(document.querySelector('#status').textContent + document.querySelector('#caption').textContent));
-    const text = (id) => page.$eval(`#${id}`, (e) => e.value ?? e.textContent);
-    print({ how, image, caption: await text('caption'), alt: await text('alt'), html: await text('html'), status: await text('status') });
-  };
+  const caption = (how, image, give) => captionOf(page, how, image, give);
 
   // draw has captions drawn by chance, and takes one.
   const draw = async () => {

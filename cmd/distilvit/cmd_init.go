@@ -10,13 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
 	"distilvit/dataset"
+	"distilvit/metrics"
 	"distilvit/pipeline"
 	"distilvit/pipeline/sources"
 )
@@ -92,9 +91,8 @@ type foundDataset struct {
 	sources  []pipeline.SourceConfig // paths below the folder
 	pictures map[string]int          // by split, those that have captions
 	captions int
-	words    int      // of all captions
-	letters  int      // of all captions
-	foreign  int      // letters beyond a-z
+	words    int // of all captions
+	letters  metrics.Letters
 	bad      int      // rows and pictures that cannot be used
 	others   []string // other files of captions that would have done
 	prepare  pipeline.PrepareConfig
@@ -251,21 +249,10 @@ func (f *foundDataset) count(c *dataset.Catalogue) error {
 		f.captions += len(e.Captions)
 		for _, caption := range e.Captions {
 			f.words += len(strings.Fields(caption))
-			f.countLetters(caption)
+			f.letters.Add(caption)
 		}
 	}
 	return nil
-}
-
-func (f *foundDataset) countLetters(caption string) {
-	for _, r := range caption {
-		if unicode.IsLetter(r) {
-			f.letters++
-			if r >= utf8.RuneSelf {
-				f.foreign++
-			}
-		}
-	}
 }
 
 // joinSplits makes one dataset of files of captions that tell their splits, training and validation or test at
@@ -520,7 +507,7 @@ func (f *foundDataset) writeModel(say func(string, ...any)) {
 	say("  # Below some %d pictures a network learns too little from random weights (tiny, small, base). distilvit", pipeline.FewPictures)
 	say("  # (hf:Mozilla/distilvit, which describes pictures in Firefox, in English) and vit-gpt2 know pictures")
 	say("  # already; they are fetched from the Hugging Face hub and want a GPU, or patience. tiny is for a trial.")
-	if share := float64(f.foreign) / float64(max(f.letters, 1)); share > foreignLetters {
+	if share := f.letters.Foreign(); share > foreignLetters {
 		say("  # %.0f %% of the letters of these captions are beyond a-z, and both presets know English only. A decoder of the", 100*share)
 		say("  # captions' language does better, in the place of preset: encoder: hf:google/vit-base-patch16-224-in21k and")
 		say("  # decoder: a GPT-2 of that language from the hub (hf:ORG/NAME). tiny and small learn words from the captions.")

@@ -34,11 +34,10 @@ directory. Every open run goes on.`,
   temporal workflow start --address 127.0.0.1:7233 --task-queue distilvit \
       --type Pipeline --workflow-id first --input-file config.json`,
 		Args: args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.slots, err = devices.slots(); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := devices.choose(&o); err != nil {
 				return err
 			}
-			o.memory = devices.memory
 			return a.up(cmd.Context(), stack, o, credentials)
 		},
 	}

@@ -68,11 +68,10 @@ are fetched as huggingface_hub does, by HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HU
   S3_ACCESS_KEY=... S3_SECRET_KEY=... distilvit worker --devices 0,1
   distilvit worker --queues distilvit`,
 		Args: args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.slots, err = devices.slots(); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := devices.choose(&o); err != nil {
 				return err
 			}
-			o.memory = devices.memory
 			return a.worker(cmd.Context(), o)
 		},
 	}

@@ -36,6 +36,13 @@ func (d *deviceFlags) add(cmd *cobra.Command, numbers []int, perRun int) {
 			"say so share a device, such as 0.45 each (default: 0.75, and the device is this worker's alone)")
 }
 
+// choose sets what workers do with devices.
+func (d deviceFlags) choose(o *workerOptions) (err error) {
+	o.slots, err = d.slots()
+	o.memory = d.memory
+	return err
+}
+
 // slots are the devices of each run that trains at the same time.
 func (d deviceFlags) slots() ([][]int, error) {
 	if len(d.numbers) == 0 {

@@ -47,14 +47,12 @@ func (a *app) follow(ctx context.Context, s *site, devices deviceFlags, f follow
 func (a *app) followHosted(ctx context.Context, s *site, devices deviceFlags, f followed, p *progress) error {
 	ctx, stop := a.interruptible(ctx, "stopping: the trainer writes a checkpoint first (Ctrl-C again: at once)")
 	defer stop()
-	slots, err := devices.slots()
-	if err != nil {
+	o := workerOptions{needDevice: true, trainer: a.trainerArgs()}
+	if err := devices.choose(&o); err != nil {
 		return err
 	}
-	workers := startWorkers(s, workerOptions{
-		slots: slots, memory: devices.memory, needDevice: true, trainer: a.trainerArgs(),
-	})
-	err = followWithWorkers(ctx, s, workers, f.follow)
+	workers := startWorkers(s, o)
+	err := followWithWorkers(ctx, s, workers, f.follow)
 	if !errors.Is(err, errInterrupted) {
 		waitErr := s.awaitGuests(ctx, func() {
 			p.line("%s has ended; staying up for another command that uses this stack (Ctrl-C leaves)", f.name)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
 	"distilvit/pipeline"
@@ -36,13 +35,11 @@ func (s *site) schedulesAmong(ctx context.Context, names []string) (schedules, o
 		return schedules, nil, err
 	}
 	for _, name := range names {
-		described, err := s.client.ScheduleClient().GetHandle(ctx, name).Describe(ctx)
-		var notFound *serviceerror.NotFound
-		if err != nil && !errors.As(err, &notFound) {
-			return nil, nil, fmt.Errorf("describe schedule %s: %w", name, err)
+		_, _, err := s.describeSchedule(ctx, name)
+		if err != nil && !errors.Is(err, errNoSchedule) {
+			return nil, nil, err
 		}
-		ours := err == nil && retrains(described.Schedule.Action)
-		if ours {
+		if err == nil {
 			schedules = append(schedules, name)
 			if _, _, err := describeRun(ctx, s.client, name); errors.Is(err, errNoRun) {
 				continue
@@ -56,13 +53,9 @@ func (s *site) schedulesAmong(ctx context.Context, names []string) (schedules, o
 // copySchedule makes a schedule on the other side, paused: were it not, both sides would train the same model anew. One
 // that is there already stays as it is.
 func (m *migration) copySchedule(ctx context.Context, from, to *site, name string) error {
-	described, err := from.client.ScheduleClient().GetHandle(ctx, name).Describe(ctx)
+	_, in, err := from.describeSchedule(ctx, name)
 	if err != nil {
-		return fmt.Errorf("describe schedule %s: %w", name, err)
-	}
-	in, err := retrainOf(described.Schedule.Action)
-	if err != nil {
-		return fmt.Errorf("read schedule %s: %w", name, err)
+		return fmt.Errorf("copy schedule %s: %w", name, err)
 	}
 	options := scheduleOf(in)
 	options.Paused, options.Note = true, "came by distilvit migrate"

@@ -48,22 +48,17 @@ func retrains(action client.ScheduleAction) bool {
 
 // scheduleInfo describes a schedule, without what became of its turns.
 func (s *site) scheduleInfo(ctx context.Context, name string) (*scheduleInfo, error) {
-	described, err := s.client.ScheduleClient().GetHandle(ctx, name).Describe(ctx)
-	var notFound *serviceerror.NotFound
-	if errors.As(err, &notFound) || err == nil && !retrains(described.Schedule.Action) {
+	described, in, err := s.describeSchedule(ctx, name)
+	if errors.Is(err, errNoSchedule) {
 		return nil, fmt.Errorf("no such schedule: %s %s (distilvit schedule list shows those there)", name, s.place())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("describe schedule %s: %w", name, err)
+		return nil, err
 	}
 	info := &scheduleInfo{
 		Name: name, Next: described.Info.NextActionTimes, Begun: described.Info.NumActions,
 		Skipped: described.Info.NumActionsSkippedOverlap, Missed: described.Info.NumActionsMissedCatchupWindow,
 		Paused: described.Schedule.State.Paused, Note: described.Schedule.State.Note, Turns: []turnInfo{},
-	}
-	in, err := retrainOf(described.Schedule.Action)
-	if err != nil {
-		return nil, fmt.Errorf("read schedule %s: %w", name, err)
 	}
 	info.Model, info.Cron, info.TimeZone = in.Published(), in.Cron, in.TimeZone
 	for _, action := range slices.Backward(described.Info.RecentActions) {
@@ -74,6 +69,27 @@ func (s *site) scheduleInfo(ctx context.Context, name string) (*scheduleInfo, er
 		}
 	}
 	return info, nil
+}
+
+// errNoSchedule is the answer for a name that no schedule of ours has.
+var errNoSchedule = errors.New("no such schedule")
+
+// describeSchedule is one of our schedules as Temporal knows it, and what it starts its turns with.
+func (s *site) describeSchedule(
+	ctx context.Context, name string,
+) (described *client.ScheduleDescription, in pipeline.Retrain, err error) {
+	described, err = s.client.ScheduleClient().GetHandle(ctx, name).Describe(ctx)
+	var notFound *serviceerror.NotFound
+	switch {
+	case errors.As(err, &notFound) || err == nil && !retrains(described.Schedule.Action):
+		return nil, in, errNoSchedule
+	case err != nil:
+		return nil, in, fmt.Errorf("describe schedule %s: %w", name, err)
+	}
+	if in, err = retrainOf(described.Schedule.Action); err != nil {
+		return nil, in, fmt.Errorf("read schedule %s: %w", name, err)
+	}
+	return described, in, nil
 }
 
 // retrainOf is what a schedule starts its turns with.

@@ -23,6 +23,18 @@ func frozenEncoder(c *Config, _ model.Weights) {
 	c.Dropout = 0.1
 }
 
+// frozenGolden is the golden model and batch, with a frozen encoder.
+func frozenGolden(t *testing.T) (*dataset.Batch, *model.Config, model.Weights, Config) {
+	t.Helper()
+	g, b, c, w, err := readGolden()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := goldenConfig(g)
+	frozenEncoder(&config, w)
+	return b, c, w, config
+}
+
 func goldenBatch(t *testing.T) *dataset.Batch {
 	t.Helper()
 	_, b, _, _, err := readGolden()
@@ -50,12 +62,7 @@ func encodedBatch(t *testing.T, tr *Trainer, b *dataset.Batch) *dataset.Batch {
 // Ten steps give the weights of a frozen encoder that encodes at each step, bit for bit: on both backends a picture's
 // vectors are the same whether they are computed alone or in the step's graph.
 func TestTrainingOnFeaturesIsTrainingWithTheFrozenEncoder(t *testing.T) {
-	g, b, c, w, err := readGolden()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := goldenConfig(g)
-	frozenEncoder(&config, w)
+	b, c, w, config := frozenGolden(t)
 	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 		digests := map[bool]string{}
 		for _, stored := range []bool{false, true} {
@@ -89,12 +96,7 @@ func TestTrainingOnFeaturesIsTrainingWithTheFrozenEncoder(t *testing.T) {
 // Loss and captions of an evaluation are the same of features as of pixels, bit for bit and token for token, on both
 // backends: that of the golden batch, and of fewer pictures than the captioner takes at once.
 func TestEvaluatingFeaturesIsEvaluatingPixels(t *testing.T) {
-	g, b, c, w, err := readGolden()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := goldenConfig(g)
-	frozenEncoder(&config, w)
+	b, c, w, config := frozenGolden(t)
 	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
 		tr, err := New(be, c, w, config)
 		if err != nil {
