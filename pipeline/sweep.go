@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -53,6 +52,9 @@ var methods = []string{MethodGrid, MethodRandom, MethodHalving}
 
 // MaxTrials bounds a sweep, whose one history tells of every trial.
 const MaxTrials = 500
+
+// MaxValues bounds the list of a parameter. Each value is checked when a sweep begins, in a workflow task that has a second.
+const MaxValues = 1000
 
 const defaultTrials = 10
 
@@ -164,6 +166,9 @@ func (s Sweep) Rungs() []int {
 	if s.Method == MethodHalving && s.Halving.Epochs > 0 && s.Halving.Factor > 1 {
 		for after := s.Halving.Epochs; after < s.Run.Train.Epochs; after *= s.Halving.Factor {
 			rungs = append(rungs, after)
+			if after > s.Run.Train.Epochs/s.Halving.Factor { // the next is behind the end, and may be no int
+				break
+			}
 		}
 	}
 	return rungs
@@ -196,9 +201,14 @@ func (s Sweep) Keep(n int) int { return (n + s.Halving.Factor - 1) / s.Halving.F
 // Validate reports every impossible value at once, as a *ConfigError.
 //
 //workflowcheck:ignore sorts the keys of its map, and reads JSON
-func (s Sweep) Validate() error { return configError(s.problems()) }
+func (s Sweep) Validate() error { return configError(s.problems(true)) }
 
-func (s Sweep) problems() []Problem {
+// ValidateUnbounded is Validate as it was before it looked at MaxValues and MaxSweepEvents: for sweeps begun then.
+//
+//workflowcheck:ignore sorts the keys of its map, and reads JSON
+func (s Sweep) ValidateUnbounded() error { return configError(s.problems(false)) }
+
+func (s Sweep) problems(bounded bool) []Problem {
 	v := &validator{}
 	for _, p := range s.Run.Resolve().problems() {
 		p.Path = join("run", p.Path)
@@ -216,29 +226,51 @@ func (s Sweep) problems() []Problem {
 	}
 	v.check(len(s.Parameters) > 0, "parameters", "is missing; name keys of the run's config and what to try, such as "+
 		"train.learning_rate: [1e-4, 5e-5]")
-	combinations := 1
 	for _, key := range s.Keys() {
-		p := s.Parameters[key]
-		v.parameter(key, p, s)
-		if combinations *= max(1, len(p.Values)); combinations > MaxTrials { // no matter how many more
-			combinations = MaxTrials + 1
+		v.parameter(key, s.Parameters[key], s)
+		if n := len(s.Parameters[key].Values); bounded {
+			v.check(n <= MaxValues, "parameters."+key, "has %d values; give %d at most, or a range to draw from", n, MaxValues)
 		}
 	}
-	v.trials(s, combinations)
+	v.trials(s)
+	if bounded && len(v.found) == 0 {
+		v.events(s)
+	}
 	if len(v.found) == 0 {
 		v.values(s)
 	}
 	return v.found
 }
 
+// combinations is how many there are of the lists; MaxTrials + 1 means any number above MaxTrials.
+func (s Sweep) combinations() int {
+	n := 1
+	for _, p := range s.Parameters {
+		n = min(n*max(1, len(p.Values)), MaxTrials+1)
+	}
+	return n
+}
+
+// events checks that one history holds the sweep.
+func (v *validator) events(s Sweep) {
+	events := s.Events()
+	path := "parameters"
+	if s.draws() {
+		path = "trials"
+	}
+	v.check(events <= MaxSweepEvents, path, "make a sweep of %d trials with %d rungs, which would take up to %d events of one "+
+		"Temporal history, which is to have %d at most: give fewer trials, or a larger halving.epochs or halving.factor",
+		len(s.Settings()), len(s.Rungs()), events, MaxSweepEvents)
+}
+
 // trials checks how many there are, and how long they train.
-func (v *validator) trials(s Sweep, combinations int) {
+func (v *validator) trials(s Sweep) {
 	if s.Method == MethodGrid {
 		v.check(s.Trials == 0, "trials", "is for random and halving; grid tries every combination")
 	}
 	v.check(s.Trials >= 0 && s.Trials <= MaxTrials, "trials", "is %d; must be from 1 to %d", s.Trials, MaxTrials)
 	if !s.draws() {
-		v.check(combinations <= MaxTrials, "parameters", "have more than %d combinations; method random draws some", MaxTrials)
+		v.check(s.combinations() <= MaxTrials, "parameters", "have more than %d combinations; method random draws some", MaxTrials)
 	}
 	if s.Method == MethodHalving {
 		v.atLeast("halving.epochs", s.Halving.Epochs, 1)
@@ -280,9 +312,10 @@ func (v *validator) parameter(key string, p Parameter, s Sweep) {
 	}
 	if p.Range == nil {
 		v.check(len(p.Values) > 0, path, "has no values")
+		seen := map[string]bool{}
 		for i, value := range p.Values {
-			first := slices.IndexFunc(p.Values, func(other json.RawMessage) bool { return bytes.Equal(other, value) })
-			v.check(first == i, fmt.Sprintf("%s[%d]", path, i), "is %s a second time", value)
+			v.check(!seen[string(value)], fmt.Sprintf("%s[%d]", path, i), "is %s a second time", value)
+			seen[string(value)] = true
 		}
 		return
 	}

@@ -47,7 +47,7 @@ func DecodeSweep(data []byte, read func(file string) (Config, error), set ...str
 	if base != nil {
 		s.Run = *base
 	}
-	d.problems = append(d.problems, d.impossible(s.problems())...)
+	d.problems = append(d.problems, d.impossible(s.problems(true))...)
 	return s, configError(d.problems)
 }
 

@@ -46,7 +46,11 @@ const drawsPerTrial = 100
 
 func (s Sweep) drawn() (all [][]Setting) {
 	seen := map[string]bool{}
-	for draw := 0; len(all) < s.Trials && draw < drawsPerTrial*s.Trials; draw++ {
+	most := s.Trials
+	if n := s.combinations(); n <= MaxTrials && !s.hasRange() {
+		most = min(most, n)
+	}
+	for draw := 0; len(all) < most && draw < drawsPerTrial*s.Trials; draw++ {
 		var settings []Setting
 		for _, key := range s.Keys() {
 			settings = append(settings, Setting{key, s.Parameters[key].draw(key, uniform(s.Seed, draw, key))})
@@ -57,6 +61,18 @@ func (s Sweep) drawn() (all [][]Setting) {
 		}
 	}
 	return all
+}
+
+// hasRange says that a parameter is drawn from a range.
+//
+//workflowcheck:ignore any order of the map gives the same
+func (s Sweep) hasRange() bool {
+	for _, p := range s.Parameters {
+		if p.Range != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // uniform is the draw of a key, at least 0 and below 1.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -195,6 +196,47 @@ func TestTooManyTrialsAreRefused(t *testing.T) {
 	text := minimalSweep + "parameters: {seed: " + values + "], train.warmup_steps: " + values + "]}\n"
 	if _, err := DecodeSweep([]byte(text), noBase); err == nil || !strings.Contains(err.Error(), "more than 500 combinations") {
 		t.Error(err)
+	}
+}
+
+// A sweep is checked in a workflow task, which has a second, also where its argument never went through DecodeSweep.
+func TestSweepsThatOneHistoryDoesNotHoldAreRefusedAtOnce(t *testing.T) {
+	var thousands []json.RawMessage
+	for i := range 50_000 {
+		thousands = append(thousands, json.RawMessage(strconv.Itoa(i)))
+	}
+	rate := map[string]Parameter{"train.learning_rate": {Range: &Range{Min: 1e-6, Max: 1, Log: true}}}
+	for want, change := range map[string]func(*Sweep){
+		"trials: is 1000000000; must be from 1 to 500": func(s *Sweep) { s.Trials = 1_000_000_000 },
+		"trials: make a sweep of 500 trials with 9 rungs, which would take up to 22000 events": func(s *Sweep) {
+			s.Method, s.Trials, s.Run.Train.Epochs = MethodHalving, 500, 512
+		},
+		"parameters.seed: has 50000 values; give 1000 at most": func(s *Sweep) {
+			s.Parameters = map[string]Parameter{"seed": {Values: thousands}}
+		},
+	} {
+		s := decodeSweep(t, "parameters: {train.dropout: [0]}")
+		s.Method, s.Trials, s.Parameters = MethodRandom, 20, rate
+		change(&s)
+		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, not %s", err, want)
+		}
+	}
+}
+
+func TestRungsEndBehindTheLargestNumber(t *testing.T) {
+	s := Sweep{Method: MethodHalving, Halving: Halving{Epochs: 1, Factor: 2}}
+	s.Run.Train.Epochs = math.MaxInt
+	if rungs := s.Rungs(); len(rungs) != 63 || rungs[62] != 1<<62 {
+		t.Error(rungs)
+	}
+}
+
+// Whoever draws from few values stops when he has had all.
+func TestDrawsEndWithTheLastCombination(t *testing.T) {
+	s := decodeSweep(t, "method: random\ntrials: 500\nparameters: {seed: [1, 2, 3], train.dropout: [0, 0.1]}")
+	if n := len(s.Settings()); n != 6 {
+		t.Errorf("%d trials", n)
 	}
 }
 

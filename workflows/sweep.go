@@ -58,7 +58,7 @@ func (s *sweep) setup(ctx workflow.Context) error {
 	if err := pipeline.CheckSweepID(s.id); err != nil {
 		return invalid(err)
 	}
-	if err := s.spec.Validate(); err != nil {
+	if err := s.validate(ctx); err != nil {
 		return invalid(err)
 	}
 	s.status = pipeline.SweepStatus{Sweep: s.id, Method: s.spec.Method, Metric: s.spec.MetricForBestTrial()}
@@ -82,6 +82,14 @@ func (s *sweep) setup(ctx workflow.Context) error {
 	s.hearTrials(ctx)
 	return errors.Join(err, serve(ctx, s, pipeline.StopRequest, "begin no more trials, and end training of the open ones",
 		func(pipeline.Stop) error { return nil }, s.stop))
+}
+
+// validate refuses what cannot be, and since version 1 what one history cannot hold.
+func (s *sweep) validate(ctx workflow.Context) error {
+	if workflow.GetVersion(ctx, "sweep-bounds", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return s.spec.ValidateUnbounded()
+	}
+	return s.spec.Validate()
 }
 
 func (s *sweep) run(ctx workflow.Context) error {

@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 
 	"distilvit/pipeline"
 )
@@ -223,6 +224,25 @@ func TestMistakesOfASweepFailItBeforeAnythingStarts(t *testing.T) {
 		env.ExecuteWorkflow(pipeline.SweepType, s)
 		if _, err := sweepOutcome(t, env); errorType(err) != pipeline.InvalidInput {
 			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+// Sweeps that began before their events were counted go on as they began.
+func TestSweepsBeyondOneHistoryAreRefusedUnlessTheyHaveBegun(t *testing.T) {
+	spec := sweepOf(t, "method: halving\ntrials: 20\nparameters: {train.learning_rate: {min: 1e-6, max: 1, log: true}}")
+	spec.Trials, spec.Run.Train.Epochs = 500, 512
+	for version, want := range map[workflow.Version]bool{workflow.DefaultVersion: false, 1: true} {
+		env := sweepEnvironment(t, newWorlds(func(string) *world {
+			w := newWorld()
+			w.fail = func(string, int) error { return typed(pipeline.InvalidInput, "no trial is to begin") }
+			return w
+		}))
+		env.OnGetVersion("sweep-bounds", workflow.DefaultVersion, workflow.Version(1)).Return(version)
+		env.ExecuteWorkflow(pipeline.SweepType, spec)
+		_, err := sweepOutcome(t, env)
+		if refused := errorType(err) == pipeline.InvalidInput && strings.Contains(err.Error(), "10000 at most"); refused != want {
+			t.Errorf("version %d: %v", version, err)
 		}
 	}
 }

@@ -91,11 +91,6 @@ func (a *app) startSweep(ctx context.Context, o sweepOptions, spec pipeline.Swee
 	if err := pipeline.CheckSweepID(o.id); err != nil {
 		return &usageError{err: err}
 	}
-	if events := spec.Events(); events > pipeline.MaxSweepEvents {
-		return usagef("a sweep of %d trials with %d rungs would take up to %d events of one Temporal history, which is to "+
-			"have %d at most: give fewer trials, or a larger halving.epochs or halving.factor", len(spec.Settings()),
-			len(spec.Rungs()), events, pipeline.MaxSweepEvents)
-	}
 	if o.dryRun {
 		return a.printTrials(o.id, spec)
 	}
