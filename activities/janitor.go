@@ -23,7 +23,7 @@ func (a *Activities) Sweep(ctx context.Context, in pipeline.JanitorPageInput) (p
 		}
 		p.progress("sweep", 0, 0, in.Cursor)
 		page, err := retention.Sweep(ctx, a.Store, in.Cursor, retention.Options{
-			DryRun: in.DryRun, Grace: grace, Open: a.Open,
+			DryRun: in.DryRun, Grace: grace, Open: a.Open, Told: waiting(ctx),
 		})
 		for _, c := range page.Removed {
 			out.Removed = append(out.Removed, pipeline.Removed(c))
@@ -40,12 +40,33 @@ func (a *Activities) Sweep(ctx context.Context, in pipeline.JanitorPageInput) (p
 	})
 }
 
+// waiting says in the heartbeat of an activity that its work waits for somebody who removes groups, as long as it does.
+func waiting(ctx context.Context) retention.Told {
+	p, ok := ctx.Value(pulseKey{}).(*pulse)
+	if !ok {
+		return nil
+	}
+	var before *pipeline.Heartbeat
+	return func(groups []string, until time.Time) {
+		p.set(func(b *pipeline.Heartbeat) {
+			if before == nil {
+				kept := *b
+				before = &kept
+			}
+			*b = *before
+			if len(groups) > 0 {
+				b.Phase, b.Done, b.Total, b.Message = "wait", 0, 0, retention.WaitText(groups, until)
+			}
+		})
+	}
+}
+
 // adopt makes groups of stored objects the run's before it looks for them.
 func (a *Activities) adopt(ctx context.Context, run string, groups ...string) error {
 	if err := pipeline.CheckRunID(run); err != nil {
 		return invalid("%v", err)
 	}
-	return retention.Adopt(ctx, a.Store, run, groups...)
+	return retention.Adopt(ctx, a.Store, run, waiting(ctx), groups...)
 }
 
 // adoptWork does so for all that a device activity needs, which a run that
@@ -69,5 +90,5 @@ func (a *Activities) adoptWork(ctx context.Context, w pipeline.Work) error {
 	if err := a.adopt(ctx, w.Run, groups...); err != nil {
 		return err
 	}
-	return retention.Await(ctx, a.Store, layout.Run(w.Run).Group())
+	return retention.Await(ctx, a.Store, waiting(ctx), layout.Run(w.Run).Group())
 }

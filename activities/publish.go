@@ -39,7 +39,7 @@ func (a *Activities) Publish(ctx context.Context, in pipeline.PublishInput) (pip
 			Checks: record.WithoutDifferences(in.Export.Checks), Pruning: in.Export.Pruning,
 			Comparison: in.Comparison,
 		}
-		if err := retention.Await(ctx, a.Store, m.Model); err != nil {
+		if err := retention.Await(ctx, a.Store, waiting(ctx), m.Model); err != nil {
 			return out, err
 		}
 		there, err := artifact.ReadModel(ctx, a.Store, m.Model)

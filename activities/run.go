@@ -26,6 +26,9 @@ type pulse struct {
 	resume map[string][]byte
 }
 
+// pulseKey is where the context of an activity's work has its pulse.
+type pulseKey struct{}
+
 // details is a heartbeat's payload: whoever reads a pipeline.Heartbeat can read it.
 type details struct {
 	pipeline.Heartbeat
@@ -101,7 +104,7 @@ func run[T any](ctx context.Context, work func(ctx context.Context, p *pulse) (T
 			}
 		}
 	})
-	v, err := work(ctx, p)
+	v, err := work(context.WithValue(ctx, pulseKey{}, p), p)
 	if err != nil {
 		activity.RecordHeartbeat(beat, p.details()) // goes with the error to the next attempt
 		var none T

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -62,18 +63,37 @@ func (a *app) janitor(ctx context.Context, in pipeline.JanitorInput) error {
 		workers := startWorkers(s, workerOptions{queues: []string{pipeline.TaskQueue}})
 		defer workers.stop()
 	}
-	run, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: time.Now().UTC().Format("janitor-20060102-150405"), TaskQueue: pipeline.TaskQueue,
+	id := time.Now().UTC().Format("janitor-20060102-150405")
+	_, err = s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: id, TaskQueue: pipeline.TaskQueue,
 		StaticSummary: "remove what nothing refers to",
 	}, pipeline.JanitorType, in)
 	if err != nil {
 		return fmt.Errorf("start the Janitor: %w", err)
 	}
-	var result pipeline.JanitorResult
-	if err := run.Get(ctx, &result); err != nil {
+	p := newProgress(a.stderr)
+	result, err := followToEnd[pipeline.JanitorResult](ctx, s.client, id, p, func(ctx context.Context) { pollJanitor(ctx, s, id, p) })
+	if errors.Is(err, errInterrupted) {
+		p.line("%s is interrupted; the next command with workers ends what it began", id)
+		return &quietError{err}
+	}
+	if err != nil {
 		return fmt.Errorf("janitor: %s", failureText(err))
 	}
-	return a.printSwept(result)
+	return a.printSwept(*result)
+}
+
+// pollJanitor shows what the Janitor is at. What cannot be had now is shown next time.
+func pollJanitor(ctx context.Context, s *site, id string, p *progress) {
+	_, described, err := describeRun(ctx, s.client, id)
+	if err != nil {
+		return
+	}
+	for _, activity := range heartbeats(described) {
+		if b := activity.Beat; b != nil {
+			p.show(b.Phase, 0, 0, b.Message)
+		}
+	}
 }
 
 func (a *app) printSwept(result pipeline.JanitorResult) error {

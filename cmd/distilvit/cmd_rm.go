@@ -162,6 +162,10 @@ func (a *app) removeRun(ctx context.Context, s *site, id string, model bool) ([]
 	counts, err := retention.RemoveRun(ctx, s.store, id, model,
 		func(ctx context.Context, run string) (bool, error) {
 			return worker.Open(ctx, s.client, run)
+		}, func(groups []string, until time.Time) {
+			if len(groups) > 0 {
+				fmt.Fprintf(a.stderr, "waiting: %s\n", retention.WaitText(groups, until))
+			}
 		})
 	switch {
 	case errors.Is(err, retention.ErrOpen):

@@ -26,6 +26,7 @@ type Options struct {
 	Grace  time.Duration // younger objects are left alone
 	// Open tells whether a run's workflow is open at this moment.
 	Open func(ctx context.Context, run string) (bool, error)
+	Told Told // hears whom the sweep waits for; may be nil
 }
 
 // old: without grace everything is, whatever the server's clock says.

@@ -145,8 +145,12 @@ func (s *sweeper) removeGroups(ctx context.Context, groups []string, t *tally) (
 				err = errors.Join(err, c.lift(ctx, s.Store))
 			}
 		}
+		// of others first, all together: what is condemned here has a minute
+		if err := Await(ctx, s.Store, s.Told, groups...); err != nil {
+			return err
+		}
 		for _, group := range groups {
-			c, err := condemn(ctx, s.Store, group)
+			c, err := condemn(ctx, s.Store, s.Told, group)
 			if err != nil {
 				lift()
 				return err
@@ -321,10 +325,16 @@ func (s *sweeper) dead(ctx context.Context, marks []storage.Entry) (dead []stora
 		}
 		return o.SHA256, err
 	}
-	for i := range marks {
+	var groups []string
+	for i, e := range marks {
 		if tokens[i], err = look(i); err != nil {
 			return nil, err
 		}
+		groups = append(groups, strings.TrimSuffix(strings.TrimPrefix(e.Key, layout.CondemnedPrefix), ".json"))
+	}
+	if s.Told != nil {
+		s.Told(groups, clock().Add(staleAfter))
+		defer s.Told(nil, time.Time{})
 	}
 	if err := watch(ctx, staleAfter); err != nil {
 		return nil, err
@@ -379,7 +389,7 @@ var ErrOpen = errors.New("is open")
 // ErrOpen while the run is; what only it used is left to the next sweep.
 func RemoveRun(
 	ctx context.Context, store *storage.Store, run string, model bool,
-	open func(context.Context, string) (bool, error),
+	open func(context.Context, string) (bool, error), told Told,
 ) ([]Count, error) {
 	t := &tally{}
 	groups := []string{layout.Run(run).Group()}
@@ -390,9 +400,12 @@ func RemoveRun(
 		}
 		groups = append(models, groups...)
 	}
+	if err := Await(ctx, store, told, groups...); err != nil {
+		return nil, err
+	}
 	for _, group := range groups {
 		for done := false; !done; {
-			c, err := condemn(ctx, store, group)
+			c, err := condemn(ctx, store, told, group)
 			if err != nil {
 				return t.counts, err
 			}

@@ -118,7 +118,7 @@ func TestLargeGroupsAreRemovedInPortions(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 	b.run("r")
-	counts, err := RemoveRun(b.Context(), b.Store, "r", false, b.isOpen)
+	counts, err := RemoveRun(b.Context(), b.Store, "r", false, b.isOpen, nil)
 	b.check(err)
 	for _, key := range b.keys() {
 		if layout.AreaOf(key) == layout.Runs {
@@ -138,7 +138,7 @@ func TestManyObjectsAreSweptInFlatMemory(t *testing.T) {
 		server.Fill(t, b.Config().Bucket, group, ".parquet", half)
 		b.json(layout.Manifest(group), tree{})
 	}
-	b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/used"))
+	b.check(Adopt(b.Context(), b.Store, "r", nil, "runs/r", "datasets/used"))
 	base := heapTaken()
 	step := func(dry bool) {
 		begun := time.Now()
@@ -206,7 +206,7 @@ type tree = map[string]any
 func (b *bucket) run(run string) {
 	b.Helper()
 	g := layout.Run(run).Group()
-	b.check(Adopt(b.Context(), b.Store, run, g, "sources/s", "datasets/new", "tokens/t", "weights/w"))
+	b.check(Adopt(b.Context(), b.Store, run, nil, g, "sources/s", "datasets/new", "tokens/t", "weights/w"))
 	b.put("sources/s/a.zip", "datasets/new/1.parquet", "tokens/t/1.parquet", "weights/w/model.safetensors")
 	b.json("datasets/new/manifest.json", tree{
 		"shards": []any{tree{"object": tree{"key": "datasets/new/1.parquet"}}},
@@ -275,12 +275,12 @@ func TestNothingIsLeftOfRemovedRunsAndModels(t *testing.T) {
 		b.run("r")
 		b.run("r2")
 		b.open["r"] = true
-		_, err := RemoveRun(b.Context(), b.Store, "r", true, b.isOpen)
+		_, err := RemoveRun(b.Context(), b.Store, "r", true, b.isOpen, nil)
 		if !errors.Is(err, ErrOpen) {
 			b.Errorf("an open run: %v", err)
 		}
 		b.open["r"] = false
-		counts, err := RemoveRun(b.Context(), b.Store, "r", false, b.isOpen)
+		counts, err := RemoveRun(b.Context(), b.Store, "r", false, b.isOpen, nil)
 		b.check(err)
 		if !slices.ContainsFunc(counts, func(c Count) bool {
 			return c.Kind == "blobs" && c.Objects == 6 && c.Bytes > 0
@@ -298,7 +298,7 @@ func TestNothingIsLeftOfRemovedRunsAndModels(t *testing.T) {
 			b.Errorf("left: %v", keys)
 		}
 		for _, run := range []string{"r", "r2"} {
-			_, err := RemoveRun(b.Context(), b.Store, run, true, b.isOpen)
+			_, err := RemoveRun(b.Context(), b.Store, run, true, b.isOpen, nil)
 			b.check(err)
 		}
 		b.sweep(0, false)
@@ -357,7 +357,7 @@ func TestAdoptedBetweenTheLookAndTheRemovalIsKept(t *testing.T) {
 		if found, err := s.examine(b.Context(), m, "datasets/d"); len(found) != 2 || err != nil {
 			b.Fatalf("found %v, %v", found, err)
 		}
-		b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d"))
+		b.check(Adopt(b.Context(), b.Store, "r", nil, "runs/r", "datasets/d"))
 		b.check(s.removeGroups(b.Context(), []string{"datasets/d"}, &tally{}))
 		if _, err := b.Stat(b.Context(), "datasets/d/manifest.json"); err != nil {
 			b.Error(err)
@@ -373,11 +373,11 @@ func TestAdoptedBetweenTheLookAndTheRemovalIsKept(t *testing.T) {
 func TestAdoptingWaitsForARemovalThatHasBegun(t *testing.T) {
 	onEachServer(t, func(b *bucket) {
 		b.put("datasets/d/1.parquet", "datasets/d/manifest.json")
-		c, err := condemn(b.Context(), b.Store, "datasets/d")
+		c, err := condemn(b.Context(), b.Store, nil, "datasets/d")
 		b.check(err)
 		// The sweep has looked; now a run comes.
 		adopted := make(chan error, 1)
-		go func() { adopted <- Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d") }()
+		go func() { adopted <- Adopt(b.Context(), b.Store, "r", nil, "runs/r", "datasets/d") }()
 		for { // its reference is there, so it waits
 			if _, err := b.Stat(b.Context(), layout.Run("r").Ref("datasets/d")); err == nil {
 				break
@@ -449,7 +449,7 @@ func TestRunsAndJanitorsRace(t *testing.T) {
 						b.Error(err)
 						return
 					}
-					if _, err := RemoveRun(ctx, b.Store, run, false, b.isOpen); err != nil {
+					if _, err := RemoveRun(ctx, b.Store, run, false, b.isOpen, nil); err != nil {
 						b.Error(err)
 						return
 					}
@@ -468,7 +468,7 @@ func TestRunsAndJanitorsRace(t *testing.T) {
 // use is what a run does with a dataset: adopt it, make it where it is not
 // there, rely on it.
 func use(ctx context.Context, s *storage.Store, run, dataset string) error {
-	if err := Adopt(ctx, s, run, layout.Run(run).Group(), dataset); err != nil {
+	if err := Adopt(ctx, s, run, nil, layout.Run(run).Group(), dataset); err != nil {
 		return err
 	}
 	manifest := dataset + "/manifest.json"
@@ -502,17 +502,86 @@ func TestWhoDiedWhileRemovingHoldsUpNobodyForEver(t *testing.T) {
 	onEachServer(t, func(b *bucket) {
 		defer func(was time.Duration) { staleAfter = was }(staleAfter)
 		staleAfter = 0
-		_, err := condemn(b.Context(), b.Store, "datasets/d") // and dies
+		_, err := condemn(b.Context(), b.Store, nil, "datasets/d") // and dies
 		b.check(err)
-		b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/d"))
+		b.check(Adopt(b.Context(), b.Store, "r", nil, "runs/r", "datasets/d"))
 		if keys := b.keys(); slices.Contains(keys, layout.Condemned("datasets/d")) {
 			b.Errorf("left: %v", keys)
 		}
-		_, err = condemn(b.Context(), b.Store, "datasets/e")
+		_, err = condemn(b.Context(), b.Store, nil, "datasets/e")
 		b.check(err)
 		b.put(".check/x")
 		if removed, _ := b.sweep(0, false); removed[Leftovers] != 2 {
 			b.Errorf("removed %v", removed)
+		}
+	})
+}
+
+// A Janitor condemns up to fifty groups at once. Whoever comes after a dead one waits for all of them together, says so,
+// and removes them then, each with its minute still to come.
+func TestManyGroupsOfADeadJanitorTakeNoLongerThanOne(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		defer func(c func() time.Time, p retry.Pauser) { clock, pause = c, p }(clock, pause)
+		begun := time.Now()
+		waited := time.Duration(0)
+		clock = func() time.Time { return begun.Add(waited) }
+		pause = func(_ context.Context, d time.Duration) error { waited += d; return nil }
+		b.check(Adopt(b.Context(), b.Store, "r", nil, "runs/r")) // so that it is known what is in use
+		groups := []string{"datasets/a", "datasets/b", "datasets/c", "datasets/d", "datasets/e"}
+		for _, group := range groups {
+			b.put(group + "/manifest.json")
+			_, err := condemn(b.Context(), b.Store, nil, group) // and dies
+			b.check(err)
+		}
+		var told []string
+		s := &sweeper{Store: b.Store, Options: Options{Open: b.isOpen, Told: func(groups []string, until time.Time) {
+			if len(groups) == 0 {
+				told = append(told, "over")
+				return
+			}
+			told = append(told, WaitText(groups, until))
+			if d := until.Sub(begun); d < staleAfter || d > staleAfter+time.Second {
+				b.Errorf("told of an end after %v", d)
+			}
+		}}}
+		swept := &tally{}
+		_, err := s.sweepGroups(b.Context(), layout.Datasets, "", swept)
+		b.check(err)
+		if len(swept.counts) != 1 || swept.counts[0].Objects != int64(len(groups)) {
+			b.Errorf("removed %v", swept.counts)
+		}
+		if waited < staleAfter || waited > staleAfter+time.Second {
+			b.Errorf("waited for %v", waited)
+		}
+		if len(told) != 2 || !strings.HasPrefix(told[0], "datasets/a and 4 more are being removed") || told[1] != "over" {
+			b.Errorf("told %q", told)
+		}
+		for _, key := range b.keys() {
+			if strings.HasPrefix(key, layout.CondemnedPrefix) {
+				b.Errorf("left: %s", key)
+			}
+		}
+	})
+}
+
+// Two wait for the same dead Janitor. The one that comes second to bury it leaves the mark of the first alone.
+func TestTheMarkOfALivingJanitorIsNotBuried(t *testing.T) {
+	onEachServer(t, func(b *bucket) {
+		_, err := condemn(b.Context(), b.Store, nil, "datasets/d") // and dies
+		b.check(err)
+		var said map[string]string
+		tag, err := b.GetTagged(b.Context(), layout.Condemned("datasets/d"), &said)
+		b.check(err)
+		if condemned, err := bury(b.Context(), b.Store, "datasets/d", tag); condemned || err != nil {
+			b.Errorf("%v, %v", condemned, err)
+		}
+		_, err = condemn(b.Context(), b.Store, nil, "datasets/d")
+		b.check(err)
+		if condemned, err := bury(b.Context(), b.Store, "datasets/d", tag); !condemned || err != nil {
+			b.Errorf("%v, %v", condemned, err)
+		}
+		if _, err := b.Stat(b.Context(), layout.Condemned("datasets/d")); err != nil {
+			b.Error(err)
 		}
 	})
 }
@@ -526,14 +595,14 @@ func TestClockThatJumpsRemovesNothingInUse(t *testing.T) {
 
 func jumps(b *bucket, jump time.Duration) {
 	defer func(n func() time.Time, w retry.Pauser) { now, watch = n, w }(now, watch)
-	b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "datasets/used"))
+	b.check(Adopt(b.Context(), b.Store, "r", nil, "runs/r", "datasets/used"))
 	b.open["r"] = true
 	b.put("datasets/used/manifest.json", "datasets/young/manifest.json", "datasets/young/1.parquet")
 	_, err := b.core.NewMultipartUpload(b.Context(), b.Config().Bucket, "runs/r/blobs/b", minio.PutObjectOptions{})
 	b.check(err)
-	live, err := condemn(b.Context(), b.Store, "tokens/live")
+	live, err := condemn(b.Context(), b.Store, nil, "tokens/live")
 	b.check(err)
-	_, err = condemn(b.Context(), b.Store, "tokens/dead")
+	_, err = condemn(b.Context(), b.Store, nil, "tokens/dead")
 	b.check(err)
 
 	now = func() time.Time { return time.Now().Add(jump) }
@@ -543,7 +612,7 @@ func jumps(b *bucket, jump time.Duration) {
 			b.Errorf("watched for %v", d)
 		}
 		b.check(live.lift(b.Context(), b.Store)) // it is done, and begins with the group once more
-		_, err := condemn(b.Context(), b.Store, "tokens/live")
+		_, err := condemn(b.Context(), b.Store, nil, "tokens/live")
 		return err
 	}
 	if removed, _ := b.sweep(24*time.Hour, false); len(removed) > 0 {
@@ -577,7 +646,7 @@ func jumps(b *bucket, jump time.Duration) {
 
 func TestUploadsNobodyGoesOnWithAreDropped(t *testing.T) {
 	onEachServer(t, func(b *bucket) {
-		b.check(Adopt(b.Context(), b.Store, "r", "runs/r", "sources/used"))
+		b.check(Adopt(b.Context(), b.Store, "r", nil, "runs/r", "sources/used"))
 		b.open["r"] = true
 		for _, key := range []string{"sources/used/f", "sources/unused/f", "runs/r/blobs/b", "runs/closed/blobs/b"} {
 			_, err := b.core.NewMultipartUpload(b.Context(), b.Config().Bucket, key, minio.PutObjectOptions{})
@@ -599,7 +668,7 @@ func TestUploadsNobodyGoesOnWithAreDropped(t *testing.T) {
 			b.Errorf("left %v", left)
 		}
 		b.open["r"] = false
-		_, err := RemoveRun(b.Context(), b.Store, "r", true, b.isOpen)
+		_, err := RemoveRun(b.Context(), b.Store, "r", true, b.isOpen, nil)
 		b.check(err)
 		b.sweep(0, false)
 		if n := len(b.keys()); n > 0 {
