@@ -362,7 +362,7 @@ func derivedBytes(net *model.Config, c pipeline.Config) (bytes int64) {
 		bytes += int64(f.Views) * int64(f.ViewBytes())
 	}
 	if t.Teacher != "" {
-		bytes += dataset.TeacherFormat{TopK: t.TeacherTopK}.PlaceBytes(net.VocabSize()) *
+		bytes += teacherFormat(t).PlaceBytes(net.VocabSize()) *
 			int64((drawnCaptions+t.TeacherCaptions)*cmp.Or(t.MaxLength, 32))
 	}
 	return bytes

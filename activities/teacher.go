@@ -18,7 +18,7 @@ import (
 )
 
 // teachVersion is part of the key of what a teacher says: another form, or other numbers, are another version.
-const teachVersion = 1
+const teachVersion = 2 // 1 had nothing of the tokens that are not stored
 
 // checkTeacher makes sure that a teacher, of which the small files are read, can teach a network of this config.
 func (a *Activities) checkTeacher(
@@ -94,9 +94,10 @@ func (a *Activities) PlanTeacher(ctx context.Context, in pipeline.TeacherInput) 
 		of, err := artifact.Digest(struct {
 			Dataset, Tokens, Model   string
 			Version, TopK            int
+			Temperature              float64
 			Captions, CaptionsAtMost int `json:",omitempty"`
 		}{w.Dataset.Manifest, w.Tokens.Manifest, w.Teacher.Model.Digest, teachVersion, w.Train.TeacherTopK,
-			w.Train.TeacherCaptions, captionsAtMost(w)})
+			w.Train.TeacherTemperature, w.Train.TeacherCaptions, captionsAtMost(w)})
 		if err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
@@ -204,7 +205,7 @@ func (a *Activities) lesson(
 		return args, nil, err
 	}
 	undo = append(undo, swept)
-	args.Out, args.Format = filepath.Join(dir, "teacher.safetensors"), dataset.TeacherFormat{TopK: w.Train.TeacherTopK}
+	args.Out, args.Format = filepath.Join(dir, "teacher.safetensors"), teacherFormat(w.Train)
 	if args.ModelDir, err = a.modelDir(ctx, w.Teacher.Model, true); err != nil {
 		return args, nil, err
 	}
@@ -248,7 +249,8 @@ func (a *Activities) FinishTeacher(ctx context.Context, in pipeline.FinishTeache
 func newTeacherManifest(in pipeline.FinishTeacherInput) record.TeacherManifest {
 	m := record.TeacherManifest{
 		Version: teachVersion, Of: in.Plan.Of, Numerics: in.Plan.Numerics, Model: in.Work.Teacher.Model.Digest,
-		TopK: in.Work.Train.TeacherTopK, Captions: in.Work.Train.TeacherCaptions, Shards: slices.Clone(in.Shards),
+		TopK: in.Work.Train.TeacherTopK, Temperature: in.Work.Train.TeacherTemperature,
+		Captions: in.Work.Train.TeacherCaptions, Shards: slices.Clone(in.Shards),
 	}
 	slices.SortFunc(m.Shards, func(x, y record.TaughtShard) int { return x.Index - y.Index })
 	for _, s := range m.Shards {
@@ -271,6 +273,10 @@ func (a *Activities) withTeacher(
 	if err != nil {
 		return f, err
 	}
+	if m.Version != teachVersion {
+		return f, invalid("what the run's teacher says, %s, is of form %d, this program's of %d; the loss of another form is "+
+			"another: start a run of another id", w.Teacher.Manifest, m.Version, teachVersion)
+	}
 	at := func(i int) record.Shard { return m.Shards[i].Shard }
 	if err := rowAligned(w.Teacher.Manifest, len(m.Shards), at, shards); err != nil {
 		return f, err
@@ -280,5 +286,10 @@ func (a *Activities) withTeacher(
 			shards[i].tokens = s.Tokens
 		}
 	}
-	return dataset.TeacherFormat{TopK: m.TopK}, nil
+	return dataset.TeacherFormat{TopK: m.TopK, Temperature: m.Temperature}, nil
+}
+
+// teacherFormat is how a run's teacher is stored.
+func teacherFormat(t pipeline.TrainConfig) dataset.TeacherFormat {
+	return dataset.TeacherFormat{TopK: t.TeacherTopK, Temperature: t.TeacherTemperature}
 }

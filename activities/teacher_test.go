@@ -58,7 +58,7 @@ func TestWhatATeacherSaysIsStoredOnceAndTrains(t *testing.T) {
 		m.Mass <= 0 || m.Mass > 1 {
 		t.Errorf("planned %+v, manifest %+v", plan, m)
 	}
-	if s := m.Shards[0]; s.Object.Size < s.Places*4*4 || s.Object.Size > s.Places*4*4+500 || s.Tokens.Key != "" {
+	if s := m.Shards[0]; s.Object.Size < s.Places*(4*4+2) || s.Object.Size > s.Places*(4*4+2)+500 || s.Tokens.Key != "" {
 		t.Errorf("a shard of %d places: %+v", s.Places, s)
 	}
 	got := do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: w})
@@ -66,13 +66,27 @@ func TestWhatATeacherSaysIsStoredOnceAndTrains(t *testing.T) {
 		t.Error("a teacher changed nothing")
 	}
 
-	// Another weight asks nothing new; captions of the teacher's own do.
+	// Another weight asks nothing new; another temperature, and captions of the teacher's own, do.
 	c.Train.TeacherWeight = 0.9
 	other, _ := b.work("other", c)
 	said, plan := b.teach(other, c)
 	if len(plan.Shards) != 0 || said.Manifest != w.Teacher.Manifest {
 		t.Errorf("a second run asks of %d shards, for %s", len(plan.Shards), said.Manifest)
 	}
+	warmer := c
+	warmer.Train.TeacherTemperature = 3
+	warm, _ := b.work("warm", warmer)
+	if said, plan := b.teach(warm, warmer); len(plan.Shards) != 3 || said.Manifest == w.Teacher.Manifest {
+		t.Errorf("at another temperature a run asks of %d shards, for %s", len(plan.Shards), said.Manifest)
+	}
+
+	// A run of a program that stored less trains no further: its loss was another.
+	m.Version = 1
+	old := w
+	old.Run, old.Teacher.Manifest = "old", "teacher/old/manifest.json"
+	check(t, b.Store.Publish(t.Context(), old.Teacher.Manifest, m))
+	_, err := try[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: old})
+	wantType(t, err, pipeline.InvalidInput, "is of form 1, this program's of 2; the loss of another form is another")
 	c.Train.TeacherCaptions = 2
 	more, _ := b.work("more", c)
 	more.Teacher, _ = b.teach(more, c)
@@ -102,7 +116,7 @@ func TestWhatATeacherSaysIsStoredOnceAndTrains(t *testing.T) {
 	broken := own.Shards[1].Tokens.Key
 	elsewhere := b.elsewhere()
 	b.flip(broken)
-	_, err := try[pipeline.EpochResult](elsewhere, elsewhere.TrainEpoch, pipeline.EpochInput{Work: more})
+	_, err = try[pipeline.EpochResult](elsewhere, elsewhere.TrainEpoch, pipeline.EpochInput{Work: more})
 	elsewhere.wantBroken(err, "more", broken)
 	if again, plan := elsewhere.teach(more, c); len(plan.Shards) != 1 || again.Manifest != more.Teacher.Manifest {
 		t.Errorf("asked again: %+v, %+v", again, plan)
@@ -166,7 +180,7 @@ func TestWhatIsStoredBesideThePicturesIsPartOfTheDiskThatARunNeeds(t *testing.T)
 	c := tinyConfig()
 	net := network(c.Model, 300, 0)
 	c.Train.Features, c.Train.Teacher, c.Train.TeacherTopK, c.Train.TeacherCaptions = "float32", "/t", 4, 1
-	if got, want := derivedBytes(net, c), int64(5*32*4+4*4*6*16); got != want {
+	if got, want := derivedBytes(net, c), int64(5*32*4+(4*4+2)*6*16); got != want {
 		t.Errorf("%d bytes a picture instead of %d", got, want)
 	}
 	c.Train.Teacher, c.Model.FromLayers.Decoder = "run:models/t/t-b1", []int{0, 2}

@@ -93,11 +93,13 @@ type Batch struct {
 	Features []byte
 	Format   FeaturesFormat
 
-	// Taught is what a teacher says of each label, of a loader that reads that: B*K*T*TopK token ids, and as many
-	// log-probabilities as LogProbs has; 0 where the label is masked.
-	Taught   []int32
-	LogProbs []float32
-	TopK     int
+	// Taught is what a teacher says of each label, of a loader that reads that: B*K*T*TopK token ids, and in LogProbs
+	// B*K*T*(TopK+1) log-probabilities, the last of a label that of all other tokens at Temperature; 0 where the label is
+	// masked.
+	Taught      []int32
+	LogProbs    []float32
+	TopK        int
+	Temperature float64
 
 	// Rows has B numbers by which the pictures of an epoch are told apart; those behind the
 	// first N are 0. A picture's number is that of its row, counted from 0 through all shards.
@@ -412,7 +414,7 @@ func (s *trainShard) teach(captions []caption) error {
 	for i := range captions {
 		c := &captions[i]
 		n := len(c.ids) * s.taught.TopK
-		c.taught, c.logProbs = make([]int32, n), make([]float32, n)
+		c.taught, c.logProbs = make([]int32, n), make([]float32, n+len(c.ids))
 		if err := s.taught.Read(c.first, c.taught, c.logProbs); err != nil {
 			return err
 		}
@@ -557,7 +559,7 @@ func (l *Loader) make(ctx context.Context, epoch int, step int64, rows []positio
 	}
 	b.label(idsOf(captions), c.BatchSize)
 	if c.Teacher != (TeacherFormat{}) {
-		b.teach(captions, c.BatchSize, c.Teacher.TopK)
+		b.teach(captions, c.BatchSize, c.Teacher)
 	}
 	return b, nil
 }
@@ -621,14 +623,14 @@ func (b *Batch) label(captions [][][]int32, size int) {
 }
 
 // teach fills what a teacher says of Labels.
-func (b *Batch) teach(captions [][]caption, size, topK int) {
-	b.TopK = topK
-	b.Taught, b.LogProbs = make([]int32, size*b.K*b.T*topK), make([]float32, size*b.K*b.T*topK)
+func (b *Batch) teach(captions [][]caption, size int, f TeacherFormat) {
+	b.TopK, b.Temperature = f.TopK, f.Temperature
+	b.Taught, b.LogProbs = make([]int32, size*b.K*b.T*f.TopK), make([]float32, size*b.K*b.T*(f.TopK+1))
 	for i, cs := range captions {
 		for k, c := range cs {
-			at := (i*b.K + k) * b.T * topK
-			copy(b.Taught[at:], c.taught)
-			copy(b.LogProbs[at:], c.logProbs)
+			at := (i*b.K + k) * b.T
+			copy(b.Taught[at*f.TopK:], c.taught)
+			copy(b.LogProbs[at*(f.TopK+1):], c.logProbs)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 
 	"github.com/x448/float16"
 
@@ -16,12 +17,13 @@ import (
 
 // TeacherFormat says what of a teacher's distribution stands beside each label token. Zero: nothing.
 type TeacherFormat struct {
-	TopK int `json:"top_k"` // tokens, the likeliest
+	TopK        int     `json:"top_k"`       // tokens, the likeliest
+	Temperature float64 `json:"temperature"` // at which the other tokens have what is stored of them
 }
 
 // PlaceBytes are those of a place in a vocabulary of so many tokens.
 func (f TeacherFormat) PlaceBytes(vocab int) int64 {
-	return int64(f.TopK) * (safetensors.Width(idType(vocab)) + safetensors.Width("F16"))
+	return int64(f.TopK)*safetensors.Width(idType(vocab)) + int64(f.TopK+1)*safetensors.Width("F16")
 }
 
 // idType is that of the tokens' ids.
@@ -36,18 +38,20 @@ func idType(vocab int) string {
 const MaxTopK = 256
 
 // Place is what a teacher says of one place of a caption: its likeliest tokens, first the likeliest, and the natural
-// logarithms of their probabilities, which are those of the whole vocabulary: what is missing from 1 is the others'.
+// logarithms of their probabilities, which are those of the whole vocabulary; the last is that of the other tokens, as
+// model.Captioner's TopTokens has it.
 type Place struct {
 	IDs      []int32   // top_k
-	LogProbs []float32 // top_k
+	LogProbs []float32 // top_k + 1
 }
 
 // Tensors of a shard of places. A row is a place: those of the first picture's first caption, of its second, and so on,
 // in the order of the shard of tokens.
 const (
-	teacherIDs      = "token_ids" // [places, top_k] uint16, or int32 of a vocabulary of more than 65,536
-	teacherLogProbs = "log_probs" // [places, top_k] float16
-	teacherTokens   = "tokens"    // metadata: digest of the rows' ids and tokens
+	teacherIDs         = "token_ids"   // [places, top_k] uint16, or int32 of a vocabulary of more than 65,536
+	teacherLogProbs    = "log_probs"   // [places, top_k + 1] float16
+	teacherTokens      = "tokens"      // metadata: digest of the rows' ids and tokens
+	teacherTemperature = "temperature" // metadata
 )
 
 // WriteTeacher writes one safetensors file of the places of these rows' captions; the same places make the same bytes.
@@ -65,32 +69,34 @@ func WriteTeacher(w io.Writer, f TeacherFormat, vocab int, rows []TokenRow, plac
 			want += len(ids)
 		}
 	}
-	dtype, ids, logs, n := idType(vocab), []byte(nil), make([]byte, 0, 2*want*f.TopK), 0
+	dtype, ids, logs, n := idType(vocab), []byte(nil), make([]byte, 0, 2*want*(f.TopK+1)), 0
 	for p, err := range places {
 		if err != nil {
 			return err
 		}
-		if len(p.IDs) != f.TopK || len(p.LogProbs) != f.TopK {
-			return fmt.Errorf("write teacher: place %d has %d tokens, not %d", n, len(p.IDs), f.TopK)
+		if len(p.IDs) != f.TopK || len(p.LogProbs) != f.TopK+1 {
+			return fmt.Errorf("write teacher: place %d has %d tokens and %d log-probabilities, not %d and %d", n, len(p.IDs),
+				len(p.LogProbs), f.TopK, f.TopK+1)
 		}
 		n++
-		for i, id := range p.IDs {
+		for _, id := range p.IDs {
 			if dtype == "U16" {
 				ids = binary.LittleEndian.AppendUint16(ids, uint16(id))
 			} else {
 				ids = binary.LittleEndian.AppendUint32(ids, uint32(id))
 			}
-			logs = binary.LittleEndian.AppendUint16(logs, float16.Fromfloat32(p.LogProbs[i]).Bits())
+		}
+		for _, x := range p.LogProbs {
+			logs = binary.LittleEndian.AppendUint16(logs, float16.Fromfloat32(x).Bits())
 		}
 	}
 	if n != want {
 		return fmt.Errorf("write teacher: %d places for captions of %d tokens", n, want)
 	}
-	shape := []int{n, f.TopK}
 	return safetensors.WriteRaw(w, []safetensors.Raw{
-		{Name: teacherIDs, DType: dtype, Shape: shape, Data: ids},
-		{Name: teacherLogProbs, DType: "F16", Shape: shape, Data: logs},
-	}, map[string]string{teacherTokens: tokensDigest(rows)})
+		{Name: teacherIDs, DType: dtype, Shape: []int{n, f.TopK}, Data: ids},
+		{Name: teacherLogProbs, DType: "F16", Shape: []int{n, f.TopK + 1}, Data: logs},
+	}, map[string]string{teacherTokens: tokensDigest(rows), teacherTemperature: fmt.Sprint(f.Temperature)})
 }
 
 // tokensDigest tells rows apart from others, and from the same with other captions.
@@ -118,9 +124,13 @@ func OpenTeacher(r io.ReaderAt, size int64) (*Teacher, error) {
 	t := &Teacher{file: file}
 	ids, there := file.Lookup(teacherIDs)
 	log, both := file.Lookup(teacherLogProbs)
-	if !there || !both || len(ids.Shape) != 2 || len(log.Shape) != 2 || [2]int(ids.Shape) != [2]int(log.Shape) ||
-		ids.DType != "U16" && ids.DType != "I32" || log.DType != "F16" {
-		return nil, errors.New("open teacher: the file has not " + teacherIDs + " and " + teacherLogProbs + " of two axes")
+	if !there || !both || len(ids.Shape) != 2 || len(log.Shape) != 2 || ids.Shape[0] != log.Shape[0] ||
+		ids.Shape[1]+1 != log.Shape[1] || ids.DType != "U16" && ids.DType != "I32" || log.DType != "F16" {
+		return nil, errors.New("open teacher: the file has not " + teacherIDs + " and " + teacherLogProbs +
+			" of two axes, a log-probability more than tokens")
+	}
+	if t.Temperature, err = strconv.ParseFloat(file.Metadata[teacherTemperature], 64); err != nil {
+		return nil, fmt.Errorf("open teacher: temperature: %w", err)
 	}
 	t.ids, t.log, t.TopK = ids, log, ids.Shape[1]
 	return t, nil
@@ -134,10 +144,11 @@ func (t *Teacher) Of(rows []TokenRow) error {
 	return nil
 }
 
-// Read copies the places from first on, as many as ids and logProbs have room for: places · top_k numbers each.
+// Read copies the places from first on, as many as ids and logProbs have room for: places · top_k and places · (top_k + 1)
+// numbers.
 func (t *Teacher) Read(first int, ids []int32, logProbs []float32) error {
 	width := int(safetensors.Width(t.ids.DType))
-	raw := make([]byte, (width+2)*len(ids))
+	raw := make([]byte, width*len(ids)+2*len(logProbs))
 	logs := raw[width*len(ids):]
 	raw = raw[:width*len(ids)]
 	err := t.file.ReadRows(t.ids, first, raw)
@@ -153,6 +164,8 @@ func (t *Teacher) Read(first int, ids []int32, logProbs []float32) error {
 		} else {
 			ids[i] = int32(binary.LittleEndian.Uint32(raw[4*i:]))
 		}
+	}
+	for i := range logProbs {
 		logProbs[i] = float16.Frombits(binary.LittleEndian.Uint16(logs[2*i:])).Float32()
 	}
 	return nil

@@ -35,7 +35,7 @@ func taughtPairs(t *testing.T, pairs []ShardPair, f TeacherFormat, vocab int) []
 		err = WriteTeacher(&b, f, vocab, rows, iter.Seq2[Place, error](func(yield func(Place, error) bool) {
 			for _, r := range rows {
 				for _, id := range slices.Concat(r.IDs...) {
-					if !yield(Place{IDs: []int32{id, id + 1}, LogProbs: []float32{-0.5, -float32(id)}}, nil) {
+					if !yield(Place{IDs: []int32{id, id + 1}, LogProbs: []float32{-0.5, -float32(id), -8}}, nil) {
 						return
 					}
 				}
@@ -60,32 +60,38 @@ func TestABatchHasBesideEachLabelWhatTheTeacherSaysOfIt(t *testing.T) {
 		c := testConfig()
 		c.CaptionsPerPicture = 1
 		plain := openLoader(t, pairs, c)
-		c.Teacher = TeacherFormat{TopK: 2}
+		c.Teacher = TeacherFormat{TopK: 2, Temperature: 1.5}
 		paths := taughtPairs(t, pairs, c.Teacher, vocab)
 		read := openLoader(t, paths, c)
 		for epoch := range 3 {
 			want := epochOf(t, plain, epoch, 0)
 			for i, b := range epochOf(t, read, epoch, 0) {
-				if !slices.Equal(b.Labels, want[i].Labels) || b.TopK != 2 || len(b.Taught) != 2*len(b.Labels) {
+				if !slices.Equal(b.Labels, want[i].Labels) || b.TopK != 2 || b.Temperature != 1.5 || len(b.Taught) != 2*len(b.Labels) {
 					t.Fatalf("epoch %d, batch %d has labels %v, %d of a teacher", epoch, i, b.Labels, len(b.Taught))
 				}
 				for j, id := range b.Labels {
-					said, logs := [2]int32(b.Taught[2*j:]), [2]float32(b.LogProbs[2*j:])
-					if id == Masked && (said != [2]int32{} || logs != [2]float32{}) ||
-						id != Masked && (said != [2]int32{id, id + 1} || logs != [2]float32{-0.5, -float32(id)}) {
+					said, logs := [2]int32(b.Taught[2*j:]), [3]float32(b.LogProbs[3*j:])
+					if id == Masked && (said != [2]int32{} || logs != [3]float32{}) ||
+						id != Masked && (said != [2]int32{id, id + 1} || logs != [3]float32{-0.5, -float32(id), -8}) {
 						t.Fatalf("epoch %d, batch %d: beside label %d stands %v, %v", epoch, i, id, said, logs)
 					}
 				}
 			}
 		}
+		c.Teacher.Temperature = 2
+		refusal := func(paths []ShardPair) (err error) {
+			for _, err = range openLoader(t, paths, c).Epoch(t.Context(), 0, 0) {
+			}
+			return err
+		}
+		if err := refusal(paths); err == nil || !strings.Contains(err.Error(), "Temperature:1.5") {
+			t.Errorf("a teacher at another temperature: %v", err)
+		}
+		c.Teacher.Temperature = 1.5
 		swapped := slices.Clone(paths)
 		swapped[0].Teacher = paths[1].Teacher
-		var refused error
-		for _, err := range openLoader(t, swapped, c).Epoch(t.Context(), 0, 0) {
-			refused = err
-		}
-		if refused == nil || !strings.Contains(refused.Error(), "other captions") {
-			t.Errorf("a teacher of other captions: %v", refused)
+		if err := refusal(swapped); err == nil || !strings.Contains(err.Error(), "other captions") {
+			t.Errorf("a teacher of other captions: %v", err)
 		}
 	}
 }

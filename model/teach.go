@@ -13,10 +13,16 @@ import (
 )
 
 // TopTokens are the k likeliest tokens at each place of captions of n pictures, first the likeliest, of equal ones that
-// of the lower id, and the natural logarithms of their probabilities. labels are [n·K, length] ids of the tokens that
-// stand there, which the caption goes on with; where one is negative there is no place, and zeros are answered.
-// Both results are [n·K, length, k].
-func (g *Captioner) TopTokens(pixels []uint8, n int, labels []int32, length, k int) (ids []int32, logProbs []float32, err error) {
+// of the lower id, [n·K, length, k], and the natural logarithms of their probabilities, [n·K, length, k+1]: the last is that
+// of all other tokens together, as one that at the given temperature has the probability that they have, so that it is
+//
+//	temperature · log Σ exp(log-probability / temperature)
+//
+// and NoOthers where k is the vocabulary. labels are [n·K, length] ids of the tokens that stand there, which the caption goes
+// on with; where one is negative there is no place, and zeros are answered.
+func (g *Captioner) TopTokens(
+	pixels []uint8, n int, labels []int32, length, k int, temperature float64,
+) (ids []int32, logProbs []float32, err error) {
 	vocab := g.config.VocabSize()
 	switch {
 	case n < 1 || len(pixels) != n*g.pictureBytes():
@@ -26,6 +32,8 @@ func (g *Captioner) TopTokens(pixels []uint8, n int, labels []int32, length, k i
 			len(labels), n, length, g.config.Positions())
 	case k < 1 || k > vocab:
 		return nil, nil, fmt.Errorf("the %d likeliest tokens of %d", k, vocab)
+	case !(temperature > 0):
+		return nil, nil, fmt.Errorf("temperature %g; must be above 0", temperature)
 	}
 	inputs, err := g.inputs(labels, length)
 	if err != nil {
@@ -35,14 +43,17 @@ func (g *Captioner) TopTokens(pixels []uint8, n int, labels []int32, length, k i
 	if err != nil {
 		return nil, nil, err
 	}
-	ids, logProbs = make([]int32, len(labels)*k), make([]float32, len(labels)*k)
+	ids, logProbs = make([]int32, len(labels)*k), make([]float32, len(labels)*(k+1))
 	var workers sync.WaitGroup
 	parts := runtime.GOMAXPROCS(0)
 	for part := range parts {
 		workers.Go(func() {
 			for i := part; i < len(labels); i += parts {
 				if labels[i] >= 0 {
-					top(logits[i*vocab:(i+1)*vocab], ids[i*k:(i+1)*k], logProbs[i*k:(i+1)*k])
+					all, found := logits[i*vocab:(i+1)*vocab], ids[i*k:(i+1)*k]
+					logs := logProbs[i*(k+1) : (i+1)*(k+1)]
+					of := top(all, found, logs[:k])
+					logs[k] = others(all, found[k-1], of, temperature)
 				}
 			}
 		})
@@ -96,8 +107,9 @@ func (g *Captioner) teacherForced(pixels []uint8, n int, inputs []int32, length 
 	return device.Download[float32](out[0])
 }
 
-// top fills ids with the likeliest tokens of logits and logs with the logarithms of their probabilities.
-func top(logits []float32, ids []int32, logs []float32) {
+// top fills ids with the likeliest tokens of logits and logs with the logarithms of their probabilities, which are their
+// logits less what it answers.
+func top(logits []float32, ids []int32, logs []float32) float64 {
 	sum, highest := 0.0, float64(slices.Max(logits))
 	found := 0
 	for id, x := range logits {
@@ -120,4 +132,29 @@ func top(logits []float32, ids []int32, logs []float32) {
 	for i, x := range logs {
 		logs[i] = float32(float64(x) - of)
 	}
+	return of
+}
+
+// NoOthers is the logarithm of no probability at all, the lowest finite float16.
+const NoOthers = -65504
+
+// others is the last of a place's log-probabilities, see TopTokens: of all tokens after the last of the likeliest.
+func others(logits []float32, last int32, of, temperature float64) float32 {
+	behind := func(id int, x float32) bool { return x < logits[last] || x == logits[last] && id > int(last) }
+	highest := math.Inf(-1)
+	for id, x := range logits {
+		if behind(id, x) {
+			highest = max(highest, float64(x))
+		}
+	}
+	sum := 0.0
+	for id, x := range logits {
+		if behind(id, x) {
+			sum += math.Exp((float64(x) - highest) / temperature)
+		}
+	}
+	if sum == 0 {
+		return NoOthers
+	}
+	return float32(max(NoOthers, highest-of+temperature*math.Log(sum)))
 }

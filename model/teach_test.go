@@ -24,7 +24,8 @@ func TestATeacherSaysWhatPyTorchSays(t *testing.T) {
 		Labels   []int32 `json:"labels"`
 	}
 	var golden struct {
-		Said [][]int32 `json:"said"`
+		Said        [][]int32 `json:"said"`
+		Temperature float64   `json:"temperature"`
 	}
 	for path, v := range map[string]any{"testdata/same/golden.json": &batch, "testdata/teacher/golden.json": &golden} {
 		raw, err := os.ReadFile(path)
@@ -75,28 +76,31 @@ func TestATeacherSaysWhatPyTorchSays(t *testing.T) {
 		}
 		defer g.Close()
 		const k = 6
-		ids, logs, err := g.TopTokens(pixels, batch.Pictures, batch.Labels, batch.Tokens, k)
+		ids, logs, err := g.TopTokens(pixels, batch.Pictures, batch.Labels, batch.Tokens, k, golden.Temperature)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n := 0
 		for i, label := range batch.Labels {
-			for j := i * k; j < (i+1)*k; j++ {
-				if label < 0 {
-					if ids[j] != 0 || logs[j] != 0 {
-						t.Errorf("place %d has no token, and %d of %v", i, ids[j], logs[j])
-					}
-					continue
+			tokens, logs := ids[i*k:(i+1)*k], logs[i*(k+1):(i+1)*(k+1)]
+			if label < 0 {
+				if slices.Max(tokens) != 0 || slices.Min(logs) != 0 || slices.Max(logs) != 0 {
+					t.Errorf("place %d has no token, and %d of %v", i, tokens, logs)
 				}
-				// half precision is off by up to 2^-11
-				if int64(ids[j]) != wantIDs[n] || math.Abs(float64(logs[j]-want[n])) > math.Abs(float64(want[n]))/2048+1e-5 {
-					t.Errorf("place %d: token %d of %v instead of %d of %v", i, ids[j], logs[j], wantIDs[n], want[n])
-				}
-				n++
+				continue
 			}
+			wantTokens, wantLogs := wantIDs[n*k:(n+1)*k], want[n*(k+1):(n+1)*(k+1)]
+			for j, x := range logs { // half precision is off by up to 2^-11
+				most := math.Abs(float64(wantLogs[j]))/2048 + 1e-5
+				if j < k && int64(tokens[j]) != wantTokens[j] || math.Abs(float64(x-wantLogs[j])) > most {
+					t.Errorf("place %d: tokens %d of %v instead of %d of %v", i, tokens, logs, wantTokens, wantLogs)
+					break
+				}
+			}
+			n++
 		}
-		if n != len(want) {
-			t.Errorf("%d tokens instead of %d", n, len(want))
+		if n*k != len(wantIDs) {
+			t.Errorf("%d places instead of %d", n, len(wantIDs)/k)
 		}
 		said, err := g.Generate(pixels, batch.Pictures, GenerateOptions{
 			MaxLength: 12, NumBeams: 4, NumReturnSequences: 3, LengthPenalty: 1,

@@ -134,15 +134,17 @@ type FeaturesManifest struct {
 // row-aligned with the dataset's.
 type TeacherManifest struct {
 	Version  int               `json:"version"`
-	Of       string            `json:"of"`                 // digest of all it depends on, but for Numerics
-	Numerics map[string]string `json:"numerics"`           // of the machines that computed it
-	Model    string            `json:"model"`              // digest of the teacher's directory
-	TopK     int               `json:"top_k"`              // tokens that are stored of each place
-	Captions int               `json:"captions,omitempty"` // the last so many of each picture are the teacher's own
-	Places   int64             `json:"places"`             // label tokens, of all captions
-	Mass     float64           `json:"mass"`               // what the stored tokens have of probability, mean over the places
-	Bytes    int64             `json:"bytes"`              // of all shards
-	Shards   []TaughtShard     `json:"shards"`             // by index, as the dataset's, of which they are those of training
+	Of       string            `json:"of"`       // digest of all it depends on, but for Numerics
+	Numerics map[string]string `json:"numerics"` // of the machines that computed it
+	Model    string            `json:"model"`    // digest of the teacher's directory
+	TopK     int               `json:"top_k"`    // tokens that are stored of each place
+
+	Temperature float64       `json:"temperature"`        // at which the other tokens have what is stored of them
+	Captions    int           `json:"captions,omitempty"` // the last so many of each picture are the teacher's own
+	Places      int64         `json:"places"`             // label tokens, of all captions
+	Mass        float64       `json:"mass"`               // what the stored tokens have at Temperature, mean over the places
+	Bytes       int64         `json:"bytes"`              // of all shards
+	Shards      []TaughtShard `json:"shards"`             // by index, as the dataset's, of which they are those of training
 }
 
 // TaughtShard is a shard of what a teacher says.
@@ -150,7 +152,7 @@ type TaughtShard struct {
 	Shard
 	Tokens layout.Object `json:"tokens,omitzero"` // of the captions, with the teacher's own; zero: those of the run's tokens
 	Places int64         `json:"places"`          // label tokens
-	Mass   float64       `json:"mass"`            // sum over them of what the stored tokens have of probability
+	Mass   float64       `json:"mass"`            // sum over them of what the stored tokens have at the manifest's Temperature
 }
 
 // Objects are the stored objects that the manifest names.

@@ -3,10 +3,10 @@
 
 The teacher is the model of same/ with the batch of its golden.json, the student its layer 1 of the encoder and 0 of the
 decoder. The loss is that of the Distiller of transformers' examples/research_projects/distillation (alpha_ce = ALPHA,
-alpha_clm = 1 - ALPHA), with the teacher's K likeliest tokens at each place, renormalised, in the place of all of them.
-teacher/golden.safetensors has these tokens and their log-probabilities as they are stored (token_ids, log_probs: label
-places in order), the student's logits before and after.NAME of its tensors after ten steps of torch.optim.AdamW,
-golden.json what each step reported, and said: the three best of four beams for each picture."""
+alpha_clm = 1 - ALPHA), of the teacher's K likeliest tokens at each place and all others together as one more.
+teacher/golden.safetensors has these tokens and their log-probabilities as they are stored, the others' behind them
+(token_ids, log_probs: label places in order), the student's logits before and after.NAME of its tensors after ten steps of
+torch.optim.AdamW, golden.json what each step reported, and said: the three best of four beams for each picture."""
 import base64, copy, json, pathlib
 
 import numpy as np
@@ -32,8 +32,14 @@ def half(teacher):
     return m
 
 
+def with_others(logits, ids, temperature):
+    """[N, V] → [N, K + 1]: those of ids [N, K], and of one token that at the temperature has what all others have."""
+    others = logits.scatter(1, ids, -torch.inf)
+    return torch.cat([logits.gather(1, ids), temperature * torch.logsumexp(others / temperature, 1, keepdim=True)], 1)
+
+
 def distilled(student, teacher, temperature):
-    """student [N, V] logits, teacher [N, V] log-probabilities, of which -inf are left out: KL(teacher ‖ student)·T², summed."""
+    """Logits of student and teacher, both [N, tokens]: KL(teacher ‖ student)·T², summed."""
     p = softmax(teacher / temperature, -1)
     return kl_div(log_softmax(student / temperature, -1), p, reduction="sum") * temperature**2
 
@@ -53,9 +59,8 @@ def main():
     places = y >= 0
     with torch.no_grad():
         all_probs = log_softmax(logits_of(teacher, x, ids, k)[places], -1)
-    log_probs, token_ids = all_probs.topk(K, -1)
-    log_probs = log_probs.half()
-    top = torch.full_like(all_probs, -torch.inf).scatter(1, token_ids, log_probs.float())
+    token_ids = all_probs.topk(K, -1).indices
+    log_probs = with_others(all_probs, token_ids, TEMPERATURE).half()
 
     end = teacher.config.decoder.eos_token_id
     rows = teacher.generate(pixel_values=x, max_length=12, num_beams=4, num_return_sequences=3, do_sample=False)[:, 1:].tolist()
@@ -66,7 +71,10 @@ def main():
         logits = logits_of(m, x, ids, k)[places]
         script = torch.nn.KLDivLoss(reduction="batchmean")(
             log_softmax(logits / TEMPERATURE, -1), softmax(logits_of(teacher, x, ids, k)[places] / TEMPERATURE, -1)) * TEMPERATURE**2
-        assert torch.isclose(distilled(logits, all_probs, TEMPERATURE) / len(logits), script)
+        every = torch.arange(logits.shape[1] - 1).expand(len(logits), -1)
+        split = (with_others(x, every, TEMPERATURE) for x in (logits, all_probs))
+        for one in (distilled(logits, all_probs, TEMPERATURE), distilled(*split, TEMPERATURE)):
+            assert torch.isclose(one / len(logits), script)
     trained = {n: p for n, p in m.named_parameters() if not n.startswith("encoder.pooler")}
     groups = [{"params": [p for p in trained.values() if (p.ndim > 1) == matrix], "weight_decay": decay} for matrix, decay in ((True, 0.1), (False, 0.0))]
     opt = torch.optim.AdamW(groups, lr=2e-3, betas=(0.9, 0.98), eps=1e-8)
@@ -77,7 +85,7 @@ def main():
         opt.zero_grad()
         logits = logits_of(m, x, ids, k)[places]
         hard = cross_entropy(logits, y[places], reduction="sum")
-        loss = ALPHA * distilled(logits, top, TEMPERATURE) + (1 - ALPHA) * hard
+        loss = ALPHA * distilled(with_others(logits, token_ids, TEMPERATURE), log_probs.float(), TEMPERATURE) + (1 - ALPHA) * hard
         (loss / golden["label_tokens"]).backward()
         if step == 0:
             tensors["logits"] = logits.detach().clone()

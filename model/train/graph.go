@@ -19,7 +19,7 @@ const ignored = -100
 // lossSum is the sum of the cross-entropy over label tokens, scalar, in float32 and
 // without dropout. A batch is pixels [B, H, W, 3] uint8, or in their place features
 // [B, S, hidden] float32 or bfloat16, labels [B·K, T] int32 and keys [B·K] uint32. In training, with a teacher, it also
-// has that one's tokens [B·K, T, k] int32 and their log-probabilities [B·K, T, k] float32.
+// has that one's tokens [B·K, T, k] int32 and their log-probabilities with that of all others [B·K, T, k+1] float32.
 func (t *Trainer) lossSum(weights, batch []*Node) *Node {
 	return crossEntropySum(t.logits(t.network(weights, nil, 0), batch, nil), batch[1], 0)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"distilvit/dataset"
@@ -16,10 +17,11 @@ import (
 // the script that made DistilBERT and DistilGPT2. The loss of a label token is
 //
 //	Weight · T² · KL(p ‖ q) + (1 - Weight) · cross-entropy
-//	p = softmax(teacher's log-probabilities / T) over the tokens that are stored of it, the likeliest
-//	q = softmax(student's logits / T) over all tokens
+//	p = softmax(teacher's logits / T), q = softmax(student's logits / T)
 //
-// so that the student is to give the tokens that are not stored no probability.
+// where both are of the tokens that are stored of the teacher, its likeliest, and of all others together as one. Without
+// these others, with p made to sum to 1 over the stored tokens, no student would be near enough: each is told to
+// give the others nothing, also where it is its teacher, and at T above 1 these have much (docs/training.md).
 type Teacher struct {
 	Weight      float64 `json:"weight"`      // above 0, at most 1
 	Temperature float64 `json:"temperature"` // T, above 0
@@ -34,19 +36,26 @@ func (t *Teacher) validate(check func(ok bool, format string, args ...any)) {
 }
 
 // sum is what the student loses by not being the teacher, over label tokens: logits [R, T, V], labels [R, T], the
-// teacher's tokens [R, T, k] and their log-probabilities [R, T, k] → scalar
+// teacher's tokens [R, T, k] and their log-probabilities and, as the last, that of the others [R, T, k+1] → scalar
 func (t *Teacher) sum(logits, labels, tokens, logProbs *Node) *Node {
-	dims, k := logits.Shape().Dimensions, tokens.Shape().Dim(2)
-	z := logSoftmax(MulScalar(logits, 1/t.Temperature))      // [R, T, V]
-	logP := logSoftmax(MulScalar(logProbs, 1/t.Temperature)) // [R, T, k]
-	places := dims[0] * dims[1]
-	index := InsertAxes(Reshape(tokens, places, k), -1) // [R·T, k, 1]
-	place := Iota(logits.Graph(), index.Shape(), 0)
-	at := Concatenate([]*Node{place, index}, -1)    // [R·T, k, 2]
-	logQ := Gather(Reshape(z, places, dims[2]), at) // [R·T, k]
-	kl := ReduceSum(Mul(Exp(logP), Sub(logP, Reshape(logQ, dims[0], dims[1], k))), -1)
-	return MulScalar(ReduceAllSum(Mul(kl, counted(labels))), t.Temperature*t.Temperature)
+	g, k, vocab := logits.Graph(), tokens.Shape().Dim(2), logits.Shape().Dim(2)
+	places := tokens.Shape().Size() / k
+	index := InsertAxes(Reshape(tokens, places, k), -1)              // [R·T, k, 1]
+	at := Concatenate([]*Node{Iota(g, index.Shape(), 0), index}, -1) // [R·T, k, 2]
+	z := MulScalar(Reshape(logits, places, vocab), 1/t.Temperature)  // [R·T, V]
+	z = Sub(z, StopGradient(ReduceAndKeep(z, ReduceMax, -1)))
+	e := Exp(z)
+	stored := Scatter(at, Ones(g, shapes.Make(e.DType(), places, k)), e.Shape(), false, true)
+	others := ReduceAndKeep(Mul(e, OneMinus(stored)), ReduceSum, -1) // [R·T, 1]
+	others = Log(MaxScalar(others, leastNormal))
+	logQ := Sub(Concatenate([]*Node{Gather(z, at), others}, -1), Log(ReduceAndKeep(e, ReduceSum, -1))) // [R·T, k+1]
+	logP := logSoftmax(MulScalar(Reshape(logProbs, places, k+1), 1/t.Temperature))                     // [R·T, k+1]
+	kl := ReduceSum(Mul(Exp(logP), Sub(logP, logQ)), -1)                                               // [R·T]
+	return MulScalar(ReduceAllSum(Mul(kl, Reshape(counted(labels), places))), t.Temperature*t.Temperature)
 }
+
+// leastNormal is that of float32. It keeps a logarithm finite where a student's other tokens have underflown, or are none.
+const leastNormal = 0x1p-126
 
 // logSoftmax over the last axis.
 func logSoftmax(x *Node) *Node {
@@ -56,14 +65,17 @@ func logSoftmax(x *Node) *Node {
 
 // checkTeacher compares what a teacher says of a batch with the batch and the model.
 func (t *Trainer) checkTeacher(b *dataset.Batch) error {
-	switch n := len(b.Labels) * b.TopK; {
+	switch n := len(b.Labels); {
 	case t.config.Teacher == nil && b.TopK == 0:
 		return nil
 	case t.config.Teacher == nil:
 		return errors.New("batch: has what a teacher says, but nothing learns from one")
-	case b.TopK < 1 || len(b.Taught) != n || len(b.LogProbs) != n:
+	case b.TopK < 1 || len(b.Taught) != n*b.TopK || len(b.LogProbs) != n*(b.TopK+1):
 		return fmt.Errorf("batch: %d tokens and %d log-probabilities of a teacher for %d labels", len(b.Taught),
 			len(b.LogProbs), len(b.Labels))
+	case b.Temperature != t.config.Teacher.Temperature:
+		return fmt.Errorf("batch: what a teacher says at temperature %g, of a student that learns at %g", b.Temperature,
+			t.config.Teacher.Temperature)
 	}
 	for _, id := range b.Taught {
 		if id < 0 || int(id) >= t.model.VocabSize() {
@@ -75,12 +87,12 @@ func (t *Trainer) checkTeacher(b *dataset.Batch) error {
 
 // uploadTeacher gives each device its part of what a teacher says of so many labels from first, of rows captions.
 func uploadTeacher(to *device.Group, b *dataset.Batch, first, labels, rows int) (device.Tensors, error) {
-	from, end := first*b.TopK, (first+labels)*b.TopK
-	list, err := device.UploadSplit(to, b.Taught[from:end], rows, b.T, b.TopK)
+	k, end := b.TopK, first+labels
+	list, err := device.UploadSplit(to, b.Taught[first*k:end*k], rows, b.T, k)
 	if err != nil {
 		return list, err
 	}
-	x, err := device.UploadSplit(to, b.LogProbs[from:end], rows, b.T, b.TopK)
+	x, err := device.UploadSplit(to, b.LogProbs[first*(k+1):end*(k+1)], rows, b.T, k+1)
 	if err != nil {
 		list.Free()
 		return list, err

@@ -53,16 +53,18 @@ func taught(t *testing.T) (g golden, b *dataset.Batch, c *model.Config, w model.
 		t.Fatal(err)
 	}
 	b.TopK = len(ids) / int(g.LabelTokens)
-	b.Taught, b.LogProbs = make([]int32, len(b.Labels)*b.TopK), make([]float32, len(b.Labels)*b.TopK)
-	n := 0
+	k, n := b.TopK, 0
+	b.Temperature = student.Temperature
+	b.Taught, b.LogProbs = make([]int32, len(b.Labels)*k), make([]float32, len(b.Labels)*(k+1))
 	for i, label := range b.Labels {
 		if label < 0 {
 			continue
 		}
-		for j := range b.TopK {
-			b.Taught[i*b.TopK+j], b.LogProbs[i*b.TopK+j] = int32(ids[n]), logs[n]
-			n++
+		for j, id := range ids[n*k : (n+1)*k] {
+			b.Taught[i*k+j] = int32(id)
 		}
+		copy(b.LogProbs[i*(k+1):], logs[n*(k+1):(n+1)*(k+1)])
+		n++
 	}
 	config = goldenConfig(g)
 	config.Teacher = &Teacher{Weight: student.Alpha, Temperature: student.Temperature}
@@ -116,7 +118,11 @@ func TestATeacherIsOfTheTrainingLossAlone(t *testing.T) {
 	}
 	unknown := *b
 	unknown.Taught = append([]int32{40}, b.Taught[1:]...)
-	for want, bad := range map[string]*dataset.Batch{"0 tokens": &plain, "token 40": &unknown} {
+	warm := *b
+	warm.Temperature = 3
+	for want, bad := range map[string]*dataset.Batch{
+		"0 tokens": &plain, "token 40": &unknown, "at temperature 3, of a student that learns at 2": &warm,
+	} {
 		if _, err := taught.Step(bad); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
@@ -124,4 +130,41 @@ func TestATeacherIsOfTheTrainingLossAlone(t *testing.T) {
 	if _, err := trainer(alone).Step(b); err == nil || !strings.Contains(err.Error(), "nothing learns from one") {
 		t.Errorf("a trainer without teacher: %v", err)
 	}
+}
+
+// A student that is its teacher has nothing to learn from it, however few tokens are stored of each place and however warm
+// both are: none of its weights is told to change. (Where stored tokens were made to sum to 1, it was to give the others nothing.)
+func TestAStudentThatIsItsTeacherHasNothingToLearn(t *testing.T) {
+	g, b, c, w, err := readGolden()
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := g.Steps[0].GradNorm // of captions
+	backendtest.Each(t, func(t *testing.T, be compute.Backend) {
+		captioner, err := model.NewCaptioner(be, c, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer captioner.Close()
+		for _, f := range []dataset.TeacherFormat{
+			{TopK: 1, Temperature: 1}, {TopK: 6, Temperature: 2}, {TopK: c.VocabSize(), Temperature: 8},
+		} {
+			config, batch := goldenConfig(g), *b
+			config.Teacher = &Teacher{Weight: 1, Temperature: f.Temperature}
+			batch.TopK, batch.Temperature = f.TopK, f.Temperature
+			batch.Taught, batch.LogProbs, err = captioner.TopTokens(b.Pixels, b.N, b.Labels, b.T, f.TopK, f.Temperature)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr, err := New(be, c, w, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := tr.Step(&batch)
+			tr.Close()
+			if err != nil || !(r.GradNorm < 1e-4*alone) || math.Abs(r.LossSum) > 1e-3 {
+				t.Errorf("%+v: loss %g, gradient %g, of captions alone %g, %v", f, r.LossSum, r.GradNorm, alone, err)
+			}
+		}
+	})
 }

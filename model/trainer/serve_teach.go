@@ -40,12 +40,13 @@ type TeachArgs struct {
 
 // Taught is what became of a teach command. Files are as they were written, without keys.
 type Taught struct {
-	File    layout.Object `json:"file"`
-	Tokens  layout.Object `json:"tokens,omitzero"` // of TokensOut
-	Rows    int           `json:"rows"`
-	Places  int64         `json:"places"` // that the teacher was asked of: label tokens
-	Mass    float64       `json:"mass"`   // sum over them of what the stored tokens have of probability, 0 to 1 each
-	Seconds float64       `json:"seconds"`
+	File   layout.Object `json:"file"`
+	Tokens layout.Object `json:"tokens,omitzero"` // of TokensOut
+	Rows   int           `json:"rows"`
+	Places int64         `json:"places"` // that the teacher was asked of: label tokens
+	// sum over them of what the stored tokens have of probability at the format's temperature, 0 to 1 each
+	Mass    float64 `json:"mass"`
+	Seconds float64 `json:"seconds"`
 }
 
 // teacher is the network that is asked; zero: none is loaded.
@@ -250,15 +251,16 @@ func (l *lesson) everyPlace(yield func(dataset.Place, error) bool) {
 			}
 		}
 		l.compiling("the teacher's logits", fmt.Sprintf("of %d captions of %d tokens of %d pictures", captions, longest, size))
-		ids, logs, err := l.teacher.captioner.TopTokens(b.Pixels, size, labels, longest, k)
+		ids, logs, err := l.teacher.captioner.TopTokens(b.Pixels, size, labels, longest, k, l.a.Format.Temperature)
 		if err != nil {
 			return fmt.Errorf("ask the teacher: %w", err)
 		}
 		for i := range b.N {
 			for j, caption := range l.rows[b.Rows[i]].IDs {
 				for t := range caption {
-					at := (i*perPicture + j*longest + t) * k
-					if !yield(dataset.Place{IDs: ids[at : at+k], LogProbs: logs[at : at+k]}, l.weigh(logs[at:at+k])) {
+					at := i*perPicture + j*longest + t
+					p := dataset.Place{IDs: ids[at*k : (at+1)*k], LogProbs: logs[at*(k+1) : (at+1)*(k+1)]}
+					if !yield(p, l.weigh(p.LogProbs)) {
 						return errEnough
 					}
 				}
@@ -271,16 +273,17 @@ func (l *lesson) everyPlace(yield func(dataset.Place, error) bool) {
 	}
 }
 
-// weigh counts a place and what its tokens have of probability.
+// weigh counts a place and what its tokens have of probability; the last of logProbs is that of the others.
 func (l *lesson) weigh(logProbs []float32) error {
 	l.places++
-	sum := 0.0
+	tokens, all := 0.0, 0.0
 	for _, x := range logProbs {
-		sum += math.Exp(float64(x))
+		tokens = all
+		all += math.Exp(float64(x-logProbs[0]) / l.a.Format.Temperature)
 	}
-	if math.IsNaN(sum) {
+	if math.IsNaN(all) || math.IsInf(all, 0) {
 		return errorf(InvalidInput, "the teacher's logits are not finite")
 	}
-	l.mass += sum
+	l.mass += tokens / all
 	return nil
 }
