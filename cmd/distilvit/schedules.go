@@ -14,6 +14,7 @@ import (
 
 	"distilvit/internal/encryption"
 	"distilvit/pipeline"
+	"distilvit/storage/layout"
 )
 
 // scheduleInfo is a schedule as Temporal knows it.
@@ -37,7 +38,10 @@ type turnInfo struct {
 	First    string    `json:"first_execution"`
 	Began    time.Time `json:"began"`
 	Status   string    `json:"status"` // running, failed or another of a workflow's that did not complete, or Turn's outcome
+	Left     bool      `json:"left"`   // its run published nothing and is stored still
 	pipeline.Turn
+
+	schedule string
 }
 
 // retrains says whether a schedule is one of ours.
@@ -64,7 +68,7 @@ func (s *site) scheduleInfo(ctx context.Context, name string) (*scheduleInfo, er
 	for _, action := range slices.Backward(described.Info.RecentActions) {
 		if w := action.StartWorkflowResult; w != nil {
 			info.Turns = append(info.Turns, turnInfo{
-				Workflow: w.WorkflowID, First: w.FirstExecutionRunID, Began: action.ActualTime,
+				Workflow: w.WorkflowID, First: w.FirstExecutionRunID, Began: action.ActualTime, schedule: name,
 			})
 		}
 	}
@@ -127,12 +131,41 @@ func findTurn(ctx context.Context, c client.Client, t *turnInfo, working bool) e
 		t.Status = run.Status
 		if turn, err = resultOf[pipeline.Turn](ctx, c, t.Workflow, execution); err != nil {
 			t.Detail = failureText(err)
-			return nil
+			return findFailedRun(ctx, c, t, run)
 		}
 		t.Status = turn.Outcome
 	}
 	t.Turn = *turn
 	return nil
+}
+
+// findFailedRun finds the run of a turn that has failed and so tells of none. One that failed before had none.
+func findFailedRun(ctx context.Context, c client.Client, t *turnInfo, turn *runInfo) error {
+	id := pipeline.Retrain{Schedule: t.schedule}.RunOf(turn.Started)
+	_, _, err := describeRun(ctx, c, id)
+	if err == nil {
+		t.Run = id
+	} else if errors.Is(err, errNoRun) {
+		err = nil
+	}
+	return err
+}
+
+// findLeft finds out whether the run of a turn that has ended without publishing is stored still.
+func (s *site) findLeft(ctx context.Context, t *turnInfo) error {
+	if t.Run == "" || slices.Contains(turnsWithoutLeftovers, t.Status) {
+		return nil
+	}
+	for _, err := range s.store.List(ctx, layout.Run(t.Run).Group()+"/") {
+		t.Left = err == nil
+		return err
+	}
+	return nil
+}
+
+// turnsWithoutLeftovers are what becomes of turns whose run is to stay, goes on, or is another turn's.
+var turnsWithoutLeftovers = []string{
+	pipeline.TurnPublished, pipeline.TurnUnchanged, statusRunning, statusInterrupted,
 }
 
 // describeTurn finds the execution that a turn is now. Temporal names turns after the second in which they begin: the
@@ -206,6 +239,9 @@ func (a *app) showSchedule(ctx context.Context, s *site, name string) error {
 		if err := findTurn(ctx, s.client, &info.Turns[i], working); err != nil {
 			return err
 		}
+		if err := s.findLeft(ctx, &info.Turns[i]); err != nil {
+			return err
+		}
 	}
 	if a.output == "json" {
 		return printJSON(a.stdout, info)
@@ -227,9 +263,17 @@ func (a *app) showSchedule(ctx context.Context, s *site, name string) error {
 	fmt.Fprintln(a.stdout)
 	turns := &table{}
 	turns.add("BEGAN", "OUTCOME", "RUN", "")
+	var left []string
 	for _, t := range info.Turns {
 		turns.add(timeText(t.Began), t.Status, t.Run, t.Detail)
+		if t.Left {
+			left = append(left, t.Run)
+		}
 	}
 	turns.write(a.stdout, "")
+	if len(left) > 0 {
+		fmt.Fprintf(a.stdout, "\nstored still, though nothing was published: %s\n  distilvit logs RUN tells more of one, distilvit rm RUN "+
+			"removes it\n", strings.Join(left, ", "))
+	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ type scheduleAnswer struct {
 	Skipped int `json:"skipped"`
 	Turns   []struct {
 		Status string `json:"status"`
+		Left   bool   `json:"left"`
 		pipeline.Turn
 	} `json:"turns"`
 }
@@ -100,6 +102,25 @@ func TestScheduleTrainsOnNewDataAndPublishesWhatIsBetter(t *testing.T) {
 	for _, want := range []string{"1 skipped", "not better: eval_loss", "nothing has changed since run " + first.Run} {
 		require.Contains(t, text, want)
 	}
+	require.Contains(t, text, "stored still, though nothing was published: "+third.Run)
+
+	// A turn whose run fails tells which, and that it is left.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images", "000-00.png"), []byte("no picture"), 0o644))
+	set("--set", "prepare.max_bad_fraction=0")
+	succeed(t, "schedule", "trigger", "nightly", "--data", data)
+	turns++
+	shared.process.AwaitEvery(time.Second, "the turn's failure", func() bool {
+		seen = show()
+		return len(seen.Turns) == turns && seen.Turns[0].Status == "failed"
+	})
+	require.True(t, seen.Turns[0].Left)
+	require.True(t, seen.Turns[1].Left)
+	require.False(t, seen.Turns[2].Left)
+	failed := seen.Turns[0].Run
+	require.Contains(t, succeed(t, "list", "--data", data), failed+"  failed")
+	succeed(t, "rm", failed, "--data", data)
+	require.NotContains(t, succeed(t, "schedule", "show", "nightly", "--data", data), failed)
+
 	require.Contains(t, succeed(t, "schedule", "pause", "nightly", "--data", data), "schedule nightly is paused: paused")
 	require.Contains(t, succeed(t, "schedule", "list", "--data", data), "nightly   models/nightly  0 3 1 1 * UTC  paused")
 	succeed(t, "schedule", "delete", "nightly", "--data", data)

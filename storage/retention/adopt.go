@@ -58,8 +58,8 @@ func WaitText(groups []string, until time.Time) string {
 	if n := len(groups) - 1; n > 0 {
 		what = fmt.Sprintf("%s and %d more are", groups[0], n)
 	}
-	return fmt.Sprintf("%s being removed by a Janitor or rm that has not ended; unless it is heard of, it counts as dead at %s (%s from "+
-		"now)", what, until.Format("15:04:05 MST"), time.Until(until).Round(time.Second))
+	return fmt.Sprintf("%s being removed by a Janitor or rm that has not ended; unless it is heard of, it counts as dead at %s",
+		what, until.Format("15:04:05 MST"))
 }
 
 // The waiting's clock, whose monotonic part alone is used, its pauses, and after how much of it Told is called. A live
