@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -140,11 +141,64 @@ func (e noPicture) Is(target error) bool { return target == errNoPicture }
 
 var errNoPicture = errors.New("no such picture")
 
-// find answers the entry that is called name, in the first archive that has it; else
+// errNotThere is what most of them are.
+const errNotThere = noPicture("not in the image archives")
+
+// find answers the entry that a captions file names: see called. What is not there by its name is looked for as a URL
+// has it, and one without the extension of a picture with each of them: lists often have the numbers of pictures alone.
+func (as *archives) find(name string) (ImageRef, error) {
+	ref, err := as.called(name)
+	if err == nil || !errors.Is(err, errNotThere) {
+		return ref, err
+	}
+	for _, other := range unescaped(name) {
+		if ref, otherErr := as.called(other); otherErr == nil || !errors.Is(otherErr, errNotThere) {
+			return ref, otherErr
+		}
+	}
+	if IsPicture(name) {
+		return ref, err
+	}
+	var found []ImageRef
+	for _, ext := range pictureExtensions {
+		ref, otherErr := as.called(name + ext)
+		switch {
+		case otherErr == nil:
+			found = append(found, ref)
+		case !errors.Is(otherErr, errNotThere):
+			return ref, otherErr
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return ref, err
+	case len(found) == 1 || isUnread(found[1].Name): // the same picture converted
+		return found[0], nil
+	}
+	return ref, severalPictures(name, found)
+}
+
+// unescaped are the names that a URL, or a path taken from one, stands for: without its query, and without %20 and the
+// like.
+func unescaped(name string) (names []string) {
+	if _, rest, ok := strings.Cut(name, "://"); ok {
+		if i := strings.IndexAny(rest, "?#"); i >= 0 {
+			rest = rest[:i]
+		}
+		names = append(names, rest)
+		name = rest
+	}
+	if plain, err := url.PathUnescape(name); err == nil && plain != name {
+		names = append(names, validName(plain))
+	}
+	return names
+}
+
+// called answers the entry that is called name, in the first archive that has it; else
 // the only one whose path ends in name, or that name ends in; else the same without
 // regard to case. Of entries of one name in an archive the last counts. A backslash is
 // a slash, and how accents are encoded makes no difference.
-func (as *archives) find(name string) (ImageRef, error) {
+func (as *archives) called(name string) (ImageRef, error) {
 	name = strings.TrimPrefix(path.Clean("/"+slashed(name)), "/")
 	same, err := as.ofBase(folded(path.Base(name)))
 	if err != nil {
@@ -172,13 +226,16 @@ func (as *archives) find(name string) (ImageRef, error) {
 			case 1:
 				return found[0], nil
 			default:
-				return ImageRef{}, noPicture(fmt.Sprintf(
-					"picture %s: may be %s or %s in the image archives, %d in all",
-					name, found[0].Name, found[1].Name, len(found)))
+				return ImageRef{}, severalPictures(name, found)
 			}
 		}
 	}
-	return ImageRef{}, noPicture(fmt.Sprintf("picture %s: not in the image archives", name))
+	return ImageRef{}, fmt.Errorf("picture %s: %w", name, errNotThere)
+}
+
+func severalPictures(name string, found []ImageRef) error {
+	return noPicture(fmt.Sprintf("picture %s: may be %s or %s in the image archives, %d in all",
+		name, found[0].Name, found[1].Name, len(found)))
 }
 
 // ofBase are the entries whose names end in this element, folded, and perhaps others

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,8 +20,38 @@ const packBytes = 256 << 20
 // zipOverhead is more than a stored entry's headers take, its name (twice) not counted.
 const zipOverhead = 256
 
-// pictureExtensions are the files that Pack takes.
-var pictureExtensions = []string{".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+// pictureExtensions are the files that Pack takes, whether they can be decoded or not: a photograph of a phone that is
+// passed over because of its format would be missed by nobody.
+var pictureExtensions = slices.Concat(readExtensions, unreadExtensions)
+
+// readExtensions end the names of pictures that are read.
+var readExtensions = []string{
+	".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif",
+	".jfif", ".jpe", ".mpo", ".apng", ".avifs",
+}
+
+// unreadExtensions end the names of photographs in formats that are not read (docs/pictures.md).
+var unreadExtensions = []string{".heic", ".heif", ".heics", ".heifs", ".hif", ".jp2", ".j2k", ".jpf", ".jpx", ".jxl"}
+
+// isUnread says whether a name ends as that of a picture whose format is not read.
+func isUnread(name string) bool {
+	return slices.Contains(unreadExtensions, strings.ToLower(path.Ext(name)))
+}
+
+// withoutConverted leaves out what nobody misses: a picture in a format that is not read, beside one of the same
+// name in a format that is, as it stands after conversion.
+func withoutConverted(names []string) []string {
+	read := map[string]bool{}
+	for _, name := range names {
+		if !isUnread(name) {
+			read[folded(stem(name))] = true
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return isUnread(name) && read[folded(stem(name))] })
+}
+
+// stem is a name without its extension.
+func stem(name string) string { return strings.TrimSuffix(name, path.Ext(name)) }
 
 // Pack puts the pictures below dir into zip archives of at most 256 MiB, without
 // compression, in the order of their names; with captions also the files of captions
@@ -48,7 +79,7 @@ func pack(
 	}
 	if len(pictures) == 0 {
 		return fmt.Errorf(
-			"image folder %s: no pictures (%s) in it", dir, strings.Join(pictureExtensions, " "),
+			"image folder %s: no pictures (%s) in it", dir, strings.Join(readExtensions, " "),
 		)
 	}
 	for n := 0; len(pictures) > 0; n++ {
@@ -72,14 +103,19 @@ func pack(
 	return nil
 }
 
-// Pictures answers the paths of the pictures below dir that Pack takes, sorted.
+// Pictures answers the paths of the pictures below dir, sorted: those that Pack takes, but for a picture whose format
+// is not read beside the same one converted.
 func Pictures(dir string) ([]string, error) {
 	found, err := picturesIn(dir, false)
-	paths := make([]string, len(found))
+	names := make([]string, len(found))
 	for i, p := range found {
-		paths[i] = filepath.Join(dir, filepath.FromSlash(p.name))
+		names[i] = p.name
 	}
-	return paths, err
+	names = withoutConverted(names)
+	for i, name := range names {
+		names[i] = filepath.Join(dir, filepath.FromSlash(name))
+	}
+	return names, err
 }
 
 // picturesIn lists the pictures below dir, and with captions theirs, sorted; links are followed.

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"archive/tar"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -84,6 +85,9 @@ func (l *tarList) read(ctx context.Context, f File) error {
 	}
 	defer closer.Close()
 	section := io.NewSectionReader(&blockReader{r: sourceReader{r}, size: size}, 0, size)
+	if err := notCompressed(section); err != nil {
+		return err
+	}
 	members := tar.NewReader(section)
 	var sample *tarSample
 	for {
@@ -116,6 +120,24 @@ func (l *tarList) read(ctx context.Context, f File) error {
 			return tarError(err, at, size)
 		}
 	}
+}
+
+// notCompressed names a tar file that is packed as a whole: pictures are read from where they lie in it, in any order.
+func notCompressed(section *io.SectionReader) error {
+	head := make([]byte, 6)
+	if _, err := section.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	for _, c := range []struct{ magic, name, command string }{
+		{"\x1f\x8b", "gzip", "gunzip"}, {"BZh", "bzip2", "bunzip2"}, {"\xfd7zXZ\x00", "xz", "unxz"},
+		{"\x28\xb5\x2f\xfd", "zstd", "unzstd"},
+	} {
+		if bytes.HasPrefix(head, []byte(c.magic)) {
+			return fmt.Errorf("a tar file compressed by %s, in which no picture can be found without unpacking all before it: "+
+				"%s it first (pictures hardly get smaller)", c.name, c.command)
+		}
+	}
+	return nil
 }
 
 func tarError(err error, at, size int64) error {

@@ -111,6 +111,7 @@ func (w *within) find(ctx context.Context) error {
 			return err
 		}
 	}
+	w.pictures = withoutConverted(w.pictures)
 	return nil
 }
 
@@ -184,14 +185,15 @@ func (w *within) readTexts(ctx context.Context, pictures *pictureList) error {
 			return err
 		}
 	}
+	beside := picturesBeside{list: pictures, names: w.pictures}
 	return w.each(ctx, w.chosenTexts(), maxTextBytes, func(p captionsAt, text []byte) error {
 		captions, err := captionLines(text)
 		if err != nil {
 			return pictures.orBad(p.name, err)
 		}
-		i, ok := pictures.beside(p.name)
-		if !ok {
-			return pictures.bad(p.name, "there is no picture of this name beside it")
+		i, err := beside.find(p.name)
+		if err != nil {
+			return pictures.orBad(p.name, err)
 		}
 		for _, caption := range captions {
 			if err := pictures.caption(i, caption); err != nil {
@@ -202,17 +204,45 @@ func (w *within) readTexts(ctx context.Context, pictures *pictureList) error {
 	})
 }
 
-// beside finds the picture whose name differs from a text's in its extension only.
-func (l *pictureList) beside(text string) (int, bool) {
-	stem := strings.TrimSuffix(text, path.Ext(text))
+// picturesBeside finds the pictures that texts are about.
+type picturesBeside struct {
+	list   *pictureList
+	names  []string
+	folded map[string][]string // names by what folded makes of their stems; made when first wanted
+}
+
+// find answers the picture that a text is about: that of its name but for the extension, or with that (photo.jpg.txt);
+// else the only one of such a name without regard to case and to how accents are encoded.
+func (b *picturesBeside) find(text string) (int, error) {
+	about := stem(text)
+	if i, ok := b.list.index[digestID(about)]; ok {
+		return int(i), nil
+	}
 	for _, ext := range pictureExtensions {
-		for _, name := range []string{stem + ext, stem + strings.ToUpper(ext)} {
-			if i, ok := l.index[digestID(name)]; ok {
-				return int(i), true
+		for _, name := range []string{about + ext, about + strings.ToUpper(ext)} {
+			if i, ok := b.list.index[digestID(name)]; ok {
+				return int(i), nil
 			}
 		}
 	}
-	return 0, false
+	if b.folded == nil {
+		b.folded = map[string][]string{}
+		for _, name := range b.names {
+			b.folded[folded(stem(name))] = append(b.folded[folded(stem(name))], name)
+		}
+	}
+	found := b.folded[folded(about)]
+	if len(found) == 0 && IsPicture(about) {
+		found = slices.DeleteFunc(slices.Clone(b.folded[folded(stem(about))]),
+			func(name string) bool { return folded(name) != folded(about) })
+	}
+	switch len(found) {
+	case 0:
+		return 0, badRow("there is no picture of this name beside it")
+	case 1:
+		return int(b.list.index[digestID(found[0])]), nil
+	}
+	return 0, badRow(fmt.Sprintf("may be about %s or %s", found[0], found[1]))
 }
 
 // captionLines are the captions of a text, one a line.
@@ -238,14 +268,14 @@ func (w *within) chosenTexts() []captionsAt {
 	best := map[string]int{}
 	rank := func(name string) int { return slices.Index(textExtensions, strings.ToLower(path.Ext(name))) }
 	for _, p := range w.texts {
-		stem := strings.TrimSuffix(p.name, path.Ext(p.name))
-		if was, ok := best[stem]; !ok || rank(p.name) < was {
-			best[stem] = rank(p.name)
+		about := stem(p.name)
+		if was, ok := best[about]; !ok || rank(p.name) < was {
+			best[about] = rank(p.name)
 		}
 	}
 	var out []captionsAt
 	for _, p := range w.texts {
-		if best[strings.TrimSuffix(p.name, path.Ext(p.name))] == rank(p.name) {
+		if best[stem(p.name)] == rank(p.name) {
 			out = append(out, p)
 		}
 	}

@@ -97,7 +97,7 @@ func (p *Processor) parseSizes(j *processorJSON, byShortestEdge bool) error {
 	}
 	if !*j.DoCenterCrop {
 		if resized.ShortestEdge != 0 {
-			return fmt.Errorf("size is %s and do_center_crop is false; must have height and width", j.Size)
+			return fmt.Errorf("size is %s and do_center_crop is false; must have height and width", onLine(j.Size))
 		}
 		p.Width, p.Height = resized.Width, resized.Height
 		return nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Processor makes a picture into the model's pixels as Hugging Face's image processors of ViT, DeiT, SigLIP,
@@ -123,6 +124,9 @@ func ParseProcessor(b []byte) (Processor, error) {
 	return p, p.Validate()
 }
 
+// onLine is JSON of a file without its line ends, for messages.
+func onLine(raw json.RawMessage) string { return strings.Join(strings.Fields(string(raw)), " ") }
+
 // parseSize reads {"height","width"} or, as older files have it, one number.
 func parseSize(key string, raw json.RawMessage) (width, height int, err error) {
 	var side int
@@ -131,7 +135,7 @@ func parseSize(key string, raw json.RawMessage) (width, height int, err error) {
 	}
 	var size struct{ Height, Width int }
 	if err := json.Unmarshal(raw, &size); err != nil || size.Height == 0 || size.Width == 0 {
-		return 0, 0, fmt.Errorf("%s is %s; must have height and width", key, raw)
+		return 0, 0, fmt.Errorf("%s is %s; must have height and width", key, onLine(raw))
 	}
 	return size.Width, size.Height, nil
 }

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,7 +105,6 @@ type tokenizerJSON struct {
 	PreTokenizer json.RawMessage `json:"pre_tokenizer"`
 	Decoder      *component      `json:"decoder"`
 	Model        *struct {
-		Type                    *string           `json:"type"`
 		Dropout                 *float64          `json:"dropout"`
 		UnkToken                string            `json:"unk_token"`
 		ContinuingSubwordPrefix string            `json:"continuing_subword_prefix"`
@@ -117,9 +117,36 @@ type tokenizerJSON struct {
 	} `json:"model"`
 }
 
+// checkModelType refuses other models by name before their vocabularies, which have other forms, are read.
+func checkModelType(data []byte) error {
+	var file struct {
+		Model struct {
+			Type  *string         `json:"type"`
+			Vocab json.RawMessage `json:"vocab"`
+		} `json:"model"`
+	}
+	if json.Unmarshal(data, &file) != nil {
+		return nil // whoever reads all of it says what is broken
+	}
+	kind := "BPE"
+	switch {
+	case file.Model.Type != nil:
+		kind = *file.Model.Type
+	case bytes.HasPrefix(file.Model.Vocab, []byte("[")):
+		kind = "Unigram" // of pairs of a piece and its score
+	}
+	if kind != "BPE" {
+		return fmt.Errorf("model is %q; only byte-level BPE is supported", kind)
+	}
+	return nil
+}
+
 // parseTokenizerJSON reads tokenizer.json. Files of old versions lack
 // model.type and write merges as "a b"; new ones write ["a", "b"].
 func parseTokenizerJSON(data []byte) (parts, error) {
+	if err := checkModelType(data); err != nil {
+		return parts{}, err
+	}
 	var file tokenizerJSON
 	if err := json.Unmarshal(data, &file); err != nil {
 		return parts{}, err
@@ -127,9 +154,6 @@ func parseTokenizerJSON(data []byte) (parts, error) {
 	m := file.Model
 	if m == nil {
 		return parts{}, errors.New("no model")
-	}
-	if m.Type != nil && *m.Type != "BPE" {
-		return parts{}, fmt.Errorf("model is %q; only byte-level BPE is supported", *m.Type)
 	}
 	if len(m.Vocab) == 0 {
 		return parts{}, errors.New("no model.vocab")

@@ -17,14 +17,18 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"nothing":         {nil, "neither tokenizer.json nor vocab.json"},
-		"no merges.txt":   {map[string]string{"vocab.json": `{"a": 0}`}, "merges.txt"},
-		"empty":           {map[string]string{"tokenizer.json": ""}, "unexpected end of JSON"},
-		"not JSON":        {map[string]string{"tokenizer.json": "\x89PNG"}, "invalid character"},
-		"null":            {map[string]string{"tokenizer.json": "null"}, "no model"},
-		"other model":     {tokenizerJSON(`{"type": "Unigram", "vocab": {}}`), "Unigram"},
+		"nothing":       {nil, "neither tokenizer.json nor vocab.json"},
+		"no merges.txt": {map[string]string{"vocab.json": `{"a": 0}`}, "merges.txt"},
+		"empty":         {map[string]string{"tokenizer.json": ""}, "unexpected end of JSON"},
+		"not JSON":      {map[string]string{"tokenizer.json": "\x89PNG"}, "invalid character"},
+		"null":          {map[string]string{"tokenizer.json": "null"}, "no model"},
+		"other model":   {tokenizerJSON(`{"type": "Unigram", "vocab": {}}`), "Unigram"},
+		"model of pieces": {
+			tokenizerJSON(`{"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0]]}`),
+			`model is "Unigram"; only byte-level`,
+		},
 		"no vocabulary":   {tokenizerJSON(`{"type": "BPE"}`), "no model.vocab"},
-		"vocabulary list": {tokenizerJSON(`{"vocab": [["a", 0]]}`), "cannot unmarshal"},
+		"vocabulary list": {tokenizerJSON(`{"vocab": [["a", 0]]}`), "model is \"Unigram\""},
 		"WordPiece prefix": {
 			tokenizerJSON(`{"vocab": {"a": 0}, "continuing_subword_prefix": "##"}`),
 			"continuing_subword_prefix",
