@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 
 	"distilvit/dataset"
@@ -53,9 +54,45 @@ func labelTokens(labels []int32) int64 {
 	return n
 }
 
+// Staged is a batch on the devices.
+type Staged struct {
+	after  int64            // steps that have to be done before it is trained on: dropout depends on it
+	parts  []device.Tensors // a micro-batch each, the batch inputs of the graphs
+	tokens int64            // label tokens
+	ids    []string         // examples
+}
+
+// Stage checks a batch and copies it to the devices, to be trained on after so many steps. It may run while another
+// batch is trained on, so that the devices need not wait for the next one.
+func (t *Trainer) Stage(b *dataset.Batch, after int64) (*Staged, error) {
+	if err := errors.Join(t.check(b), t.checkTeacher(b)); err != nil {
+		return nil, err
+	}
+	s := &Staged{after: after, tokens: labelTokens(b.Labels), ids: b.IDs}
+	size := t.config.microBatch()
+	for first := 0; first < t.config.BatchSize; first += size {
+		part, err := t.uploadTaught(b, first, size, after)
+		if err != nil {
+			s.Free()
+			return nil, err
+		}
+		s.parts = append(s.parts, part)
+	}
+	return s, nil
+}
+
+// Free releases a batch that is not trained on; StepStaged does it itself.
+func (s *Staged) Free() {
+	if s != nil {
+		for _, part := range s.parts {
+			part.Free()
+		}
+	}
+}
+
 // uploadTaught is upload of a batch that is trained on: with what a teacher says, where there is one.
-func (t *Trainer) uploadTaught(b *dataset.Batch, first, count int) (device.Tensors, error) {
-	list, err := t.upload(t.group, b, first, count)
+func (t *Trainer) uploadTaught(b *dataset.Batch, first, count int, after int64) (device.Tensors, error) {
+	list, err := t.upload(t.group, b, first, count, after)
 	if err != nil || t.config.Teacher == nil {
 		return list, err
 	}
@@ -69,8 +106,8 @@ func (t *Trainer) uploadTaught(b *dataset.Batch, first, count int) (device.Tenso
 }
 
 // upload cuts count pictures from first, with their captions, out of a batch
-// and gives each device of the group its part: the batch inputs of the graphs.
-func (t *Trainer) upload(to *device.Group, b *dataset.Batch, first, count int) (device.Tensors, error) {
+// and gives each device of the group its part: the batch inputs of the graphs, of the step after so many.
+func (t *Trainer) upload(to *device.Group, b *dataset.Batch, first, count int, after int64) (device.Tensors, error) {
 	end := first + count
 	if len(b.Rows) < end {
 		return device.Tensors{}, fmt.Errorf("batch has %d pictures instead of %d", len(b.Rows), end)
@@ -79,7 +116,7 @@ func (t *Trainer) upload(to *device.Group, b *dataset.Batch, first, count int) (
 	keys := make([]uint32, 0, rows)
 	for _, row := range b.Rows[first:end] {
 		for caption := range b.K {
-			keys = append(keys, dropoutKey(t.config.Seed, t.step, row, caption))
+			keys = append(keys, dropoutKey(t.config.Seed, after, row, caption))
 		}
 	}
 	var list device.Tensors

@@ -1,7 +1,6 @@
 package train
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -20,7 +19,7 @@ import (
 // weights on a device and moves them a step at a time. With several devices each has all weights and moments and its part
 // of every micro-batch; what is saved, evaluated and captioned with are those of
 // the first. It is not safe for concurrent use; captioners made by Captioner
-// must not run during a step.
+// must not run during a step. Stage alone may run beside a step.
 type Trainer struct {
 	be     compute.Backend
 	group  *device.Group // all devices of be, which train
@@ -185,23 +184,36 @@ func (t *Trainer) Close() {
 	}
 }
 
-// Step trains on one batch. A loss or gradient that is not finite is a
-// *DivergedError, after which the trainer refuses everything.
+// Step trains on one batch: Stage, and StepStaged.
 func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 	if t.broken != nil {
 		return StepResult{}, t.broken
 	}
-	if err := errors.Join(t.check(b), t.checkTeacher(b)); err != nil {
+	staged, err := t.Stage(b, t.step)
+	if err != nil {
 		return StepResult{}, err
 	}
+	return t.StepStaged(staged)
+}
+
+// StepStaged trains on what Stage has put on the devices, and frees it. A loss or gradient that is not finite is a
+// *DivergedError, after which the trainer refuses everything.
+func (t *Trainer) StepStaged(s *Staged) (StepResult, error) {
+	defer s.Free()
+	if t.broken != nil {
+		return StepResult{}, t.broken
+	}
+	if s.after != t.step {
+		return StepResult{}, fmt.Errorf("batch was staged to be trained on after %d steps; %d are done", s.after, t.step)
+	}
 	t.dropMerged()
-	r := StepResult{Step: t.step + 1, Tokens: labelTokens(b.Labels), LearningRate: t.config.RateAfter(t.step)}
+	r := StepResult{Step: t.step + 1, Tokens: s.tokens, LearningRate: t.config.RateAfter(t.step)}
 	scalars, err := t.scalars(&r, pace{t.config.LearningRate, t.config.WeightDecay})
 	if err != nil {
 		return StepResult{}, err
 	}
 	defer scalars.Free()
-	sums, err := t.backward(b)
+	sums, err := t.backward(s)
 	if err != nil {
 		return StepResult{}, err
 	}
@@ -212,7 +224,7 @@ func (t *Trainer) Step(b *dataset.Batch) (StepResult, error) {
 	}
 	defer scale.Free()
 	if notFinite(r.LossSum) || notFinite(r.GradNorm) {
-		t.broken = &DivergedError{Step: r.Step, IDs: b.IDs}
+		t.broken = &DivergedError{Step: r.Step, IDs: s.ids}
 		return StepResult{}, t.broken
 	}
 	if err := t.update(sums, scale, &r); err != nil {
@@ -231,21 +243,15 @@ func notFinite(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 
 // backward sums gradients over the micro-batches of a batch: one tensor for each
 // of t.names, and after them the loss sum.
-func (t *Trainer) backward(b *dataset.Batch) (sums device.Tensors, err error) {
-	size := t.config.microBatch()
-	for first := 0; first < t.config.BatchSize; first += size {
-		batch, err := t.uploadTaught(b, first, size)
-		if err != nil {
-			sums.Free()
-			return device.Tensors{}, err
-		}
+func (t *Trainer) backward(s *Staged) (sums device.Tensors, err error) {
+	for i, part := range s.parts {
 		program, before := t.accumulate, sums
-		if first == 0 {
+		if i == 0 {
 			program = t.begin
 		}
-		sums, err = program.Run(before, t.weights, t.frozen, batch)
+		sums, err = program.Run(before, t.weights, t.frozen, part)
 		before.Free()
-		batch.Free()
+		part.Free()
 		if err != nil {
 			return device.Tensors{}, err
 		}
@@ -410,7 +416,7 @@ func (t *Trainer) Loss(b *dataset.Batch) (sum float64, tokens int64, err error) 
 	if err := t.check(b); err != nil {
 		return 0, 0, err
 	}
-	batch, err := t.upload(t.first, b, 0, t.pictures(b))
+	batch, err := t.upload(t.first, b, 0, t.pictures(b), t.step)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -435,7 +441,7 @@ func (t *Trainer) Gradients(b *dataset.Batch) (model.Weights, error) {
 	if err := t.check(b); err != nil {
 		return nil, err
 	}
-	batch, err := t.upload(t.first, b, 0, len(b.Rows))
+	batch, err := t.upload(t.first, b, 0, len(b.Rows), t.step)
 	if err != nil {
 		return nil, err
 	}

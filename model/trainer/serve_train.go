@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -83,7 +84,7 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 	var waiting atomic.Bool
 	waiting.Store(true)
 	defer s.announceWaiting(&waiting, shards)()
-	for b, err := range loader.Epoch(ctx, a.Epoch, s.state.EpochStep) {
+	for b, err := range e.ahead(ctx, loader) {
 		waiting.Store(false)
 		if stopped = errors.Is(err, errStopped); stopped {
 			break
@@ -92,7 +93,7 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
+			return err
 		}
 		e.times.Input += time.Since(idle).Seconds()
 		if err := e.step(b); err != nil {
@@ -161,25 +162,82 @@ func (s *server) announceWaiting(waiting *atomic.Bool, shards *arrivals) (end fu
 	return func() { close(ended); owned.Wait() }
 }
 
-// step trains one batch.
-func (e *epoch) step(b *dataset.Batch) error {
-	compiled := e.compiling("training step", fmt.Sprintf("for captions of %d tokens", b.T))
-	begun, used := time.Now(), rusage.CPUTime()
-	r, err := e.trainer.Step(b)
+// staged is a batch of the epoch that is on the devices.
+type staged struct {
+	*train.Staged
+	pictures, length int   // and tokens of its captions
+	step             int64 // of the epoch
+}
+
+// ahead yields what is left of the epoch, each batch once it is on the devices. The next is read and copied while the
+// loop's body trains on the last, so that the devices do not wait for it.
+func (e *epoch) ahead(parent context.Context, loader *dataset.Loader) iter.Seq2[staged, error] {
+	from, done := e.state.EpochStep, e.state.Step
+	return func(yield func(staged, error) bool) {
+		var owned sync.WaitGroup
+		defer owned.Wait()
+		ctx, cancel := context.WithCancel(parent)
+		defer cancel()
+		type made struct {
+			staged
+			err error
+		}
+		next := make(chan made)
+		owned.Go(func() {
+			defer close(next)
+			for b, err := range loader.Epoch(ctx, e.a.Epoch, from) {
+				m := made{err: err}
+				if err == nil {
+					m.staged, m.err = e.stage(b, done+b.Step-from)
+				} else if !errors.Is(err, errStopped) && ctx.Err() == nil {
+					m.err = &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
+				}
+				select {
+				case next <- m:
+				case <-ctx.Done():
+					m.Free()
+				}
+				if m.err != nil || ctx.Err() != nil {
+					return
+				}
+			}
+		})
+		for m := range next {
+			if !yield(m.staged, m.err) {
+				return
+			}
+		}
+	}
+}
+
+// stage puts a batch on the devices, to be trained on after so many steps.
+func (e *epoch) stage(b *dataset.Batch, after int64) (staged, error) {
+	s, err := e.trainer.Stage(b, after)
 	if err != nil {
-		return fmt.Errorf("epoch %d step %d: %w", e.a.Epoch+1, b.Step, err)
+		err = fmt.Errorf("epoch %d step %d: %w", e.a.Epoch+1, b.Step, err)
+	}
+	return staged{Staged: s, pictures: b.N, length: b.T, step: b.Step}, err
+}
+
+// step trains one batch.
+func (e *epoch) step(b staged) error {
+	compiled := e.compiling("training step", fmt.Sprintf("for captions of %d tokens", b.length))
+	begun, used := time.Now(), rusage.CPUTime()
+	r, err := e.trainer.StepStaged(b.Staged)
+	if err != nil {
+		return fmt.Errorf("epoch %d step %d: %w", e.a.Epoch+1, b.step, err)
 	}
 	seconds := time.Since(begun).Seconds()
 	st := &e.state
 	st.Step, st.EpochStep = r.Step, st.EpochStep+1
-	e.times.Pictures += int64(b.N)
+	e.times.Pictures += int64(b.pictures)
 	st.LossSum += r.LossSum
 	st.Tokens += r.Tokens
 	e.records = append(e.records, StepRecord{
 		Step: r.Step, Loss: mean(r.LossSum, r.Tokens), Tokens: r.Tokens, GradNorm: r.GradNorm,
 		LearningRate: r.LearningRate,
 	})
-	switch now := float64(b.N) / max(seconds, 1e-9); {
+	switch now := float64(b.pictures) / max(seconds, 1e-9); {
 	case compiled: // tells nothing of the steps to come
 		e.took["training step"] = time.Duration(seconds * float64(time.Second))
 		e.times.Compile += seconds
