@@ -189,6 +189,7 @@ func (g *gathering) join(pictures *pictureList, archives *archives) error {
 		warning(g.name, missing, "pictures are not in the image archives"),
 		warning(g.name, bad, "rows cannot be used; the first: "+firstBad),
 		warning(g.name, pictures.textOnly, "conversations without a picture left out"),
+		pictures.splitsUnused(g.spec, g.name),
 	)
 	return nil
 }

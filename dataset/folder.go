@@ -24,7 +24,7 @@ func folderReader(spec Spec) captionsReader {
 	return func(r io.Reader, name string, pictures *pictureList) error {
 		ext := strings.ToLower(path.Ext(name))
 		if ext == ".json" {
-			return readJSONList(spec)(r, name, pictures)
+			return readJSONFile(spec)(r, name, pictures)
 		}
 		b, err := newText(r)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -27,8 +28,8 @@ func readJSONL(b *bufio.Reader, spec Spec, pictures *pictureList) error {
 	})
 }
 
-// jsonReader reads a JSON file whose form is told by how it begins: a list is of kind
-// folder, an object with sentences of kind karpathy, any other of kind coco.
+// jsonReader reads a JSON file whose form is told by how it begins: a list, or an object whose keys are pictures, is of
+// kind folder, an object with sentences of kind karpathy, any other of kind coco.
 func jsonReader(spec Spec) captionsReader {
 	return func(r io.Reader, name string, pictures *pictureList) error {
 		b := bufio.NewReaderSize(r, sniffBytes)
@@ -38,13 +39,81 @@ func jsonReader(spec Spec) captionsReader {
 		}
 		start := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
 		switch {
-		case bytes.HasPrefix(start, []byte("[")):
-			return readJSONList(spec)(b, name, pictures)
+		case bytes.HasPrefix(start, []byte("[")), keyIsPicture(start):
+			return readJSONFile(spec)(b, name, pictures)
 		case bytes.Contains(head, []byte(`"sentences"`)):
 			return readKarpathy(b, name, pictures)
 		}
 		return readCOCO(b, name, pictures)
 	}
+}
+
+// firstKey is how a JSON object begins.
+var firstKey = regexp.MustCompile(`^\{\s*("(?:[^"\\]|\\.)*")\s*:`)
+
+// keyIsPicture says whether a file begins as an object whose keys are the names of pictures.
+func keyIsPicture(start []byte) bool {
+	var key string
+	m := firstKey.FindSubmatch(start)
+	return m != nil && json.Unmarshal(m[1], &key) == nil && IsPicture(key)
+}
+
+// readJSONFile reads a list of such objects, or an object of them by the names of their pictures.
+func readJSONFile(spec Spec) captionsReader {
+	return func(r io.Reader, name string, pictures *pictureList) error {
+		b := bufio.NewReaderSize(r, sniffBytes)
+		head, err := b.Peek(sniffBytes)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if keyIsPicture(bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")) {
+			return readJSON(b, pictures, func(dec *json.Decoder, pictures *pictureList) error {
+				return decodeByName(dec, spec, pictures)
+			})
+		}
+		return readJSONList(spec)(b, name, pictures)
+	}
+}
+
+// decodeByName reads an object whose keys are the names of pictures and whose values are a caption, a list of them, or
+// an object with some under a usual key, as kohya's meta_cap.json has them.
+func decodeByName(dec *json.Decoder, spec Spec, pictures *pictureList) error {
+	if err := expect(dec, json.Delim('{'), "an object of pictures"); err != nil {
+		return err
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		name := key.(string)
+		if err := pictures.orBad(name, addByName(name, value, spec, pictures)); err != nil {
+			return err
+		}
+	}
+	_, err := dec.Token() // the closing brace
+	return err
+}
+
+func addByName(name string, value json.RawMessage, spec Spec, pictures *pictureList) error {
+	const imageKey = "image"
+	var o jsonObject
+	if !bytes.HasPrefix(value, []byte("{")) {
+		o = jsonObject{"caption": value}
+	} else if err := json.Unmarshal(value, &o); err != nil {
+		return badRow(fmt.Sprintf("broken JSON: %v", err))
+	}
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		return err
+	}
+	o[imageKey] = quoted
+	spec.Columns.Image = imageKey
+	return o.add(spec, pictures)
 }
 
 // readJSONList reads a list of such objects.
@@ -99,6 +168,8 @@ func (o jsonObject) add(spec Spec, pictures *pictureList) error {
 		if split, ok = splitNames[strings.ToLower(given)]; !ok {
 			return badRow(fmt.Sprintf("split %q (%s) is none of %s", given, spec.Columns.Split, knownSplits()))
 		}
+	} else if given, err := o.text(usualSplit); err == nil {
+		pictures.unusedSplit(given)
 	}
 	return pictures.named(image, group, split, captions...)
 }

@@ -274,6 +274,8 @@ func TestLayoutsThatOtherToolsWriteAreRead(t *testing.T) {
 			{"00453/a.jpg", Train, "a.jpg", both("a")}, {"00453/b.jpg", Train, "b.jpg", both("b")}}), 1},
 		{"LAVIS, told by what it holds", Spec{Kind: "json"}, "lavis.json", images, []row{
 			{"val2014/a.jpg", Train, "a.jpg", both("a")}, {"val2014/b.jpg", Train, "b.jpg", both("b")}}, 0},
+		{"kohya", Spec{Kind: "json"}, "meta_cap.json", images, first([]row{
+			{"/workspace/train/a.jpg", Train, "a.jpg", both("a")}, {"/workspace/train/b.jpg", Train, "b.jpg", both("b")}}), 0},
 		{"LAVIS", Spec{Kind: "folder"}, "lavis.json", images, []row{
 			{"val2014/a.jpg", Train, "a.jpg", both("a")}, {"val2014/b.jpg", Train, "b.jpg", both("b")}}, 0},
 		{"WebDataset", Spec{Kind: "webdataset"}, "", shards, []row{

@@ -164,3 +164,58 @@ func TestACompressedTarIsNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestCaptionsByTheNamesOfTheirPictures(t *testing.T) {
+	text := "\xef\xbb\xbf\n{\n \"a.jpg\": \"one\", \"b \\\"x\\\".PNG\": [\"two\", \"three\"],\n" +
+		" \"c.jpg\": {\"tags\": \"t\", \"caption\": [\"four\"]}, \"d.jpg\": null, \"e.jpg\": 5, \"a.jpg\": \"six\"}"
+	images := memory(RoleImages, "i.zip", zipOf(t, "a.jpg", "X", "b \"x\".PNG", "X", "c.jpg", "X", "d.jpg", "X", "e.jpg", "X"))
+	for _, kind := range []string{"json", "folder"} {
+		examples, _, err := List(t.Context(), Spec{Kind: kind}, []File{memory(RoleCaptions, "c.json", []byte(text)), images}, 0)
+		got := ""
+		for _, e := range examples {
+			got += fmt.Sprintf("%s %q %s\n", e.Image.Name, e.Captions, e.Image.Missing)
+		}
+		want := `a.jpg ["one" "six"] ` + "\n" + `b "x".PNG ["two" "three"] ` + "\n" + `c.jpg ["four"] ` + "\n" +
+			" [] d.jpg: caption is null; must be a text or a list of texts\n" +
+			" [] e.jpg: caption is 5; must be a text or a list of texts\n"
+		if err != nil || got != want {
+			t.Errorf("%s: %s, %v", kind, got, err)
+		}
+		cut := memory(RoleCaptions, "c.json", []byte(text[:len(text)-9]))
+		if _, _, err := List(t.Context(), Spec{Kind: kind}, []File{cut, images}, 0); err == nil ||
+			!strings.Contains(err.Error(), "ends too early") {
+			t.Errorf("%s, cut: %v", kind, err)
+		}
+	}
+}
+
+// Splits that the rows say are used or spoken of: by hashes their test pictures would be trained on.
+func TestSplitsThatAreNotUsedAreSaid(t *testing.T) {
+	table := "image,caption,split\na.jpg,x,train\nb.jpg,y,Val\nc.jpg,z,\n"
+	lines := `{"image": "a.jpg", "caption": "x", "split": "train"}` + "\n" + `{"image": "b.jpg", "caption": "x", "split": "test"}`
+	images := memory(RoleImages, "i.zip", zipOf(t, "a.jpg", "X", "b.jpg", "X", "c.jpg", "X"))
+	for _, c := range []struct {
+		spec Spec
+		file File
+		want string
+	}{
+		{Spec{Kind: "folder"}, memory(RoleCaptions, "c.csv", []byte(table)), "c.csv: 2 rows say whether they are for training, " +
+			"validation or test, which is not used; split_column: split takes it"},
+		{Spec{Kind: "folder"}, memory(RoleCaptions, "c.jsonl", []byte(lines)), "c.jsonl: 2 rows say"},
+		{Spec{Kind: "json"}, memory(RoleCaptions, "c.json", []byte("["+strings.Replace(lines, "\n", ",", 1)+"]")),
+			"c.json: 2 rows say whether they are for training, validation or test, which is not used; " +
+				"kind: folder and split_column: split takes it"},
+		{Spec{Kind: "folder"}, memory(RoleCaptions, "c.csv", []byte(strings.Replace(table, "Val", "train", 1))), ""},
+		{Spec{Kind: "folder", Split: Train}, memory(RoleCaptions, "c.csv", []byte(table)), ""},
+		{Spec{Kind: "folder", Columns: Columns{Split: "split"}}, memory(RoleCaptions, "c.jsonl", []byte(lines)), ""},
+		{Spec{Kind: "parquet"}, memory(RoleFiles, "p", testParquet(t, "hf_list.parquet")), "Parquet files: 11 rows say"},
+		{Spec{Kind: "parquet"}, memory(RoleFiles, "p", testParquet(t, "hf_rows.parquet")), "Parquet files: 8 rows say"}, // a ClassLabel
+		{Spec{Kind: "parquet", Columns: Columns{Split: "split"}}, memory(RoleFiles, "p", testParquet(t, "hf_list.parquet")), ""},
+	} {
+		_, warnings, err := List(t.Context(), c.spec, []File{c.file, images}, 0)
+		said := strings.Join(warnings, "\n")
+		if err != nil || !strings.Contains(said, c.want) || c.want == "" && strings.Contains(said, "is not used") {
+			t.Errorf("%+v: %q, %v", c.spec, said, err)
+		}
+	}
+}

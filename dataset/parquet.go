@@ -159,6 +159,7 @@ func (l *parquetList) group(t *table, c tableColumns, file, group int) (err erro
 			continue
 		}
 		l.countPath(c, p)
+		l.pictures.unusedSplit(p.unused)
 		err := l.add(c, p)
 		if err := l.pictures.orBad(p.place, err); err != nil {
 			return err
@@ -190,6 +191,9 @@ func (l *parquetList) puts(c tableColumns) (all []putText) {
 	}
 	if c.split >= 0 {
 		all = append(all, putText{c.split, func(p *tableRow, text []byte) { p.given = nameOf(string(text), c.splits) }})
+	}
+	if c.unused >= 0 {
+		all = append(all, putText{c.unused, func(p *tableRow, text []byte) { p.unused = nameOf(string(text), c.splits) }})
 	}
 	if l.spec.ByPath {
 		all = append(all, putText{c.path, func(p *tableRow, text []byte) {
@@ -229,6 +233,7 @@ type tableRow struct {
 	out     bool   // a condition does not hold
 	several bool   // names several pictures
 	given   string // split as the file has it
+	unused  string // the same where the config does not ask for it
 	path    string
 	values  []string // of the conditions' columns
 }

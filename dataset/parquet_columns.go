@@ -21,6 +21,7 @@ var (
 type tableColumns struct {
 	captions        []int
 	split, id, path int
+	unused          int      // column of splits that the config does not ask for
 	splits          []string // names of the split's numbers
 	where           []whereLeaf
 }
@@ -33,7 +34,7 @@ type whereLeaf struct {
 }
 
 func (l *parquetList) columns(t *table) (tableColumns, error) {
-	c := tableColumns{split: -1, id: -1, path: -1}
+	c := tableColumns{split: -1, unused: -1, id: -1, path: -1}
 	var err error
 	if l.spec.ByPath {
 		c.path, err = t.pathColumn(l.spec.Columns.Image)
@@ -68,6 +69,8 @@ func (l *parquetList) columns(t *table) (tableColumns, error) {
 			return c, err
 		}
 		c.splits = t.features()[name].Names
+	} else if at, err := t.textColumn("split_column", usualSplit, 0); err == nil && !slices.Contains(c.captions, at) {
+		c.unused, c.splits = at, t.features()[usualSplit].Names
 	}
 	switch name := l.spec.Columns.ID; {
 	case name != "":

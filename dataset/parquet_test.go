@@ -500,7 +500,7 @@ func TestParquetListsOfPicturesAreReadWhereTheyHaveOne(t *testing.T) {
 func TestParquetRowsThatCannotBeUsedAreCounted(t *testing.T) {
 	file := []File{memory(RoleFiles, "hf_rows.parquet", testParquet(t, "hf_rows.parquet"))}
 	examples, warnings, err := List(context.Background(),
-		Spec{Kind: "parquet", Columns: Columns{ID: "text"}}, file, 0)
+		Spec{Kind: "parquet", Columns: Columns{ID: "text", Split: "split"}}, file, 0)
 	if err != nil || len(examples) != 8 {
 		t.Fatal(len(examples), err)
 	}

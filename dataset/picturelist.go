@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // listed is what a captions file says of one picture.
@@ -24,6 +25,8 @@ type listed struct {
 type pictureList struct {
 	file     string // being read, where a source has several; for messages
 	textOnly int    // conversations without a picture
+
+	unusedSplits map[string]int // rows by the split that they say themselves, where the config names no column of splits
 
 	// Of a metadata file among the pictures: names in it are below its folder.
 	folder, splitOfFolder string
@@ -61,6 +64,39 @@ func newPictureList(dir string) (*pictureList, error) {
 }
 
 func (l *pictureList) close() { l.spool.close() }
+
+// usualSplit is what a column of splits is called.
+const usualSplit = "split"
+
+// unusedSplit counts a row that says its split where nobody asked for it.
+func (l *pictureList) unusedSplit(given string) {
+	split := splitNames[strings.ToLower(strings.TrimSpace(given))]
+	if split == "" || l.splitOfFolder != "" {
+		return
+	}
+	if l.unusedSplits == nil {
+		l.unusedSplits = map[string]int{}
+	}
+	l.unusedSplits[split]++
+}
+
+// splitsUnused warns of rows that say several splits, which the hashes of their pictures would mix: what is published
+// as a test set would be trained on.
+func (l *pictureList) splitsUnused(spec Spec, name string) []string {
+	if len(l.unusedSplits) < 2 || spec.Split != "" {
+		return nil
+	}
+	rows := 0
+	for _, n := range l.unusedSplits {
+		rows += n
+	}
+	advice := "split_column: split"
+	if spec.Kind == "json" {
+		advice = "kind: folder and " + advice
+	}
+	return warning(name, rows, "rows say whether they are for training, validation or test, which is not used; "+
+		advice+" takes it")
+}
 
 // add takes a picture, unless one of its id is there already.
 func (l *pictureList) add(p listed) (i int, added bool, err error) {

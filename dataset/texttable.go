@@ -266,6 +266,8 @@ func (t *textTable) add(record []string, pictures *pictureList) error {
 		if split, ok = splitNames[strings.ToLower(field(t.columns.split))]; !ok {
 			return badRow(fmt.Sprintf("split %q is none of %s", field(t.columns.split), knownSplits()))
 		}
+	} else if at := column(t.header, usualSplit); at >= 0 && at != t.columns.image {
+		pictures.unusedSplit(record[at])
 	}
 	var captions []string
 	for _, at := range t.columns.captions {

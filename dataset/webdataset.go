@@ -73,6 +73,7 @@ type tarSample struct {
 	several    bool
 	texts      map[string][]byte // .txt, .caption and .json members
 	bad        string
+	passed     string // a member that would be the picture, had its name one dot
 }
 
 // tarTexts are the members that hold captions, in the order of choice.
@@ -161,6 +162,8 @@ func tarKey(name string) (key, ext string) {
 func (s *tarSample) member(name, ext string, at int64, h *tar.Header, r io.Reader) error {
 	last := path.Ext(ext) // 10.seg.png is no picture of the sample, 10.input.txt no caption
 	switch {
+	case last != ext && slices.Contains(pictureExtensions, last):
+		s.passed = cmp.Or(s.passed, name)
 	case last == ext && slices.Contains(pictureExtensions, ext):
 		s.several = s.several || s.image != ""
 		s.image, s.at = name, Entry{Header: at, Packed: h.Size, Size: h.Size, Method: methodRaw}
@@ -181,7 +184,7 @@ func (s *tarSample) member(name, ext string, at int64, h *tar.Header, r io.Reade
 
 // add lists a sample that is complete.
 func (l *tarList) add(s *tarSample) error {
-	if s == nil || s.image == "" && len(s.texts) == 0 {
+	if s == nil || s.image == "" && s.passed == "" && len(s.texts) == 0 {
 		return nil
 	}
 	id := l.name + "/" + s.key
@@ -193,6 +196,9 @@ func (l *tarList) add(s *tarSample) error {
 		return nil
 	case s.bad != "":
 		p.Bad = s.bad
+	case s.image == "" && s.passed != "":
+		p.Bad = fmt.Sprintf("has no picture: that of %s is another one's, since what follows the first dot of a member's "+
+			"name says what it is; names of pictures may have no dots", s.passed)
 	case s.image == "":
 		p.Bad = "captions without a picture"
 	case s.several:

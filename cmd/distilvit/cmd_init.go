@@ -125,6 +125,9 @@ func (a *app) findDataset(ctx context.Context, folder *sources.Folder) (*foundDa
 		if err != nil && nameColumns(folder.Dir, &candidate[0]) {
 			found, err = a.tryOut(ctx, folder, temp, candidate)
 		}
+		if err == nil && mayHaveSplits(candidate) {
+			found = a.tryOutSplits(ctx, folder, temp, found)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
@@ -161,14 +164,14 @@ func nothingFound(folder *sources.Folder, reasons []string) error {
 	switch pictures := len(folder.Pictures); {
 	case pictures+len(folder.Zips)+len(folder.Parquet)+len(folder.Tars) == 0:
 		return fmt.Errorf("%s has no pictures in it (nor a .zip, .tar or .parquet with some); %s", folder.Dir, forms)
-	case len(folder.Captions)+len(folder.Within) == 0:
+	case len(folder.Captions)+len(folder.Within)+len(folder.Parquet)+len(folder.Tars) == 0 && pictures > 0:
 		return &noCaptionsError{folder.Dir, pictures, forms}
 	}
 	why := "no caption belongs to a picture that is there"
 	if len(reasons) > 0 {
 		why = reasons[0]
 	}
-	return fmt.Errorf("%s has pictures, and files that may be captions, but they do not fit: %s; %s",
+	return fmt.Errorf("%s has files that may be pictures and captions, but they do not fit: %s; %s",
 		folder.Dir, why, forms)
 }
 
@@ -219,6 +222,29 @@ func (a *app) tryOut(
 		found, err = a.listCandidate(ctx, cfg, candidate)
 	}
 	return found, err
+}
+
+// mayHaveSplits says whether a candidate may have a column of splits that no sample of it shows.
+func mayHaveSplits(candidate []pipeline.SourceConfig) bool {
+	s := candidate[0]
+	ext := strings.ToLower(filepath.Ext(s.Captions))
+	return len(candidate) == 1 && s.Split == "" && s.SplitColumn == "" &&
+		(len(s.Files) > 0 && s.Captions == "" && !isTar(s.Files[0]) || ext == ".jsonl" || ext == ".ndjson")
+}
+
+func isTar(name string) bool { return strings.EqualFold(filepath.Ext(name), ".tar") }
+
+// tryOutSplits is what was found, with the splits of a column of this name where it holds at least two of them.
+func (a *app) tryOutSplits(
+	ctx context.Context, folder *sources.Folder, temp string, found *foundDataset,
+) *foundDataset {
+	s := found.sources[0]
+	s.SplitColumn = "split"
+	split, err := a.tryOut(ctx, folder, temp, []pipeline.SourceConfig{s})
+	if err != nil || split.bad > found.bad || len(split.pictures) < 2 {
+		return found
+	}
+	return split
 }
 
 // listCandidate counts what a config whose paths are those of this machine finds of a candidate.

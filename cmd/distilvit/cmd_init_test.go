@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"fmt"
 	"io"
@@ -90,6 +91,14 @@ func TestInitWritesAConfigThatARunTakes(t *testing.T) {
 		"captions that English decoders do not know": {tableOf(t, "image,caption", 60, func(i int) string {
 			return fmt.Sprintf("%04d.jpg,Một người đàn ông", i)
 		}), []string{"43 % of the letters of these captions are beyond a-z", "preset: distilvit"}},
+		"all in one archive": {oneArchive(t),
+			[]string{"captions: all.zip#all/captions.txt", "images: all.zip\n", "2 pictures with 2 captions"}},
+		"Parquet with splits of its own": {layoutFiles(t, "parquet/hf_list.parquet"), []string{"split_column: split",
+			"5 for training, 3 for validation, 3 for test"}},
+		"Parquet that names pictures": {layoutFiles(t, "parquet/layout.parquet", "layouts/pictures.zip"),
+			[]string{"files: layout.parquet", "images: pictures.zip"}},
+		"JSON by names": {layoutFiles(t, "layouts/meta_cap.json", "layouts/pictures.zip/"),
+			[]string{"captions: meta_cap.json"}},
 		"linked pictures":             {linked(t), []string{"images: images/pictures\n", "60 pictures with 60 captions"}},
 		"metadata above its pictures": {metadataAbove(t), []string{"images: .\n", "1 pictures with 1 captions"}},
 	} {
@@ -127,6 +136,26 @@ func TestInitWritesAConfigThatARunTakes(t *testing.T) {
 			require.Equal(t, raw, again)
 		})
 	}
+}
+
+// oneArchive is a dataset as it is downloaded: pictures and their captions in one zip, with what a Mac adds.
+func oneArchive(t *testing.T) string {
+	dir := t.TempDir()
+	file, err := os.Create(filepath.Join(dir, "all.zip"))
+	require.NoError(t, err)
+	z := zip.NewWriter(file)
+	for name, text := range map[string]string{
+		"all/captions.txt": "image,caption\na.jpg,a boat\nb.jpg,a cat\n", "all/Images/a.jpg": "", "all/Images/b.jpg": "",
+		"__MACOSX/all/._captions.txt": "x", "all/readme.txt": "About these.",
+	} {
+		w, err := z.Create(name)
+		require.NoError(t, err)
+		_, err = io.WriteString(w, text)
+		require.NoError(t, err)
+	}
+	require.NoError(t, z.Close())
+	require.NoError(t, file.Close())
+	return dir
 }
 
 // linked is a folder whose pictures lie elsewhere.
@@ -174,6 +203,8 @@ func splitFiles(t *testing.T) string {
 func TestInitSaysWhatIsMissing(t *testing.T) {
 	empty, bare, other := t.TempDir(), t.TempDir(), t.TempDir()
 	file := write(t, bare, "a.jpg", "")
+	dots := t.TempDir()
+	write(t, dots, "s.tar", tarOf(t, "photo.1.jpg", "X", "photo.1.txt", "a boat"))
 	write(t, other, "a.jpg", "")
 	write(t, other, "captions.csv", "image,caption\nb.jpg,a boat\n")
 	for _, c := range []struct {
@@ -184,6 +215,8 @@ func TestInitSaysWhatIsMissing(t *testing.T) {
 		{file, "is a file: name the folder", exitUsage},
 		{empty, "has no pictures in it", exitFailed},
 		{bare, "has 1 pictures and no captions; docs/datasets.md", exitFailed},
+		{layoutFiles(t, "parquet/layout.parquet"), "file layout.parquet: no column of pictures is called image", exitFailed},
+		{dots, "s.tar/photo: has no picture: that of photo.1.jpg is another one's", exitFailed},
 		{other, "captions.csv: none of its 1 pictures (the first is b.jpg)", exitFailed},
 	} {
 		code, stdout, stderr := cli(t, "", "init", c.dir)
@@ -192,6 +225,20 @@ func TestInitSaysWhatIsMissing(t *testing.T) {
 		require.Contains(t, stderr, c.want)
 		require.NoFileExists(t, filepath.Join(c.dir, configName))
 	}
+}
+
+// tarOf packs members, given as name, contents, name, contents …
+func tarOf(t *testing.T, members ...string) string {
+	t.Helper()
+	var b strings.Builder
+	w := tar.NewWriter(&b)
+	for i := 0; i < len(members); i += 2 {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: members[i], Size: int64(len(members[i+1])), Mode: 0o644}))
+		_, err := io.WriteString(w, members[i+1])
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return b.String()
 }
 
 func TestInitsBatchesFitThePictures(t *testing.T) {

@@ -6,7 +6,8 @@
 shard-00000{0,1}.tar are written by webdataset's own writer with the members that img2dataset
 gives it; the zips are folders of pictures as the datasets library (metadata.csv, metadata.jsonl)
 and captioning tools (a text beside each picture) leave them; llava.json is in the form of
-LLaVA-Pretrain's blip_laion_cc_sbu_558k.json, lavis.json in that of LAVIS' annotations.
+LLaVA-Pretrain's blip_laion_cc_sbu_558k.json, lavis.json in that of LAVIS' annotations, meta_cap.json in that of
+kohya-ss/sd-scripts (finetune/merge_captions_to_metadata.py, with --full_path).
 """
 import io
 import json
@@ -70,6 +71,8 @@ def main() -> None:
             {"from": "human", "value": "Hello."}, {"from": "gpt", "value": "Hello."}]}], indent=1))
     (OUT / "lavis.json").write_text(json.dumps([
         {"image": f"val2014/{n}.jpg", "caption": captions(n)} for n in pictures]))
+    (OUT / "meta_cap.json").write_text(json.dumps(
+        {f"/workspace/train/{n}.jpg": {"caption": captions(n)[0]} for n in pictures}, indent=2))
 
 
 main()

@@ -37,6 +37,7 @@ func Look(ctx context.Context, dir string) (*Folder, error) {
 		f.add(name)
 		return context.Cause(ctx)
 	})
+	f.Captions = notBeside(f.Captions, f.Pictures)
 	return f, err
 }
 
@@ -61,24 +62,41 @@ func (f *Folder) add(name string) {
 	}
 }
 
-// addZip takes an archive for pictures or for captions. One that cannot be read is none of both.
+// addZip takes an archive for pictures, for captions, or for both. One that cannot be read is none of them.
 func (f *Folder) addZip(name string) {
 	z, err := zip.OpenReader(filepath.Join(f.Dir, filepath.FromSlash(name)))
 	if err != nil {
 		return
 	}
 	defer z.Close()
-	var captions []string
+	var pictures, captions []string
 	for _, e := range z.File {
-		if dataset.IsPicture(e.Name) {
-			f.Zips = append(f.Zips, name)
-			return
-		}
-		if slices.Contains(tables, strings.ToLower(path.Ext(e.Name))) && !strings.HasPrefix(path.Base(e.Name), ".") {
-			captions = append(captions, name+"#"+e.Name)
+		switch {
+		case strings.HasPrefix(path.Base(e.Name), ".") || strings.HasPrefix(e.Name, "__MACOSX/"):
+		case dataset.IsPicture(e.Name):
+			pictures = append(pictures, e.Name)
+		case slices.Contains(tables, strings.ToLower(path.Ext(e.Name))):
+			captions = append(captions, e.Name)
 		}
 	}
-	f.Captions = append(f.Captions, captions...)
+	if len(pictures) > 0 {
+		f.Zips = append(f.Zips, name)
+	}
+	for _, entry := range notBeside(captions, pictures) {
+		f.Captions = append(f.Captions, name+"#"+entry)
+	}
+}
+
+// notBeside leaves out what is about one picture, captions or what a download knows of it: files of its name.
+func notBeside(captions, pictures []string) []string {
+	stem := func(name string) string { return strings.ToLower(strings.TrimSuffix(name, path.Ext(name))) }
+	about := map[string]bool{}
+	for _, name := range pictures {
+		about[stem(name)], about[strings.ToLower(name)] = true, true
+	}
+	return slices.DeleteFunc(slices.Clone(captions), func(name string) bool {
+		return slices.Contains([]string{".txt", ".json"}, strings.ToLower(path.Ext(name))) && about[stem(name)]
+	})
 }
 
 // Root is the folder that all pictures are below, and the metadata files of image folders; . is the whole.
@@ -152,6 +170,13 @@ func (f *Folder) Candidates() [][]pipeline.SourceConfig {
 	images := f.Images()
 	if len(images) == 0 {
 		return all
+	}
+	if len(f.Parquet) > 0 { // rows that only name their pictures, such as metadata.parquet
+		named := bySplit(f.Parquet)
+		for i := range named {
+			named[i].Images = images
+		}
+		all = append(all, named)
 	}
 	for _, name := range f.Captions {
 		all = append(all, []pipeline.SourceConfig{{Captions: name, Images: images}})

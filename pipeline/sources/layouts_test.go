@@ -43,6 +43,7 @@ var tested = []struct{ name, config string }{
 	{"a .caption beside each picture", "{images: layouts/beside_caption.zip}"},
 	{"one caption for all", "{images: layouts/pictures.zip, caption: a colour}"},
 	{"JSON list (LAVIS, BLIP)", "{captions: layouts/lavis.json, images: layouts/pictures.zip}"},
+	{"JSON by pictures' names (kohya)", "{captions: layouts/meta_cap.json, images: layouts/pictures.zip}"},
 	{"conversations (LLaVA)", "{captions: layouts/llava.json, images: layouts/pictures.zip}"},
 	{"WebDataset (img2dataset)", "{files: 'layouts/shard-{000000..000001}.tar'}"},
 	{"Parquet (datasets)", "{files: parquet/hf_rows.parquet}"},
