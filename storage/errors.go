@@ -109,6 +109,10 @@ func (s *Store) classify(err error) (detail string, kind error) {
 		return oneLine(err), ErrFull
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there (connection refused)", ErrUnavailable
+	case errors.As(err, &network) && strings.Contains(network.Err.Error(), "malformed HTTP response"):
+		return "what answers there is not an S3 server: it does not speak HTTP (a port of Temporal's?)", ErrUnavailable
+	case errors.As(err, &network) && errors.Is(network.Err, http.ErrSchemeMismatch):
+		return "it answers http, not https: write http:// there", ErrUnavailable
 	case errors.As(err, &network):
 		return oneLine(network.Err), ErrUnavailable
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, new(net.Error)):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -421,4 +422,33 @@ func TestKnownBlobThatLostBytesIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, s, o, content)
+}
+
+// Addresses are mixed up: the store's is Temporal's, whose protocol is HTTP/2 alone, or begins with https for nothing.
+func TestWhatAnswersInTheStoresPlaceIsTold(t *testing.T) {
+	open := func(endpoint string) error {
+		_, err := storage.Open(
+			t.Context(), storage.Config{Endpoint: endpoint, AccessKey: "a", SecretKey: "s", Bucket: "bucket"},
+		)
+		return err
+	}
+	temporal, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { temporal.Close() })
+	go func() {
+		for {
+			c, err := temporal.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00@\x00")) // HTTP/2's settings
+			c.Close()
+		}
+	}()
+	oneLiner(t, open("http://"+temporal.Addr().String()), "does not speak HTTP", "Temporal")
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	oneLiner(t, open(strings.Replace(plain.URL, "http:", "https:", 1)), "answers http, not https")
 }

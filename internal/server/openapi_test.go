@@ -170,6 +170,21 @@ func TestOpenAPIDescribesWhatIsAnswered(t *testing.T) {
 	}
 }
 
+// Who opens the interface's address in a browser, where there is a page, too, is told how it is used.
+func TestThePageDoesNotHideTheInterface(t *testing.T) {
+	o := DefaultOptions()
+	o.Page = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.URL.Path)) })
+	s := New(&fake{}, o)
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/caption", nil))
+	require.Equal(t, http.StatusMethodNotAllowed, w.Code)
+	require.Equal(t, "POST", w.Header().Get("Allow"))
+	require.Contains(t, w.Body.String(), "send a picture by POST")
+	w = httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/page.js", nil))
+	require.Equal(t, "/page.js", w.Body.String())
+}
+
 // What no description has is answered as HTTP has it.
 func TestOtherRequestsAreNotAnswered(t *testing.T) {
 	s := New(&fake{}, DefaultOptions())

@@ -88,10 +88,22 @@ func New(c Captioner, o Options) *Server {
 		w.Write(OpenAPI)
 	})
 	if o.Page != nil {
-		mux.Handle("GET /", o.Page)
+		mux.Handle("GET /", beside(o.Page))
 	}
 	s.handler = mux
 	return s
+}
+
+// beside is the page, which does not answer for what the interface has by another method.
+func beside(page http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/caption" {
+			page.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Allow", http.MethodPost)
+		refuse(w, &refusal{http.StatusMethodNotAllowed, "send a picture by POST, as curl --data-binary @FILE does", 0})
+	})
 }
 
 // OpenAPI is the document that describes the interface, of OpenAPI 3.1.
