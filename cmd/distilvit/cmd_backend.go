@@ -57,7 +57,7 @@ func (a *app) installBackends(ctx context.Context, what []string) error {
 	for _, name := range what {
 		path, err := backend.Install(ctx, name, cache, func(line string) { fmt.Fprintln(a.stderr, line) })
 		if err != nil {
-			return fmt.Errorf("install %s: %w", name, err)
+			return err
 		}
 		if a.output == "json" {
 			err = printLine(a.stdout, map[string]string{"installed": name, "path": path})

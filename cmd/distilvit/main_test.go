@@ -189,3 +189,13 @@ func TestQueriesOfAnEmptyPlaceNameItAndMakeNothing(t *testing.T) {
 		require.NoDirExists(t, data, args)
 	}
 }
+
+// What cannot be seen is not told to be empty.
+func TestADirectoryThatCannotBeReadHasRunsForAllThatIsKnown(t *testing.T) {
+	file := write(t, t.TempDir(), "file", "")
+	var out, errs bytes.Buffer
+	a := &app{stdout: &out, stderr: &errs, env: func(string) string { return "" }}
+	require.Equal(t, exitUsage, a.main(t.Context(), []string{"list", "--data", filepath.Join(file, "data")}), errs.String())
+	require.Empty(t, out.String())
+	require.Contains(t, errs.String(), "not a directory")
+}

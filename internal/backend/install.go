@@ -108,7 +108,7 @@ func Install(ctx context.Context, what, cacheDir string, log func(string)) (stri
 	}
 	root := filepath.Join(cacheDir, what)
 	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", fmt.Errorf("install %s: %w", what, err)
+		return "", fmt.Errorf("install %s: %w (XDG_CACHE_HOME names another cache directory)", what, err)
 	}
 	lock := flock.New(filepath.Join(root, ".lock"))
 	if err := lock.Lock(); err != nil {

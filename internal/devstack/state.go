@@ -185,10 +185,11 @@ func lockDir(dir string) (*os.File, error) {
 	return nil, fmt.Errorf("%s %w", dir, ErrBusy)
 }
 
-// Exists says whether a stack has ever run in a directory, by anything it leaves there, and makes nothing.
+// Exists says whether a stack has ever run in a directory, by anything it leaves there, and makes nothing. Where that
+// cannot be seen it may have: whoever opens it hears why not.
 func Exists(dir string) bool {
 	for _, name := range []string{stateName, databaseName, s3Name} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			return true
 		}
 	}
