@@ -25,6 +25,7 @@ type captionOptions struct {
 	model    string
 	backend  string
 	onnx     string // dtype; empty: the weights
+	exif     bool   // turn pictures as their EXIF tag says
 	generate generateFlags
 }
 
@@ -41,7 +42,9 @@ func (a *app) captionCommand() *cobra.Command {
 		Short: "caption pictures",
 		Long: `Caption pictures with a model, decoding as its generation_config.json says:
 greedily, as Transformers.js does, or by beam search with its penalties, as Hugging
-Face's generate() does. IMAGE is ` + pictureForms + `.
+Face's generate() does. IMAGE is ` + pictureForms + `. Pictures that lie on
+their side and say so in an EXIF tag, as phones store them, are turned upright, as by serve, browsers
+and the pipelines of Hugging Face's transformers; --exif-orientation=false takes them as they lie.
 
 Every picture has a line, its name and its caption with a tab between; one IMAGE that is no
 folder only its caption. With -o json: {"image", "caption", "token_ids"}. A picture that
@@ -74,8 +77,14 @@ code is 1. A URL is asked once, for a minute and ` + fmt.Sprint(pixels.MaxFileBy
 	backendFlag(cmd, &o.backend)
 	cmd.Flags().StringVar(&o.onnx, "onnx", "",
 		"caption with this export of MODEL in ONNX Runtime, greedily: "+strings.Join(onnx.Dtypes(), ", "))
+	exifFlag(cmd, &o.exif, true)
 	o.generate.add(cmd)
 	return cmd
+}
+
+// exifFlag lets a command turn pictures, or not.
+func exifFlag(cmd *cobra.Command, turn *bool, standard bool) {
+	cmd.Flags().BoolVar(turn, "exif-orientation", standard, "turn pictures as their EXIF tag says")
 }
 
 func (a *app) caption(ctx context.Context, dir string, o captionOptions, given []string) error {
@@ -85,6 +94,7 @@ func (a *app) caption(ctx context.Context, dir string, o captionOptions, given [
 	}
 	c, err := openCaptioner(dir, cmp.Or(o.onnx, weightsForm), o.backend, caption.Options{
 		NumBeams: o.generate.beams, MaxLength: o.generate.maxLength, BatchSize: min(captionBatch, len(list)),
+		ExifOrientation: o.exif,
 	})
 	if err != nil {
 		return err

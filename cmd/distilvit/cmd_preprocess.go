@@ -16,11 +16,14 @@ import (
 
 func (a *app) preprocessCommand() *cobra.Command {
 	var name, dir string
+	var exif bool
 	cmd := &cobra.Command{
 		Use:   "preprocess -m MODEL -o DIR IMAGE...",
 		Short: "pictures as the model sees them",
 		Long: `Write each picture as the model sees it, resized and before normalisation, to
-DIR/NAME.png. MODEL needs only preprocessor_config.json. IMAGE is ` + pictureForms + `.`,
+DIR/NAME.png. MODEL needs only preprocessor_config.json. IMAGE is ` + pictureForms + `.
+As by Hugging Face's image processor, pictures are taken as they lie; --exif-orientation
+turns them, as prepare.exif_orientation and distilvit caption do.`,
 		Example: "  distilvit preprocess -m demo -o seen/ photo.jpg",
 		Args:    args(1, -1, "an IMAGE"),
 		RunE: func(cmd *cobra.Command, images []string) error {
@@ -29,20 +32,22 @@ DIR/NAME.png. MODEL needs only preprocessor_config.json. IMAGE is ` + pictureFor
 			}
 			return a.withModelDir(cmd.Context(), name, hub.Patterns("preprocessor_config.json"),
 				func(ctx context.Context, model string) error {
-					return a.preprocess(ctx, model, dir, images)
+					return a.preprocess(ctx, model, dir, images, exif)
 				})
 		},
 	}
 	modelFlag(cmd, &name)
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory of the PNG files; made when absent")
+	exifFlag(cmd, &exif, false)
 	return cmd
 }
 
-func (a *app) preprocess(ctx context.Context, model, dir string, given []string) error {
+func (a *app) preprocess(ctx context.Context, model, dir string, given []string, exif bool) error {
 	processor, err := pixels.ReadProcessor(model)
 	if err != nil {
 		return err
 	}
+	processor.ExifOrientation = exif
 	list, err := a.namedPictures(given)
 	if err != nil {
 		return err

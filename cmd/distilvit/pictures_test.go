@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -157,4 +159,53 @@ func TestPreprocessNamesItsFilesByThePicture(t *testing.T) {
 	require.Zero(t, code, out.String())
 	require.FileExists(t, filepath.Join(seen, "stdin.png"))
 	require.FileExists(t, filepath.Join(seen, "b.png"))
+}
+
+// louder multiplies the weights of a safetensors file of float32, so that a model of random ones tells pictures apart.
+func louder(t *testing.T, path string) {
+	t.Helper()
+	const factor = 8
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for at := 8 + int(binary.LittleEndian.Uint64(raw)); at < len(raw); at += 4 {
+		v := factor * math.Float32frombits(binary.LittleEndian.Uint32(raw[at:]))
+		binary.LittleEndian.PutUint32(raw[at:], math.Float32bits(v))
+	}
+	require.NoError(t, os.WriteFile(path, raw, 0o644))
+}
+
+// What lies on its side is captioned upright, as transformers' pipelines do (testdata/turned/make_turned.py).
+func TestCaptionTurnsPicturesAsTransformersPipelinesDo(t *testing.T) {
+	model, different := smallModel(t), 0
+	louder(t, filepath.Join(model, "model.safetensors"))
+	captions := func(args ...string) []string {
+		code, stdout, stderr := cli(t, "", append([]string{"caption", "-m", model, "--backend", "go", "-o", "json"}, args...)...)
+		require.Zero(t, code, stderr)
+		lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+		require.Len(t, lines, 2)
+		return lines
+	}
+	for orientation := 2; orientation <= 8; orientation++ {
+		lying := fmt.Sprintf("testdata/turned/%d.png", orientation)
+		upright := fmt.Sprintf("testdata/turned/%d-upright.png", orientation)
+		lines := captions(lying, upright)
+		require.Equal(t, strings.Replace(lines[1], upright, lying, 1), lines[0])
+		asItLies := captions("--exif-orientation=false", lying, upright)
+		require.Equal(t, lines[1], asItLies[1])
+		if asItLies[0] != lines[0] {
+			different++
+		}
+
+		seen := func(picture string, flags ...string) string {
+			dir := t.TempDir()
+			code, _, stderr := cli(t, "", append([]string{"preprocess", "-m", smallModel(t), "-o", dir, picture}, flags...)...)
+			require.Zero(t, code, stderr)
+			raw, err := os.ReadFile(filepath.Join(dir, filepath.Base(picture)))
+			require.NoError(t, err)
+			return string(raw)
+		}
+		require.Equal(t, seen(upright), seen(lying, "--exif-orientation"), lying)
+		require.NotEqual(t, seen(upright), seen(lying), lying)
+	}
+	require.NotZero(t, different, "the model says the same of a picture however it lies: this shows nothing")
 }
