@@ -122,20 +122,6 @@ func (w *interrupting) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-func TestInspectRefusesWhatWouldTakeDays(t *testing.T) {
-	for _, c := range []struct {
-		pictures, limit int
-		fits            bool
-	}{{10_000_000, 0, true}, {10_000_001, 0, false}, {400_000_000, 1_000_000, true}, {400_000_000, 4_000_000, false}} {
-		err := inspectOptions{name: "photos/", limit: c.limit}.fits(c.pictures)
-		if c.fits {
-			require.NoError(t, err)
-		} else {
-			require.ErrorContains(t, err, "give --limit")
-		}
-	}
-}
-
 func TestInspectThatIsInterruptedEndsAndLeavesNothing(t *testing.T) {
 	dir, temp := t.TempDir(), t.TempDir()
 	t.Setenv("TMPDIR", temp)

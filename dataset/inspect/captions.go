@@ -2,7 +2,9 @@ package inspect
 
 import (
 	"cmp"
+	"encoding/binary"
 	"hash/maphash"
+	"iter"
 	"slices"
 
 	"distilvit/dataset"
@@ -92,11 +94,15 @@ type captions struct {
 	longest []long      // at most Top, the longest first
 	scripts scripts
 	terms   termCounts
-	seen    map[uint64]*caption
+	seen    *sorter // records of captionBytes
 	seed    maphash.Seed
 	within  int
 	of      map[int8]int // captions by split
 }
+
+// captionBytes are those of a record: the caption's hash, the number of its picture, its place among that one's
+// captions, and the split. So the first of equal captions in the catalogue comes first.
+const captionBytes = 8 + 4 + 4 + 1
 
 // caption is one that was seen: where, so that its text need not be kept.
 type caption struct {
@@ -112,24 +118,29 @@ type long struct {
 	tokens int
 }
 
-func (c *caption) count() int { return int(c.counts[0] + c.counts[1] + c.counts[2]) }
+// maxRepeated bounds the repeated captions that are held at once.
+const maxRepeated = 10_000
+
+func (c caption) count() int { return int(c.counts[0] + c.counts[1] + c.counts[2]) }
 
 func newCaptions(o Options) captions {
 	return captions{
 		options: o, words: map[string]int{}, lengths: map[int]int{}, tokens: map[int]int{}, ofTrain: map[int]int{},
-		terms: newTermCounts(o.Terms), scripts: newScripts(), seen: map[uint64]*caption{},
+		terms: newTermCounts(o.Terms), scripts: newScripts(), seen: o.sorter(captionBytes),
 		seed: maphash.MakeSeed(), of: map[int8]int{},
 	}
 }
 
 // add counts the captions of one picture.
-func (c *captions) add(p picture, texts []string) {
+func (c *captions) add(p picture, texts []string) error {
 	for i, text := range texts {
 		if slices.Contains(texts[:i], text) {
 			c.within++
 		}
 		c.of[p.split]++
-		c.remember(p, i, text)
+		if err := c.remember(p, i, text); err != nil {
+			return err
+		}
 		words := metrics.UnicodeTokenize(text)
 		c.lengths[len(words)]++
 		c.total += len(words)
@@ -151,6 +162,7 @@ func (c *captions) add(p picture, texts []string) {
 			c.keepLongest(long{p.number, i, n})
 		}
 	}
+	return nil
 }
 
 func (c *captions) keepLongest(l long) {
@@ -164,14 +176,42 @@ func (c *captions) keepLongest(l long) {
 	c.longest = c.longest[:min(len(c.longest), c.options.Top)]
 }
 
-func (c *captions) remember(p picture, place int, text string) {
-	h := maphash.String(c.seed, text)
-	s := c.seen[h]
-	if s == nil {
-		s = &caption{number: p.number, place: int32(place)}
-		c.seen[h] = s
+func (c *captions) remember(p picture, place int, text string) error {
+	var record [captionBytes]byte
+	binary.BigEndian.PutUint64(record[:], maphash.String(c.seed, text))
+	binary.BigEndian.PutUint32(record[8:], uint32(p.number))
+	binary.BigEndian.PutUint32(record[12:], uint32(place))
+	record[16] = byte(p.split)
+	return c.seen.add(record[:])
+}
+
+// different yields the captions that are different from each other.
+func (c *captions) different() iter.Seq2[caption, error] {
+	return func(yield func(caption, error) bool) {
+		var now caption
+		var hash uint64
+		for record, err := range c.seen.all() {
+			if err != nil {
+				yield(now, err)
+				return
+			}
+			h := binary.BigEndian.Uint64(record)
+			if now.count() > 0 && h != hash {
+				if !yield(now, nil) {
+					return
+				}
+				now = caption{}
+			}
+			if hash = h; now.count() == 0 {
+				now.number = int32(binary.BigEndian.Uint32(record[8:]))
+				now.place = int32(binary.BigEndian.Uint32(record[12:]))
+			}
+			now.counts[record[16]]++
+		}
+		if now.count() > 0 {
+			yield(now, nil)
+		}
 	}
-	s.counts[p.split]++
 }
 
 // finish puts what was counted into the report.
@@ -256,15 +296,27 @@ func (c *captions) vocabulary(top int) Vocabulary {
 }
 
 func (c *captions) identical(catalogue *dataset.Catalogue, top int) (Identical, error) {
-	out := Identical{
-		Distinct: len(c.seen), Within: c.within, Across: []CaptionsAcross{}, List: []RepeatedCaption{},
+	out := Identical{Within: c.within, Across: []CaptionsAcross{}, List: []RepeatedCaption{}}
+	var repeated []caption
+	mostRepeated := func(n int) {
+		slices.SortFunc(repeated, func(a, b caption) int {
+			return cmp.Or(
+				cmp.Compare(b.count(), a.count()), cmp.Compare(a.number, b.number), cmp.Compare(a.place, b.place),
+			)
+		})
+		repeated = repeated[:min(n, len(repeated))]
 	}
-	var repeated []*caption
 	var shared [3][3]int
-	for _, s := range c.seen {
+	for s, err := range c.different() {
+		if err != nil {
+			return out, err
+		}
+		out.Distinct++
 		if n := s.count(); n > 1 {
 			out.Repeated += n
-			repeated = append(repeated, s)
+			if repeated = append(repeated, s); len(repeated) >= top+maxRepeated {
+				mostRepeated(top)
+			}
 		}
 		for split := range shared {
 			for in := range split {
@@ -274,6 +326,7 @@ func (c *captions) identical(catalogue *dataset.Catalogue, top int) (Identical, 
 			}
 		}
 	}
+	mostRepeated(top)
 	for split := range shared {
 		for in, n := range shared[split][:split] {
 			if n > 0 {
@@ -283,12 +336,7 @@ func (c *captions) identical(catalogue *dataset.Catalogue, top int) (Identical, 
 			}
 		}
 	}
-	slices.SortFunc(repeated, func(a, b *caption) int {
-		return cmp.Or(
-			cmp.Compare(b.count(), a.count()), cmp.Compare(a.number, b.number), cmp.Compare(a.place, b.place),
-		)
-	})
-	for _, s := range repeated[:min(top, len(repeated))] {
+	for _, s := range repeated {
 		e, err := catalogue.Example(int(s.number))
 		if err != nil {
 			return out, err

@@ -1,8 +1,10 @@
 package inspect
 
 import (
-	"bytes"
 	"cmp"
+	"context"
+	"iter"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -63,137 +65,234 @@ type splitSet uint8
 
 func setOf(split int8) splitSet { return 1 << split }
 
-// twins are pictures that look exactly alike: what is compared with others.
-type twins struct {
-	look  look
-	first int      // of its pictures in the list of them all, sorted by look
-	end   int      // behind the last
-	has   splitSet // splits of its pictures
-	near  splitSet // splits of the pictures that it looks like, its own too
-	above int      // another of its group; itself: none (a union-find's parent)
+// alike are the pictures of a dataset, those that look exactly alike together: such twins are compared with others.
+type alike struct {
+	pictures *sortedList // by look, digest and number
+	first    []int32     // by twins: the first of their pictures in the list; at the end, behind all: how many there are
+	has      []splitSet  // by twins: splits of their pictures
+	near     []splitSet  // by twins: splits of the pictures that they look like, their own too
+	above    []int32     // by twins: others of their group; themselves: none (a union-find's parents)
+	order    []hashed    // all twins
 }
 
-// duplicates finds the pictures that occur more than once. It sorts pictures.
-func duplicates(pictures []picture, c *dataset.Catalogue, o Options) (Duplicates, error) {
-	slices.SortFunc(pictures, func(a, b picture) int {
-		return cmp.Or(
-			a.look.compare(b.look), bytes.Compare(a.digest[:], b.digest[:]), cmp.Compare(a.number, b.number),
-		)
-	})
-	all := twinsOf(pictures)
-	joinNear(all, o.Near)
-	d := Duplicates{NearBits: o.Near, Across: []Across{}, List: []Group{}}
-	groups := groupsOf(all)
-	d.Groups = len(groups)
-	exact := d.count(pictures, all, groups)
-	d.across(pictures, all, exact)
-	return d, d.list(pictures, all, groups, c, o.Top)
-}
-
-func (l look) compare(other look) int {
-	return cmp.Or(cmp.Compare(l.hash, other.hash), bytes.Compare(l.colour[:], other.colour[:]))
-}
-
-// twinsOf gathers pictures that are sorted by look.
-func twinsOf(pictures []picture) []twins {
-	var all []twins
-	for i, p := range pictures {
-		if n := len(all); n == 0 || all[n-1].look != p.look {
-			all = append(all, twins{look: p.look, first: i, above: n})
-		}
-		t := &all[len(all)-1]
-		t.end = i + 1
-		t.has |= setOf(p.split)
-		t.near = t.has
-	}
-	return all
-}
-
-// hashed is one of a list of twins, by its number, with its hash.
+// hashed are twins, by their number, with their hash.
 type hashed struct {
 	hash uint64
 	twin int32
 }
 
-// joinNear joins all that are near each other. Hashes that differ in at most so many bits are
-// equal in one of so many bands and one more, so that only those that share a band are compared.
-func joinNear(all []twins, most int) {
-	bands := most + 1
-	order := make([]hashed, len(all))
-	for i, t := range all {
-		order[i] = hashed{t.look.hash, int32(i)}
+// duplicates finds the pictures that occur more than once.
+func duplicates(ctx context.Context, pictures *sortedList, c *dataset.Catalogue, o Options) (Duplicates, error) {
+	d := Duplicates{NearBits: o.Near, Across: []Across{}, List: []Group{}}
+	all, err := twinsOf(pictures)
+	if err != nil {
+		return d, err
 	}
-	for band := range bands {
-		low, high := 64*band/bands, 64*(band+1)/bands
-		mask := uint64(1)<<(high-low) - 1 // all bits where there is one band of 64
-		key := func(h hashed) uint64 { return h.hash >> low & mask }
-		slices.SortFunc(order, func(a, b hashed) int {
-			return cmp.Or(cmp.Compare(key(a), key(b)), cmp.Compare(a.twin, b.twin))
-		})
-		for begin := 0; begin < len(order); {
+	if err := all.joinNear(ctx, o.Near, blocksFor(len(all.has), o.Near), o.Compared); err != nil {
+		return d, err
+	}
+	all.order = nil
+	groups := all.groups()
+	d.Groups = len(groups)
+	exact, ranked, err := d.count(all, groups)
+	if err != nil {
+		return d, err
+	}
+	if err := d.across(all, exact); err != nil {
+		return d, err
+	}
+	return d, d.list(all, ranked, c, o.Top)
+}
+
+// twinsOf gathers pictures that are sorted by look.
+func twinsOf(pictures *sortedList) (*alike, error) {
+	n := pictures.n
+	all := &alike{
+		pictures: pictures, first: make([]int32, 0, n+1), above: make([]int32, 0, n), has: make([]splitSet, 0, n),
+		order: make([]hashed, 0, n),
+	}
+	var last look
+	i := int32(0)
+	for record, err := range pictures.all() {
+		if err != nil {
+			return nil, err
+		}
+		p := pictureOf(record)
+		if n := len(all.has); n == 0 || last != p.look {
+			last = p.look
+			all.order = append(all.order, hashed{p.look.hash, int32(n)})
+			all.first, all.above = append(all.first, i), append(all.above, int32(n))
+			all.has = append(all.has, 0)
+		}
+		all.has[len(all.has)-1] |= setOf(p.split)
+		i++
+	}
+	all.first, all.near = append(all.first, i), slices.Clone(all.has)
+	return all, nil
+}
+
+// look reads how twins look.
+func (a *alike) look(twin int32) (look, error) {
+	var record [pictureBytes]byte
+	err := a.pictures.read(int(a.first[twin]), record[:])
+	return pictureOf(record[:]).look, err
+}
+
+// blocksFor is into how many blocks a hash is cut to find those of n that differ in at most so many bits. Of one block
+// more than there are bits, one is equal in both; of k more, k are. Each choice of k blocks takes a sort of all, and
+// compares those with each other that are equal in them: more choices, but more bits.
+func blocksFor(n, most int) int {
+	const sorts, compares = 150.0, 1.0 // ns each
+	best, least := most+1, math.Inf(1)
+	choices := 1.0
+	for k := 1; k <= 4 && most+k <= 64; k++ {
+		choices = choices * float64(most+k) / float64(k)
+		shared := float64(n) / math.Exp2(float64(64*k/(most+k))) // equal by chance
+		if cost := choices * float64(n) * (sorts + shared/2*compares); cost < least {
+			best, least = most+k, cost
+		}
+	}
+	return best
+}
+
+// joinNear joins all that are near each other, by blocks: see blocksFor. said may be nil.
+func (a *alike) joinNear(ctx context.Context, most, blocks int, said func(done, total int)) error {
+	choices := slices.Collect(masks(blocks, blocks-most))
+	for i, mask := range choices {
+		if said != nil {
+			said(i, len(choices))
+		}
+		slices.SortFunc(a.order, func(x, y hashed) int { return cmp.Compare(x.hash&mask, y.hash&mask) })
+		for begin := 0; begin < len(a.order); {
 			end := begin + 1
-			for end < len(order) && key(order[end]) == key(order[begin]) {
+			for end < len(a.order) && a.order[end].hash&mask == a.order[begin].hash&mask {
 				end++
 			}
-			joinPairs(all, order[begin:end], most)
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			if err := a.joinPairs(a.order[begin:end], most); err != nil {
+				return err
+			}
 			begin = end
 		}
 	}
+	return nil
 }
 
-func joinPairs(all []twins, band []hashed, most int) {
-	for i, a := range band {
-		for _, b := range band[i+1:] {
-			if bits.OnesCount64(a.hash^b.hash) > most {
-				continue
+// masks yields the bits of every choice of k of so many blocks, which a hash's 64 bits are cut into.
+func masks(blocks, k int) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		var choose func(from, k int, mask uint64) bool
+		choose = func(from, k int, mask uint64) bool {
+			if k == 0 {
+				return yield(mask)
 			}
-			if x, y := &all[a.twin], &all[b.twin]; x.look.near(y.look, most) {
-				x.near |= y.has
-				y.near |= x.has
-				join(all, int(a.twin), int(b.twin))
+			for b := from; b <= blocks-k; b++ {
+				low, high := 64*b/blocks, 64*(b+1)/blocks
+				if !choose(b+1, k-1, mask|(uint64(1)<<(high-low)-1)<<low) {
+					return false
+				}
 			}
+			return true
 		}
+		choose(0, k, 0)
 	}
 }
 
-func root(all []twins, i int) int {
-	for all[i].above != i {
-		all[i].above = all[all[i].above].above
-		i = all[i].above
+func (a *alike) joinPairs(some []hashed, most int) error {
+	for i, x := range some {
+		var looks look
+		for _, y := range some[i+1:] {
+			if bits.OnesCount64(x.hash^y.hash) > most {
+				continue
+			}
+			other, err := a.look(y.twin)
+			if err == nil && looks == (look{}) {
+				looks, err = a.look(x.twin)
+			}
+			if err != nil {
+				return err
+			}
+			if looks.near(other, most) {
+				a.near[x.twin] |= a.has[y.twin]
+				a.near[y.twin] |= a.has[x.twin]
+				a.join(x.twin, y.twin)
+			}
+		}
+	}
+	return nil
+}
+
+func (a *alike) root(i int32) int32 {
+	for a.above[i] != i {
+		a.above[i] = a.above[a.above[i]]
+		i = a.above[i]
 	}
 	return i
 }
 
-func join(all []twins, a, b int) {
-	a, b = root(all, a), root(all, b)
-	all[max(a, b)].above = min(a, b)
+func (a *alike) join(i, j int32) {
+	i, j = a.root(i), a.root(j)
+	a.above[max(i, j)] = min(i, j)
 }
 
-// groupsOf are the groups of more than one picture, each a list of twins.
-func groupsOf(all []twins) [][]int {
-	members := map[int][]int{}
-	for i := range all {
-		r := root(all, i)
-		members[r] = append(members[r], i)
+// groups are those of more than one picture, each a list of twins.
+func (a *alike) groups() [][]int32 {
+	others := map[int32][]int32{} // by the first of a group, which is its root
+	for i := range int32(len(a.has)) {
+		if r := a.root(i); r != i {
+			others[r] = append(others[r], i)
+		}
 	}
-	var groups [][]int
-	for i := range all {
-		m := members[i]
-		if len(m) > 1 || len(m) == 1 && all[i].end-all[i].first > 1 {
-			groups = append(groups, m)
+	var groups [][]int32
+	for i := range int32(len(a.has)) {
+		if more := others[i]; len(more) > 0 || a.above[i] == i && a.first[i+1]-a.first[i] > 1 {
+			groups = append(groups, append([]int32{i}, more...))
 		}
 	}
 	return groups
 }
 
+// picturesOf reads the pictures of a group.
+func (a *alike) picturesOf(group []int32) ([]picture, error) {
+	var out []picture
+	for _, twin := range group {
+		raw := make([]byte, int(a.first[twin+1]-a.first[twin])*pictureBytes)
+		if err := a.pictures.read(int(a.first[twin]), raw); err != nil {
+			return nil, err
+		}
+		for record := range slices.Chunk(raw, pictureBytes) {
+			out = append(out, pictureOf(record))
+		}
+	}
+	return out, nil
+}
+
+// ranked is a group by what decides whether it is told.
+type ranked struct {
+	twins    []int32
+	pictures int
+	splits   splitSet
+	least    int32 // number of a picture
+}
+
 // count counts the pictures of groups, and answers for each digest that occurs more than once its splits.
-func (d *Duplicates) count(pictures []picture, all []twins, groups [][]int) map[[16]byte]splitSet {
+func (d *Duplicates) count(all *alike, groups [][]int32) (map[[16]byte]splitSet, []ranked, error) {
 	exact := map[[16]byte]splitSet{}
-	for _, group := range groups {
+	list := make([]ranked, len(groups))
+	for i, group := range groups {
+		pictures, err := all.picturesOf(group)
+		if err != nil {
+			return nil, nil, err
+		}
+		list[i] = ranked{group, len(pictures), 0, pictures[0].number}
 		files := map[[16]byte]int{}
-		for _, p := range picturesOf(pictures, all, group) {
+		for _, p := range pictures {
 			files[p.digest]++
 			exact[p.digest] |= setOf(p.split)
+			list[i].splits |= setOf(p.split)
+			list[i].least = min(list[i].least, p.number)
 		}
 		for digest, n := range files {
 			if n > 1 {
@@ -206,80 +305,72 @@ func (d *Duplicates) count(pictures []picture, all []twins, groups [][]int) map[
 			}
 		}
 	}
-	return exact
-}
-
-func picturesOf(pictures []picture, all []twins, group []int) []picture {
-	var out []picture
-	for _, i := range group {
-		out = append(out, pictures[all[i].first:all[i].end]...)
-	}
-	return out
+	return exact, list, nil
 }
 
 // across counts what held-out splits share with those before them.
-func (d *Duplicates) across(pictures []picture, all []twins, exact map[[16]byte]splitSet) {
-	for split := int8(1); int(split) < len(splits); split++ {
-		for in := range split {
-			a, of := Across{Split: splits[split], In: splits[in]}, 0
-			for _, t := range all {
-				for _, p := range pictures[t.first:t.end] {
-					switch {
-					case p.split != split:
-						continue
-					case exact[p.digest]&setOf(in) != 0:
-						a.Exact++
-					case t.near&setOf(in) != 0:
-						a.Near++
-					}
-					of++
-				}
-			}
-			if a.Exact+a.Near > 0 {
-				a.Share = share(a.Exact+a.Near, of)
-				d.Across = append(d.Across, a)
+func (d *Duplicates) across(all *alike, exact map[[16]byte]splitSet) error {
+	var of [3]int
+	var shared [3][3]struct{ exact, near int }
+	twin, i := 0, int32(0)
+	for record, err := range all.pictures.all() {
+		if err != nil {
+			return err
+		}
+		p := pictureOf(record)
+		if i++; i > all.first[twin+1] {
+			twin++
+		}
+		of[p.split]++
+		for in := range p.split {
+			switch {
+			case exact[p.digest]&setOf(in) != 0:
+				shared[p.split][in].exact++
+			case all.near[twin]&setOf(in) != 0:
+				shared[p.split][in].near++
 			}
 		}
 	}
+	for split := range shared {
+		for in, n := range shared[split][:split] {
+			if n.exact+n.near > 0 {
+				d.Across = append(d.Across, Across{
+					splits[split], splits[in], n.exact, n.near, share(n.exact+n.near, of[split]),
+				})
+			}
+		}
+	}
+	return nil
 }
 
 // list takes the groups that are told: those across splits first, then the largest.
-func (d *Duplicates) list(
-	pictures []picture, all []twins, groups [][]int, c *dataset.Catalogue, top int,
-) error {
-	type ranked struct {
-		pictures []picture
-		splits   splitSet
-	}
-	list := make([]ranked, len(groups))
-	for i, group := range groups {
-		list[i].pictures = picturesOf(pictures, all, group)
-		slices.SortFunc(list[i].pictures, func(a, b picture) int { return cmp.Compare(a.number, b.number) })
-		for _, p := range list[i].pictures {
-			list[i].splits |= setOf(p.split)
-		}
-	}
+func (d *Duplicates) list(all *alike, list []ranked, c *dataset.Catalogue, top int) error {
 	slices.SortFunc(list, func(a, b ranked) int {
 		return cmp.Or(
 			cmp.Compare(len(b.splits.names()), len(a.splits.names())),
-			cmp.Compare(len(b.pictures), len(a.pictures)),
-			cmp.Compare(a.pictures[0].number, b.pictures[0].number),
+			cmp.Compare(b.pictures, a.pictures),
+			cmp.Compare(a.least, b.least),
 		)
 	})
 	for _, r := range list[:min(top, len(list))] {
-		g := Group{Kind: GroupExact, Splits: r.splits.names(), Count: len(r.pictures)}
-		for _, p := range r.pictures {
-			if p.digest != r.pictures[0].digest {
+		pictures, err := all.picturesOf(r.twins)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(pictures, func(a, b picture) int { return cmp.Compare(a.number, b.number) })
+		g := Group{Kind: GroupExact, Splits: r.splits.names(), Count: r.pictures}
+		for _, p := range pictures {
+			if p.digest != pictures[0].digest {
 				g.Kind = GroupNear
 			}
 		}
-		for _, p := range shown(r.pictures) {
+		for _, p := range shown(pictures) {
 			e, err := c.Example(int(p.number))
 			if err != nil {
 				return err
 			}
 			g.Pictures = append(g.Pictures, GroupPicture{
-				ID: e.ID, Split: e.Split, Distance: p.look.distance(r.pictures[0].look),
+				ID: e.ID, Split: e.Split, Distance: p.look.distance(pictures[0].look),
 				Caption: e.Captions[0], Number: int(p.number),
 			})
 		}

@@ -1,11 +1,13 @@
 // Package inspect looks at a dataset before anything is trained on it: what is there, by
 // source and split, how captions are, which pictures occur twice and in which splits, and
-// what cannot be used. It reads every picture once and keeps of it 80 bytes.
+// what cannot be used. It reads every picture once and keeps of it 77 bytes, and 17 of a caption: in memory
+// while they are few, else in temporary files.
 //
 // It finds no files and knows no config; its caller opens the sources. Start reading at Run.
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -31,12 +33,11 @@ type Options struct {
 	MaxLength int // a run's train.max_length, to which it would cut captions; 0: fitted to those of training
 
 	MaxBadFraction float64               // a run's prepare.max_bad_fraction
-	Progress       func(done, total int) // nil: none
-}
+	Progress       func(done, total int) // pictures that are read; nil: none
+	Compared       func(done, total int) // parts of comparing them, which are equally long; nil: none
 
-// MaxPictures is how many pictures can be looked at: 1.7 GB of memory, and by what 100,000 take an hour of comparing each
-// with every other, of which ten times as many would take a hundred.
-const MaxPictures = 10_000_000
+	memory int // of each sorter, bytes; 0: heldBytes
+}
 
 // Report is what Run found. Equal datasets give equal reports, whatever the number of processors.
 type Report struct {
@@ -110,7 +111,7 @@ type inspection struct {
 	options  Options
 	report   *Report
 	captions captions
-	pictures []picture
+	pictures *sorter
 	perPic   map[int]int
 	splits   map[splitOfSource]*Split
 }
@@ -132,8 +133,9 @@ func Run(
 	defer reader.Close()
 	in := &inspection{
 		options: o, report: &Report{Warnings: slices.Clone(c.Warnings)}, perPic: map[int]int{},
-		splits: map[splitOfSource]*Split{}, captions: newCaptions(o),
+		splits: map[splitOfSource]*Split{}, captions: newCaptions(o), pictures: o.sorter(pictureBytes),
 	}
+	defer in.close()
 	numbers := chosen(c, o.Limit)
 	done := 0
 	for part := range slices.Chunk(numbers, 16*runtime.GOMAXPROCS(0)) {
@@ -144,7 +146,16 @@ func Run(
 			o.Progress(done, len(numbers))
 		}
 	}
-	return in.report, in.finish(sources, c, len(numbers))
+	return in.report, in.finish(ctx, sources, c, len(numbers))
+}
+
+func (o Options) sorter(size int) *sorter {
+	return &sorter{size: size, memory: cmp.Or(o.memory, heldBytes)}
+}
+
+func (in *inspection) close() {
+	in.pictures.close()
+	in.captions.seen.close()
 }
 
 // chosen are the examples that are looked at, in the catalogue's order.
@@ -187,7 +198,9 @@ func (in *inspection) readAll(
 	}
 	for i, e := range examples {
 		found[i].number = numbers[i]
-		in.count(e, found[i], bad[i])
+		if err := in.count(e, found[i], bad[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -206,7 +219,7 @@ func (in *inspection) look(ctx context.Context, reader *dataset.Reader, e datase
 	return p, nil
 }
 
-func (in *inspection) count(e dataset.Example, p picture, bad *dataset.Bad) {
+func (in *inspection) count(e dataset.Example, p picture, bad *dataset.Bad) error {
 	key := splitOfSource{e.Source, e.Split}
 	s := in.splits[key]
 	if s == nil {
@@ -218,17 +231,16 @@ func (in *inspection) count(e dataset.Example, p picture, bad *dataset.Bad) {
 		if b := &in.report.Bad; len(b.List) < in.options.Top {
 			b.List = append(b.List, *bad)
 		}
-		return
+		return nil
 	}
 	s.Pictures++
 	s.Captions += len(e.Captions)
 	in.perPic[len(e.Captions)]++
-	in.captions.add(p, e.Captions)
-	in.pictures = append(in.pictures, p)
+	return errors.Join(in.captions.add(p, e.Captions), in.pictures.add(p.record(nil)))
 }
 
 // finish makes the report of what was counted.
-func (in *inspection) finish(sources []dataset.Source, c *dataset.Catalogue, looked int) error {
+func (in *inspection) finish(ctx context.Context, sources []dataset.Source, c *dataset.Catalogue, looked int) error {
 	r := in.report
 	for i, source := range sources {
 		s := Source{Kind: source.Spec.Kind, Splits: []Split{}}
@@ -250,8 +262,12 @@ func (in *inspection) finish(sources []dataset.Source, c *dataset.Catalogue, loo
 	if err := in.captions.finish(r, c); err != nil {
 		return err
 	}
-	var err error
-	if r.Duplicates, err = duplicates(in.pictures, c, in.options); err != nil {
+	pictures, err := in.pictures.sorted()
+	if err != nil {
+		return err
+	}
+	defer pictures.close()
+	if r.Duplicates, err = duplicates(ctx, pictures, c, in.options); err != nil {
 		return err
 	}
 	r.Findings = findings(r, in.options)

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"encoding/csv"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"image"
 	"image/color"
@@ -16,10 +18,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/image/draw"
@@ -79,6 +83,10 @@ func run(t *testing.T, sources []dataset.Source, o Options) *Report {
 	defer c.Close()
 	r, err := Run(t.Context(), sources, c, o)
 	require.NoError(t, err)
+	o.memory = 3 * pictureBytes // of more lists lie in files
+	spilled, err := Run(t.Context(), sources, c, o)
+	require.NoError(t, err)
+	require.Equal(t, r, spilled)
 	return r
 }
 
@@ -349,27 +357,139 @@ func TestAGreyCopyIsANearDuplicate(t *testing.T) {
 	require.False(t, colours.near(other, 64), "greys apart: %v", colours.greysApart(other))
 }
 
-func TestBandsMissNoPair(t *testing.T) {
+// alikes are the twins of pictures.
+func alikes(t testing.TB, pictures []picture) *alike {
+	t.Helper()
+	s := sorter{size: pictureBytes, memory: heldBytes}
+	for _, p := range pictures {
+		require.NoError(t, s.add(p.record(nil)))
+	}
+	list, err := s.sorted()
+	require.NoError(t, err)
+	all, err := twinsOf(list)
+	require.NoError(t, err)
+	return all
+}
+
+func TestBlocksMissNoPair(t *testing.T) {
 	for most := range MaxNear + 1 {
-		all := twinsOf(looks(400))
-		want := slices.Clone(all)
-		var order []hashed
-		for i, t := range all {
-			order = append(order, hashed{t.look.hash, int32(i)})
-		}
-		joinPairs(want, order, most)
-		joinNear(all, most)
-		for i := range all {
-			require.Equal(t, root(want, i), root(all, i))
-			require.Equal(t, want[i].near, all[i].near)
+		want := alikes(t, looks(400))
+		require.NoError(t, want.joinPairs(want.order, most))
+		for blocks := most + 1; blocks <= most+3; blocks++ {
+			all := alikes(t, looks(400))
+			require.NoError(t, all.joinNear(t.Context(), most, blocks, nil))
+			for i := range int32(len(all.has)) {
+				require.Equal(t, want.root(i), all.root(i))
+			}
+			require.Equal(t, want.near, all.near)
 		}
 	}
+}
+
+func TestComparingEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	all := alikes(t, looks(100))
+	require.ErrorIs(t, all.joinNear(ctx, 6, 8, func(done, total int) {
+		require.Equal(t, 28, total)
+		if done == 3 {
+			cancel()
+		}
+		require.LessOrEqual(t, done, 3)
+	}), context.Canceled)
+}
+
+func TestMorePicturesAreComparedInMoreBlocks(t *testing.T) {
+	for n, want := range map[int]int{100: 7, 100_000: 7, 10_000_000: 8, 100_000_000: 9, math.MaxInt32: 10} {
+		require.Equal(t, want, blocksFor(n, 6), n)
+	}
+	require.Equal(t, 1, blocksFor(10, 0))
+}
+
+// Whatever fits into memory, the records come in one order, and each can be read where it is.
+func TestRecordsAreSortedInMemoryAndInFiles(t *testing.T) {
+	const size = 5
+	rng := rand.New(rand.NewPCG(3, 4))
+	var want [][]byte
+	for range 1000 {
+		want = append(want, []byte{byte(rng.IntN(4)), byte(rng.IntN(4)), byte(rng.IntN(256)), 7, 7})
+	}
+	for _, memory := range []int{0, 3 * size, 64*size + 1, 999 * size, 1000 * size} {
+		s := sorter{size: size, memory: memory}
+		for _, record := range want {
+			require.NoError(t, s.add(record))
+		}
+		slices.SortFunc(want, bytes.Compare)
+		require.Equal(t, memory < 1000*size, s.runs != nil, "%d bytes", memory)
+		for range 2 {
+			i := 0
+			for record, err := range s.all() {
+				require.NoError(t, err)
+				require.Equal(t, want[i], record)
+				i++
+			}
+			require.Equal(t, len(want), i)
+		}
+		list, err := s.sorted()
+		require.NoError(t, err)
+		require.Equal(t, len(want), list.n)
+		two := make([]byte, 2*size)
+		require.NoError(t, list.read(500, two))
+		require.Equal(t, slices.Concat(want[500], want[501]), two)
+		list.close()
+	}
+}
+
+func TestNoSpaceForListsSaysWhere(t *testing.T) {
+	t.Setenv("TMPDIR", "/nonexistent")
+	s := sorter{size: 1}
+	require.NoError(t, s.add([]byte{1}))
+	err := s.add([]byte{2})
+	require.ErrorContains(t, err, "/nonexistent")
+	require.ErrorContains(t, err, "TMPDIR names another folder")
+}
+
+var manyLooks = flag.Int("looks", 20_000, "pictures of TestManyPicturesAreComparedInLittleMemory")
+
+// Their numbers are enough to see what memory they take; -v tells it.
+func TestManyPicturesAreComparedInLittleMemory(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	pictures := sorter{size: pictureBytes, memory: min(heldBytes, *manyLooks*pictureBytes/4)}
+	defer pictures.close()
+	var last look
+	for i := range *manyLooks {
+		p := picture{number: int32(i), split: int8(i % 3), look: look{hash: rng.Uint64()}}
+		for j := range p.look.colour { // hashes of millions come near each other by chance
+			p.look.colour[j] = byte(rng.Uint32())
+		}
+		if i%100 == 99 { // looks like the one before
+			p.look = last
+			p.look.hash ^= 1 << (i % 64)
+		}
+		last = p.look
+		binary.LittleEndian.PutUint32(p.digest[:], uint32(i))
+		require.NoError(t, pictures.add(p.record(nil)))
+	}
+	begun := time.Now()
+	list, err := pictures.sorted()
+	require.NoError(t, err)
+	defer list.close()
+	require.NotNil(t, list.file)
+	sorted := time.Since(begun)
+	d, err := duplicates(t.Context(), list, nil, Options{Near: 6})
+	require.NoError(t, err)
+	require.Equal(t, *manyLooks/100, d.Groups)
+	require.Equal(t, 2*d.Groups, d.Near)
+	require.Zero(t, d.Exact)
+	status, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	t.Logf("%d pictures in %d blocks: sorted in %v, compared in %v; %s", *manyLooks, blocksFor(*manyLooks, 6), sorted,
+		time.Since(begun)-sorted, regexp.MustCompile(`VmHWM:\s+\d+ kB`).Find(status))
 }
 
 func BenchmarkNear100000(b *testing.B) {
 	pictures := looks(100_000)
 	for b.Loop() {
-		joinNear(twinsOf(pictures), 6)
+		require.NoError(b, alikes(b, pictures).joinNear(b.Context(), 6, blocksFor(len(pictures), 6), nil))
 	}
 }
 

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"slices"
@@ -9,12 +10,33 @@ import (
 	"distilvit/dataset/pixels"
 )
 
-// picture is what is kept of one: 80 bytes.
+// picture is what is kept of one, as a record of pictureBytes.
 type picture struct {
 	digest [16]byte // of its file: equal files are exact duplicates
 	look   look
 	number int32 // in the catalogue
 	split  int8  // index into splits
+}
+
+const pictureBytes = 8 + 48 + 16 + 4 + 1
+
+// record appends what is kept of a picture. Records are sorted by look, digest and number.
+func (p picture) record(out []byte) []byte {
+	out = binary.BigEndian.AppendUint64(out, p.look.hash)
+	out = append(out, p.look.colour[:]...)
+	out = append(out, p.digest[:]...)
+	out = binary.BigEndian.AppendUint32(out, uint32(p.number))
+	return append(out, byte(p.split))
+}
+
+// pictureOf reads a record.
+func pictureOf(record []byte) (p picture) {
+	p.look.hash = binary.BigEndian.Uint64(record)
+	copy(p.look.colour[:], record[8:])
+	copy(p.digest[:], record[56:])
+	p.number = int32(binary.BigEndian.Uint32(record[72:]))
+	p.split = int8(record[76])
+	return p
 }
 
 // look is how a picture looks, whatever its size and compression.
