@@ -70,6 +70,12 @@ func TestPrefixMatrix(t *testing.T) {
 	}
 }
 
+// And with a GPT-2 behind the picture, of which docs/modern.md has no table of its own.
+func TestGPT2PrefixMatrix(t *testing.T) {
+	needLibraries(t)
+	matrix(t, publishGPT2Prefix(t), []place{{"2", "node"}, {"3", "node"}, {"4", "node"}, {"4", "wasm"}})
+}
+
 func needLibraries(t *testing.T) {
 	t.Helper()
 	need(t, "node", chromium, "node_modules/@huggingface/transformers", "node_modules/tjs3", "node_modules/tjs2")

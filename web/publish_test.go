@@ -78,12 +78,21 @@ func publishKind(t *testing.T, kind model.EncoderKind) *published {
 	})
 }
 
-// publishPrefix makes that of one whose pictures stand before captions.
+// publishPrefix makes that of one whose pictures stand before the captions of a Llama.
 func publishPrefix(t *testing.T) *published {
+	return publishBehind(t, "prefix", modeltest.PrefixConfig)
+}
+
+// publishGPT2Prefix makes that of one whose pictures stand before the captions of a GPT-2.
+func publishGPT2Prefix(t *testing.T) *published {
+	return publishBehind(t, "prefix-gpt2", modeltest.GPT2PrefixConfig)
+}
+
+func publishBehind(t *testing.T, name string, network func(*tokenizer.Tokenizer) *model.Config) *published {
 	t.Helper()
 	processor := pixels.NewProcessor(modeltest.Side)
 	processor.Resample = pixels.Bicubic
-	return publishOnce(t, "prefix", processor, modeltest.PrefixConfig)
+	return publishOnce(t, name, processor, network)
 }
 
 var shared = struct {

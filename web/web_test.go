@@ -43,10 +43,11 @@ func TestCardsPythonExampleCaptionsAsGoDoes(t *testing.T) {
 	for _, kind := range []model.EncoderKind{model.ViT, model.DeiT, model.SigLIP, model.CLIP, model.DINOv2} {
 		wantExampleToCaption(t, python, card, publishKind(t, kind))
 	}
-	p := publishPrefix(t)
-	wantExampleToCaption(t, python, report.ModelCard(report.Card{
-		Prefix: p.config.PrefixLength(), StartTokenID: p.config.DecoderStartTokenID,
-	}), p)
+	for _, p := range []*published{publishPrefix(t), publishGPT2Prefix(t)} {
+		wantExampleToCaption(t, python, report.ModelCard(report.Card{
+			Prefix: p.config.PrefixLength(), StartTokenID: p.config.DecoderStartTokenID,
+		}), p)
+	}
 }
 
 func wantExampleToCaption(t *testing.T, python string, card []byte, p *published) {

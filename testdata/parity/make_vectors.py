@@ -284,10 +284,10 @@ def build(o, seed, kind="vit", widths=None, layers=None, end=None, start=None, e
     return m.eval()  # no dropout
 
 
-def build_llava(o, seed):
+def build_llava(o, seed, gpt2=False):
     """A SigLIP whose vectors stand before the caption in a Llama, as before a SmolLM2: two heads of queries share one of keys,
-    the table is tied."""
-    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
+    the table is tied; or in a GPT-2 as it is."""
+    from transformers import GPT2Config, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
 
     torch.manual_seed(seed)
     patches, heads = (o.side // o.patch) ** 2, 2 * o.decoder_heads
@@ -298,6 +298,9 @@ def build_llava(o, seed):
         vocab_size=o.vocab, hidden_size=2 * heads, intermediate_size=5 * heads, num_hidden_layers=o.decoder_layers,
         num_attention_heads=heads, num_key_value_heads=o.decoder_heads, max_position_embeddings=patches + 3 * o.length,
         bos_token_id=o.start, eos_token_id=o.end, rms_norm_eps=1e-5, rope_theta=100000.0, tie_word_embeddings=True)
+    if gpt2:
+        text = GPT2Config(vocab_size=o.vocab, n_embd=2 * heads, n_layer=o.decoder_layers, n_head=o.decoder_heads,
+                          n_positions=patches + 3 * o.length, bos_token_id=o.start, eos_token_id=o.end)
     image = next(i for i in reversed(range(o.vocab)) if i not in (o.start, o.end))  # no word of language()
     m = LlavaForConditionalGeneration(LlavaConfig(
         vision.to_dict(), text.to_dict(), image_token_index=image, image_seq_length=patches, vision_feature_layer=-1,
@@ -483,6 +486,7 @@ def make_models(o):
     for i, kind in enumerate(("siglip", "clip", "dinov2")):
         write_model(o, kind, build(o, o.seed + 4 + i, kind, narrow, (1, 1)), rng)
     write_model(o, "siglip-llama", build_llava(o, o.seed + 7), rng, search=True, weights=True)
+    write_model(o, "siglip-gpt2", build_llava(o, o.seed + 8, gpt2=True), rng, search=True, weights=True)
 
 
 # --- metrics ------------------------------------------------------------------------------------

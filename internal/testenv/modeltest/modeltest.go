@@ -93,6 +93,15 @@ func PrefixConfig(words *tokenizer.Tokenizer) *model.Config {
 	return c
 }
 
+// GPT2PrefixConfig is PrefixConfig with a GPT-2 in the Llama's place.
+func GPT2PrefixConfig(words *tokenizer.Tokenizer) *model.Config {
+	c := PrefixConfig(words)
+	c.GPT2, c.Llama, c.Decoder = true, model.LlamaConfig{}, Config(Encoder(), words).Decoder
+	c.Decoder.NPositions = 64
+	c.SetSpecialToken(int(words.EOS()))
+	return c
+}
+
 // Dir is Write's in a folder of the test.
 func Dir(t testing.TB, dtypes ...string) string {
 	t.Helper()
