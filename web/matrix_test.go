@@ -56,24 +56,27 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// So it is where the picture stands before the caption. Without -update a browser runs version 4 in WebAssembly alone, and
-// make web-test all.
+// So it is where the picture stands before the caption of a Llama. Without -update a browser runs version 4 in WebAssembly
+// alone, and make web-test all.
 func TestPrefixMatrix(t *testing.T) {
 	needLibraries(t)
-	where := []place{{"2", "node"}, {"3", "node"}, {"4", "node"}, {"4", "wasm"}}
-	if *update {
-		where = places
-	}
-	text := matrix(t, publishPrefix(t), where)
+	text := matrix(t, publishPrefix(t), somePlaces())
 	if *update {
 		writeTable(t, "../docs/modern.md", text)
 	}
 }
 
-// And with a GPT-2 behind the picture, of which docs/modern.md has no table of its own.
+// And of a GPT-2, of which docs/modern.md has no table of its own.
 func TestGPT2PrefixMatrix(t *testing.T) {
 	needLibraries(t)
-	matrix(t, publishGPT2Prefix(t), []place{{"2", "node"}, {"3", "node"}, {"4", "node"}, {"4", "wasm"}})
+	matrix(t, publishGPT2Prefix(t), somePlaces())
+}
+
+func somePlaces() []place {
+	if *update {
+		return places
+	}
+	return []place{{"2", "node"}, {"3", "node"}, {"4", "node"}, {"4", "wasm"}}
 }
 
 func needLibraries(t *testing.T) {
