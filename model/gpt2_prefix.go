@@ -1,8 +1,6 @@
 package model
 
 import (
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -32,30 +30,7 @@ func newGPT2Behind(c *Config, bind Bind) *GPT2Behind {
 // CrossKV takes a picture's vectors [B, P, n_embd] through the layers, to each layer's KV [B, heads, P, head width]. What a
 // prompt puts before captions is counted in P.
 func (m *GPT2Behind) CrossKV(x *Node) []KV {
-	x = m.prompt.behind(x, m.embed)
-	x = m.placed(x, 0)
-	all := make([]KV, len(m.H))
-	bias := InsertAxes(causalBias(x.Graph(), x.Shape().Dim(1)), 0, 0)
-	for i := range m.H {
-		if m.gradientCheckpointing {
-			x = x.Checkpoint()
-		}
-		b := &m.H[i]
-		q, own := m.queriesAndKV(i, x, 1)
-		all[i] = own
-		if i == len(m.H)-1 {
-			break // nothing reads what would come of it
-		}
-		p := softmax(Add(groupedScores(q, own), bias))
-		x = Add(x, b.Attn.CProj.Forward(joinGroups(weighGrouped(p, own))))
-		x = Add(x, m.mlp(b, x))
-	}
-	if m.gradientCheckpointing {
-		for i := range all {
-			all[i] = KV{K: all[i].K.StopCheckpoint(), V: all[i].V.StopCheckpoint()}
-		}
-	}
-	return all
+	return m.layers().pictures(m.placed(m.prompt.behind(x, m.embed), 0))
 }
 
 // Forward runs whole captions, K of each picture, behind the pictures' keys and values.
@@ -64,24 +39,8 @@ func (m *GPT2Behind) CrossKV(x *Node) []KV {
 //
 // Dropout is that of captions' tokens: of their embeddings, attention and residuals.
 func (m *GPT2Behind) Forward(ids *Node, pictures []KV, drop *Dropout) *Node {
-	rows, t, prefix := ids.Shape().Dim(0), ids.Shape().Dim(1), pictures[0].K.Shape().Dim(2)
-	k := rows / pictures[0].K.Shape().Dim(0)
-	bias := InsertAxes(causalBias(ids.Graph(), t), 0, 0) // [1, 1, 1, 1, T, T]
-	x := drop.Hidden(m.placed(m.embed(m.prompt.begin(ids)), prefix))
-	for i := range m.H {
-		if m.gradientCheckpointing {
-			x = x.Checkpoint()
-		}
-		b := &m.H[i]
-		q, own := m.queriesAndKV(i, x, k)
-		a := attendBehind(q, pictures[i], own, bias, drop)
-		x = Add(x, drop.Hidden(b.Attn.CProj.Forward(a)))
-		x = Add(x, drop.Hidden(m.mlp(b, x)))
-	}
-	if m.gradientCheckpointing {
-		x = x.StopCheckpoint()
-	}
-	return m.LnF.Forward(x)
+	x := drop.Hidden(m.placed(m.embed(m.prompt.begin(ids)), pictures[0].K.Shape().Dim(2)))
+	return m.LnF.Forward(m.layers().captions(x, pictures, drop, drop))
 }
 
 // Step runs one token of each row, with the keys and values of the rows' earlier tokens. K rows in a row caption one picture.
@@ -89,21 +48,10 @@ func (m *GPT2Behind) Forward(ids *Node, pictures []KV, drop *Dropout) *Node {
 //	tokens [B·K] int32, position scalar int32, self with room for all positions, pictures of B
 //	→ [B·K, n_embd], self with this position filled in
 func (m *GPT2Behind) Step(tokens, position *Node, self, pictures []KV) (*Node, []KV) {
-	g, n, room := tokens.Graph(), tokens.Shape().Dim(0), self[0].K.Shape().Dim(2)
-	prefix, k := pictures[0].K.Shape().Dim(2), n/pictures[0].K.Shape().Dim(0)
-	positions := Iota(g, shapes.Make(dtypes.Int32, 1, 1, 1, 1, 1, room), 5)
-	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked)))
-	at := Gather(m.WPE, Reshape(AddScalar(position, prefix), 1, 1))          // [1, n_embd]
-	x := InsertAxes(Add(m.embed(m.prompt.beginAt(tokens, position)), at), 1) // [N, 1, n_embd]
-	next := make([]KV, len(self))
-	for i := range m.H {
-		b := &m.H[i]
-		q, own := m.queriesAndKV(i, x, k)
-		next[i] = KV{K: fill(self[i].K, own.K, position), V: fill(self[i].V, own.V, position)}
-		x = Add(x, b.Attn.CProj.Forward(attendBehind(q, pictures[i], next[i], bias, nil)))
-		x = Add(x, m.mlp(b, x))
-	}
-	return Reshape(m.LnF.Forward(x), n, m.Config.NEmbd), next
+	at := Gather(m.WPE, Reshape(AddScalar(position, pictures[0].K.Shape().Dim(2)), 1, 1)) // [1, n_embd]
+	x := InsertAxes(Add(m.embed(m.prompt.beginAt(tokens, position)), at), 1)              // [N, 1, n_embd]
+	x, next := m.layers().token(x, position, self, pictures)
+	return Reshape(m.LnF.Forward(x), tokens.Shape().Dim(0), m.Config.NEmbd), next
 }
 
 // placed adds the embeddings of positions, from the first on, to x [rows, T, n_embd].
@@ -111,10 +59,28 @@ func (m *GPT2Behind) placed(x *Node, first int) *Node {
 	return Add(x, InsertAxes(Slice(m.WPE, AxisRange(first, first+x.Shape().Dim(1))), 0))
 }
 
-// queriesAndKV of layer i: x [B·K, T, n_embd] → scaled queries [B, heads, K, 1, T, head width], KV [B·K, heads, T, head width]
-func (m *GPT2Behind) queriesAndKV(i int, x *Node, k int) (*Node, KV) {
-	b, heads := &m.H[i], m.Config.NHead
-	qkv := Split(b.Attn.CAttn.Forward(b.Ln1.Forward(x)), -1, 3)
-	q := MulScalar(splitHeads(qkv[0], heads), m.Config.ScoreScale(i))
-	return groupQueries(q, heads, k), newKV(qkv[1], qkv[2], heads, b.Attn.CAttn.Weight.DType())
+func (m *GPT2Behind) layers() behindPicture {
+	s := behindPicture{gradientCheckpointing: m.gradientCheckpointing}
+	for i := range m.H {
+		s.layers = append(s.layers, gpt2Layer{m, &m.H[i], m.Config.ScoreScale(i)})
+	}
+	return s
 }
+
+// gpt2Layer is a block of a GPT-2 as a layerBehind; positions are in its input.
+type gpt2Layer struct {
+	m     *GPT2Behind
+	block *GPT2Block
+	scale float64 // of scores
+}
+
+func (l gpt2Layer) attention(x *Node, k int) (*Node, KV) {
+	a, heads := &l.block.Attn, l.m.Config.NHead
+	qkv := Split(a.CAttn.Forward(l.block.Ln1.Forward(x)), -1, 3)
+	q := MulScalar(splitHeads(qkv[0], heads), l.scale)
+	return groupQueries(q, heads, k), newKV(qkv[1], qkv[2], heads, a.CAttn.Weight.DType())
+}
+
+func (l gpt2Layer) output(a *Node) *Node { return l.block.Attn.CProj.Forward(a) }
+
+func (l gpt2Layer) mlp(x *Node) *Node { return l.m.mlp(l.block, x) }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -73,30 +71,7 @@ func newLlama(config *Config, bind Bind) *Llama {
 // prompt puts before captions is counted in P.
 func (m *Llama) CrossKV(x *Node) []KV {
 	x = m.prompt.behind(x, m.embed)
-	all := make([]KV, len(m.Layer))
-	turn := m.rotation(x.Graph(), 0, x.Shape().Dim(1))
-	bias := causalBias(x.Graph(), x.Shape().Dim(1))
-	for i := range m.Layer {
-		if m.gradientCheckpointing {
-			x = x.Checkpoint()
-		}
-		l := &m.Layer[i]
-		h := l.InputNorm.Forward(x)
-		all[i] = m.keysAndValues(l, h, turn)
-		if i == len(m.Layer)-1 {
-			break // nothing reads what would come of it
-		}
-		q := m.queries(l, h, 1, turn) // [B, KV, 1, G, P, head width]
-		p := softmax(Add(groupedScores(q, all[i]), InsertAxes(bias, 0, 0)))
-		x = Add(x, l.Output.Forward(joinGroups(weighGrouped(p, all[i]))))
-		x = Add(x, l.mlp(x))
-	}
-	if m.gradientCheckpointing {
-		for i := range all {
-			all[i] = KV{K: all[i].K.StopCheckpoint(), V: all[i].V.StopCheckpoint()}
-		}
-	}
-	return all
+	return m.layers(m.rotation(x.Graph(), 0, x.Shape().Dim(1))).pictures(x)
 }
 
 // Forward runs whole captions, K of each picture, behind the pictures' keys and values.
@@ -105,25 +80,9 @@ func (m *Llama) CrossKV(x *Node) []KV {
 //
 // Of what a Llama is trained with, dropout of attention is done, of captions' tokens.
 func (m *Llama) Forward(ids *Node, pictures []KV, drop *Dropout) *Node {
-	g, rows, t := ids.Graph(), ids.Shape().Dim(0), ids.Shape().Dim(1)
-	k := rows / pictures[0].K.Shape().Dim(0)
-	turn := m.rotation(g, pictures[0].K.Shape().Dim(2), t)
-	bias := InsertAxes(causalBias(g, t), 0, 0) // [1, 1, 1, 1, T, T]
-	x := m.embed(m.prompt.begin(ids))          // [B·K, T, hidden]
-	for i := range m.Layer {
-		if m.gradientCheckpointing {
-			x = x.Checkpoint()
-		}
-		l := &m.Layer[i]
-		h := l.InputNorm.Forward(x)
-		a := attendBehind(m.queries(l, h, k, turn), pictures[i], m.keysAndValues(l, h, turn), bias, drop)
-		x = Add(x, l.Output.Forward(Reshape(a, rows, t, -1)))
-		x = Add(x, l.mlp(x))
-	}
-	if m.gradientCheckpointing {
-		x = x.StopCheckpoint()
-	}
-	return m.Norm.Forward(x)
+	turn := m.rotation(ids.Graph(), pictures[0].K.Shape().Dim(2), ids.Shape().Dim(1))
+	x := m.embed(m.prompt.begin(ids)) // [B·K, T, hidden]
+	return m.Norm.Forward(m.layers(turn).captions(x, pictures, drop, nil))
 }
 
 // Step runs one token of each row, with the keys and values of the rows' earlier tokens.
@@ -132,24 +91,11 @@ func (m *Llama) Forward(ids *Node, pictures []KV, drop *Dropout) *Node {
 //	tokens [B·K] int32, position scalar int32, self with room for all positions, pictures of B
 //	→ [B·K, hidden], self with this position filled in
 func (m *Llama) Step(tokens, position *Node, self, pictures []KV) (*Node, []KV) {
-	g, n, room := tokens.Graph(), tokens.Shape().Dim(0), self[0].K.Shape().Dim(2)
-	prefix := pictures[0].K.Shape().Dim(2)
-	at, all := Reshape(position, 1, 1), m.rotation(g, prefix, room)
-	turn := rotation{Gather(all.cos, at), Gather(all.sin, at)} // [1, head width]
-	positions := Iota(g, shapes.Make(dtypes.Int32, 1, 1, 1, 1, 1, room), 5)
-	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked)))
-	tokens = m.prompt.beginAt(tokens, position)
-	x, next := InsertAxes(m.embed(tokens), 1), make([]KV, len(self)) // [N, 1, hidden]
-	for i := range m.Layer {
-		l := &m.Layer[i]
-		h := l.InputNorm.Forward(x)
-		own := m.keysAndValues(l, h, turn)
-		next[i] = KV{K: fill(self[i].K, own.K, position), V: fill(self[i].V, own.V, position)}
-		q := m.queries(l, h, n/pictures[i].K.Shape().Dim(0), turn)
-		x = Add(x, l.Output.Forward(Reshape(attendBehind(q, pictures[i], next[i], bias, nil), n, 1, -1)))
-		x = Add(x, l.mlp(x))
-	}
-	return Reshape(m.Norm.Forward(x), n, m.Config.HiddenSize), next
+	at, all := Reshape(position, 1, 1), m.rotation(tokens.Graph(), pictures[0].K.Shape().Dim(2), self[0].K.Shape().Dim(2))
+	turn := rotation{Gather(all.cos, at), Gather(all.sin, at)}      // [1, head width]
+	x := InsertAxes(m.embed(m.prompt.beginAt(tokens, position)), 1) // [N, 1, hidden]
+	x, next := m.layers(turn).token(x, position, self, pictures)
+	return Reshape(m.Norm.Forward(x), tokens.Shape().Dim(0), m.Config.HiddenSize), next
 }
 
 // Logits takes vectors [..., hidden] to scores of the tokens, [..., vocab].
@@ -181,25 +127,37 @@ func (m *Llama) linears() (list []linear) {
 // embed: ids [...] → [..., hidden]
 func (m *Llama) embed(ids *Node) *Node { return Gather(m.Tokens, InsertAxes(ids, -1)) }
 
-func (l *LlamaLayer) mlp(x *Node) *Node {
+// layers are those of tokens at the positions that turn is of.
+func (m *Llama) layers(turn rotation) behindPicture {
+	s := behindPicture{gradientCheckpointing: m.gradientCheckpointing}
+	for i := range m.Layer {
+		s.layers = append(s.layers, llamaLayer{&m.Layer[i], m.Config, turn})
+	}
+	return s
+}
+
+// llamaLayer is a layer as a layerBehind.
+type llamaLayer struct {
+	*LlamaLayer
+	config *LlamaConfig
+	turn   rotation
+}
+
+func (l llamaLayer) attention(x *Node, k int) (*Node, KV) {
+	c, h, dtype := l.config, l.InputNorm.Forward(x), l.Query.Weight.DType()
+	q := l.turn.of(splitHeads(l.Query.Forward(h), c.NumAttentionHeads)) // [B·K, heads, T, head width]
+	own := KV{
+		K: ConvertDType(l.turn.of(splitHeads(l.Key.Forward(h), c.NumKeyValueHeads)), dtype),
+		V: ConvertDType(splitHeads(l.Value.Forward(h), c.NumKeyValueHeads), dtype),
+	}
+	return groupQueries(MulScalar(q, 1/math.Sqrt(float64(c.HeadDim))), c.NumKeyValueHeads, k), own
+}
+
+func (l llamaLayer) output(a *Node) *Node { return l.Output.Forward(a) }
+
+func (l llamaLayer) mlp(x *Node) *Node {
 	h := l.PostAttentionNorm.Forward(x)
 	return l.Down.Forward(Mul(silu(l.Gate.Forward(h)), l.Up.Forward(h)))
-}
-
-// queries: normed [B·K, T, hidden] → [B, KV, K, G, T, head width], turned and scaled
-func (m *Llama) queries(l *LlamaLayer, h *Node, k int, turn rotation) *Node {
-	c := m.Config
-	q := turn.of(splitHeads(l.Query.Forward(h), c.NumAttentionHeads)) // [B·K, heads, T, head width]
-	return groupQueries(MulScalar(q, 1/math.Sqrt(float64(c.HeadDim))), c.NumKeyValueHeads, k)
-}
-
-// keysAndValues: normed [rows, T, hidden] → KV [rows, KV, T, head width], keys turned
-func (m *Llama) keysAndValues(l *LlamaLayer, h *Node, turn rotation) KV {
-	heads, dtype := m.Config.NumKeyValueHeads, l.Query.Weight.DType()
-	return KV{
-		K: ConvertDType(turn.of(splitHeads(l.Key.Forward(h), heads)), dtype),
-		V: ConvertDType(splitHeads(l.Value.Forward(h), heads), dtype),
-	}
 }
 
 // rotation turns pairs of a head's channels by angles in proportion to the position (RoPE).

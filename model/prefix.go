@@ -1,6 +1,8 @@
 package model
 
 import (
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -111,4 +113,80 @@ func besideRows(x, q *Node) *Node {
 func joinGroups(x *Node) *Node {
 	d := x.Shape().Dimensions
 	return Reshape(TransposeAllAxes(x, 0, 2, 4, 1, 3, 5), d[0]*d[2], d[4], d[1]*d[3]*d[5])
+}
+
+// layerBehind is a layer of a decoder behind pictures, of tokens at certain positions.
+type layerBehind interface {
+	// attention: x [B·K, T, width] → scaled queries [B, KV, K, G, T, d], keys and values [B·K, KV, T, d]
+	attention(x *Node, k int) (q *Node, own KV)
+	// output of attention: [B·K, T, heads·d] → [B·K, T, width]
+	output(a *Node) *Node
+	// mlp, its norm before it: [B·K, T, width] → the same shape
+	mlp(x *Node) *Node
+}
+
+// behindPicture is a decoder's layers.
+type behindPicture struct {
+	layers                []layerBehind
+	gradientCheckpointing bool
+}
+
+// pictures takes pictures' vectors [B, P, width] through the layers, to each layer's KV [B, KV, P, d].
+func (s behindPicture) pictures(x *Node) []KV {
+	all := make([]KV, len(s.layers))
+	bias := InsertAxes(causalBias(x.Graph(), x.Shape().Dim(1)), 0, 0) // [1, 1, 1, 1, P, P]
+	for i, l := range s.layers {
+		if s.gradientCheckpointing {
+			x = x.Checkpoint()
+		}
+		q, own := l.attention(x, 1)
+		all[i] = own
+		if i == len(s.layers)-1 {
+			break // nothing reads what would come of it
+		}
+		p := softmax(Add(groupedScores(q, own), bias))
+		x = Add(x, l.output(joinGroups(weighGrouped(p, own))))
+		x = Add(x, l.mlp(x))
+	}
+	if s.gradientCheckpointing {
+		for i := range all {
+			all[i] = KV{K: all[i].K.StopCheckpoint(), V: all[i].V.StopCheckpoint()}
+		}
+	}
+	return all
+}
+
+// captions takes whole captions [B·K, T, width] through the layers, to the same shape. Of attention's probabilities drop
+// drops, and residual of what is added.
+func (s behindPicture) captions(x *Node, pictures []KV, drop, residual *Dropout) *Node {
+	k := x.Shape().Dim(0) / pictures[0].K.Shape().Dim(0)
+	bias := InsertAxes(causalBias(x.Graph(), x.Shape().Dim(1)), 0, 0) // [1, 1, 1, 1, T, T]
+	for i, l := range s.layers {
+		if s.gradientCheckpointing {
+			x = x.Checkpoint()
+		}
+		q, own := l.attention(x, k)
+		x = Add(x, residual.Hidden(l.output(attendBehind(q, pictures[i], own, bias, drop))))
+		x = Add(x, residual.Hidden(l.mlp(x)))
+	}
+	if s.gradientCheckpointing {
+		x = x.StopCheckpoint()
+	}
+	return x
+}
+
+// token takes one token of each row, [B·K, 1, width], through the layers, to the same shape, with the keys and values of the
+// rows' earlier tokens, self, which have room for all positions. They come back with this position filled in.
+func (s behindPicture) token(x, position *Node, self, pictures []KV) (*Node, []KV) {
+	g, k, room := x.Graph(), x.Shape().Dim(0)/pictures[0].K.Shape().Dim(0), self[0].K.Shape().Dim(2)
+	positions := Iota(g, shapes.Make(dtypes.Int32, 1, 1, 1, 1, 1, room), 5)
+	bias := Where(LessOrEqual(positions, position), ScalarZero(g, dtypes.Float32), Const(g, float32(masked)))
+	next := make([]KV, len(self))
+	for i, l := range s.layers {
+		q, own := l.attention(x, k)
+		next[i] = KV{K: fill(self[i].K, own.K, position), V: fill(self[i].V, own.V, position)}
+		x = Add(x, l.output(attendBehind(q, pictures[i], next[i], bias, nil)))
+		x = Add(x, l.mlp(x))
+	}
+	return x, next
 }
