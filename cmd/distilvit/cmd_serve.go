@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -127,6 +129,9 @@ func (o *serveOptions) check(weights bool) error {
 	if o.server.Timeout <= 0 || o.server.Upload <= 0 || o.grace < 0 {
 		return usagef("--timeout and --upload-timeout must be above 0, --grace at least 0")
 	}
+	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+		return usagef("--listen %s: give an address and a port, such as 127.0.0.1:8400, or :8400 for every address", o.listen)
+	}
 	if weights || o.generate.beams > 1 {
 		o.onnx = weightsForm
 	}
@@ -140,6 +145,9 @@ func (o *serveOptions) check(weights bool) error {
 
 func (a *app) serve(ctx context.Context, name, dir string, o serveOptions) error {
 	listener, err := net.Listen("tcp", o.listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("--listen %s: another program listens there: choose another port, or 0 for any", o.listen)
+	}
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", o.listen, err)
 	}

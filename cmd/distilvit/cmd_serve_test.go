@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -50,6 +51,15 @@ func TestServeAnswersUntilItIsStopped(t *testing.T) {
 	stop()
 	require.Equal(t, exitDone, <-code, stderr.String())
 	require.Contains(t, stderr.String(), `"method":"POST","path":"/caption","status":200,`)
+}
+
+func TestServeSaysThatAnotherProgramListensThere(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer other.Close()
+	code, _, stderr := cli(t, "", "serve", modeltest.Dir(t), "--backend", "go", "--listen", other.Addr().String())
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, stderr, "another program listens there: choose another port")
 }
 
 func TestAPageNeedsExports(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -347,9 +348,20 @@ func (a *app) printResult(s *site, result *pipeline.Result) error {
 // command is how a person would call this program on the same stack again.
 func (a *app) command() string {
 	if a.dataFlag != "" {
-		return "distilvit --data " + a.dataFlag
+		return "distilvit --data " + shellWord(a.dataFlag)
 	}
 	return "distilvit"
+}
+
+// shellWord is a word of a command that is shown, as a shell reads it.
+func shellWord(word string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:,@%+=", r)
+	}
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 func newScoresTable() *table {

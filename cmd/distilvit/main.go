@@ -76,7 +76,7 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	if errors.As(err, &quiet) {
 		return exitFailed
 	}
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errInterrupted) {
 		err = errInterrupted // whatever was under way
 	}
 	code, text := exitFailed, failureText(err)

@@ -74,6 +74,7 @@ func TestWrongUsageIsOneLineAndExitCode2(t *testing.T) {
 		{[]string{"serve", "./none"}, "no such MODEL: ./none"},
 		{[]string{"serve", dir, "--onnx", "q3"}, "--onnx q3: use fp32, fp16, q8"},
 		{[]string{"serve", dir, "--onnx", "q8", "--backend", "go"}, "--onnx q8: computes in ONNX Runtime"},
+		{[]string{"serve", dir, "--listen", "8400"}, "--listen 8400: give an address and a port, such as 127.0.0.1:8400"},
 		{[]string{"serve", dir, "--concurrency", "0"}, "--concurrency 0: must be at least 1"},
 		{[]string{"serve", dir, "--timeout", "0s"}, "--timeout and --upload-timeout must be above 0"},
 		{[]string{"serve", dir, "--cors", "example.org"}, "--cors example.org: an origin begins with http"},
@@ -164,6 +165,9 @@ func TestErrorsOfAFailureAreExitCode1(t *testing.T) {
 	errs.Reset()
 	require.Equal(t, exitFailed, a.report(nil, &quietError{errors.New("said already")}))
 	require.Empty(t, errs.String())
+	interrupted := fmt.Errorf("temporal server does not become ready: %w (last: %w)", errInterrupted, errors.New("rpc"))
+	require.Equal(t, exitFailed, a.report(nil, interrupted))
+	require.Equal(t, "distilvit: interrupted\n", errs.String())
 }
 
 func TestQueriesOfAnEmptyPlaceNameItAndMakeNothing(t *testing.T) {
@@ -188,6 +192,18 @@ func TestQueriesOfAnEmptyPlaceNameItAndMakeNothing(t *testing.T) {
 		require.Equal(t, 1, strings.Count(said, "\n"), said)
 		require.NoDirExists(t, data, args)
 	}
+}
+
+// Commands that are shown can be pasted.
+func TestShownPathsAreWordsOfAShell(t *testing.T) {
+	for word, want := range map[string]string{
+		"public": "public", "/tmp/a-b_c.d": "/tmp/a-b_c.d", "fünf": "fünf", "a b": "'a b'", "it's": `'it'\''s'`,
+		"": "''", "$HOME": "'$HOME'", "~": "'~'", "a;b": "'a;b'",
+	} {
+		require.Equal(t, want, shellWord(word))
+	}
+	a := &app{dataFlag: "my data"}
+	require.Equal(t, "distilvit --data 'my data'", a.command())
 }
 
 // What cannot be seen is not told to be empty.

@@ -53,7 +53,7 @@ func (a *app) getPage(ctx context.Context, names []string, o pageOptions) error 
 		}
 		fmt.Fprintf(a.stdout, "%s: a page of %s in %s. Look at it:\n"+
 			"  python3 -m http.server 8000 --bind 127.0.0.1 --directory %s    then http://127.0.0.1:8000\n",
-			names[0], report.Bytes(bytes), o.dir, o.dir)
+			names[0], report.Bytes(bytes), o.dir, shellWord(o.dir))
 		return nil
 	})
 }
