@@ -75,9 +75,12 @@ func (p Parts) readConfig() (c *Config, std float64, err error) {
 	if err := readConfigFile(p.Decoder, &of); err != nil {
 		return nil, 0, err
 	}
-	if of.ModelType == llamaType || p.Prefix {
+	switch {
+	case of.ModelType != llamaType && of.ModelType != gpt2Type:
+		err = fmt.Errorf("decoder.model_type is %q; must be %s or %s", of.ModelType, gpt2Type, llamaType)
+	case of.ModelType == llamaType || p.Prefix:
 		c, std, err = p.asPrefix(encoder)
-	} else {
+	default:
 		c, std, err = p.withGPT2(encoder)
 	}
 	if err == nil {

@@ -192,7 +192,7 @@ func TestPartsThatDoNotFitAreNamed(t *testing.T) {
 	encoder, decoder := writeParts(t, func(e, d Weights) {})
 	for want, dirs := range map[string][2]string{
 		`encoder.model_type is "gpt2"; must be vit, deit, siglip_vision_model, clip_vision_model or dinov2`: {decoder, decoder},
-		`decoder.model_type is "vit"; must be gpt2`:                                                         {encoder, encoder},
+		`decoder.model_type is "vit"; must be gpt2 or llama`:                                                {encoder, encoder},
 		"has no config.json": {t.TempDir(), decoder},
 	} {
 		if _, err := (Parts{Encoder: dirs[0], Decoder: dirs[1]}).ReadConfig(); err == nil || !strings.Contains(err.Error(), want) {

@@ -156,7 +156,7 @@ func (a *app) compare(ctx context.Context, dirs []string, o compareOptions) erro
 	if err != nil {
 		return err
 	}
-	tellBad(p, tally)
+	pictures.tell(p, tally)
 	for _, c := range contenders {
 		if err := c.captionAll(ctx, o.backend, pictures, p); err != nil {
 			return fmt.Errorf("%s: %w", c.name(), err)

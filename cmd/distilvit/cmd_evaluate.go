@@ -203,7 +203,7 @@ func (a *app) shards(
 	if err != nil {
 		return nil, err
 	}
-	tellBad(p, tally)
+	examples.tell(p, tally)
 	return pairs, nil
 }
 

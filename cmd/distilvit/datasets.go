@@ -390,9 +390,13 @@ func nothingReadable(t dataset.Tally) error {
 	return fmt.Errorf("no picture of the dataset is readable; the first: %w", &t.Bad[0])
 }
 
-// tellBad says how many pictures are left out.
-func tellBad(p *progress, t dataset.Tally) {
+// tell says how many pictures are left out, and how many lie on their side.
+func (e *examples) tell(p *progress, t dataset.Tally) {
 	if n := len(t.Bad); n > 0 {
 		p.line("warning: %d of %d pictures are left out; the first: %v", n, n+t.Rows, &t.Bad[0])
+	}
+	if t.Turned > 0 && !e.prepare.ExifOrientation {
+		p.line("warning: %d pictures say in an EXIF tag that they lie on their side, and are not turned: in a YAML file as DATASET "+
+			"prepare: {exif_orientation: true} turns them", t.Turned)
 	}
 }

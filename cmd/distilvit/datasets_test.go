@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -158,12 +159,38 @@ func TestALimitTakesOfEverySourceAsARunDoes(t *testing.T) {
 	said := new(bytes.Buffer)
 	read, err := e.readable(t.Context(), pixels.NewProcessor(8), func(int) {})
 	require.NoError(t, err)
-	tellBad(newProgress(said), read)
+	e.tell(newProgress(said), read)
 	require.Contains(
 		t, said.String(), "warning: 2 of 8 pictures are left out; the first: 0/00.png: picture: not JPEG",
 	)
 	require.Len(t, e.list, 6)
 	require.Equal(t, "0/01.png", e.list[0].ID)
+}
+
+// A picture that a run with prepare.exif_orientation would turn is not taken as it lies without a word.
+func TestPicturesThatLieAreSaid(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "c.csv", "image,caption\n6.png,a scene\n6-upright.png,a scene\n")
+	turned, err := filepath.Abs("testdata/turned")
+	require.NoError(t, err)
+	config := fmt.Sprintf("dataset: [{captions: c.csv, images: '%s', split: test}]\n", turned)
+	for prepare, want := range map[string]string{
+		"":                                    "warning: 1 pictures say in an EXIF tag that they lie on their side, and are not turned",
+		"prepare: {exif_orientation: true}\n": "",
+	} {
+		a := &app{stderr: io.Discard, env: environment(nil)}
+		said := new(bytes.Buffer)
+		p := newProgress(said)
+		e, err := a.openDataset(t.Context(), datasetFlags{name: write(t, dir, "c.yaml", config+prepare)}, 8, newProgress(io.Discard))
+		require.NoError(t, err)
+		defer e.close()
+		tally, err := e.readable(t.Context(), pixels.NewProcessor(8), func(int) {})
+		require.NoError(t, err)
+		require.Equal(t, 2, tally.Rows)
+		e.tell(p, tally)
+		require.Contains(t, said.String(), want)
+		require.Equal(t, want == "", said.Len() == 0)
+	}
 }
 
 func TestAConfigIsEvaluatedInTheSplitsOfItsRun(t *testing.T) {

@@ -158,6 +158,10 @@ func parseTokenizerJSON(data []byte) (parts, error) {
 	if len(m.Vocab) == 0 {
 		return parts{}, errors.New("no model.vocab")
 	}
+	if m.ByteFallback {
+		return parts{}, errors.New("model.byte_fallback is true, as of Llama 2's and TinyLlama's tokenizers, " +
+			"which came from SentencePiece; only byte-level BPE is supported, as GPT-2's and SmolLM2's")
+	}
 	p, err := parseText(file.Normalizer, file.PreTokenizer)
 	if err != nil {
 		return parts{}, err
@@ -172,7 +176,6 @@ func parseTokenizerJSON(data []byte) (parts, error) {
 		{"dropout", m.Dropout != nil && *m.Dropout != 0},
 		{"continuing_subword_prefix", m.ContinuingSubwordPrefix != ""},
 		{"end_of_word_suffix", m.EndOfWordSuffix != ""},
-		{"byte_fallback", m.ByteFallback},
 	} {
 		if unsupported.set {
 			return parts{}, fmt.Errorf("model.%s is set, which byte-level BPE does not use", unsupported.key)

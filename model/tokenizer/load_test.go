@@ -27,6 +27,10 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 			tokenizerJSON(`{"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0]]}`),
 			`model is "Unigram"; only byte-level`,
 		},
+		"SentencePiece": {
+			tokenizerJSON(`{"type": "BPE", "byte_fallback": true, "vocab": {"<0x00>": 0}, "merges": []}`),
+			"model.byte_fallback is true, as of Llama 2's",
+		},
 		"no vocabulary":   {tokenizerJSON(`{"type": "BPE"}`), "no model.vocab"},
 		"vocabulary list": {tokenizerJSON(`{"vocab": [["a", 0]]}`), "model is \"Unigram\""},
 		"WordPiece prefix": {
