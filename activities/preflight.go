@@ -92,6 +92,7 @@ func (a *Activities) Preflight(
 		}
 		out.Warnings = append(out.Warnings, push...)
 		out.Warnings = append(out.Warnings, smallBatch(out.Config)...)
+		out.Warnings = append(out.Warnings, doubtfulTeacher(out.Config.Train)...)
 		out.Warnings = append(out.Warnings, need.notes...)
 		if err := prioritise(ctx, out.Config.Priority); err != nil {
 			out.Warnings = append(out.Warnings, err.Error())
@@ -242,6 +243,15 @@ func smallBatch(c pipeline.Config) []string {
 	return nil
 }
 
+// doubtfulTeacher says what was measured of teachers (docs/training.md), to whoever is about to pay for one.
+func doubtfulTeacher(t pipeline.TrainConfig) []string {
+	if t.Teacher == "" {
+		return nil
+	}
+	return []string{"train.teacher: no student of ours had better captions for it, though some a lower loss " +
+		"(docs/training.md); compare with a run without"}
+}
+
 // need is what a run takes on the worker's disk, in bytes; pictures are known
 // for generated ones only.
 type need struct {
@@ -362,7 +372,7 @@ func derivedBytes(net *model.Config, c pipeline.Config) (bytes int64) {
 		bytes += int64(f.Views) * int64(f.ViewBytes())
 	}
 	if t.Teacher != "" {
-		bytes += teacherFormat(t).PlaceBytes(net.VocabSize()) *
+		bytes += teacherFormat(t, 0).PlaceBytes(net.VocabSize()) *
 			int64((drawnCaptions+t.TeacherCaptions)*cmp.Or(t.MaxLength, 32))
 	}
 	return bytes

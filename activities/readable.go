@@ -552,6 +552,9 @@ func partsText(t pipeline.TrainConfig) string {
 	if t.Teacher != "" {
 		text := fmt.Sprintf("learns from %s beside the captions, weight %g, temperature %g, %d tokens a place",
 			publicName(t.Teacher), t.TeacherWeight, t.TeacherTemperature, t.TeacherTopK)
+		if t.TeacherViews > 0 {
+			text += fmt.Sprintf(", of %d views of each picture", t.TeacherViews)
+		}
 		if t.TeacherCaptions > 0 {
 			text += fmt.Sprintf(", and from %d captions of its own a picture", t.TeacherCaptions)
 		}

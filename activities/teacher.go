@@ -91,13 +91,17 @@ func (a *Activities) PlanTeacher(ctx context.Context, in pipeline.TeacherInput) 
 		if err := a.fitTeacher(ctx, w); err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
+		f := teacherFormat(w.Train, in.Seed)
 		of, err := artifact.Digest(struct {
 			Dataset, Tokens, Model   string
 			Version, TopK            int
 			Temperature              float64
-			Captions, CaptionsAtMost int `json:",omitempty"`
+			Views                    int                    `json:",omitempty"`
+			Augment                  pipeline.AugmentConfig `json:",omitzero"`
+			Seed                     uint64                 `json:",omitempty"`
+			Captions, CaptionsAtMost int                    `json:",omitempty"`
 		}{w.Dataset.Manifest, w.Tokens.Manifest, w.Teacher.Model.Digest, teachVersion, w.Train.TeacherTopK,
-			w.Train.TeacherTemperature, w.Train.TeacherCaptions, captionsAtMost(w)})
+			w.Train.TeacherTemperature, f.Views, viewsOf(w.Train), f.Seed, w.Train.TeacherCaptions, captionsAtMost(w)})
 		if err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
@@ -141,7 +145,7 @@ func (a *Activities) TeachShard(ctx context.Context, in pipeline.TeachInput) (re
 		if err := a.sameMachine(ctx, w, in.Numerics); err != nil {
 			return out, err
 		}
-		args, done, err := a.lesson(ctx, w, s)
+		args, done, err := a.lesson(ctx, in)
 		if err != nil {
 			return out, err
 		}
@@ -170,8 +174,9 @@ func (a *Activities) TeachShard(ctx context.Context, in pipeline.TeachInput) (re
 
 // lesson is what the trainer is told to ask of a shard. Files are there until done.
 func (a *Activities) lesson(
-	ctx context.Context, w pipeline.Work, s record.Shard,
+	ctx context.Context, in pipeline.TeachInput,
 ) (args trainer.TeachArgs, done func(), err error) {
+	w, s := in.Work, in.Shard.Pictures
 	pairs, err := artifact.Pairs(ctx, a.Store, w.Dataset.Manifest, w.Tokens.Manifest, s.Split)
 	if err != nil {
 		return args, nil, err
@@ -205,7 +210,8 @@ func (a *Activities) lesson(
 		return args, nil, err
 	}
 	undo = append(undo, swept)
-	args.Out, args.Format = filepath.Join(dir, "teacher.safetensors"), teacherFormat(w.Train)
+	args.Out, args.Format = filepath.Join(dir, "teacher.safetensors"), teacherFormat(w.Train, in.Seed)
+	args.First, args.Augment = in.Shard.First, augment(viewsOf(w.Train))
 	if args.ModelDir, err = a.modelDir(ctx, w.Teacher.Model, true); err != nil {
 		return args, nil, err
 	}
@@ -250,6 +256,7 @@ func newTeacherManifest(in pipeline.FinishTeacherInput) record.TeacherManifest {
 	m := record.TeacherManifest{
 		Version: teachVersion, Of: in.Plan.Of, Numerics: in.Plan.Numerics, Model: in.Work.Teacher.Model.Digest,
 		TopK: in.Work.Train.TeacherTopK, Temperature: in.Work.Train.TeacherTemperature,
+		Views: in.Work.Train.TeacherViews, Seed: teacherFormat(in.Work.Train, in.Seed).Seed,
 		Captions: in.Work.Train.TeacherCaptions, Shards: slices.Clone(in.Shards),
 	}
 	slices.SortFunc(m.Shards, func(x, y record.TaughtShard) int { return x.Index - y.Index })
@@ -286,10 +293,22 @@ func (a *Activities) withTeacher(
 			shards[i].tokens = s.Tokens
 		}
 	}
-	return dataset.TeacherFormat{TopK: m.TopK, Temperature: m.Temperature}, nil
+	return dataset.TeacherFormat{TopK: m.TopK, Temperature: m.Temperature, Views: m.Views, Seed: m.Seed}, nil
 }
 
-// teacherFormat is how a run's teacher is stored.
-func teacherFormat(t pipeline.TrainConfig) dataset.TeacherFormat {
-	return dataset.TeacherFormat{TopK: t.TeacherTopK, Temperature: t.TeacherTemperature}
+// teacherFormat is how what a teacher says is stored for a run whose config has this seed.
+func teacherFormat(t pipeline.TrainConfig, seed uint64) dataset.TeacherFormat {
+	f := dataset.TeacherFormat{TopK: t.TeacherTopK, Temperature: t.TeacherTemperature, Views: t.TeacherViews}
+	if f.Views > 0 {
+		f.Seed = seed
+	}
+	return f
+}
+
+// viewsOf is what changes the pictures that a teacher is asked of; zero: it is asked of them as they are.
+func viewsOf(t pipeline.TrainConfig) (a pipeline.AugmentConfig) {
+	if t.TeacherViews > 0 {
+		a = t.Augment
+	}
+	return a
 }

@@ -80,6 +80,18 @@ func TestWhatATeacherSaysIsStoredOnceAndTrains(t *testing.T) {
 		t.Errorf("at another temperature a run asks of %d shards, for %s", len(plan.Shards), said.Manifest)
 	}
 
+	// Views of each picture are asked of one by one, and shown.
+	seen := c
+	seen.Train.TeacherViews, seen.Train.Augment = 2, pipeline.AugmentConfig{Shift: 0.2}
+	views, _ := b.work("views", seen)
+	views.Teacher, _ = b.teach(views, seen)
+	var both record.TeacherManifest
+	check(t, b.Store.GetJSON(t.Context(), views.Teacher.Manifest, &both))
+	if both.Views != 2 || both.Places != 2*m.Places || both.Mass <= 0 || both.Mass == m.Mass {
+		t.Errorf("of two views %+v", both)
+	}
+	do[pipeline.EpochResult](b, b.TrainEpoch, pipeline.EpochInput{Work: views})
+
 	// A run of a program that stored less trains no further: its loss was another.
 	m.Version = 1
 	old := w
@@ -172,6 +184,11 @@ func TestATeacherThatDoesNotFitIsRefusedBeforeTheRun(t *testing.T) {
 		change(&c)
 		_, err := try[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "run", Config: c})
 		wantType(t, err, pipeline.InvalidInput, want)
+	}
+	c.Train.Teacher = teacher
+	out := do[pipeline.PreflightResult](b, b.Preflight, pipeline.PreflightInput{Run: "fits", Config: c})
+	if !strings.Contains(fmt.Sprint(out.Warnings), "compare with a run without") {
+		t.Errorf("of what a teacher gains preflight says %q", out.Warnings)
 	}
 }
 

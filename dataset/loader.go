@@ -406,8 +406,8 @@ func (s *trainShard) captions(row int) []caption {
 	return all
 }
 
-// teach reads what the teacher says of captions, if there is one.
-func (s *trainShard) teach(captions []caption) error {
+// teach reads what the teacher says of captions beside a view, if there is one.
+func (s *trainShard) teach(captions []caption, view int) error {
 	if s.taught == nil {
 		return nil
 	}
@@ -415,7 +415,7 @@ func (s *trainShard) teach(captions []caption) error {
 		c := &captions[i]
 		n := len(c.ids) * s.taught.TopK
 		c.taught, c.logProbs = make([]int32, n), make([]float32, n+len(c.ids))
-		if err := s.taught.Read(c.first, c.taught, c.logProbs); err != nil {
+		if err := s.taught.Read(view, c.first, c.taught, c.logProbs); err != nil {
 			return err
 		}
 	}
@@ -535,12 +535,15 @@ func (l *Loader) make(ctx context.Context, epoch int, step int64, rows []positio
 	}
 	captions := make([][]caption, len(rows))
 	a := newAugmenter(c)
+	if c.Teacher.Views > 0 {
+		a.config.Seed = c.Teacher.Seed
+	}
 	for i, p := range rows {
 		b.Rows[i] = uint64(l.starts[p.shard] + p.row + p.copy*l.rows())
 		err := l.read(ctx, p, func(s *trainShard) error {
 			b.IDs[i] = s.ids[p.row]
 			captions[i] = rotate(s.captions(p.row), c.CaptionsPerPicture, epoch, b.Rows[i])
-			if err := s.teach(captions[i]); err != nil {
+			if err := s.teach(captions[i], c.Teacher.view(epoch, p.copy)); err != nil {
 				return err
 			}
 			if b.Features != nil {
@@ -548,10 +551,15 @@ func (l *Loader) make(ctx context.Context, epoch int, step int64, rows []positio
 			}
 			picture := b.Pixels[i*size : (i+1)*size]
 			err := s.pixels.ReadPixels(p.row, picture)
-			if err == nil {
+			if err != nil {
+				return err
+			}
+			if c.Teacher.Views > 0 {
+				a.apply(picture, c.Teacher.view(epoch, p.copy), uint64(l.starts[p.shard]+p.row))
+			} else {
 				a.apply(picture, epoch, b.Rows[i])
 			}
-			return err
+			return nil
 		})
 		if err != nil {
 			return nil, err

@@ -3,11 +3,11 @@ package dataset
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
 
 	"github.com/x448/float16"
 
@@ -19,11 +19,25 @@ import (
 type TeacherFormat struct {
 	TopK        int     `json:"top_k"`       // tokens, the likeliest
 	Temperature float64 `json:"temperature"` // at which the other tokens have what is stored of them
+
+	// views of each picture that the teacher was asked of, as a Loader of this seed draws them in its first epochs, and of
+	// which a Loader shows the next each epoch; 0: it was asked of the picture as it is, whatever is shown
+	Views int    `json:"views,omitempty"`
+	Seed  uint64 `json:"seed,omitempty"`
 }
 
-// PlaceBytes are those of a place in a vocabulary of so many tokens.
+// view is the one that an epoch shows, as FeaturesFormat's.
+func (f TeacherFormat) view(epoch, again int) int {
+	if f.Views == 0 {
+		return 0
+	}
+	return (epoch + again) % f.Views
+}
+
+// PlaceBytes are those of a place, in all views, in a vocabulary of so many tokens.
 func (f TeacherFormat) PlaceBytes(vocab int) int64 {
-	return int64(f.TopK)*safetensors.Width(idType(vocab)) + int64(f.TopK+1)*safetensors.Width("F16")
+	view := int64(f.TopK)*safetensors.Width(idType(vocab)) + int64(f.TopK+1)*safetensors.Width("F16")
+	return int64(max(1, f.Views)) * view
 }
 
 // idType is that of the tokens' ids.
@@ -46,12 +60,12 @@ type Place struct {
 }
 
 // Tensors of a shard of places. A row is a place: those of the first picture's first caption, of its second, and so on,
-// in the order of the shard of tokens.
+// in the order of the shard of tokens; then, of all again, those of the next view.
 const (
-	teacherIDs         = "token_ids"   // [places, top_k] uint16, or int32 of a vocabulary of more than 65,536
-	teacherLogProbs    = "log_probs"   // [places, top_k + 1] float16
-	teacherTokens      = "tokens"      // metadata: digest of the rows' ids and tokens
-	teacherTemperature = "temperature" // metadata
+	teacherIDs      = "token_ids" // [places, top_k] uint16, or int32 of a vocabulary of more than 65,536
+	teacherLogProbs = "log_probs" // [places, top_k + 1] float16
+	teacherTokens   = "tokens"    // metadata: digest of the rows' ids and tokens
+	teacherFormat   = "format"    // metadata: TeacherFormat
 )
 
 // WriteTeacher writes one safetensors file of the places of these rows' captions; the same places make the same bytes.
@@ -68,6 +82,11 @@ func WriteTeacher(w io.Writer, f TeacherFormat, vocab int, rows []TokenRow, plac
 		for _, ids := range r.IDs {
 			want += len(ids)
 		}
+	}
+	want *= max(1, f.Views)
+	format, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("write teacher: %w", err)
 	}
 	dtype, ids, logs, n := idType(vocab), []byte(nil), make([]byte, 0, 2*want*(f.TopK+1)), 0
 	for p, err := range places {
@@ -96,7 +115,7 @@ func WriteTeacher(w io.Writer, f TeacherFormat, vocab int, rows []TokenRow, plac
 	return safetensors.WriteRaw(w, []safetensors.Raw{
 		{Name: teacherIDs, DType: dtype, Shape: []int{n, f.TopK}, Data: ids},
 		{Name: teacherLogProbs, DType: "F16", Shape: []int{n, f.TopK + 1}, Data: logs},
-	}, map[string]string{teacherTokens: tokensDigest(rows), teacherTemperature: fmt.Sprint(f.Temperature)})
+	}, map[string]string{teacherTokens: tokensDigest(rows), teacherFormat: string(format)})
 }
 
 // tokensDigest tells rows apart from others, and from the same with other captions.
@@ -113,6 +132,7 @@ type Teacher struct {
 	TeacherFormat
 	file     *safetensors.File
 	ids, log safetensors.Info
+	places   int // of a view
 }
 
 // OpenTeacher reads the file's header. r must stay open while the shard is used.
@@ -129,10 +149,13 @@ func OpenTeacher(r io.ReaderAt, size int64) (*Teacher, error) {
 		return nil, errors.New("open teacher: the file has not " + teacherIDs + " and " + teacherLogProbs +
 			" of two axes, a log-probability more than tokens")
 	}
-	if t.Temperature, err = strconv.ParseFloat(file.Metadata[teacherTemperature], 64); err != nil {
-		return nil, fmt.Errorf("open teacher: temperature: %w", err)
+	if err := json.Unmarshal([]byte(file.Metadata[teacherFormat]), &t.TeacherFormat); err != nil {
+		return nil, fmt.Errorf("open teacher: format: %w", err)
 	}
-	t.ids, t.log, t.TopK = ids, log, ids.Shape[1]
+	t.ids, t.log, t.places = ids, log, ids.Shape[0]/max(1, t.Views)
+	if t.TopK != ids.Shape[1] || t.places*max(1, t.Views) != ids.Shape[0] {
+		return nil, fmt.Errorf("open teacher: %v tokens are not those of %+v", ids.Shape, t.TeacherFormat)
+	}
 	return t, nil
 }
 
@@ -144,10 +167,11 @@ func (t *Teacher) Of(rows []TokenRow) error {
 	return nil
 }
 
-// Read copies the places from first on, as many as ids and logProbs have room for: places · top_k and places · (top_k + 1)
+// Read copies the places from first on of a view, as many as ids and logProbs have room for: places · top_k and places · (top_k + 1)
 // numbers.
-func (t *Teacher) Read(first int, ids []int32, logProbs []float32) error {
+func (t *Teacher) Read(view, first int, ids []int32, logProbs []float32) error {
 	width := int(safetensors.Width(t.ids.DType))
+	first += view * t.places
 	raw := make([]byte, width*len(ids)+2*len(logProbs))
 	logs := raw[width*len(ids):]
 	raw = raw[:width*len(ids)]

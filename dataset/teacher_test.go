@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// taughtPairs store at each place the token that stands there and the next id, with log-probabilities by which it is known.
+// taughtPairs store at each place the token that stands there and the next id, with log-probabilities by which it is known,
+// and the view as the others'.
 func taughtPairs(t *testing.T, pairs []ShardPair, f TeacherFormat, vocab int) []ShardPair {
 	t.Helper()
 	out := slices.Clone(pairs)
@@ -33,10 +34,13 @@ func taughtPairs(t *testing.T, pairs []ShardPair, f TeacherFormat, vocab int) []
 		}
 		var b bytes.Buffer
 		err = WriteTeacher(&b, f, vocab, rows, iter.Seq2[Place, error](func(yield func(Place, error) bool) {
-			for _, r := range rows {
-				for _, id := range slices.Concat(r.IDs...) {
-					if !yield(Place{IDs: []int32{id, id + 1}, LogProbs: []float32{-0.5, -float32(id), -8}}, nil) {
-						return
+			for view := range max(1, f.Views) {
+				for _, r := range rows {
+					for _, id := range slices.Concat(r.IDs...) {
+						logs := []float32{-0.5, -float32(id), -8 - float32(view)}
+						if !yield(Place{IDs: []int32{id, id + 1}, LogProbs: logs}, nil) {
+							return
+						}
 					}
 				}
 			}
@@ -92,6 +96,35 @@ func TestABatchHasBesideEachLabelWhatTheTeacherSaysOfIt(t *testing.T) {
 		swapped[0].Teacher = paths[1].Teacher
 		if err := refusal(swapped); err == nil || !strings.Contains(err.Error(), "other captions") {
 			t.Errorf("a teacher of other captions: %v", err)
+		}
+	}
+}
+
+// Where a teacher was asked of views, each epoch shows the next of them, whatever the loader's own seed, and beside its labels
+// stands what was said of that view.
+func TestAnEpochShowsTheViewsThatTheTeacherWasAskedOf(t *testing.T) {
+	pairs := writeTestShards(t, testSide, 9, 5)
+	pairs[1].Weight = 2.5
+	c := testConfig()
+	c.Augment = Augment{}
+	plain := openLoader(t, pairs, c)
+	c.Augment, c.Teacher = Augment{Shift: 0.2, Color: 0.3}, TeacherFormat{TopK: 2, Temperature: 1, Views: 2, Seed: c.Seed + 1}
+	views := LoaderConfig{Seed: c.Teacher.Seed, Augment: c.Augment, Width: c.Width, Height: c.Height}
+	read := openLoader(t, taughtPairs(t, pairs, c.Teacher, 1<<16), c)
+	const rows, size = 9 + 5, 3 * testSide * testSide
+	for epoch := range 3 {
+		as := epochOf(t, plain, epoch, 0)
+		for i, b := range epochOf(t, read, epoch, 0) {
+			for j := range b.N {
+				view, want := (epoch+int(b.Rows[j]/rows))%2, as[i].Pixels[j*size:(j+1)*size]
+				views.View(want, view, b.Rows[j]%rows)
+				if b.IDs[j] != as[i].IDs[j] || !slices.Equal(b.Pixels[j*size:(j+1)*size], want) {
+					t.Fatalf("epoch %d: %s is not shown in view %d", epoch, b.IDs[j], view)
+				}
+				if others := b.LogProbs[j*b.K*b.T*3+2]; others != -8-float32(view) {
+					t.Fatalf("epoch %d: beside view %d of %s stands %v", epoch, view, b.IDs[j], others)
+				}
+			}
 		}
 	}
 }

@@ -362,19 +362,24 @@ type TrainConfig struct {
 	// run with the same pictures and teacher. A model of random weights takes its tokenizer
 	Teacher string `json:"teacher,omitempty"`
 
-	// weight α of the teacher's part of the loss; the captions' has 1 - α. Above 0, at most 1; 0: 0.5
+	// weight α of the teacher's part of the loss; the captions' has 1 - α. Above 0, at most 1; 0: 0.25
 	TeacherWeight float64 `json:"teacher_weight,omitempty"`
 
-	// what both models' logits are divided by before they are compared; 0: 2
+	// what both models' logits are divided by before they are compared; 0: 1
 	TeacherTemperature float64 `json:"teacher_temperature,omitempty"`
 
 	// tokens that are stored of each place of a caption, the teacher's likeliest: 4 bytes each, 6 where the
-	// vocabulary has more than 65,536; 1 to 256; 0: 16
+	// vocabulary has more than 65,536; all others are learnt together, as one. 1 to 256; 0: 16
 	TeacherTopK int `json:"teacher_top_k,omitempty"`
 
 	// captions that the teacher says of each training picture, the best of a beam search, and that are learnt as if they
 	// were the picture's; 0: none
 	TeacherCaptions int `json:"teacher_captions,omitempty"`
+
+	// views of each picture that are drawn by augment and that the teacher is asked of, of which each epoch shows the next;
+	// with as many as epochs pictures are changed as ever. With feature_views as many as those. 1 to 64; 0: the teacher is
+	// asked of the picture as it is, whatever augment shows the student
+	TeacherViews int `json:"teacher_views,omitempty"`
 }
 
 // FeaturesOff is TrainConfig.Features that are not stored; so is "".

@@ -146,7 +146,7 @@ func (c Config) Resolve() Config {
 		c.Train.LoRA.Alpha = 16
 	}
 	if t := &c.Train; t.Teacher != "" {
-		t.TeacherWeight, t.TeacherTemperature = cmp.Or(t.TeacherWeight, 0.5), cmp.Or(t.TeacherTemperature, 2)
+		t.TeacherWeight, t.TeacherTemperature = cmp.Or(t.TeacherWeight, 0.25), cmp.Or(t.TeacherTemperature, 1)
 		t.TeacherTopK = cmp.Or(t.TeacherTopK, 16)
 	}
 	if c.Train.Features == FeaturesOff {

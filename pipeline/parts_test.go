@@ -32,13 +32,17 @@ func TestEncoderAndDecoderStandTogetherAndAlone(t *testing.T) {
 
 func TestATeacherAndLayersOfAModelAreCheckedAndLeftOutWhereThereAreNone(t *testing.T) {
 	c := mustDecode(t, minimal+"train: {teacher: 'run:t'}").Resolve()
-	if n := c.Train; n.TeacherWeight != 0.5 || n.TeacherTemperature != 2 || n.TeacherTopK != 16 || n.TeacherCaptions != 0 {
+	if n := c.Train; n.TeacherWeight != 0.25 || n.TeacherTemperature != 1 || n.TeacherTopK != 16 || n.TeacherCaptions != 0 {
 		t.Errorf("resolved to %+v", n)
 	}
 	for text, want := range map[string]string{
 		"train: {teacher_captions: 2}":             "train.teacher_captions: is for train.teacher, which is missing",
 		"train: {teacher: t, teacher_weight: 1.5}": "train.teacher_weight: is 1.5; must be above 0 and at most 1",
 		"train: {teacher: t, teacher_top_k: 257}":  "train.teacher_top_k: is 257; must be from 1 to 256",
+		"train: {teacher: t, teacher_views: 2}": "train.teacher_views: is 2; without train.augment all views are the " +
+			"same: leave it out",
+		"train: {teacher: t, teacher_views: 2, augment: {shift: 0.1}, parts: [{match: decoder}], features: float32, " +
+			"feature_views: 3}": "train.teacher_views: is 2, train.feature_views 3; the student sees these views, so they must be the same",
 		"model: {from_layers: {decoder: [0, 2]}}": "model.from_layers.decoder: takes layers of given weights; it needs " +
 			"model.weights, or model.encoder and model.decoder",
 		"model: {weights: w, from_layers: {encoder: [2, 0]}}": "model.from_layers.encoder[1]: is 0; layers are numbered " +

@@ -452,7 +452,8 @@ type Features struct {
 
 // TeacherInput asks which shards of what a teacher says are to be made. The result is a DerivedPlan.
 type TeacherInput struct {
-	Work Work `json:"work"`
+	Work Work   `json:"work"`
+	Seed uint64 `json:"seed"` // the config's, of drawn views
 }
 
 // TeachInput asks a teacher of the captions of one shard. The result is a record.TaughtShard.
@@ -461,11 +462,13 @@ type TeachInput struct {
 	Teacher  string            `json:"teacher"`  // teacher/<key>
 	Numerics map[string]string `json:"numerics"` // the plan's
 	Shard    DerivedShard      `json:"shard"`
+	Seed     uint64            `json:"seed"` // as TeacherInput's
 }
 
 // FinishTeacherInput asks for the manifest of what a teacher says, whose shards are stored. The result is a Teacher.
 type FinishTeacherInput struct {
 	Work   Work                 `json:"work"`
+	Seed   uint64               `json:"seed"` // as TeacherInput's
 	Plan   DerivedPlan          `json:"plan"`
 	Shards []record.TaughtShard `json:"shards"` // that were made; none where the plan lists none
 }

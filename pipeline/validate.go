@@ -527,6 +527,7 @@ func (v *validator) teacher(t TrainConfig) {
 		}{
 			{"weight", t.TeacherWeight != 0}, {"temperature", t.TeacherTemperature != 0},
 			{"top_k", t.TeacherTopK != 0}, {"captions", t.TeacherCaptions != 0},
+			{"views", t.TeacherViews != 0},
 		} {
 			v.check(!k.given, "train.teacher_"+k.key, "is for train.teacher, which is missing")
 		}
@@ -537,6 +538,11 @@ func (v *validator) teacher(t TrainConfig) {
 	v.within("train.teacher_temperature", t.TeacherTemperature, 0.1, 100)
 	v.within("train.teacher_top_k", float64(t.TeacherTopK), 1, MaxTeacherTopK)
 	v.within("train.teacher_captions", float64(t.TeacherCaptions), 0, MaxTeacherCaptions)
+	v.within("train.teacher_views", float64(t.TeacherViews), 0, MaxFeatureViews)
+	v.check(t.TeacherViews == 0 || t.Augment != AugmentConfig{}, "train.teacher_views",
+		"is %d; without train.augment all views are the same: leave it out", t.TeacherViews)
+	v.check(t.TeacherViews == 0 || !t.StoresFeatures() || t.TeacherViews == t.FeatureViews, "train.teacher_views",
+		"is %d, train.feature_views %d; the student sees these views, so they must be the same", t.TeacherViews, t.FeatureViews)
 }
 
 // parts checks their values; whether there is what they mean is known with the network.

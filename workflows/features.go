@@ -72,7 +72,7 @@ func (r *run) teach(ctx workflow.Context) error {
 	var plan pipeline.DerivedPlan
 	err := r.encodes(ctx, "what the teacher says", func(session workflow.Context) (err error) {
 		plan, err = call[pipeline.DerivedPlan](session, r, planTeacher, "plan-teacher", "what the teacher says",
-			pipeline.TeacherInput{Work: r.work()})
+			pipeline.TeacherInput{Work: r.work(), Seed: r.Config.Seed})
 		return err
 	})
 	if err != nil {
@@ -82,14 +82,14 @@ func (r *run) teach(ctx workflow.Context) error {
 		session workflow.Context, shard pipeline.DerivedShard, id, name string,
 	) (record.TaughtShard, error) {
 		return call[record.TaughtShard](session, r, teachShard, "teach-"+id, name, pipeline.TeachInput{
-			Work: r.work(), Teacher: plan.Group, Numerics: plan.Numerics, Shard: shard,
+			Work: r.work(), Teacher: plan.Group, Numerics: plan.Numerics, Shard: shard, Seed: r.Config.Seed,
 		})
 	})
 	if err != nil {
 		return err
 	}
 	r.Teacher, err = call[pipeline.Teacher](ctx, r, finishTeacher, "finish-teacher", "manifest of what the teacher says",
-		pipeline.FinishTeacherInput{Work: r.work(), Plan: plan, Shards: shards})
+		pipeline.FinishTeacherInput{Work: r.work(), Seed: r.Config.Seed, Plan: plan, Shards: shards})
 	return err
 }
 

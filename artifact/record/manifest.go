@@ -140,8 +140,10 @@ type TeacherManifest struct {
 	TopK     int               `json:"top_k"`    // tokens that are stored of each place
 
 	Temperature float64       `json:"temperature"`        // at which the other tokens have what is stored of them
+	Views       int           `json:"views,omitempty"`    // of each picture; 0: as it is
+	Seed        uint64        `json:"seed,omitempty"`     // of the views
 	Captions    int           `json:"captions,omitempty"` // the last so many of each picture are the teacher's own
-	Places      int64         `json:"places"`             // label tokens, of all captions
+	Places      int64         `json:"places"`             // label tokens, of all captions and views
 	Mass        float64       `json:"mass"`               // what the stored tokens have at Temperature, mean over the places
 	Bytes       int64         `json:"bytes"`              // of all shards
 	Shards      []TaughtShard `json:"shards"`             // by index, as the dataset's, of which they are those of training

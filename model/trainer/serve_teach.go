@@ -31,6 +31,10 @@ type TeachArgs struct {
 	Format   dataset.TeacherFormat `json:"format"`
 	Out      string                `json:"out"` // path of what dataset.WriteTeacher writes
 
+	// of Format's views: number of the shard's first row, counted through all training shards, and what changes pictures
+	First   int             `json:"first,omitempty"`
+	Augment dataset.Augment `json:"augment,omitzero"`
+
 	// captions that the teacher says of each picture, the best of a beam search, behind those that are there; with
 	// TokensOut as the path of what dataset.WriteTokens writes of all. 0: none
 	Captions  int                   `json:"captions,omitempty"`
@@ -43,7 +47,7 @@ type Taught struct {
 	File   layout.Object `json:"file"`
 	Tokens layout.Object `json:"tokens,omitzero"` // of TokensOut
 	Rows   int           `json:"rows"`
-	Places int64         `json:"places"` // that the teacher was asked of: label tokens
+	Places int64         `json:"places"` // that the teacher was asked of: label tokens, in each view
 	// sum over them of what the stored tokens have of probability at the format's temperature, 0 to 1 each
 	Mass    float64 `json:"mass"`
 	Seconds float64 `json:"seconds"`
@@ -108,10 +112,10 @@ func (s *server) teach(ctx context.Context, a TeachArgs) error {
 	if err != nil {
 		return &Error{Kind: Corrupt, Message: fmt.Sprintf("tokens %s: %v", a.Tokens, err)}
 	}
-	l := &lesson{server: s, ctx: ctx, a: a, rows: rows, of: int64(len(rows))}
+	l := &lesson{server: s, ctx: ctx, a: a, rows: rows, of: int64(len(rows) * max(1, a.Format.Views))}
 	out := Taught{Rows: len(rows)}
 	if a.Captions > 0 {
-		l.of *= 2
+		l.of += int64(len(rows))
 		if out.Tokens, err = l.say(); err != nil {
 			return err
 		}
@@ -223,7 +227,8 @@ func (l *lesson) ask() (layout.Object, error) {
 
 var errEnough = errors.New("enough")
 
-// everyPlace yields the places of all captions. Every batch has the shape that the shard's longest captions need.
+// everyPlace yields the places of all captions, of one view after the other. Every batch has the shape that the shard's
+// longest captions need.
 func (l *lesson) everyPlace(yield func(dataset.Place, error) bool) {
 	captions, longest := 1, 1
 	for _, row := range l.rows {
@@ -239,37 +244,63 @@ func (l *lesson) everyPlace(yield func(dataset.Place, error) bool) {
 	longest = min((longest+7)/8*8, l.teacher.config.Positions())
 	perPicture := captions * longest
 	size := max(1, min(teachBatch, teachNumbers/(perPicture*l.teacher.config.VocabSize())))
-	k := l.a.Format.TopK
-	err := l.batches(size, func(b *dataset.EvalBatch) error {
-		labels := make([]int32, size*perPicture)
-		for i := range labels {
-			labels[i] = dataset.Masked
+	for view := range max(1, l.a.Format.Views) {
+		err := l.batches(size, func(b *dataset.EvalBatch) error {
+			return l.askBatch(b, view, size, captions, longest, yield)
+		})
+		if errors.Is(err, errEnough) {
+			return
 		}
-		for i := range b.N {
-			for j, ids := range l.rows[b.Rows[i]].IDs {
-				copy(labels[i*perPicture+j*longest:][:longest], ids)
-			}
-		}
-		l.compiling("the teacher's logits", fmt.Sprintf("of %d captions of %d tokens of %d pictures", captions, longest, size))
-		ids, logs, err := l.teacher.captioner.TopTokens(b.Pixels, size, labels, longest, k, l.a.Format.Temperature)
 		if err != nil {
-			return fmt.Errorf("ask the teacher: %w", err)
+			yield(dataset.Place{}, err)
+			return
 		}
-		for i := range b.N {
-			for j, caption := range l.rows[b.Rows[i]].IDs {
-				for t := range caption {
-					at := i*perPicture + j*longest + t
-					p := dataset.Place{IDs: ids[at*k : (at+1)*k], LogProbs: logs[at*(k+1) : (at+1)*(k+1)]}
-					if !yield(p, l.weigh(p.LogProbs)) {
-						return errEnough
-					}
+	}
+}
+
+// askBatch yields the places of a batch of size pictures, of so many captions and tokens each at most.
+func (l *lesson) askBatch(
+	b *dataset.EvalBatch, view, size, captions, longest int, yield func(dataset.Place, error) bool,
+) error {
+	k, perPicture := l.a.Format.TopK, captions*longest
+	l.change(b, view)
+	labels := make([]int32, size*perPicture)
+	for i := range labels {
+		labels[i] = dataset.Masked
+	}
+	for i := range b.N {
+		for j, ids := range l.rows[b.Rows[i]].IDs {
+			copy(labels[i*perPicture+j*longest:][:longest], ids)
+		}
+	}
+	l.compiling("the teacher's logits", fmt.Sprintf("of %d captions of %d tokens of %d pictures", captions, longest, size))
+	ids, logs, err := l.teacher.captioner.TopTokens(b.Pixels, size, labels, longest, k, l.a.Format.Temperature)
+	if err != nil {
+		return fmt.Errorf("ask the teacher: %w", err)
+	}
+	for i := range b.N {
+		for j, caption := range l.rows[b.Rows[i]].IDs {
+			for t := range caption {
+				at := i*perPicture + j*longest + t
+				p := dataset.Place{IDs: ids[at*k : (at+1)*k], LogProbs: logs[at*(k+1) : (at+1)*(k+1)]}
+				if !yield(p, l.weigh(p.LogProbs)) {
+					return errEnough
 				}
 			}
 		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		yield(dataset.Place{}, err)
+	}
+	return nil
+}
+
+// change draws a view of each picture of a batch, in place.
+func (l *lesson) change(b *dataset.EvalBatch, view int) {
+	f, size := l.a.Format, 3*l.pixels.Width*l.pixels.Height
+	if f.Views == 0 {
+		return
+	}
+	c := dataset.LoaderConfig{Seed: f.Seed, Augment: l.a.Augment, Width: l.pixels.Width, Height: l.pixels.Height}
+	for i := range b.N {
+		c.View(b.Pixels[i*size:(i+1)*size], view, uint64(l.a.First+int(b.Rows[i])))
 	}
 }
 
