@@ -84,7 +84,7 @@ func (s *server) train(ctx context.Context, a TrainArgs, shards *arrivals) error
 	var waiting atomic.Bool
 	waiting.Store(true)
 	defer s.announceWaiting(&waiting, shards)()
-	for b, err := range e.ahead(ctx, loader) {
+	for b, err := range e.rest(ctx, loader) {
 		waiting.Store(false)
 		if stopped = errors.Is(err, errStopped); stopped {
 			break
@@ -169,45 +169,21 @@ type staged struct {
 	step             int64 // of the epoch
 }
 
-// ahead yields what is left of the epoch, each batch once it is on the devices. The next is read and copied while the
-// loop's body trains on the last, so that the devices do not wait for it.
-func (e *epoch) ahead(parent context.Context, loader *dataset.Loader) iter.Seq2[staged, error] {
+// rest yields what is left of the epoch, each batch once it is on the devices.
+func (e *epoch) rest(ctx context.Context, loader *dataset.Loader) iter.Seq2[staged, error] {
 	from, done := e.state.EpochStep, e.state.Step
-	return func(yield func(staged, error) bool) {
-		var owned sync.WaitGroup
-		defer owned.Wait()
-		ctx, cancel := context.WithCancel(parent)
-		defer cancel()
-		type made struct {
-			staged
-			err error
-		}
-		next := make(chan made)
-		owned.Go(func() {
-			defer close(next)
-			for b, err := range loader.Epoch(ctx, e.a.Epoch, from) {
-				m := made{err: err}
-				if err == nil {
-					m.staged, m.err = e.stage(b, done+b.Step-from)
-				} else if !errors.Is(err, errStopped) && ctx.Err() == nil {
-					m.err = &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
-				}
-				select {
-				case next <- m:
-				case <-ctx.Done():
-					m.Free()
-				}
-				if m.err != nil || ctx.Err() != nil {
-					return
-				}
-			}
-		})
-		for m := range next {
-			if !yield(m.staged, m.err) {
-				return
-			}
-		}
+	batches := func(ctx context.Context) iter.Seq2[*dataset.Batch, error] {
+		return loader.Epoch(ctx, e.a.Epoch, from)
 	}
+	return ahead(ctx, batches, staged.Free, func(b *dataset.Batch, err error) (staged, error) {
+		switch {
+		case err == nil:
+			return e.stage(b, done+b.Step-from)
+		case !errors.Is(err, errStopped) && ctx.Err() == nil:
+			err = &Error{Kind: Corrupt, Message: fmt.Sprintf("read batch: %v", err)}
+		}
+		return staged{}, err
+	})
 }
 
 // stage puts a batch on the devices, to be trained on after so many steps.
