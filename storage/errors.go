@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -97,11 +98,14 @@ func (s *Store) classify(err error) (detail string, kind error) {
 	var network *url.Error
 	var keyless noKeysError
 	var untrusted *tls.CertificateVerificationError
+	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &keyless) && keyless.before:
 		return keyless.Error(), ErrUnavailable
 	case errors.As(err, &keyless):
 		return keyless.Error(), ErrDenied
+	case errors.As(err, &untrusted) && errors.As(untrusted.Err, &invalid) && invalid.Reason == x509.Expired:
+		return "the server's certificate is not valid at this time, by this machine's clock: " + oneLine(untrusted.Err), ErrUnavailable
 	case errors.As(err, &untrusted):
 		return "the server's certificate is not trusted: " + oneLine(untrusted.Err) +
 			" (S3_CA_FILE names the certificates of those who may sign it)", ErrUnavailable

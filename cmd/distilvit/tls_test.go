@@ -52,10 +52,16 @@ func TestServersWithCertificatesOfAnAuthorityOfOnesOwn(t *testing.T) {
 	stop()
 	require.Zero(t, <-ended, said.String())
 
+	ours.Expired = true
+	expired := "https://" + ours.Proxy(t, s3.Endpoint, nil)
 	for name, c := range map[string]struct {
 		changes map[string]string
 		want    []string
 	}{
+		"an S3 whose certificate has expired": {
+			map[string]string{"S3_ENDPOINT": expired},
+			[]string{"object store " + expired, "the server's certificate is not valid at this time, by this machine's clock", "expired"},
+		},
 		"a Temporal of another authority": {
 			map[string]string{"TEMPORAL_TLS_SERVER_CA_CERT_PATH": other.File},
 			[]string{"no Temporal server answers at " + variables["TEMPORAL_ADDRESS"], "certificate signed by unknown authority"},

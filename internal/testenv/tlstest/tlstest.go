@@ -22,7 +22,8 @@ import (
 
 // Authority signs certificates.
 type Authority struct {
-	File string // its own certificate, PEM
+	File    string // its own certificate, PEM
+	Expired bool   // what it signs from now on has ended a minute ago
 
 	dir         string
 	certificate *x509.Certificate
@@ -133,6 +134,9 @@ func (a *Authority) sign(t testing.TB, c *x509.Certificate, key *ecdsa.PublicKey
 	}
 	c.SerialNumber, c.Subject = serial, pkix.Name{CommonName: "distilvit test"}
 	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if a.Expired {
+		c.NotAfter = time.Now().Add(-time.Minute)
+	}
 	parent := a.certificate
 	if parent == nil {
 		parent = c
