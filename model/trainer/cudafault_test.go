@@ -120,7 +120,7 @@ func TestTrainingOnCUDAResumesBitExact(t *testing.T) {
 	l := newCUDALab(t)
 	out := t.TempDir()
 	var from State
-	for i, c := range []struct {
+	for _, c := range []struct {
 		fault string
 		want  Kind
 		shows string
@@ -130,7 +130,7 @@ func TestTrainingOnCUDAResumesBitExact(t *testing.T) {
 		{"transfer:2:out-of-memory", OutOfMemory, "Out of memory while trying to allocate"},
 		{"execute:1:hang", Stalled, "no sign of life"},
 	} {
-		step := int64(i + 1)
+		step := from.Step + 1
 		saved := fmt.Sprint(step)
 		p, err := l.failing(t, c.fault, filepath.Join(out, saved, MetricsFile)).
 			Open(t.Context(), "run", l.open, nothing)
@@ -145,8 +145,12 @@ func TestTrainingOnCUDAResumesBitExact(t *testing.T) {
 		})
 		p.Release()
 		wantKind(t, err, c.want, c.shows)
-		if from = state(last); from.Step != step {
-			t.Fatalf("%s: last checkpoint is of step %d, want %d", c.fault, from.Step, step)
+		most := step
+		if strings.HasPrefix(c.fault, "transfer") {
+			most++ // it may strike the batch that is copied while the next step is done
+		}
+		if from = state(last); from.Step < step || from.Step > most {
+			t.Fatalf("%s: last checkpoint is of step %d, want %d to %d", c.fault, from.Step, step, most)
 		}
 	}
 	// While a checkpoint is being loaded it says nothing of the checkpoint.
