@@ -248,8 +248,8 @@ func doubtfulTeacher(t pipeline.TrainConfig) []string {
 	if t.Teacher == "" {
 		return nil
 	}
-	return []string{"train.teacher: no student of ours had better captions for it, though some a lower loss " +
-		"(docs/training.md); compare with a run without"}
+	return []string{"train.teacher: with it a student of ours gained little or lost (docs/training.md); " +
+		"compare with a run without"}
 }
 
 // need is what a run takes on the worker's disk, in bytes; pictures are known
