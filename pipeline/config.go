@@ -324,10 +324,10 @@ type TrainConfig struct {
 
 	// what the best epoch, which is published, is chosen by:
 	// eval_rougeL, eval_cider, eval_bleu4, eval_exact_match (the highest) or eval_loss (the
-	// lowest), ties to the earliest. While a score says nothing, since it is 0 for every validation picture or one
-	// caption goes to more than half of them and is wrong for most, the epoch of the lowest eval_loss is the best,
-	// with a warning; an epoch of which the score does say something is better than those. With compat: seed the
-	// score is believed; empty: eval_rougeL
+	// lowest); of even scores the lowest eval_loss, of even losses the earliest. While a score says nothing, since it is
+	// 0 for every validation picture or one caption goes to more than half of them and is wrong for most, the epoch of
+	// the lowest eval_loss is the best, with a warning; an epoch of which the score does say something is better than
+	// those. With compat: seed the score is believed, and of even ones the earliest is best; empty: eval_rougeL
 	MetricForBestModel string `json:"metric_for_best_model,omitempty"`
 
 	// a checkpoint every so many steps (Trainer's save_steps), beside those at each epoch's end; 0: by

@@ -209,6 +209,24 @@ func TestBestIsTheHighestScoreAndTiesGoToTheEarliest(t *testing.T) {
 	}
 }
 
+// A Japanese run of few validation pictures published eval_loss 0.67, with a later epoch of the same score at 0.015.
+func TestOfEvenScoresTheLowerLossIsBest(t *testing.T) {
+	for _, c := range []struct {
+		compat  string
+		version workflow.Version
+		epoch   int
+	}{{"", 1, 3}, {pipeline.CompatSeed, 1, 2}, {"", workflow.DefaultVersion, 2}} {
+		w := newWorld()
+		w.scores, w.losses = []float64{10, 40, 40, 40, 20}, []float64{5, 3, 1, 2, 0.5}
+		env := environment(t, w)
+		env.OnGetVersion("best-of-even-by-loss", workflow.DefaultVersion, workflow.Version(1)).Return(c.version)
+		env.ExecuteWorkflow(pipeline.WorkflowType, config(t, "train.epochs=5", "compat="+c.compat, "model.positions=128"))
+		if result, err := outcome(t, env); err != nil || result.Epoch != c.epoch {
+			t.Errorf("%+v: %v %+v", c, err, result)
+		}
+	}
+}
+
 func TestPatienceEndsTraining(t *testing.T) {
 	w := newWorld()
 	w.scores = []float64{10, 40, 30, 40, 50}

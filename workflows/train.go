@@ -310,9 +310,19 @@ func (r *run) finishEpoch(ctx workflow.Context, done record.EpochRecord, end *re
 	r.Progress.Last = end
 }
 
-// better compares epochs by a metric. Histories of programs that had eval_rougeL alone took
-// an epoch in which it is 0 for what it says.
+// better compares epochs by a metric, and by eval_loss where they are even: a score of few validation pictures soon
+// stays where it is. The script that compat: seed follows, and histories of older programs, then keep the earlier one.
 func (r *run) better(ctx workflow.Context, eval, best record.Metrics, metric string) bool {
+	if r.scoresBetter(ctx, eval, best, metric) {
+		return true
+	}
+	return r.Config.Compat != pipeline.CompatSeed && eval.Loss < best.Loss && !r.scoresBetter(ctx, best, eval, metric) &&
+		workflow.GetVersion(ctx, "best-of-even-by-loss", workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
+
+// scoresBetter is Metrics.BetterThan, for the runs whose choice is that. Histories of programs that had eval_rougeL alone
+// took an epoch in which it is 0 for what it says.
+func (r *run) scoresBetter(ctx workflow.Context, eval, best record.Metrics, metric string) bool {
 	if !eval.Told(metric) && !best.Told(metric) &&
 		workflow.GetVersion(ctx, "best-by-loss", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 		return eval.RougeL > best.RougeL

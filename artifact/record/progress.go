@@ -85,7 +85,7 @@ func (t Times) Waited() float64 {
 	return t.Input / t.Loop
 }
 
-// Best is the best checkpoint so far by train.metric_for_best_model; ties to the earliest.
+// Best is the best checkpoint so far by train.metric_for_best_model; ties to the lowest eval_loss, then to the earliest.
 type Best struct {
 	Epoch      int           `json:"epoch"` // 1-based; finished, or under way as Checkpoint says
 	Checkpoint CheckpointRef `json:"checkpoint"`
