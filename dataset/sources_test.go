@@ -140,7 +140,7 @@ func TestMalformedCaptionsSayWhatAndWhere(t *testing.T) {
 		{"folder", "c.csv", "image,text,title\n", "several of the columns image, text, title may hold captions"},
 		{"folder", "c.csv", "image,text\n", "lists no pictures"},
 		{"folder", "c.csv", "image,caption\na.jpg,caf\xe9\n", "line 2, byte 23: 0xE9 is not UTF-8"},
-		{"coco", "c.json", "\xff\xfe{\x00", "is UTF-16 text"},
+		{"coco", "c.json", "{\x00\"\x00", "is UTF-16 text without a byte-order mark"},
 		{"folder", "c.csv", "image,caption\n,one\n", "line 2: image is empty"},
 		{"folder", "c.jsonl", "{\"image\": \"a.jpg\"}\n", "line 1: needs image, and caption or captions"},
 		{"folder", "c.doc", "a", `ends in ".doc"`},

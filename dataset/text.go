@@ -7,29 +7,47 @@ import (
 	"fmt"
 	"io"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // sniffBytes is what is looked at of a text before it is read.
 const sniffBytes = 64 << 10
 
-// newText reads a captions file as UTF-8 text. A byte-order mark is left out, and
-// lines that end in a carriage return alone, as on old Macs, end in a newline.
-// UTF-16, and a byte that is not UTF-8, are errors that say where and what to do:
+// newText reads a captions file as UTF-8 text; one of UTF-16 with a byte-order mark, as Excel and PowerShell write, becomes
+// that. A mark is left out, and lines that end in a carriage return alone, as on old Macs, end in a newline.
+// UTF-16 without a mark, and a byte that is not UTF-8, are errors that say where and what to do:
 // read as they are they would be trained on as rubbish.
 func newText(r io.Reader) (*bufio.Reader, error) {
-	b := bufio.NewReaderSize(r, sniffBytes)
-	head, err := b.Peek(sniffBytes)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+	b, head, err := peeked(r)
+	wide := bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff"))
+	if err == nil && wide {
+		utf16 := unicode.UTF16(unicode.LittleEndian, unicode.ExpectBOM)
+		b, head, err = peeked(transform.NewReader(b, utf16.NewDecoder()))
+	}
+	if err != nil {
 		return nil, err
 	}
 	switch {
-	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
+	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")) && !wide:
 		b.Discard(3)
-	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")), isWide(head):
-		return nil, errors.New("is UTF-16 text; UTF-8 is wanted: iconv -f UTF-16 -t UTF-8 OLD > NEW")
+	case isWide(head):
+		return nil, errors.New("is UTF-16 text without a byte-order mark; UTF-8 is wanted: iconv -f UTF-16LE -t UTF-8 OLD > NEW, " +
+			"or -f UTF-16BE")
 	}
 	macLines := bytes.IndexByte(head, '\r') >= 0 && bytes.IndexByte(head, '\n') < 0
-	return bufio.NewReaderSize(&text{r: b, macLines: macLines, line: 1}, sniffBytes), nil
+	return bufio.NewReaderSize(&text{r: b, wide: wide, macLines: macLines, line: 1}, sniffBytes), nil
+}
+
+// peeked is a reader and how it begins.
+func peeked(r io.Reader) (*bufio.Reader, []byte, error) {
+	b := bufio.NewReaderSize(r, sniffBytes)
+	head, err := b.Peek(sniffBytes)
+	if errors.Is(err, io.EOF) || errors.Is(err, bufio.ErrBufferFull) {
+		err = nil
+	}
+	return b, head, err
 }
 
 // isWide says whether every other byte of the beginning is zero, as of UTF-16
@@ -52,6 +70,7 @@ func isWide(head []byte) bool {
 // text passes UTF-8 on and stops at what is none.
 type text struct {
 	r        io.Reader
+	wide     bool // it was UTF-16, of which what was broken is U+FFFD by now
 	macLines bool
 	rest     []byte // a character that a read cut in two
 	line     int
@@ -98,6 +117,10 @@ func (t *text) valid(b []byte, last bool) int {
 			if r, size = utf8.DecodeRune(b[at:]); r == utf8.RuneError && size == 1 {
 				t.err = fmt.Errorf("line %d, byte %d: 0x%02X is not UTF-8 (Latin-1? then: iconv -f LATIN1 -t UTF-8 OLD > NEW)",
 					t.line, t.read+int64(at), b[at])
+				break
+			}
+			if r == utf8.RuneError && t.wide {
+				t.err = fmt.Errorf("line %d: a character of its UTF-16 is broken", t.line)
 				break
 			}
 		}
