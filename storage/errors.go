@@ -113,7 +113,7 @@ func (s *Store) classify(err error) (detail string, kind error) {
 		return oneLine(err), ErrFull
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there (connection refused)", ErrUnavailable
-	case errors.As(err, &network) && strings.Contains(network.Err.Error(), "malformed HTTP response"):
+	case errors.As(err, &network) && speaksNoHTTP(network.Err):
 		return "what answers there is not an S3 server: it does not speak HTTP (a port of Temporal's?)", ErrUnavailable
 	case errors.As(err, &network) && errors.Is(network.Err, http.ErrSchemeMismatch):
 		return "it answers http, not https: write http:// there", ErrUnavailable
@@ -125,6 +125,13 @@ func (s *Store) classify(err error) (detail string, kind error) {
 		return "what answers there is not an S3 server: " + oneLine(err), ErrUnavailable
 	}
 	return oneLine(err), nil
+}
+
+// speaksNoHTTP knows net/http's two words for a server of another protocol: what it answers is none of HTTP's, or it
+// speaks before it is asked, as HTTP/2 does.
+func speaksNoHTTP(err error) bool {
+	return strings.Contains(err.Error(), "malformed HTTP response") ||
+		strings.Contains(err.Error(), "readLoopPeekFailLocked: %!w(<nil>)")
 }
 
 func (s *Store) classifyResponse(response minio.ErrorResponse) (detail string, kind error) {

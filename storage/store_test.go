@@ -432,23 +432,35 @@ func TestWhatAnswersInTheStoresPlaceIsTold(t *testing.T) {
 		)
 		return err
 	}
-	temporal, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 3 { // which of the client's two words it has is chance
+		oneLiner(t, open("http://"+speaksHTTP2(t, false)), "does not speak HTTP", "Temporal")
 	}
-	t.Cleanup(func() { temporal.Close() })
-	go func() {
-		for {
-			c, err := temporal.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Write([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00@\x00")) // HTTP/2's settings
-			c.Close()
-		}
-	}()
-	oneLiner(t, open("http://"+temporal.Addr().String()), "does not speak HTTP", "Temporal")
+	oneLiner(t, open("http://"+speaksHTTP2(t, true)), "does not speak HTTP", "Temporal")
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	oneLiner(t, open(strings.Replace(plain.URL, "http:", "https:", 1)), "answers http, not https")
+}
+
+// speaksHTTP2 answers every connection with HTTP/2's settings, once it has been asked or before, and ends it.
+func speaksHTTP2(t *testing.T, asked bool) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if asked {
+				_, _ = c.Read(make([]byte, 1))
+			}
+			_, _ = c.Write([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00@\x00"))
+			c.Close()
+		}
+	}()
+	return l.Addr().String()
 }
