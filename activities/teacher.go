@@ -100,8 +100,8 @@ func (a *Activities) PlanTeacher(ctx context.Context, in pipeline.TeacherInput) 
 			Augment                  pipeline.AugmentConfig `json:",omitzero"`
 			Seed                     uint64                 `json:",omitempty"`
 			Captions, CaptionsAtMost int                    `json:",omitempty"`
-		}{w.Dataset.Manifest, w.Tokens.Manifest, w.Teacher.Model.Digest, teachVersion, w.Train.TeacherTopK,
-			w.Train.TeacherTemperature, f.Views, viewsOf(w.Train), f.Seed, w.Train.TeacherCaptions, captionsAtMost(w)})
+		}{w.Dataset.Manifest, w.Tokens.Manifest, w.Teacher.Model.Digest, teachVersion, f.TopK,
+			f.Temperature, f.Views, viewsOf(w.Train), f.Seed, w.Train.TeacherCaptions, captionsAtMost(w)})
 		if err != nil {
 			return pipeline.DerivedPlan{}, err
 		}
@@ -253,10 +253,10 @@ func (a *Activities) FinishTeacher(ctx context.Context, in pipeline.FinishTeache
 }
 
 func newTeacherManifest(in pipeline.FinishTeacherInput) record.TeacherManifest {
+	f := teacherFormat(in.Work.Train, in.Seed)
 	m := record.TeacherManifest{
 		Version: teachVersion, Of: in.Plan.Of, Numerics: in.Plan.Numerics, Model: in.Work.Teacher.Model.Digest,
-		TopK: in.Work.Train.TeacherTopK, Temperature: in.Work.Train.TeacherTemperature,
-		Views: in.Work.Train.TeacherViews, Seed: teacherFormat(in.Work.Train, in.Seed).Seed,
+		TopK: f.TopK, Temperature: f.Temperature, Views: f.Views, Seed: f.Seed,
 		Captions: in.Work.Train.TeacherCaptions, Shards: slices.Clone(in.Shards),
 	}
 	slices.SortFunc(m.Shards, func(x, y record.TaughtShard) int { return x.Index - y.Index })

@@ -32,20 +32,25 @@ func readJSONL(b *bufio.Reader, spec Spec, pictures *pictureList) error {
 // kind folder, an object with sentences of kind karpathy, any other of kind coco.
 func jsonReader(spec Spec) captionsReader {
 	return func(r io.Reader, name string, pictures *pictureList) error {
-		b := bufio.NewReaderSize(r, sniffBytes)
-		head, err := b.Peek(sniffBytes)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		start := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
+		b, start, err := jsonStart(r)
 		switch {
-		case bytes.HasPrefix(start, []byte("[")), keyIsPicture(start):
-			return readJSONFile(spec)(b, name, pictures)
-		case bytes.Contains(head, []byte(`"sentences"`)):
+		case err != nil:
+			return err
+		case bytes.HasPrefix(start, []byte("[")):
+			return readJSONList(spec)(b, name, pictures)
+		case keyIsPicture(start):
+			return readByName(b, spec, pictures)
+		case bytes.Contains(start, []byte(`"sentences"`)):
 			return readKarpathy(b, name, pictures)
 		}
 		return readCOCO(b, name, pictures)
 	}
+}
+
+// jsonStart is a reader and how its JSON begins.
+func jsonStart(r io.Reader) (*bufio.Reader, []byte, error) {
+	b, head, err := peeked(r)
+	return b, bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n"), err
 }
 
 // firstKey is how a JSON object begins.
@@ -61,18 +66,22 @@ func keyIsPicture(start []byte) bool {
 // readJSONFile reads a list of such objects, or an object of them by the names of their pictures.
 func readJSONFile(spec Spec) captionsReader {
 	return func(r io.Reader, name string, pictures *pictureList) error {
-		b := bufio.NewReaderSize(r, sniffBytes)
-		head, err := b.Peek(sniffBytes)
-		if err != nil && !errors.Is(err, io.EOF) {
+		b, start, err := jsonStart(r)
+		switch {
+		case err != nil:
 			return err
-		}
-		if keyIsPicture(bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")) {
-			return readJSON(b, pictures, func(dec *json.Decoder, pictures *pictureList) error {
-				return decodeByName(dec, spec, pictures)
-			})
+		case keyIsPicture(start):
+			return readByName(b, spec, pictures)
 		}
 		return readJSONList(spec)(b, name, pictures)
 	}
+}
+
+// readByName reads what decodeByName does.
+func readByName(r io.Reader, spec Spec, pictures *pictureList) error {
+	return readJSON(r, pictures, func(dec *json.Decoder, pictures *pictureList) error {
+		return decodeByName(dec, spec, pictures)
+	})
 }
 
 // decodeByName reads an object whose keys are the names of pictures and whose values are a caption, a list of them, or

@@ -38,6 +38,7 @@ type textTable struct {
 // csvColumns are the places of the columns; -1: none.
 type csvColumns struct {
 	image, split, group int
+	unused              int // of splits that the config does not ask for
 	captions            []int
 }
 
@@ -84,7 +85,7 @@ func newTextTable(line, ext string, spec Spec) (*textTable, error) {
 
 // bareColumns are those of a table without a header: a picture and its caption.
 func bareColumns(fields int) csvColumns {
-	c := csvColumns{image: 0, split: -1, group: -1}
+	c := csvColumns{image: 0, split: -1, group: -1, unused: -1}
 	if fields > 1 {
 		c.captions = []int{1}
 	}
@@ -118,7 +119,10 @@ func column(header []string, name string) int {
 
 func columnsOf(header []string, spec Spec) (c csvColumns, err error) {
 	names := strings.Join(header, ", ")
-	c = csvColumns{image: -1, group: column(header, "group"), split: column(header, spec.Columns.Split)}
+	c = csvColumns{
+		image: -1, group: column(header, "group"), split: column(header, spec.Columns.Split),
+		unused: column(header, usualSplit),
+	}
 	if spec.Columns.Image != "" {
 		if c.image = column(header, spec.Columns.Image); c.image < 0 {
 			return c, fmt.Errorf("has no column %s (image_column); the columns are %s",
@@ -266,7 +270,7 @@ func (t *textTable) add(record []string, pictures *pictureList) error {
 		if split, ok = splitNames[strings.ToLower(field(t.columns.split))]; !ok {
 			return badRow(fmt.Sprintf("split %q is none of %s", field(t.columns.split), knownSplits()))
 		}
-	} else if at := column(t.header, usualSplit); at >= 0 && at != t.columns.image {
+	} else if at := t.columns.unused; at >= 0 && at != t.columns.image {
 		pictures.unusedSplit(record[at])
 	}
 	var captions []string

@@ -29,8 +29,7 @@ func isMetadata(base string) bool { return base == "metadata.csv" || base == "me
 
 // isNotice says whether a text is about the whole folder.
 func isNotice(base string) bool {
-	stem := strings.TrimSuffix(base, path.Ext(base))
-	return slices.Contains([]string{"readme", "license", "licence", "notice", "classes"}, stem)
+	return slices.Contains([]string{"readme", "license", "licence", "notice", "classes"}, stem(base))
 }
 
 // listWithin lists image archives that hold the captions, too: in the metadata

@@ -41,6 +41,9 @@ func (s *sorter) add(record []byte) error {
 	return nil
 }
 
+// sort sorts what is held.
+func (s *sorter) sort() { sort.Sort(&records{s.held, s.size, make([]byte, s.size)}) }
+
 // spill writes what is held, sorted.
 func (s *sorter) spill() (err error) {
 	if s.runs == nil {
@@ -48,7 +51,7 @@ func (s *sorter) spill() (err error) {
 			return err
 		}
 	}
-	sort.Sort(&records{s.held, s.size, make([]byte, s.size)})
+	s.sort()
 	if _, err := s.runs.Write(s.held); err != nil {
 		return fileTrouble(err)
 	}
@@ -63,7 +66,7 @@ func (s *sorter) spill() (err error) {
 // all yields the records in order, each valid until the next.
 func (s *sorter) all() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		sort.Sort(&records{s.held, s.size, make([]byte, s.size)})
+		s.sort()
 		m := merge{{r: bytes.NewReader(s.held), record: make([]byte, s.size)}}
 		begin := int64(0)
 		for _, end := range s.ends {
@@ -91,7 +94,7 @@ func (s *sorter) all() iter.Seq2[[]byte, error] {
 func (s *sorter) sorted() (*sortedList, error) {
 	list := &sortedList{size: s.size}
 	if s.runs == nil {
-		sort.Sort(&records{s.held, s.size, make([]byte, s.size)})
+		s.sort()
 		list.n, list.from = len(s.held)/s.size, bytes.NewReader(s.held)
 		return list, nil
 	}
